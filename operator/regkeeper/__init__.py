@@ -1,0 +1,1 @@
+"""regkeeper keeps a cluster's own container registries."""

@@ -1,0 +1,60 @@
+"""What the kinds have in common: camel-case models that refuse unknown keys, metadata, conditions."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Spec(BaseModel):
+    """Base of everything below `spec` and `status`: camelCase outside, snake_case inside, unknown keys refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
+    )
+
+
+class Condition(Spec):
+    """A Kubernetes condition (metav1.Condition)."""
+
+    type: str = Field(description="Name of the condition.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(description="One word for programs.", min_length=1, max_length=1024)
+    message: str = Field(description="What a person should know, and what to do.", max_length=32768)
+    observed_generation: int | None = Field(None, description="Generation of the spec that it is about.")
+    last_transition_time: datetime = Field(description="When its status last changed.")
+
+
+class Metadata(BaseModel):
+    """The parts of ObjectMeta that regkeeper reads."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+    owner_references: list[dict[str, Any]] = Field(default_factory=list)
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+S = TypeVar("S", bound=Spec)
+T = TypeVar("T", bound=Spec)
+
+
+class Resource(BaseModel, Generic[S, T]):
+    """A custom resource as the API server holds it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+
+    api_version: str
+    kind: str
+    metadata: Metadata
+    spec: S
+    status: T | None = None

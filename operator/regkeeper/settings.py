@@ -1,0 +1,43 @@
+"""The operator's settings: environment variables `REGKEEPER_*`, set from the chart's values. No I/O here."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalStorageRule(BaseModel):
+    """One entry of the chart's value `localStorage`: who may use which directory of which nodes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespaces: tuple[str, ...] = Field(min_length=1)
+    nodes: tuple[str, ...] = Field(min_length=1)
+    path: str = Field(pattern=r"^/[^\0]+$", description="One exact directory that root alone can replace.")
+
+
+class Settings(BaseSettings):
+    """Everything that an installation may choose."""
+
+    model_config = SettingsConfigDict(env_prefix="REGKEEPER_", frozen=True)
+
+    namespace: str = "regkeeper-system"
+    """Namespace of the operator itself."""
+    watch_namespaces: tuple[str, ...] = ()
+    """Namespaces whose Registries are kept; empty: all. JSON in the environment."""
+    registry_image: str = "docker.io/library/registry:3.1.1"
+    """Image of a Registry that names none."""
+    image: str = "regkeeper:dev"
+    """The operator's own image: the init container that tests a volume runs it."""
+    local_storage: tuple[LocalStorageRule, ...] = ()
+    """Directories of nodes that `storage.local` may use. JSON in the environment. Empty: none."""
+    resync_seconds: float = Field(300, ge=1)
+    """How often an undisturbed Registry is looked at again (its counts, its addresses)."""
+    concurrency: int = Field(8, ge=1, le=64)
+    """How many Registries are worked on at once."""
+    probe_port: int = Field(8080, ge=1, le=65535)
+    """Port of the liveness probe."""
+    metrics_port: int = Field(8081, ge=1, le=65535)
+    """Port of the prometheus metrics."""
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
