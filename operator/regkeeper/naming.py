@@ -39,8 +39,13 @@ def config_map_name(registry: str) -> str:
     return f"{registry}-config"
 
 
-def http_secret_name(registry: str) -> str:
-    return f"{registry}-http"
+def http_secret_name(registry: str, uid: str) -> str:
+    """Name of the Secret with distribution's `http.secret`.
+
+    The uid in it makes the name ours alone, so that the operator can create the Secret blindly (409: it is there)
+    and needs no right to read any Secret.
+    """
+    return f"{registry}-http-{uid[:8]}"
 
 
 def claim_name(registry: str) -> str:

@@ -1,0 +1,41 @@
+"""What a plan asks the sweep to do: one `Move` is one rename out of the registry's tree into the quarantine."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What is moved, in the crash-safe order: references before what they refer to."""
+
+    TAG = "tag"
+    """`repositories/<name>/_manifests/tags/<T>`"""
+    INDEX_REVISION = "index-revision"
+    """`repositories/<name>/_manifests/revisions/<alg>/<hex>` of an index"""
+    REVISION = "revision"
+    """the same of any other manifest"""
+    LAYER_LINK = "layer-link"
+    """`repositories/<name>/_layers/<alg>/<hex>`"""
+    REPOSITORY = "repository"
+    """`repositories/<name>/{_layers,_manifests,_uploads}` of a repository with nothing left in it"""
+    BLOB = "blob"
+    """`blobs/<alg>/<hh>/<hex>` of a layer or config"""
+    MANIFEST_BLOB = "manifest-blob"
+    """the same of a manifest"""
+    UPLOAD = "upload"
+    """`repositories/<name>/_uploads/<uuid>`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One rename. `path` is relative to `docker/registry/v2` and was built from parts that were read there."""
+
+    kind: Kind
+    path: str
+    repository: str
+    """Empty for blobs."""
+    name: str
+    """The tag, or the digest as `alg:hex`, or the upload's uuid."""
+    bytes: int
+    """Bytes that are freed when it is purged; 0 for links."""
+    witness: tuple[int, int] | None
+    """(inode, ctime in ns) of the link or `data` at the time of the mark; a difference before the move keeps it."""
