@@ -1,23 +1,57 @@
-# The front door. Every target keeps its environment in .venv; `make help` lists them.
+# The front door. Each target keeps its environment in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+WORKERS ?= 2
 CLUSTER := $(RUN)/python -m tests.cluster
+PYTEST := $(RUN)/python -m pytest
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(VENV)/.ready: pyproject.toml requirements.lock requirements-dev.lock
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: pyproject.toml  ## resolve the dependencies again into requirements*.lock, with hashes
+environment: $(VENV)/.ready
+
+demo: environment requirements  ## the main job, for real: two nodes, the operator, a registry, a push, a pull, a listing
+	$(RUN)/python -m tests.demo
+
+test: environment requirements check  ## every test; needs root on Linux for the cluster
+	$(RUN)/python -m tests.run
+
+test-unit: environment  ## the tests that need neither root nor a cluster
+	$(PYTEST) -n $(WORKERS) -m "not root and not control_plane and not nodes"
+
+requirements: environment
+	@$(CLUSTER) requirements --install
+
+check: environment  ## lint, types, layers, generated files, YAML, shell, Dockerfile
+	$(RUN)/python -m tests.check
+
+generate: environment  ## write what comes out of the models and the chart: crds/, the chart's copies, deploy/install.yaml
+	$(RUN)/python -m tests.generate
+
+bench: environment requirements  ## every benchmark, peers side by side in one run; writes docs/benchmarks.md
+	$(RUN)/python -m tests.bench
+
+cluster-up: environment requirements  ## start the two-node cluster and leave it running
+	$(CLUSTER) up
+
+cluster-down: environment  ## stop it and remove every trace
+	$(CLUSTER) down --all
+
+lock: environment  ## resolve the dependencies again into requirements*.lock, with hashes
 	$(RUN)/$(LOCK) pyproject.toml -o requirements.lock
 	$(RUN)/$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
-.PHONY: help lock
+clean: cluster-down  ## remove .venv, caches of tools and what was built (not the compiled programs, which live in ~/.cache/regkeeper)
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: help environment demo test test-unit requirements check generate bench cluster-up cluster-down lock clean
