@@ -1,0 +1,33 @@
+"""`make bench`, or `python -m tests.bench NAME…`: runs the benchmarks, prints and writes their tables.
+
+Each benchmark is a module of this folder with a function `run() -> Iterator[Section]`. Exit status 1: a bound that the
+project promises was missed.
+"""
+
+import sys
+from datetime import UTC, datetime
+from importlib import import_module
+
+from tests.bench.table import write
+
+BENCHMARKS: tuple[str, ...] = ()
+
+
+def main(names: list[str]) -> int:
+    unknown = set(names) - set(BENCHMARKS)
+    if unknown:
+        print(f"No such benchmark: {', '.join(sorted(unknown))}. There are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    missed = 0
+    for name in names or BENCHMARKS:
+        print(f"=== {name}", flush=True)
+        for section in import_module(f"tests.bench.{name}").run():
+            now = datetime.now(UTC)
+            print(section.markdown(now=now), flush=True)
+            write(section, now=now)
+            missed += len(section.missed)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
