@@ -1,0 +1,156 @@
+"""`regkeeper list`: every image of a registry, a line each."""
+
+import asyncio
+import json
+import sys
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated
+
+import typer
+from yarl import URL
+
+from regkeeper.concurrency import in_order
+from regkeeper.distribution import (
+    Limits,
+    RegistryClient,
+    RegistryReadError,
+    RegistryUrlError,
+    open_session,
+    registry_url,
+)
+from regkeeper.natural_order import natural_key
+
+LIMITS = Limits(seconds=3600, request_seconds=60, body_bytes=16 << 20, pages=10_000, names=1_000_000, requests=32)
+"""A person who asks for a list wants all of it: bounds that only a hostile server meets."""
+
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One line."""
+
+    repository: str
+    tag: str
+    digest: str | None = None
+
+    def reference(self, host: str) -> str:
+        """The name by which a client pulls it."""
+        return f"{host}/{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+
+    def document(self, host: str) -> str:
+        """A JSON object, without line breaks."""
+        fields = {name: value for name, value in asdict(self).items() if value is not None}
+        return json.dumps({"reference": self.reference(host), **fields})
+
+
+@dataclass
+class Found:
+    """What one repository holds, and what of it could not be read."""
+
+    repository: str
+    images: list[Image] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Reporter:
+    """Prints images on stdout and, on stderr, what could not be read; remembers whether there was any."""
+
+    def __init__(self, host: str, *, as_json: bool) -> None:
+        self.host = host
+        self.as_json = as_json
+        self.failed = False
+
+    def image(self, image: Image) -> None:
+        sys.stdout.write((image.document(self.host) if self.as_json else image.reference(self.host)) + "\n")
+
+    def problem(self, where: str, message: str) -> None:
+        self.failed = True
+        typer.echo(f"regkeeper list: {where}: {message}", err=True)
+
+
+@app.command(name="list")
+def list_images(
+    url: Annotated[str, typer.Argument(help="Address of the registry, such as http://k8smaster:5000.")],
+    *,
+    digests: Annotated[
+        bool,
+        typer.Option("--digests", help="Add each tag's digest: host/repository:tag@sha256:… One more request a tag."),
+    ] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one JSON object a line: reference, repository, tag and, if asked for, digest."
+        ),
+    ] = False,
+) -> None:
+    """List every image of a registry as host/repository:tag, a line each, v2 before v10.
+
+    Needs no more than the registry's HTTP API, page by page; registries that ask for a password can't be listed.
+    Proxies from the environment are not used; SSL_CERT_FILE names further certificates to trust for https.
+
+    What can't be read is named on stderr and the rest is printed all the same; the exit status is then 1, or 2 if
+    the command line itself is wrong.
+    """
+    try:
+        origin = registry_url(url)
+    except RegistryUrlError as error:
+        raise typer.BadParameter(str(error), param_hint="URL") from error
+    reporter = Reporter(origin.authority, as_json=as_json)
+    asyncio.run(list_registry(origin, reporter, digests=digests))
+    if reporter.failed:
+        raise typer.Exit(1)
+
+
+async def list_registry(origin: URL, reporter: Reporter, *, digests: bool) -> None:
+    """Print the images of the registry at `origin` in natural order.
+
+    Holds the names of all repositories, and the tags of no more than `LIMITS.requests` of them.
+    """
+    async with open_session() as session:
+        client = RegistryClient(session, origin, LIMITS)
+        try:
+            repositories = await client.repositories()
+        except RegistryReadError as error:
+            reporter.problem(str(origin), str(error))
+            return
+        for problem in repositories.problems:
+            reporter.problem(str(origin), problem)
+
+        async def images(repository: str) -> Found:
+            return await _find(client, repository, digests=digests)
+
+        names = sorted(repositories.names, key=natural_key)
+        async with aclosing(in_order(names, images, ahead=LIMITS.requests)) as answers:
+            async for found in answers:
+                for image in found.images:
+                    reporter.image(image)
+                for problem in found.problems:
+                    reporter.problem(found.repository, problem)
+
+
+async def _find(client: RegistryClient, repository: str, *, digests: bool) -> Found:
+    found = Found(repository)
+    try:
+        tags = await client.tags(repository)
+    except RegistryReadError as error:
+        found.problems.append(str(error))
+        return found
+    found.problems.extend(tags.problems)
+    found.images.extend(Image(repository, tag) for tag in sorted(tags.names, key=natural_key))
+    if digests:
+        await _add_digests(client, found)
+    return found
+
+
+async def _add_digests(client: RegistryClient, found: Found) -> None:
+    async def ask(image: Image) -> Image:
+        try:
+            return replace(image, digest=await client.digest(image.repository, image.tag))
+        except RegistryReadError as error:
+            found.problems.append(f"tag {image.tag}: {error}")
+            return image
+
+    async with aclosing(in_order(found.images, ask, ahead=LIMITS.requests)) as answers:
+        found.images = [image async for image in answers]

@@ -1,0 +1,343 @@
+"""A read-only client of container registries (OCI distribution spec 1.1), for servers that may be hostile.
+
+Tenants choose the image that answers at a registry's address, so nothing that comes back is trusted: redirects are
+not followed, a `Link` counts only within the list that it continues, no proxy is taken from the environment, no
+compressed body is accepted, and bytes, pages, names and seconds are bounded. A list that was cut says so.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from regkeeper.concurrency import in_order
+from regkeeper.errors import RegkeeperError
+from regkeeper.naming import REGISTRY_HEADER
+
+# The grammar of the distribution spec ("Pulling manifests"). A name that it refuses is neither asked for (it could
+# lead the request elsewhere) nor printed as it is (it could hold escape sequences).
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_REPOSITORY_LENGTH = 255
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_TAG_LENGTH = 128
+_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
+_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
+
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+"""What we accept as a manifest; without the header distribution answers with, or converts to, schema 1."""
+
+_PAGE_SIZE = 1000
+"""Names asked for a page; also the most that distribution allows by default (`catalog.maxentries`)."""
+
+
+class RegistryReadError(RegkeeperError):
+    """The registry could not be asked, or its answer could not be used. Its text holds no control characters."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RegistryUrlError(RegkeeperError):
+    """The address is not one at which a registry can be asked."""
+
+    reason = "InvalidUrl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of one client, which are to hold whatever the server does. The defaults suit a look in passing."""
+
+    seconds: float = 20
+    """All requests of the client together, from its making."""
+    request_seconds: float = 5
+    """One request with its answer."""
+    body_bytes: int = 1 << 20
+    """One answer."""
+    pages: int = 200
+    """Requests for one list."""
+    names: int = 50_000
+    """Names kept of one list."""
+    requests: int = 4
+    """Requests at a time."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `GET /v2/` gave."""
+
+    status: int
+    """HTTP status; 200 is a registry, 401 one that asks who you are."""
+    registry_uid: str | None
+    """Value of the header by which a Registry of ours is known."""
+
+
+@dataclass
+class Listing:
+    """Names that the server listed."""
+
+    names: list[str] = field(default_factory=list)
+    """Valid, each once, in the server's order."""
+    problems: list[str] = field(default_factory=list)
+    """Why the list may not be whole, for people. Empty: it is."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Size of a registry."""
+
+    repositories: int
+    tags: int
+    complete: bool
+    """False: a bound or an error cut the count, and the numbers are lower bounds."""
+
+
+def registry_url(text: str) -> URL:
+    """The origin (scheme, host, port) that a person wrote.
+
+    Raises:
+        RegistryUrlError: says what is wrong and what to write instead. Never repeats a password.
+    """
+    if "://" not in text:
+        raise RegistryUrlError(f"{text!r} has no scheme: write http://{text} or https://{text}")
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise RegistryUrlError(f"not a URL: {error}") from error
+    if url.user or url.password:
+        raise RegistryUrlError("user and password in the URL are not supported")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise RegistryUrlError(f"{text!r} is not an http:// or https:// address of a registry")
+    if url.path != "/" or url.query_string or url.fragment:
+        raise RegistryUrlError(f"{text!r} has a path: write {url.origin()}")
+    return url.origin()
+
+
+def open_session() -> aiohttp.ClientSession:
+    """A session that keeps no cookie, decodes no compressed body and reads no proxy or .netrc from the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),  # each client bounds its own requests
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(total=None),  # each request has its own, below
+        headers={"Accept-Encoding": "identity", "User-Agent": "regkeeper"},
+    )
+
+
+@dataclass(frozen=True)
+class _Response:
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+class RegistryClient:
+    """One look at one registry: its limits of time start with its making."""
+
+    def __init__(self, session: aiohttp.ClientSession, origin: URL, limits: Limits | None = None) -> None:
+        self._session = session
+        self._origin = origin
+        self._limits = limits or Limits()
+        self._deadline = asyncio.get_running_loop().time() + self._limits.seconds
+        self._slots = asyncio.Semaphore(self._limits.requests)
+
+    async def ping(self) -> Answer:
+        """Ask `/v2/` who answers.
+
+        Raises:
+            RegistryReadError: nobody answers, or not with HTTP.
+        """
+        answer = await self._request("GET", self._origin / "v2/", body=False)
+        return Answer(answer.status, answer.headers.get(REGISTRY_HEADER))
+
+    async def count(self) -> Counts:
+        """Count repositories and tags within the limits. A repository that is listed without tags counts too.
+
+        Raises:
+            RegistryReadError: not even the first page of repositories could be read.
+        """
+        repositories = await self.repositories()
+        complete = not repositories.problems
+        tags = 0
+        async for listing in in_order(repositories.names, self._tags_or_problem, ahead=self._limits.requests):
+            tags += len(listing.names)
+            complete = complete and not listing.problems
+        return Counts(len(repositories.names), tags, complete)
+
+    async def repositories(self) -> Listing:
+        """The repositories that `_catalog` lists.
+
+        Raises:
+            RegistryReadError: not even the first page could be read.
+        """
+        return await self._list("v2/_catalog", "repositories", _REPOSITORY, _REPOSITORY_LENGTH)
+
+    async def tags(self, repository: str) -> Listing:
+        """The tags of a repository; none if it is gone, or if distribution lists it though its last tag went.
+
+        Raises:
+            RegistryReadError: not even the first page could be read.
+        """
+        try:
+            return await self._list(f"v2/{repository}/tags/list", "tags", _TAG, _TAG_LENGTH)
+        except RegistryReadError as error:
+            if error.reason == "NotFound":
+                return Listing()
+            raise
+
+    async def digest(self, repository: str, tag: str) -> str:
+        """Digest of the manifest (or index) that a tag names.
+
+        Raises:
+            RegistryReadError: there is no such manifest, or the server doesn't say its digest.
+        """
+        url = self._origin / f"v2/{repository}/manifests/{tag}"
+        answer = await self._request("HEAD", url, body=False, headers={"Accept": ", ".join(MANIFEST_TYPES)})
+        _require_ok(answer)
+        digest = answer.headers.get("Docker-Content-Digest", "")
+        if not _DIGEST.fullmatch(digest):
+            raise RegistryReadError("the answer has no valid Docker-Content-Digest", reason="NotARegistry")
+        return digest
+
+    async def _tags_or_problem(self, repository: str) -> Listing:
+        try:
+            return await self.tags(repository)
+        except RegistryReadError as error:
+            return Listing(problems=[str(error)])
+
+    async def _list(self, path: str, key: str, valid: re.Pattern[str], length: int) -> Listing:
+        listing, seen, invalid = Listing(), set[str](), list[str]()
+        try:
+            async with aclosing(self._pages(path, key)) as pages:
+                async for entries in pages:
+                    fresh = [entry for entry in dict.fromkeys(entries) if entry not in seen]
+                    if entries and not fresh:
+                        raise RegistryReadError("cut at a page that repeats what came before", reason="Repeats")
+                    room = self._limits.names - len(seen)
+                    seen.update(fresh[:room])
+                    for entry in fresh[:room]:
+                        fits = len(entry) <= length and valid.fullmatch(entry)
+                        (listing.names if fits else invalid).append(entry)
+                    if len(fresh) > room:
+                        raise RegistryReadError(f"cut after {self._limits.names} names", reason="TooLarge")
+        except RegistryReadError as error:
+            if not seen:
+                raise
+            listing.problems.append(str(error))
+        if invalid:
+            examples = ", ".join(repr(_printable(name)) for name in invalid[:3])
+            listing.problems.append(f"lists {len(invalid)} names that are not valid, such as {examples}")
+        return listing
+
+    async def _pages(self, path: str, key: str) -> AsyncGenerator[list[str], None]:
+        start = self._origin / path
+        url = start.with_query(n=_PAGE_SIZE)
+        for number in range(self._limits.pages):
+            answer = await self._request("GET", url)
+            if number == 0 and answer.status == 400:
+                # distribution refuses a page larger than its catalog.maxentries; without n it takes its own size.
+                answer = await self._request("GET", start)
+            _require_ok(answer)
+            yield _entries(answer.body, key)
+            following = _next_page(answer.headers.get("Link", ""), start)
+            if following is None:
+                return
+            url = following
+        raise RegistryReadError(f"cut after {self._limits.pages} pages", reason="TooLarge")
+
+    async def _request(
+        self, method: str, url: URL, *, body: bool = True, headers: dict[str, str] | None = None
+    ) -> _Response:
+        async with self._slots:
+            left = self._deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise RegistryReadError(f"no time left of {self._limits.seconds:g} s", reason="Timeout")
+            seconds = min(left, self._limits.request_seconds)
+            try:
+                async with (
+                    asyncio.timeout(seconds),
+                    self._session.request(method, url, headers=headers, allow_redirects=False) as response,
+                ):
+                    content = await self._body(response) if body else b""
+                    return _Response(response.status, response.headers, content)
+            except TimeoutError as error:
+                raise RegistryReadError(f"no answer within {seconds:.3g} s", reason="Timeout") from error
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise RegistryReadError(f"cannot be reached: {_cause(error)}", reason="Unreachable") from error
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        content = bytearray()
+        async for chunk in response.content.iter_any():
+            content += chunk
+            if len(content) > self._limits.body_bytes:
+                raise RegistryReadError(f"an answer of more than {self._limits.body_bytes} bytes", reason="TooLarge")
+        return bytes(content)
+
+
+def _printable(text: str) -> str:
+    """What a server said, cut and without control characters, which could rewrite a terminal or forge a log line."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:200])
+    return shown + ("…" if len(text) > len(shown) else "")
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and error.strerror:
+        # errno is negative for the resolver's errors, whose text is in strerror; asyncio hides the system's text.
+        return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+    return _printable(str(error) or type(error).__name__)
+
+
+def _require_ok(answer: _Response) -> None:
+    if answer.status == 200:
+        return
+    if 300 <= answer.status < 400:
+        target = _printable(answer.headers.get("Location", "nowhere"))
+        raise RegistryReadError(f"redirects to {target}, which is not followed", reason="Redirected")
+    if answer.status == 401:
+        raise RegistryReadError("asks for credentials (401), of which regkeeper has none", reason="Unauthorized")
+    if answer.status == 404:
+        raise RegistryReadError("not found (404)", reason="NotFound")
+    raise RegistryReadError(f"answers with HTTP status {answer.status}", reason="BadStatus")
+
+
+def _entries(body: bytes, key: str) -> list[str]:
+    """The names in `{key: [...]}`; distribution writes `null` for none."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RegistryReadError("the answer is not JSON: is this a registry?", reason="NotARegistry") from error
+    if isinstance(document, dict) and document.get(key, ...) is None:
+        return []
+    entries = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise RegistryReadError(f"the answer has no list of {key}: is this a registry?", reason="NotARegistry")
+    return entries
+
+
+def _next_page(link: str, start: URL) -> URL | None:
+    """The next page that a `Link` header (RFC 8288) names; it may be of the same list only."""
+    match = _NEXT.search(link)
+    if match is None:
+        return None
+    try:
+        following = start.join(URL(match[1]))
+        same_list = following.origin() == start.origin() and following.path == start.path
+    except ValueError:
+        same_list = False
+    if not same_list:
+        raise RegistryReadError(f"its next page is elsewhere: {_printable(match[1])}", reason="NotARegistry")
+    return following

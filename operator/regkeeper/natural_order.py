@@ -1,0 +1,15 @@
+"""The order in which people expect names with numbers: v2 before v10."""
+
+import re
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def natural_key(text: str) -> tuple[list[str | int], str]:
+    """Key for `sorted`: runs of digits compare as numbers; `text` itself breaks the tie of v1 and v01.
+
+    `text` is the name of a repository or a tag, so its length (255 at most) bounds the cost of `int`.
+    """
+    # A split by one group alternates text and digits, so position by position the types are the same.
+    parts = _DIGITS.split(text)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
