@@ -12,6 +12,9 @@ MANAGED_BY = {"app.kubernetes.io/managed-by": "regkeeper"}
 REGISTRY_LABEL = f"{GROUP}/registry"
 """On every object that a Registry made; its value is the Registry's name."""
 
+REGISTRY_NAMESPACE_LABEL = f"{GROUP}/registry-namespace"
+"""On cluster-scoped objects that a Registry made: its namespace."""
+
 PAUSED_ANNOTATION = f"{GROUP}/paused"
 """On a Registry: `"true"` makes the operator leave it and its objects alone."""
 

@@ -13,7 +13,7 @@ class LocalStorageRule(BaseModel):
 
     namespaces: tuple[str, ...] = Field(min_length=1)
     nodes: tuple[str, ...] = Field(min_length=1)
-    path: str = Field(pattern=r"^/[^\0]+$", description="One exact directory that root alone can replace.")
+    path: str = Field(pattern=r"^/[^\x00]+$", description="One exact directory that root alone can replace.")
 
 
 class Settings(BaseSettings):

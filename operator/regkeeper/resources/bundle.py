@@ -1,0 +1,44 @@
+"""All objects that a Registry should be, in the order in which they are applied."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.resources.claim import claim
+from regkeeper.resources.config_map import config_map
+from regkeeper.resources.deployment import deployment
+from regkeeper.resources.disruption_budget import disruption_budget
+from regkeeper.resources.persistent_volume import persistent_volume
+from regkeeper.resources.service import service
+from regkeeper.settings import Settings
+
+
+def desired_objects(
+    registry: Registry,
+    settings: Settings,
+    *,
+    read_only: bool,
+    access_modes: Sequence[str] | None = None,
+    hostname: str | None = None,
+) -> list[dict[str, Any]]:
+    """Everything but the Secret, which is only ever created: what an object needs comes before it.
+
+    Args:
+        registry: The Registry.
+        settings: The operator's.
+        read_only: Whether pushes are refused.
+        access_modes: Those of the claim that is there; None while there is none.
+        hostname: The label kubernetes.io/hostname of the node of `storage.local`; None: the node's name.
+
+    Raises:
+        InvalidSpecError: The spec can't work; the message names the field and the remedy.
+    """
+    objects = [
+        config_map(registry, read_only=read_only),
+        persistent_volume(registry, hostname=hostname),
+        claim(registry),
+        service(registry),
+        disruption_budget(registry, access_modes=access_modes),
+        deployment(registry, settings, read_only=read_only, access_modes=access_modes),
+    ]
+    return [built for built in objects if built is not None]

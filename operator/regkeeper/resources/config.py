@@ -1,0 +1,91 @@
+"""The registry's config.yml: what we generate, with the user's `spec.config` merged over it.
+
+Valid for distribution 2.8 and 3.x. Which settings the user may not change, and why, stands in `protection.py`.
+"""
+
+from hashlib import sha256
+from math import ceil
+from typing import Any
+
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.errors import InvalidSpecError
+from regkeeper.naming import REGISTRY_HEADER
+from regkeeper.resources.durations import go_duration_seconds
+from regkeeper.resources.environment import settings_of
+from regkeeper.resources.merge import merge, set_by_environment
+from regkeeper.resources.protection import check_protected, check_secrets
+from regkeeper.resources.yaml_text import dump_yaml
+
+CONFIG_FILE = "config.yml"
+REGISTRY_PORT = 5000
+STORAGE_ROOT = "/var/lib/registry"
+
+
+def generated_config(registry: Registry, *, read_only: bool) -> dict[str, Any]:
+    """Our part of config.yml.
+
+    No `storage.cache`: the blob descriptor cache never expires, and would answer for blobs that a retention run took
+    away. No `http.debug`: it would offer pprof to the whole pod network, without a password.
+    """
+    return {
+        "version": "0.1",
+        "storage": {
+            "filesystem": {"rootdirectory": STORAGE_ROOT},
+            "delete": {"enabled": True},
+            "maintenance": {"readonly": {"enabled": read_only}},
+        },
+        "http": {
+            "addr": f":{REGISTRY_PORT}",
+            # How long a registry that was told to stop goes on with the transfers that run.
+            "draintimeout": "30s",
+            "headers": {
+                "X-Content-Type-Options": ["nosniff"],
+                REGISTRY_HEADER: [registry.metadata.uid],
+            },
+        },
+        "health": {"storagedriver": {"enabled": True, "interval": "10s", "threshold": 3}},
+    }
+
+
+def checked_config(registry: Registry, *, read_only: bool) -> dict[str, Any]:
+    """Our config.yml with the user's settings over it, as the ConfigMap has it.
+
+    Raises:
+        InvalidSpecError: A setting of `spec.config` or `spec.extraEnv` would break a promise, or is a secret.
+    """
+    check_secrets(registry.spec.config)
+    # Checked for both, so that a setting is refused when it is made, not when a retention run first asks.
+    for assumed in (False, True):
+        check_protected(generated_config(registry, read_only=assumed), registry.spec)
+    return merge(generated_config(registry, read_only=read_only), registry.spec.config)
+
+
+def drain_seconds(registry: Registry) -> int:
+    """How long the registry drains when it is told to stop, in seconds, rounded up.
+
+    Raises:
+        InvalidSpecError: `http.draintimeout` is no duration.
+    """
+    config = checked_config(registry, read_only=False)
+    for setting in settings_of(registry.spec.extra_env):
+        if setting.known:
+            config = set_by_environment(config, setting.path, setting.value)
+    text = str(config["http"].get("draintimeout") or "0s")
+    seconds = go_duration_seconds(text)
+    if seconds is None:
+        raise InvalidSpecError(f"http.draintimeout of config.yml is {text!r}: write a duration such as 30s")
+    return ceil(seconds)
+
+
+def render_config(registry: Registry, *, read_only: bool) -> str:
+    """The text of config.yml.
+
+    Raises:
+        InvalidSpecError: As `checked_config`.
+    """
+    return dump_yaml(checked_config(registry, read_only=read_only))
+
+
+def config_hash(text: str) -> str:
+    """A short name of a config.yml, for the annotation whose change rolls the pods."""
+    return sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,30 @@
+"""Metadata that every object of a Registry carries: name, namespace, labels, owner reference."""
+
+from typing import Any
+
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.naming import object_labels
+
+
+def owner_reference(registry: Registry) -> dict[str, Any]:
+    """The controller reference by which the garbage collector removes an object with its Registry."""
+    return {
+        "apiVersion": registry.api_version,
+        "kind": registry.kind,
+        "name": registry.metadata.name,
+        "uid": registry.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def object_metadata(registry: Registry, name: str, *, owned: bool = True) -> dict[str, Any]:
+    """Metadata of a namespaced object of `registry`; `owned=False` for what outlives it."""
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": registry.metadata.namespace,
+        "labels": object_labels(registry.metadata.name),
+    }
+    if owned:
+        metadata["ownerReferences"] = [owner_reference(registry)]
+    return metadata

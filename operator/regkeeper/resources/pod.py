@@ -1,0 +1,163 @@
+"""The registry's pods: `restricted` by the Pod Security Standards in all but the host port."""
+
+from typing import Any
+
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.naming import CONFIG_HASH_ANNOTATION, config_map_name, http_secret_name, object_labels
+from regkeeper.resources.config import (
+    CONFIG_FILE,
+    REGISTRY_PORT,
+    STORAGE_ROOT,
+    config_hash,
+    drain_seconds,
+    render_config,
+)
+from regkeeper.resources.http_secret import SECRET_KEY
+from regkeeper.resources.service import PORT_NAME
+from regkeeper.resources.storage import storage_claim
+from regkeeper.settings import Settings
+
+USER_ID = 65532
+GROUP_ID = 65532
+"""One id for every registry, so that a volume can move from one to another: `nonroot` of the distroless images, which
+no distribution gives to a person. The group is the volume's too (fsGroup)."""
+
+STOP_SECONDS = 10
+"""What a registry has left to end by itself once the transfers are drained."""
+
+CONFIG_DIRECTORY = "/etc/regkeeper"
+REGISTRY_CONTAINER = "registry"
+CHECK_CONTAINER = "check-volume"
+
+
+def pod_template(registry: Registry, settings: Settings, *, read_only: bool) -> dict[str, Any]:
+    """Build the template of the Deployment.
+
+    Raises:
+        InvalidSpecError: `spec.config` or `spec.extraEnv` would break a promise.
+    """
+    spec = registry.spec
+    text = render_config(registry, read_only=read_only)
+    return {
+        "metadata": {
+            "labels": {**spec.pod_labels, **object_labels(registry.metadata.name)},
+            "annotations": {**spec.pod_annotations, CONFIG_HASH_ANNOTATION: config_hash(text)},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            # A Service called registry-storage would set REGISTRY_STORAGE_PORT, on which distribution panics.
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER_ID,
+                "runAsGroup": GROUP_ID,
+                "fsGroup": GROUP_ID,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "terminationGracePeriodSeconds": drain_seconds(registry) + STOP_SECONDS,
+            **_init_containers(registry, settings),
+            "containers": [_registry_container(registry, settings)],
+            "volumes": [
+                {"name": "config", "configMap": {"name": config_map_name(registry.metadata.name)}},
+                {"name": "storage", **_storage_source(registry)},
+            ],
+            **_scheduling(registry),
+        },
+    }
+
+
+def _registry_container(registry: Registry, settings: Settings) -> dict[str, Any]:
+    spec = registry.spec
+    port: dict[str, Any] = {"name": PORT_NAME, "containerPort": REGISTRY_PORT, "protocol": "TCP"}
+    if spec.access.host_port is not None:
+        port["hostPort"] = spec.access.host_port.port
+    container: dict[str, Any] = {
+        "name": REGISTRY_CONTAINER,
+        "image": spec.image or settings.registry_image,
+        "args": ["serve", f"{CONFIG_DIRECTORY}/{CONFIG_FILE}"],
+        "env": _environment(registry),
+        "ports": [port],
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
+            {"name": "storage", "mountPath": STORAGE_ROOT},
+        ],
+        # Asked every second until the first answer, which readiness then follows at once.
+        "startupProbe": _probe(period_seconds=1, failure_threshold=120),
+        "readinessProbe": _probe(period_seconds=10, failure_threshold=3),
+        "livenessProbe": _probe(period_seconds=10, failure_threshold=6),
+        "securityContext": _container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if spec.image_pull_policy is not None:
+        container["imagePullPolicy"] = spec.image_pull_policy
+    if spec.resources is not None:
+        container["resources"] = spec.resources
+    return container
+
+
+def _probe(*, period_seconds: int, failure_threshold: int) -> dict[str, Any]:
+    """Ask the path that answers 200 on 2.8 and 3.x without a login, and 503 while the storage's health check fails."""
+    return {
+        "httpGet": {"path": "/", "port": PORT_NAME, "scheme": "HTTP"},
+        "periodSeconds": period_seconds,
+        "timeoutSeconds": 5,
+        "failureThreshold": failure_threshold,
+    }
+
+
+def _container_security() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def _environment(registry: Registry) -> list[dict[str, Any]]:
+    variable = "REGISTRY_HTTP_SECRET"
+    if any(given.get("name") == variable for given in registry.spec.extra_env):
+        return list(registry.spec.extra_env)
+    name = http_secret_name(registry.metadata.name, registry.metadata.uid)
+    ours = {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": SECRET_KEY}}}
+    return [ours, *registry.spec.extra_env]
+
+
+def _init_containers(registry: Registry, settings: Settings) -> dict[str, Any]:
+    """The container that proves, with the pod's own ids, that the registry will be able to write.
+
+    It has the registry's requests and limits, so that it passes the quotas that the registry passes.
+    """
+    if registry.spec.storage.ephemeral is not None:
+        return {}
+    container: dict[str, Any] = {
+        "name": CHECK_CONTAINER,
+        "image": settings.image,
+        "args": ["check-volume", "--root", STORAGE_ROOT],
+        "volumeMounts": [{"name": "storage", "mountPath": STORAGE_ROOT}],
+        "securityContext": _container_security(),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if registry.spec.resources is not None:
+        container["resources"] = registry.spec.resources
+    return {"initContainers": [container]}
+
+
+def _storage_source(registry: Registry) -> dict[str, Any]:
+    ephemeral = registry.spec.storage.ephemeral
+    if ephemeral is None:
+        return {"persistentVolumeClaim": {"claimName": storage_claim(registry)}}
+    return {"emptyDir": {} if ephemeral.size_limit is None else {"sizeLimit": ephemeral.size_limit}}
+
+
+def _scheduling(registry: Registry) -> dict[str, Any]:
+    spec = registry.spec
+    fields = {
+        "nodeSelector": spec.node_selector,
+        "tolerations": spec.tolerations,
+        "affinity": spec.affinity,
+        "priorityClassName": spec.priority_class_name,
+        "topologySpreadConstraints": spec.topology_spread_constraints,
+        "imagePullSecrets": spec.image_pull_secrets,
+    }
+    return {name: value for name, value in fields.items() if value}
