@@ -12,8 +12,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench` (`python -m tests.bench NAME…` for some). Each figure was measured in one run beside its peer, so
-the ratios hold where absolute times, on a shared machine, do not.
+Written by `make bench` (`python -m tests.bench NAME…` for some). Each figure was measured in one run beside its peer,
+so the ratios hold where absolute times, on a shared machine, do not.
 """
 
 
