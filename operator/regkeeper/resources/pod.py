@@ -130,10 +130,11 @@ def _init_containers(registry: Registry, settings: Settings) -> dict[str, Any]:
     """
     if registry.spec.storage.ephemeral is not None:
         return {}
+    local = registry.spec.storage.local
     container: dict[str, Any] = {
         "name": CHECK_CONTAINER,
         "image": settings.image,
-        "args": ["check-volume", "--root", STORAGE_ROOT],
+        "args": ["check-volume", "--root", STORAGE_ROOT, *(["--volume-path", local.path] if local else [])],
         "volumeMounts": [{"name": "storage", "mountPath": STORAGE_ROOT}],
         "securityContext": _container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
