@@ -240,7 +240,7 @@ class RegistryClient:
             listing.problems.append(str(error))
         if invalid:
             examples = ", ".join(repr(_printable(name)) for name in invalid[:3])
-            listing.problems.append(f"lists {len(invalid)} names that are not valid, such as {examples}")
+            listing.problems.append(f"lists names that are not valid ({len(invalid)}), such as {examples}")
         return listing
 
     async def _pages(self, path: str, key: str) -> AsyncGenerator[list[str], None]:
@@ -297,7 +297,8 @@ def _printable(text: str) -> str:
 def _cause(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError) and error.strerror:
         # errno is negative for the resolver's errors, whose text is in strerror; asyncio hides the system's text.
-        return os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        errno = error.errno or 0
+        return os.strerror(errno) if errno > 0 else error.strerror
     return _printable(str(error) or type(error).__name__)
 
 

@@ -1,0 +1,89 @@
+"""Puts small, real images into a running registry with plain HTTP requests, so that no client program is needed."""
+
+import hashlib
+import json
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+def push(url: str, name: str, tag: str, *, seed: int = 0, layers: int = 2) -> str:
+    """Push an image and tag it. The same `name`, `seed` and `layers` give the same bytes, another `seed` other ones.
+
+    Args:
+        url: of the registry, `http://host:port`.
+        name: of the repository.
+        tag: its tag.
+        seed: distinguishes the contents of images.
+        layers: how many; at least 1. They are no tar files: no registry looks inside.
+
+    Returns:
+        The manifest's digest.
+    """
+    connection = HTTPConnection(urlsplit(url).netloc)
+    try:
+        return _put_manifest(connection, name, tag, IMAGE_TYPE, _push_image(connection, name, seed, layers))
+    finally:
+        connection.close()
+
+
+def push_index(url: str, name: str, tag: str, *, seed: int = 0, platforms: tuple[str, ...] = ("amd64", "arm64")) -> str:
+    """Push a multi-platform index with one image a platform, and tag it. Returns the index's digest."""
+    connection = HTTPConnection(urlsplit(url).netloc)
+    try:
+        manifests = []
+        for number, architecture in enumerate(platforms):
+            manifest = _push_image(connection, name, seed * 100 + number, layers=1)
+            digest = _put_manifest(connection, name, _digest(manifest), IMAGE_TYPE, manifest)
+            platform = {"os": "linux", "architecture": architecture}
+            manifests.append({**_descriptor(IMAGE_TYPE, manifest), "digest": digest, "platform": platform})
+        index = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}).encode()
+        return _put_manifest(connection, name, tag, INDEX_TYPE, index)
+    finally:
+        connection.close()
+
+
+def _push_image(connection: HTTPConnection, name: str, seed: int, layers: int) -> bytes:
+    contents = [f"{name} {seed} layer {number}".encode() for number in range(layers)]
+    config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+    for blob in (*contents, config):
+        _push_blob(connection, name, blob)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": IMAGE_TYPE,
+        "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
+        "layers": [_descriptor("application/vnd.oci.image.layer.v1.tar+gzip", blob) for blob in contents],
+    }
+    return json.dumps(manifest).encode()
+
+
+def _push_blob(connection: HTTPConnection, name: str, blob: bytes) -> None:
+    location = _request(connection, "POST", f"/v2/{name}/blobs/uploads/", expect=202)
+    upload = urlsplit(location)
+    target = f"{upload.path}?{upload.query}&digest={_digest(blob)}"
+    _request(connection, "PUT", target, blob, "application/octet-stream", expect=201)
+
+
+def _put_manifest(connection: HTTPConnection, name: str, reference: str, media_type: str, manifest: bytes) -> str:
+    _request(connection, "PUT", f"/v2/{name}/manifests/{reference}", manifest, media_type, expect=201)
+    return _digest(manifest)
+
+
+def _request(
+    connection: HTTPConnection, method: str, path: str, body: bytes = b"", media_type: str = "", *, expect: int
+) -> str:
+    connection.request(method, path, body, {"Content-Type": media_type} if media_type else {})
+    response = connection.getresponse()
+    answer = response.read()
+    assert response.status == expect, f"{method} {path}: {response.status} {answer!r}"
+    return response.headers.get("Location", "")
+
+
+def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
