@@ -1,0 +1,73 @@
+"""The command `python -m tests.cluster`."""
+
+import os
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from tests.cluster import records
+from tests.cluster.cluster import Cluster
+from tests.cluster.network import CommandError
+from tests.waiting import WaitTimeoutError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Name = Annotated[str, typer.Option(help="Name of the cluster; clusters of different names stand side by side.")]
+DEFAULT_NAME = "regkeeper"
+
+
+@app.callback()
+def tool() -> None:
+    """A real two-node Kubernetes on this machine, compiled from source and run by root."""
+
+
+@app.command()
+def up(
+    *,
+    name: Name = DEFAULT_NAME,
+    control_plane_only: Annotated[bool, typer.Option("--control-plane-only", help="Start no node.")] = False,
+) -> None:
+    """Bring the cluster up, or what is missing of it."""
+    Cluster(name).up(control_plane_only=control_plane_only)
+
+
+@app.command()
+def down(
+    *,
+    name: Name = DEFAULT_NAME,
+    everything: Annotated[bool, typer.Option("--all", help="Every cluster of any earlier run, dead or alive.")] = False,
+) -> None:
+    """Remove the cluster and all that it left."""
+    for each in records.names() if everything else [name]:
+        Cluster(each).down()
+
+
+@app.command()
+def kubeconfig(name: Name = DEFAULT_NAME) -> None:
+    """Print the path of the administrator's kubeconfig."""
+    typer.echo(Cluster(name).kubeconfig)
+
+
+@app.command("exec")
+def execute(
+    node: str,
+    command: Annotated[list[str], typer.Argument(help="What to run there, after --.")],
+    name: Name = DEFAULT_NAME,
+) -> None:
+    """Run a command on a node, as root, like a person who logged in there."""
+    line = Cluster(name).node(node).command(command)
+    os.execvp(line[0], line)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one line, not a traceback."""
+    try:
+        app()
+    except (CommandError, RuntimeError, ValueError, WaitTimeoutError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The Go programs of the cluster: modules pinned by the go.mod files here, compiled on first use into the cache.
+
+A second use compiles nothing: the result is kept under a hash of go.mod, go.sum, our own sources and the flags.
+"""
+
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster.cache import cache_directory, content_of, key_of, published
+from tests.cluster.progress import say
+from tests.cluster.toolchain import go_command
+
+HERE = Path(__file__).parent
+KUBERNETES_VERSION = "v1.36.3"
+REGISTRY_VERSION = "v3.1.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """One directory here with its go.mod, and what is compiled from it."""
+
+    name: str
+    programs: Mapping[str, str]
+    """Name of each program and its Go package."""
+    defines: Mapping[str, str] = field(default_factory=dict)
+    """Go string variables that the linker sets."""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        linker = " ".join(["-s -w", *(f"-X {name}={value}" for name, value in self.defines.items())])
+        tags = ["-tags", ",".join(self.tags)] if self.tags else []
+        return ("-trimpath", "-buildvcs=false", *tags, "-ldflags", linker)
+
+    def directory(self) -> Path:
+        """The directory of the compiled programs, compiled first if need be.
+
+        Raises:
+            subprocess.CalledProcessError: the compiler failed; its output is on standard error.
+        """
+        key = key_of(content_of([HERE / self.name]), *self.flags)
+        return published(cache_directory() / "programs" / f"{self.name}-{key}", self._compile)
+
+    def program(self, name: str) -> Path:
+        """The path of one program, compiled first if need be."""
+        if name not in self.programs:
+            raise KeyError(name)
+        return self.directory() / name
+
+    def _compile(self, directory: Path) -> None:
+        go = go_command()
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local"}
+        began = time.monotonic()
+        say(f"compiling {self.name}: {', '.join(self.programs)}")
+        directory.mkdir()
+        for name, package in self.programs.items():
+            command = [str(go), "build", "-v", *self.flags, "-o", str(directory / name), package]
+            _run_with_progress(command, HERE / self.name, environment, name)
+        say(f"compiled {self.name} in {time.monotonic() - began:.0f} s")
+
+
+def _run_with_progress(command: list[str], directory: Path, environment: Mapping[str, str], name: str) -> None:
+    """Run the compiler; every ten seconds say how far it is. It prints a line for each package that it compiles."""
+    lines: list[str] = []
+    done = threading.Event()
+
+    def report() -> None:
+        while not done.wait(10):
+            say(f"compiling {name}: {len(lines)} packages so far" + (f", {lines[-1]}" if lines else ""))
+
+    reporter = threading.Thread(target=report, daemon=True)
+    reporter.start()
+    try:
+        with subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True) as compiler:
+            lines.extend(line.rstrip() for line in compiler.stderr or ())
+    finally:
+        done.set()
+        reporter.join()
+    if compiler.returncode:
+        say("\n".join(lines[-40:]))
+        raise subprocess.CalledProcessError(compiler.returncode, command)
+
+
+def _kubernetes() -> Module:
+    major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+    variable = "k8s.io/component-base/version.git"
+    return Module(
+        name="kubernetes",
+        programs={name: f"k8s.io/kubernetes/cmd/{name}" for name in names},
+        defines={f"{variable}Version": KUBERNETES_VERSION, f"{variable}Major": major, f"{variable}Minor": minor},
+    )
+
+
+KUBERNETES = _kubernetes()
+ETCD = Module(name="etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"})
+HELM = Module(name="helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"})
+CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
+PAUSE = Module(name="pause", programs={"pause": "."})
+REGISTRY = Module(
+    name="registry",
+    programs={"registry": "github.com/distribution/distribution/v3/cmd/registry"},
+    defines={"github.com/distribution/distribution/v3/version.version": REGISTRY_VERSION},
+)
