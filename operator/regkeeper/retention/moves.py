@@ -1,7 +1,9 @@
-"""What a plan asks the sweep to do: one `Move` is one rename out of the registry's tree into the quarantine."""
+"""The contract between planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 
 class Kind(StrEnum):
@@ -16,7 +18,7 @@ class Kind(StrEnum):
     LAYER_LINK = "layer-link"
     """`repositories/<name>/_layers/<alg>/<hex>`"""
     REPOSITORY = "repository"
-    """`repositories/<name>/{_layers,_manifests,_uploads}` of a repository with nothing left in it"""
+    """`repositories/<name>/_manifests`, `_layers` or `_uploads`, one move each, where nothing is left in it"""
     BLOB = "blob"
     """`blobs/<alg>/<hh>/<hex>` of a layer or config"""
     MANIFEST_BLOB = "manifest-blob"
@@ -39,3 +41,25 @@ class Move:
     """Bytes that are freed when it is purged; 0 for links."""
     witness: tuple[int, int] | None
     """(inode, ctime in ns) of the link or `data` at the time of the mark; a difference before the move keeps it."""
+    digest: str = ""
+    """The digest that a tag pointed to, from which the age of an untagged manifest is counted; empty otherwise."""
+
+
+class Plan(Protocol):
+    """What the sweep needs to know of a plan."""
+
+    @property
+    def moves(self) -> Sequence[Move]:
+        """In the order of `Kind`."""
+
+    @property
+    def hash(self) -> str:
+        """Of the sorted victims and the rules."""
+
+    @property
+    def rules(self) -> str:
+        """A digest of the rules alone: marks of restored images hold until it changes. Empty: the command `delete`."""
+
+    @property
+    def repositories(self) -> int:
+        """How many repositories the volume had, for the next run's comparison."""
