@@ -18,11 +18,11 @@ class Spec(BaseModel):
 class Condition(Spec):
     """A Kubernetes condition (metav1.Condition)."""
 
-    type: str = Field(description="Name of the condition.")
+    type: str = Field(description="Name of the condition.", max_length=316)
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     reason: str = Field(description="One word for programs.", min_length=1, max_length=1024)
     message: str = Field(description="What a person should know, and what to do.", max_length=32768)
-    observed_generation: int | None = Field(None, description="Generation of the spec that it is about.")
+    observed_generation: int | None = Field(None, description="Generation of the spec that it is about.", ge=0)
     last_transition_time: datetime = Field(description="When its status last changed.")
 
 

@@ -1,21 +1,60 @@
-"""The kind `Registry`: one container registry, its storage, and how it is reached."""
+"""The kind `Registry`: one container registry, its storage, and how it is reached.
 
-from typing import Annotated, Any, Literal
+What a field can't say by its type, a CEL rule beside it says, so that the API server refuses at apply what can't work.
+"""
 
-from pydantic import Field
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from regkeeper.api.v1alpha1.base import Condition, Resource, Spec
-
-KubernetesObject = dict[str, Any]
-"""A fragment that Kubernetes itself validates (a toleration, an affinity); its schema is the API server's."""
+from regkeeper.api.v1alpha1.config_schema import RegistryConfig
+from regkeeper.api.v1alpha1.fragments import (
+    Affinity,
+    EnvironmentVariable,
+    LabelValue,
+    LocalObjectReference,
+    ObjectName,
+    Quantity,
+    ResourceRequirements,
+    Toleration,
+    TopologySpreadConstraint,
+)
+from regkeeper.api.v1alpha1.schema import (
+    MERGED_AS_SET,
+    MERGED_WHOLE,
+    Column,
+    Definition,
+    Rule,
+    merged_by,
+    refused_unless,
+)
 
 AccessMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]
+
+KINDS_OF_STORAGE = ("size", "existingClaim", "local", "ephemeral")
+
+
+def _is_positive_quantity(field: str) -> str:
+    """CEL: `field` is absent, or a quantity above 0."""
+    return f"!has(self.{field}) || (isQuantity(self.{field}) && quantity(self.{field}).isGreaterThan(quantity('0')))"
 
 
 class LocalStorage(Spec):
     """A directory on one node."""
 
-    node: str = Field(description="Name of the node that has the directory.", min_length=1, max_length=253)
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                # Control characters would not survive the mount table; Kubernetes refuses `..` in a volume's path.
+                r"self.path.matches('^(/[^/\\x00-\\x1f]+)+$') && "
+                "!self.path.split('/').exists(part, part in ['.', '..'])",
+                "path: write an absolute path without `.`, `..`, `//` and a slash at its end",
+            )
+        )
+    )
+
+    node: ObjectName = Field(description="Name of the node that has the directory.")
     path: str = Field(
         description="Absolute path of the directory that is mounted as /var/lib/registry. "
         "The chart's value `localStorage` must allow it.",
@@ -27,18 +66,60 @@ class LocalStorage(Spec):
 class EphemeralStorage(Spec):
     """Storage that ends with the pod, for trials."""
 
-    size_limit: str | None = Field(None, description="Upper bound, as in 10Gi; the pod is evicted beyond it.")
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(_is_positive_quantity("sizeLimit"), "sizeLimit: write a quantity above 0, as in 10Gi")
+        )
+    )
+
+    size_limit: Quantity | None = Field(None, description="Upper bound, as in 10Gi; the pod is evicted beyond it.")
 
 
 class Storage(Spec):
     """Where the images are kept. Exactly one of size, existingClaim, local and ephemeral."""
 
-    size: str | None = Field(None, description="Size of the claim to make, as in 50Gi. May grow, never shrink.")
-    storage_class_name: str | None = Field(None, description="Class of the claim; default: the cluster's.")
-    access_modes: list[AccessMode] | None = Field(
-        None, description="Access modes of the claim; default: ReadWriteOnce.", min_length=1, max_length=3
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                f"[{', '.join(f'has(self.{kind})' for kind in KINDS_OF_STORAGE)}].filter(given, given).size() == 1",
+                "set exactly one of size, existingClaim, local and ephemeral",
+            ),
+            Rule(_is_positive_quantity("size"), "size: write a quantity above 0, as in 50Gi"),
+            Rule(
+                "has(self.size) || !has(self.storageClassName)",
+                "storageClassName: only a claim of ours has a class: set size too, or remove it",
+            ),
+            Rule(
+                "has(self.size) || !has(self.accessModes)",
+                "accessModes: only a claim of ours takes them from here: set size too, or remove them",
+            ),
+            Rule(
+                "!has(self.accessModes) || !('ReadWriteOncePod' in self.accessModes) || self.accessModes.size() == 1",
+                "accessModes: ReadWriteOncePod allows no other mode beside it: remove one",
+            ),
+            Rule(
+                "!has(self.local) || self.deletionPolicy != 'Delete'",
+                "deletionPolicy: a directory of a node is never deleted: set Retain, and remove the directory by hand",
+            ),
+            Rule(
+                "!has(self.existingClaim) || self.deletionPolicy != 'Delete'",
+                "deletionPolicy: an existing claim is never deleted: set Retain, and delete the claim by hand",
+            ),
+        )
     )
-    existing_claim: str | None = Field(
+
+    size: Quantity | None = Field(None, description="Size of the claim to make, as in 50Gi. May grow, never shrink.")
+    storage_class_name: Annotated[str, Field(max_length=253, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")] | None = (
+        Field(None, description="Class of the claim; default: the cluster's. Empty: a volume that has no class.")
+    )
+    access_modes: list[AccessMode] | None = Field(
+        None,
+        description="Access modes of the claim; default: ReadWriteOnce.",
+        min_length=1,
+        max_length=3,
+        json_schema_extra=MERGED_AS_SET,
+    )
+    existing_claim: ObjectName | None = Field(
         None, description="Name of a PersistentVolumeClaim in this namespace. It is used and never changed."
     )
     local: LocalStorage | None = Field(
@@ -53,6 +134,14 @@ class Storage(Spec):
         "the same name adopts it again.",
     )
 
+    @model_validator(mode="after")
+    def _exactly_one_kind(self) -> Self:
+        """Builders rely on it; an object may be older than the rule that refuses it."""
+        kinds = (self.size, self.existing_claim, self.local, self.ephemeral)
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError("set exactly one of size, existingClaim, local and ephemeral")
+        return self
+
 
 class HostPort(Spec):
     """The registry answers on a port of the nodes on which its pods run."""
@@ -66,31 +155,83 @@ class NodePort(Spec):
     port: int | None = Field(
         None, description="Port on every node; default: one that the cluster chooses.", ge=1, le=65535
     )
-    nodes: Annotated[list[str], Field(max_length=8)] = Field(
-        default_factory=list, description="Nodes that status.addresses names; default: none by name."
+    nodes: list[ObjectName] = Field(
+        default_factory=list,
+        description="Nodes that status.addresses names; default: none by name.",
+        max_length=8,
+        json_schema_extra=MERGED_AS_SET,
     )
 
 
 class Access(Spec):
     """How the registry is reached, besides its ClusterIP Service. Several at once are fine."""
 
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                "!has(self.hostPort) || !has(self.nodePort) || !has(self.nodePort.port) || "
+                "self.hostPort.port != self.nodePort.port",
+                "hostPort and nodePort can't share a port of the node: choose another one for one of them",
+            )
+        )
+    )
+
     host_port: HostPort | None = Field(None, description="A port of the nodes that spec.nodeSelector selects.")
     node_port: NodePort | None = Field(None, description="A port of every node, through a NodePort Service.")
+
+
+_NEVER_CHANGES = tuple(
+    Rule(
+        f"self.storage.?{field} == oldSelf.storage.?{field}",
+        f"storage.{field} can't change, nor come or go: make a new Registry and copy the images",
+    )
+    for field in ("existingClaim", "local", "storageClassName", "accessModes")
+)
 
 
 class RegistrySpec(Spec):
     """What the registry should be."""
 
+    # Rules about changes stand here and not at `storage`: there, removal of a field would escape them.
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                "has(self.storage.size) == has(oldSelf.storage.size) && "
+                "has(self.storage.ephemeral) == has(oldSelf.storage.ephemeral)",
+                "storage: its kind can't change: make a new Registry and copy the images",
+            ),
+            *_NEVER_CHANGES,
+            Rule(
+                "!has(self.storage.size) || !has(oldSelf.storage.size) || "
+                "!isQuantity(self.storage.size) || !isQuantity(oldSelf.storage.size) || "
+                "quantity(self.storage.size).compareTo(quantity(oldSelf.storage.size)) >= 0",
+                "storage.size can't shrink: set at least the size that it had",
+            ),
+            Rule(
+                "!has(self.replicas) || self.replicas <= 1 || has(self.storage.existingClaim) || "
+                "'ReadWriteMany' in self.storage.?accessModes.orValue([])",
+                "replicas: only one pod can write to this storage: set 1, or use storage with the access mode "
+                "ReadWriteMany",
+            ),
+        )
+    )
+
     storage: Storage = Field(description="Where the images are kept.")
     access: Access = Field(default_factory=Access, description="How the registry is reached from outside its Service.")
     image: str | None = Field(
-        None, description="Image of the registry (distribution 2.8 or 3.x); default: the operator's setting."
+        None,
+        description="Image of the registry (distribution 2.8 or 3.x); default: the operator's setting.",
+        max_length=1024,
+        pattern=r"^\S+$",
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         None, description="When the image is pulled; default: Kubernetes' own rule."
     )
-    image_pull_secrets: list[KubernetesObject] = Field(
-        default_factory=list, description="Secrets with which the image is pulled.", max_length=16
+    image_pull_secrets: list[LocalObjectReference] = Field(
+        default_factory=list,
+        description="Secrets with which the images are pulled.",
+        max_length=16,
+        json_schema_extra=merged_by("name"),
     )
     replicas: int | None = Field(
         None,
@@ -100,26 +241,55 @@ class RegistrySpec(Spec):
         le=100,
     )
     read_only: bool = Field(False, description="Refuse pushes; pulls go on.")
-    resources: KubernetesObject | None = Field(None, description="Requests and limits of the registry's container.")
-    node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels of the nodes on which the registry may run."
+    resources: ResourceRequirements | None = Field(None, description="Requests and limits of the registry's container.")
+    node_selector: dict[str, LabelValue] = Field(
+        default_factory=dict, description="Labels of the nodes on which the registry may run.", max_length=64
     )
-    tolerations: list[KubernetesObject] = Field(
-        default_factory=list, description="Taints that the pods tolerate.", max_length=64
+    tolerations: list[Toleration] = Field(
+        default_factory=list,
+        description="Taints that the pods tolerate.",
+        max_length=64,
+        json_schema_extra=MERGED_WHOLE,
     )
-    affinity: KubernetesObject | None = Field(None, description="Affinity of the pods.")
-    priority_class_name: str | None = Field(None, description="Priority class of the pods.")
-    topology_spread_constraints: list[KubernetesObject] = Field(
-        default_factory=list, description="How the pods spread over the cluster.", max_length=16
+    affinity: Affinity | None = Field(None, description="Affinity of the pods.")
+    priority_class_name: ObjectName | None = Field(None, description="Priority class of the pods.")
+    topology_spread_constraints: list[TopologySpreadConstraint] = Field(
+        default_factory=list,
+        description="How the pods spread over the cluster.",
+        max_length=16,
+        json_schema_extra=merged_by("topologyKey", "whenUnsatisfiable"),
     )
-    pod_labels: dict[str, str] = Field(default_factory=dict, description="Further labels of the pods.")
-    pod_annotations: dict[str, str] = Field(default_factory=dict, description="Further annotations of the pods.")
-    extra_env: list[KubernetesObject] = Field(
+    pod_labels: dict[str, LabelValue] = Field(
+        default_factory=dict,
+        description="Further labels of the pods.",
+        max_length=64,
+        json_schema_extra=refused_unless(
+            Rule(
+                "self.all(key, !key.startsWith('regkeeper.dev/') && "
+                "!(key in ['app.kubernetes.io/name', 'app.kubernetes.io/managed-by']))",
+                "regkeeper.dev/…, app.kubernetes.io/name and app.kubernetes.io/managed-by are set by the operator: "
+                "choose other keys",
+            )
+        ),
+    )
+    pod_annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="Further annotations of the pods.",
+        max_length=64,
+        json_schema_extra=refused_unless(
+            Rule(
+                "self.all(key, !key.startsWith('regkeeper.dev/'))",
+                "regkeeper.dev/… is set by the operator: choose other keys",
+            )
+        ),
+    )
+    extra_env: list[EnvironmentVariable] = Field(
         default_factory=list,
         description="Further environment of the registry's container. REGISTRY_* overrides config.yml.",
         max_length=128,
+        json_schema_extra=merged_by("name"),
     )
-    config: KubernetesObject = Field(
+    config: RegistryConfig = Field(
         default_factory=dict,
         description="Merged over the generated config.yml: every option of distribution. Secrets belong in "
         "extraEnv with valueFrom.",
@@ -137,8 +307,16 @@ class RegistryStatus(Spec):
     """What the operator saw last."""
 
     observed_generation: int = Field(-1, description="Generation of the spec that this status is about.")
-    conditions: list[Condition] = Field(default_factory=list, description="Ready, StorageReady, Reconciling, Stalled.")
-    addresses: list[Address] = Field(default_factory=list, description="Every address at which the registry answers.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Ready, StorageReady, and while they hold Reconciling and Stalled.",
+        json_schema_extra=merged_by("type"),
+    )
+    addresses: list[Address] = Field(
+        default_factory=list,
+        description="Every address at which the registry answers.",
+        json_schema_extra=MERGED_WHOLE,
+    )
     image_prefix: str | None = Field(None, description="What to write before the repository in image names.")
     repositories: int | None = Field(None, description="Number of repositories at the last count.")
     tags: int | None = Field(None, description="Number of tags at the last count.")
@@ -149,3 +327,33 @@ class RegistryStatus(Spec):
 
 class Registry(Resource[RegistrySpec, RegistryStatus]):
     """A container registry in the cluster."""
+
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                "self.metadata.name.size() <= 52",
+                "metadata.name: the names of the objects are made from it: write at most 52 characters",
+            ),
+            Rule(
+                "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                "metadata.name: the Service has this name: write lower-case letters, digits and dashes, "
+                "beginning with a letter and ending with none of the dashes",
+            ),
+        )
+    )
+
+    definition: ClassVar[Definition] = Definition(
+        plural="registries",
+        singular="registry",
+        short_names=("regs",),
+        columns=(
+            Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "string", "Whether it serves."),
+            Column("Address", ".status.imagePrefix", "string", "The prefix of image names."),
+            Column("Repositories", ".status.repositories", "integer", "Repositories at the last count."),
+            Column("Tags", ".status.tags", "integer", "Tags at the last count."),
+            Column("Age", ".metadata.creationTimestamp", "date", "When it was made."),
+            Column(
+                "Reason", '.status.conditions[?(@.type=="Ready")].reason', "string", "Why it serves or not.", wide=True
+            ),
+        ),
+    )
