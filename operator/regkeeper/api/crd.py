@@ -15,12 +15,6 @@ KINDS = (Registry,)
 
 _INT32_MAX = 2**31 - 1
 
-_METADATA_TEXT = {
-    "apiVersion": "Version of the schema of this object: regkeeper.dev/v1alpha1.",
-    "kind": "Kind of this object.",
-    "metadata": "Standard metadata of an object.",
-}
-
 
 def custom_resource_definition(kind: type[Registry]) -> dict[str, Any]:
     """Build the CRD of one kind."""
@@ -76,9 +70,9 @@ def _root_schema(kind: type[Registry]) -> dict[str, Any]:
         "description": schema["description"],
         "required": ["spec"],
         "properties": {
-            "apiVersion": {"type": "string", "description": _METADATA_TEXT["apiVersion"]},
-            "kind": {"type": "string", "description": _METADATA_TEXT["kind"]},
-            "metadata": {"type": "object", "description": _METADATA_TEXT["metadata"]},
+            "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
+            "kind": {"type": "string", "description": "Kind of this object."},
+            "metadata": {"type": "object"},  # its description is Kubernetes' own: another one is refused
             "spec": properties["spec"],
             "status": status,
         },

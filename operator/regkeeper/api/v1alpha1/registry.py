@@ -180,13 +180,14 @@ class Access(Spec):
     node_port: NodePort | None = Field(None, description="A port of every node, through a NodePort Service.")
 
 
-_NEVER_CHANGES = tuple(
-    Rule(
-        f"self.storage.?{field} == oldSelf.storage.?{field}",
+def _never_changes(field: str) -> Rule:
+    """The rule that `storage.<field>` stays as it is, absent or present."""
+    now, before = f"self.storage.{field}", f"oldSelf.storage.{field}"
+    return Rule(
+        # Not `self.storage.?x == oldSelf.storage.?x`: the API server can't bound the cost of comparing optionals.
+        f"has({now}) == has({before}) && (!has({now}) || {now} == {before})",
         f"storage.{field} can't change, nor come or go: make a new Registry and copy the images",
     )
-    for field in ("existingClaim", "local", "storageClassName", "accessModes")
-)
 
 
 class RegistrySpec(Spec):
@@ -200,7 +201,7 @@ class RegistrySpec(Spec):
                 "has(self.storage.ephemeral) == has(oldSelf.storage.ephemeral)",
                 "storage: its kind can't change: make a new Registry and copy the images",
             ),
-            *_NEVER_CHANGES,
+            *map(_never_changes, ("existingClaim", "local", "storageClassName", "accessModes")),
             Rule(
                 "!has(self.storage.size) || !has(oldSelf.storage.size) || "
                 "!isQuantity(self.storage.size) || !isQuantity(oldSelf.storage.size) || "
@@ -209,7 +210,7 @@ class RegistrySpec(Spec):
             ),
             Rule(
                 "!has(self.replicas) || self.replicas <= 1 || has(self.storage.existingClaim) || "
-                "'ReadWriteMany' in self.storage.?accessModes.orValue([])",
+                "(has(self.storage.accessModes) && 'ReadWriteMany' in self.storage.accessModes)",
                 "replicas: only one pod can write to this storage: set 1, or use storage with the access mode "
                 "ReadWriteMany",
             ),

@@ -1,0 +1,53 @@
+"""`make generate`: the committed files that come out of the models; `--check` only says which are not up to date."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from regkeeper.api.crd import KINDS, custom_resource_definition
+from regkeeper.resources.yaml_text import dump_yaml
+
+ROOT = Path(__file__).parent.parent
+HEADER = "# Written by `make generate` from operator/regkeeper/api: change it there.\n"
+
+KEPT = {"helm.sh/resource-policy": "keep"}
+"""`helm uninstall` would take every Registry with their definition."""
+
+
+def generated() -> dict[str, str]:
+    """Path below the root → content of every generated file."""
+    files: dict[str, str] = {}
+    for kind in KINDS:
+        definition = custom_resource_definition(kind)
+        plural = kind.definition.plural
+        files[f"crds/{definition['metadata']['name']}.yaml"] = HEADER + dump_yaml(definition)
+        files[f"charts/regkeeper/templates/crd-{plural}.yaml"] = _chart_template(definition)
+    return files
+
+
+def _chart_template(definition: dict[str, Any]) -> str:
+    text = dump_yaml({**definition, "metadata": {**definition["metadata"], "annotations": KEPT}})
+    if "{{" in text:
+        raise ValueError("a description or rule that helm would take for a template")
+    return f"{HEADER}{{{{- if .Values.crds.install }}}}\n{text}{{{{- end }}}}\n"
+
+
+def outdated() -> list[str]:
+    """Paths of the files that differ from what would be generated."""
+    files = generated().items()
+    return [path for path, text in files if not (ROOT / path).exists() or (ROOT / path).read_text() != text]
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--check"]:
+        for path in outdated():
+            print(f"{path} is not what the models say: run `make generate`")
+        return 1 if outdated() else 0
+    for path, text in generated().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
