@@ -1,4 +1,4 @@
-"""What the kinds have in common: camel-case models that refuse unknown keys, metadata, conditions."""
+"""What the kinds have in common: camel-case models, metadata, conditions."""
 
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
@@ -8,14 +8,22 @@ from pydantic.alias_generators import to_camel
 
 
 class Spec(BaseModel):
-    """Base of everything below `spec` and `status`: camelCase outside, snake_case inside, unknown keys refused."""
+    """Base of everything below `spec`: camelCase outside, snake_case inside, unknown keys refused."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
     )
 
 
-class Condition(Spec):
+class Status(BaseModel):
+    """Base of everything below `status`. Unknown keys are passed over: a newer version may have written them."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore", frozen=True
+    )
+
+
+class Condition(Status):
     """A Kubernetes condition (metav1.Condition)."""
 
     type: str = Field(description="Name of the condition.", max_length=316)
@@ -45,7 +53,7 @@ class Metadata(BaseModel):
 
 
 S = TypeVar("S", bound=Spec)
-T = TypeVar("T", bound=Spec)
+T = TypeVar("T", bound=Status)
 
 
 class Resource(BaseModel, Generic[S, T]):

@@ -32,7 +32,7 @@ def _string(description: str) -> dict[str, Any]:
 _RULES = (
     _absent("storage.cache", "storage.cache: the cache would answer for images that are gone: remove it"),
     Rule(
-        "!has(self.storage) || !has(self.storage.delete) || self.storage.delete.?enabled.orValue(false)",
+        "!has(self.storage) || !has(self.storage.delete) || self.storage.delete.?enabled.orValue(true)",
         "storage.delete: deletion through the API stays on: remove it, or set spec.readOnly",
     ),
     _absent("storage.maintenance", "storage.maintenance: remove it, and set spec.readOnly to refuse pushes"),

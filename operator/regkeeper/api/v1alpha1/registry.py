@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from regkeeper.api.v1alpha1.base import Condition, Resource, Spec
+from regkeeper.api.v1alpha1.base import Condition, Resource, Spec, Status
 from regkeeper.api.v1alpha1.config_schema import RegistryConfig
 from regkeeper.api.v1alpha1.fragments import (
     Affinity,
@@ -297,14 +297,14 @@ class RegistrySpec(Spec):
     )
 
 
-class Address(Spec):
+class Address(Status):
     """One way to reach the registry."""
 
     kind: Literal["ClusterIP", "HostPort", "NodePort"] = Field(description="By which access.", alias="type")
     host: str = Field(description="host:port, the prefix of image names.")
 
 
-class RegistryStatus(Spec):
+class RegistryStatus(Status):
     """What the operator saw last."""
 
     observed_generation: int = Field(-1, description="Generation of the spec that this status is about.")
@@ -338,7 +338,7 @@ class Registry(Resource[RegistrySpec, RegistryStatus]):
             Rule(
                 "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
                 "metadata.name: the Service has this name: write lower-case letters, digits and dashes, "
-                "beginning with a letter and ending with none of the dashes",
+                "beginning with a letter, ending without a dash",
             ),
         )
     )
