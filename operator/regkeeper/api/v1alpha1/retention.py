@@ -122,7 +122,7 @@ class DeleteAfter(Spec):
 class Garbage(Spec):
     """Blobs and layer links that nothing needs."""
 
-    delete_after: Duration = Field("24h", description="The age from which it goes: of the blob and of every link to it.")
+    delete_after: Duration = Field("24h", description="The age of the blob and of every link to it.")
 
 
 class Dependants(Spec):

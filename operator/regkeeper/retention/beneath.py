@@ -1,0 +1,67 @@
+"""Opening files below a directory without ever leaving it: no `..`, no symbolic link in any part of the path.
+
+One openat2(2) (Linux 5.6) with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS costs as much as Python's `os.open`; opening
+part by part with O_NOFOLLOW costs three times that and is what remains where seccomp or gVisor refuse openat2.
+"""
+
+import ctypes
+import errno
+import os
+
+_OPENAT2 = 437  # the same on every architecture, save alpha
+_RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO must not block us
+_FALLBACK = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+_syscall.restype = ctypes.c_long
+_SIZE = ctypes.sizeof(_OpenHow)
+_FILE = _OpenHow(_FLAGS, 0, _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+_DIRECTORY = _OpenHow(_FLAGS | os.O_DIRECTORY, 0, _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+_FILE_ADDRESS, _DIRECTORY_ADDRESS = ctypes.addressof(_FILE), ctypes.addressof(_DIRECTORY)
+
+
+def open_file(directory: int, path: str) -> int:
+    """A descriptor for reading the file at `path` below the directory descriptor.
+
+    Raises:
+        OSError: as open(2); ELOOP for a symbolic link anywhere in the path, EXDEV for a path that leaves the directory.
+    """
+    descriptor: int = _syscall(_OPENAT2, directory, os.fsencode(path), _FILE_ADDRESS, _SIZE)
+    return descriptor if descriptor >= 0 else _failed(directory, path, _FLAGS)
+
+
+def open_directory(directory: int, path: str) -> int:
+    """The same for a directory; ENOTDIR for anything else."""
+    descriptor: int = _syscall(_OPENAT2, directory, os.fsencode(path), _DIRECTORY_ADDRESS, _SIZE)
+    return descriptor if descriptor >= 0 else _failed(directory, path, _FLAGS | os.O_DIRECTORY)
+
+
+def _failed(directory: int, path: str, flags: int) -> int:
+    number = ctypes.get_errno()
+    if number in _FALLBACK:
+        return _open_by_parts(directory, path, flags)
+    raise OSError(number, os.strerror(number), path)
+
+
+def _open_by_parts(directory: int, path: str, flags: int) -> int:
+    *parents, name = path.split("/")
+    if path.startswith("/") or ".." in parents or name == "..":
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    here = directory
+    try:
+        for parent in parents:
+            below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            if here != directory:
+                os.close(here)
+            here = below
+        return os.open(name, flags, dir_fd=here)
+    finally:
+        if here != directory:
+            os.close(here)

@@ -1,0 +1,117 @@
+"""Digests as bytes: one byte for the algorithm, then the raw digest; 33 bytes for SHA-256, where text takes 71.
+
+The names are those of the OCI image specification 1.1, "Digests". A digest of another algorithm is never read: what
+lies in such a directory stays.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+Digest = bytes
+"""An algorithm's `code`, then the raw digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """A hash function that manifests and directories may name."""
+
+    name: str
+    code: bytes
+    size: int
+    """Length of a `Digest`, in bytes, the code included."""
+
+    @property
+    def hex_length(self) -> int:
+        return 2 * (self.size - 1)
+
+    @property
+    def link_length(self) -> int:
+        """Length of a link file, in bytes: `alg:hex` without a newline."""
+        return len(self.name) + 1 + self.hex_length
+
+
+SHA256 = Algorithm("sha256", b"\x01", 33)
+SHA512 = Algorithm("sha512", b"\x02", 65)
+ALGORITHMS = {algorithm.name: algorithm for algorithm in (SHA256, SHA512)}
+BY_CODE = {algorithm.code[0]: algorithm for algorithm in ALGORITHMS.values()}
+LONGEST_LINK = max(algorithm.link_length for algorithm in ALGORITHMS.values())
+
+_TEXT = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
+_FULL = re.compile(_TEXT)
+_MENTION = re.compile(rf"(?:{_TEXT})(?![0-9a-f])".encode())
+_DEPENDANT_TAG = re.compile(r"(?:(sha256)-([0-9a-f]{64})|(sha512)-([0-9a-f]{128}))(?:\..+)?")
+
+
+def parse(text: str) -> Digest | None:
+    """The digest that is written as `alg:hex`, or None if that is not what the text is."""
+    if text.startswith("sha256:") and len(text) == 71:  # nearly all of them, without the regular expression's cost
+        hexadecimal = text[7:]
+        if hexadecimal.isalnum() and hexadecimal.isascii() and hexadecimal == hexadecimal.lower():
+            try:
+                return SHA256.code + bytes.fromhex(hexadecimal)
+            except ValueError:
+                return None
+        return None
+    if not _FULL.fullmatch(text):
+        return None
+    name, _, hexadecimal = text.partition(":")
+    return ALGORITHMS[name].code + bytes.fromhex(hexadecimal)
+
+
+def from_hex(algorithm: Algorithm, hexadecimal: str) -> Digest | None:
+    """The digest of a directory's name below a directory that is named after the algorithm; None for other names."""
+    if len(hexadecimal) != algorithm.hex_length or hexadecimal != hexadecimal.lower():
+        return None
+    try:
+        digest = algorithm.code + bytes.fromhex(hexadecimal)
+    except ValueError:
+        return None
+    return digest if len(digest) == algorithm.size else None  # bytes.fromhex skips spaces
+
+
+def algorithm_of(digest: Digest) -> Algorithm:
+    return BY_CODE[digest[0]]
+
+
+def to_hex(digest: Digest) -> str:
+    return digest[1:].hex()
+
+
+def to_text(digest: Digest) -> str:
+    """`alg:hex`."""
+    return f"{algorithm_of(digest).name}:{digest[1:].hex()}"
+
+
+def short(digest: Digest) -> str:
+    """The first twelve hexadecimal digits, as clients print them."""
+    return f"{algorithm_of(digest).name}:{digest[1:7].hex()}"
+
+
+def compute(content: bytes, algorithm: Algorithm) -> Digest:
+    """The digest of a content."""
+    if algorithm is SHA256:
+        return b"\x01" + hashlib.sha256(content).digest()
+    return algorithm.code + hashlib.new(algorithm.name, content).digest()
+
+
+def hasher(algorithm: Algorithm) -> Any:
+    """A `hashlib` object for content that comes in pieces."""
+    return hashlib.new(algorithm.name)
+
+
+def mentioned(content: bytes) -> list[Digest]:
+    """Every digest that the content names anywhere."""
+    return [digest for match in _MENTION.findall(content) if (digest := parse(match.decode()))]
+
+
+def subject_of_tag(tag: str) -> Digest | None:
+    """The subject of a dependant's tag: `<alg>-<hex>` (OCI 1.1's fallback) or `<alg>-<hex>.<anything>` (cosign)."""
+    if not tag.startswith("sha"):
+        return None
+    match = _DEPENDANT_TAG.fullmatch(tag)
+    if not match:
+        return None
+    name, hexadecimal = (match[1], match[2]) if match[1] else (match[3], match[4])
+    return ALGORITHMS[name].code + bytes.fromhex(hexadecimal)

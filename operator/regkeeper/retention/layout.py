@@ -1,0 +1,228 @@
+"""The registry's volume on disk (distribution 2.x and 3.x, registry/storage/paths.go), and reading it.
+
+    <root>/docker/registry/v2/
+        blobs/<alg>/<hh>/<hex>/data                                   <hh>: the first two digits of <hex>
+        repositories/<name>/                                          <name> nests: team, team/app
+            _layers/<alg>/<hex>/link                                  layers and configs
+            _manifests/revisions/<alg>/<hex>/link                     manifests
+            _manifests/tags/<tag>/current/link                        what the tag points to; its mtime: the push time
+            _manifests/tags/<tag>/index/<alg>/<hex>/link              what it pointed to, with the time of each push
+            _uploads/<uuid>/{data,startedat,hashstates/…}
+        .regkeeper/                                                   ours: quarantine, journals, cache
+
+A link is a file that holds `alg:hex`, without a newline. A directory without its `link` is what the API's DELETE
+leaves. Names that begin with an underscore are never repositories.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+from regkeeper.errors import RegkeeperError
+from regkeeper.retention import digests
+from regkeeper.retention.beneath import open_directory, open_file
+from regkeeper.retention.digests import ALGORITHMS, Algorithm, Digest
+
+BLOBS, REPOSITORIES = "blobs", "repositories"
+LAYERS, MANIFESTS, UPLOADS = "_layers", "_manifests", "_uploads"
+REVISIONS, TAGS = "_manifests/revisions", "_manifests/tags"
+V2 = "docker/registry/v2"
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""Error numbers of what is not there: a file in a directory's place is no registry's."""
+
+MANIFEST_LIMIT = 8 << 20
+"""Bytes. Distribution refuses manifests above 4 MiB."""
+
+_READ = 16 << 10  # larger buffers cost more than they save: Python allocates them anew for each read
+
+
+class VolumeError(RegkeeperError):
+    """The volume as a whole can't be worked on."""
+
+    reason = "VolumeUnusable"
+
+
+class PermissionRefusedError(VolumeError):
+    """The process may not read something. That is not corruption: another user may."""
+
+    reason = "PermissionDenied"
+
+
+class Volume:
+    """An open volume. Paths are relative to `docker/registry/v2`, and no symbolic link is followed.
+
+    Attributes:
+        descriptor: of the directory `docker/registry/v2`.
+        path: of that directory, for messages.
+    """
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self.descriptor = descriptor
+        self.path = path
+
+    def __enter__(self) -> "Volume":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.descriptor)
+
+    @contextmanager
+    def directory(self, path: str) -> Iterator[int]:
+        """A descriptor of the directory at `path`.
+
+        Raises:
+            OSError: as open(2).
+            PermissionRefusedError: EACCES.
+        """
+        try:
+            descriptor = open_directory(self.descriptor, path)
+        except PermissionError as error:
+            raise permission_refused(self.path, path, error) from None
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory, in no order; none if it is absent.
+
+        Raises:
+            OSError: it can't be read, or a part of its path is a symbolic link.
+        """
+        try:
+            with self.directory(path) as descriptor:
+                return os.listdir(descriptor)
+        except OSError as error:
+            if error.errno in ABSENT:
+                return []
+            raise
+
+
+def open_volume(root: str) -> Volume:
+    """The volume below `root`, which is what is mounted as /var/lib/registry, or its docker/registry/v2.
+
+    Raises:
+        VolumeError: there is none.
+    """
+    for below in (V2, "."):
+        path = root if below == "." else os.path.join(root, below)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise permission_refused(root, below, error) from None
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise VolumeError(f"{path}: {error.strerror}") from None
+            continue
+        if below == V2 or {BLOBS, REPOSITORIES} & set(os.listdir(descriptor)):
+            return Volume(descriptor, path)
+        os.close(descriptor)
+    raise VolumeError(
+        f"no registry volume at {root}: neither {V2} nor {BLOBS} and {REPOSITORIES} are there. "
+        "The root is the directory that is mounted as /var/lib/registry"
+    )
+
+
+def permission_refused(root: str, path: str, error: OSError) -> PermissionRefusedError:
+    """What to say of EACCES: who owns the thing, and as whom to run."""
+    try:
+        status = os.stat(os.path.join(root, path), follow_symlinks=False)
+    except OSError:
+        owner = "its owner, or root"
+    else:
+        owner = f"user {status.st_uid} (its owner), group {status.st_gid}, or root"
+    return PermissionRefusedError(
+        f"{os.path.join(root, path)}: {error.strerror}. Run as {owner}; this process is user {os.geteuid()}, "
+        f"groups {', '.join(map(str, sorted({os.getegid(), *os.getgroups()})))}"
+    )
+
+
+def read_file(directory: int, path: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """The content of a file and its status.
+
+    Raises:
+        OSError: as open(2) and read(2); EFBIG for more than `limit` bytes.
+    """
+    descriptor = open_file(directory, path)
+    try:
+        status = os.fstat(descriptor)
+        content = os.read(descriptor, min(_READ, limit + 1))
+        if len(content) == _READ:
+            parts = [content]
+            size = len(content)
+            while size <= limit and (part := os.read(descriptor, 1 << 20)):
+                parts.append(part)
+                size += len(part)
+            content = b"".join(parts)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content, status
+
+
+def blob_directory(digest: Digest) -> str:
+    """`blobs/<alg>/<hh>/<hex>`."""
+    hexadecimal = digest[1:].hex()
+    return f"blobs/{digests.algorithm_of(digest).name}/{hexadecimal[:2]}/{hexadecimal}"
+
+
+def blob_data(digest: Digest) -> str:
+    return blob_directory(digest) + "/data"
+
+
+def link_directory(parent: str, digest: Digest) -> str:
+    """`<parent>/<alg>/<hex>`, with LAYERS or REVISIONS as the parent."""
+    return f"{parent}/{digests.algorithm_of(digest).name}/{digest[1:].hex()}"
+
+
+def repository_path(repository: str) -> str:
+    return f"{REPOSITORIES}/{repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a walk came across: a repository, or something in the place of one that can't be looked into."""
+
+    name: str
+    problem: str = ""
+
+
+def walk_repositories(volume: Volume) -> Iterator[Found]:
+    """Every directory that has `_manifests`, `_layers` or `_uploads`, in the order of names.
+
+    Raises:
+        PermissionRefusedError: a directory may not be read.
+    """
+    waiting = [""]
+    while waiting:
+        name = waiting.pop()
+        try:
+            with (
+                volume.directory(f"{REPOSITORIES}/{name}".rstrip("/")) as descriptor,
+                os.scandir(descriptor) as entries,
+            ):
+                below = [(entry.name, entry.is_symlink(), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError as error:
+            if error.errno not in ABSENT:
+                yield Found(name, error.strerror or str(error))
+            continue
+        if any(entry in (MANIFESTS, LAYERS, UPLOADS) for entry, _, _ in below) and name:
+            yield Found(name)
+        prefix = f"{name}/" if name else ""
+        for entry, link, directory in sorted(below, reverse=True):
+            if link and (not entry.startswith("_") or entry in (MANIFESTS, LAYERS)):
+                yield Found(prefix + entry, "a symbolic link: what lies behind it can't be counted")
+            elif directory and not entry.startswith("_"):
+                waiting.append(prefix + entry)
+
+
+def algorithm_directories(names: list[str]) -> list[Algorithm]:
+    """The known algorithms among the names of a directory."""
+    return [ALGORITHMS[name] for name in names if name in ALGORITHMS]

@@ -1,0 +1,293 @@
+"""One repository as the volume has it: tags, revisions, manifests, layer links, and what of it can't be read."""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from regkeeper.retention import digests
+from regkeeper.retention.beneath import open_directory
+from regkeeper.retention.digests import ALGORITHMS, LONGEST_LINK, Digest
+from regkeeper.retention.layout import (
+    ABSENT,
+    LAYERS,
+    MANIFEST_LIMIT,
+    REVISIONS,
+    TAGS,
+    UPLOADS,
+    Volume,
+    blob_data,
+    permission_refused,
+    read_file,
+    repository_path,
+)
+from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
+
+ATTEMPTS = 5
+PAUSE = 0.05
+"""Seconds between attempts. Distribution before 3.1 writes links in place: under re-push one is empty for a moment."""
+
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class Link(NamedTuple):
+    """Facts about a link file."""
+
+    pushed: int
+    """mtime, nanoseconds since the epoch."""
+    inode: int
+    changed: int
+    """ctime, nanoseconds since the epoch: no re-push in place and no copy can keep it."""
+
+    @property
+    def witness(self) -> tuple[int, int]:
+        return self.inode, self.changed
+
+
+class Tag(NamedTuple):
+    """A tag with its `current/link`."""
+
+    digest: Digest | None
+    """None: the link is empty or malformed."""
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that can't be read, or is not as it should be."""
+
+    repository: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.repository}: {self.where}: {self.message}" if self.repository else f"{self.where}: {self.message}"
+        )
+
+
+@dataclass(slots=True)
+class Repository:
+    """What one repository holds.
+
+    Attributes:
+        tags: every tag that has a `current/link`, the unreadable ones too.
+        revisions: digests with a `link` in `_manifests/revisions`.
+        unlinked: digests with a directory there but no `link`: deleted through the API.
+        manifests: of each revision, and of each tag's digest, whose `data` could be read and verified.
+        missing: those that have no `data`.
+        corrupt: those whose `data`, or whose revision link, can't be read, with the reason.
+        layers: digests with a directory in `_layers`.
+        uploading: an upload has been begun and not ended.
+        unreadable: further things that can't be read; like a corrupt manifest and an unreadable tag they pin the
+            repository.
+        opaque: a directory could not be listed, so that what the repository needs is not known.
+    """
+
+    name: str
+    tags: dict[str, Tag] = field(default_factory=dict)
+    revisions: dict[Digest, Link] = field(default_factory=dict)
+    unlinked: set[Digest] = field(default_factory=set)
+    manifests: dict[Digest, Manifest] = field(default_factory=dict)
+    missing: set[Digest] = field(default_factory=set)
+    corrupt: dict[Digest, str] = field(default_factory=dict)
+    layers: set[Digest] = field(default_factory=set)
+    uploading: bool = False
+    unreadable: list[Problem] = field(default_factory=list)
+    opaque: bool = False
+
+    def problems(self) -> Iterator[Problem]:
+        """Everything that pins the repository."""
+        yield from self.unreadable
+        for tag, (digest, _) in self.tags.items():
+            if digest is None:
+                yield Problem(self.name, f"tag {tag}", "its link is empty or malformed")
+        for digest, message in self.corrupt.items():
+            yield Problem(self.name, f"manifest {digests.to_text(digest)}", message)
+
+
+class RepositoryReader:
+    """Reads repositories of one volume.
+
+    Attributes:
+        pause: called with seconds between two attempts at an unreadable link.
+    """
+
+    def __init__(self, volume: Volume, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self.volume = volume
+        self.pause = pause
+
+    def read(self, name: str) -> Repository:
+        """Everything about one repository.
+
+        Raises:
+            PermissionRefusedError: a file may not be read. Whatever else can't be read is in the answer.
+        """
+        repository = Repository(name)
+        path = repository_path(name)
+        try:
+            with self.volume.directory(path) as directory:
+                self._read_tags(repository, directory)
+                self._read_revisions(repository, directory)
+                repository.layers = set(self._digests(repository, directory, LAYERS))
+                repository.uploading = bool(self._names(repository, directory, UPLOADS))
+        except PermissionError as error:
+            raise permission_refused(self.volume.path, os.path.join(path, error.filename or ""), error) from None
+        except OSError as error:
+            repository.opaque = True
+            repository.unreadable.append(Problem(name, path, error.strerror or str(error)))
+        self._read_manifests(repository)
+        return repository
+
+    def _read_tags(self, repository: Repository, directory: int) -> None:
+        tags = repository.tags
+        unreadable = []
+        with self._directory(repository, directory, TAGS) as descriptor:
+            if descriptor is None:
+                return
+            for name in os.listdir(descriptor):
+                if not _TAG.fullmatch(name):
+                    continue
+                try:
+                    content, status = read_file(descriptor, f"{name}/current/link", LONGEST_LINK + 1)
+                    digest = digests.parse(content.decode("ascii"))
+                    tags[name] = Tag(digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns))
+                    if digest is None:
+                        unreadable.append(name)
+                except (OSError, UnicodeDecodeError) as error:
+                    if isinstance(error, OSError) and error.errno in ABSENT:
+                        continue
+                    if isinstance(error, PermissionError):
+                        raise
+                    tags[name] = Tag(None, Link(0, 0, 0))
+                    unreadable.append(name)
+            for name in unreadable:
+                tag = self._retry(descriptor, f"{name}/current/link")
+                if tag is None:
+                    del tags[name]
+                else:
+                    tags[name] = tag
+
+    def _retry(self, directory: int, path: str) -> Tag | None:
+        """The link once it reads well, or as unreadable after the last attempt; None if it has gone meanwhile."""
+        link = Link(0, 0, 0)
+        for _ in range(ATTEMPTS):
+            self.pause(PAUSE)
+            try:
+                content, status = read_file(directory, path, LONGEST_LINK + 1)
+            except PermissionError:
+                raise
+            except OSError as error:
+                if error.errno in ABSENT:
+                    return None
+                continue
+            link = Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+            digest = digests.parse(content.decode("ascii", "replace"))
+            if digest is not None:
+                return Tag(digest, link)
+        return Tag(None, link)
+
+    def _read_revisions(self, repository: Repository, directory: int) -> None:
+        for algorithm in ALGORITHMS.values():
+            parent = f"{REVISIONS}/{algorithm.name}"
+            prefix = f"{algorithm.name}:"
+            with self._directory(repository, directory, parent) as descriptor:
+                if descriptor is None:
+                    continue
+                for name in os.listdir(descriptor):
+                    digest = digests.from_hex(algorithm, name)
+                    if digest is None:
+                        continue
+                    try:
+                        content, status = read_file(descriptor, f"{name}/link", LONGEST_LINK + 1)
+                    except OSError as error:
+                        if isinstance(error, PermissionError):
+                            raise
+                        if error.errno in ABSENT:
+                            repository.unlinked.add(digest)
+                        else:
+                            repository.corrupt[digest] = f"its revision link: {error.strerror}"
+                        continue
+                    link = Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+                    if content != (prefix + name).encode():
+                        tag = self._retry(descriptor, f"{name}/link")
+                        if tag is None:
+                            repository.unlinked.add(digest)
+                            continue
+                        link = tag.link
+                        if tag.digest != digest:
+                            repository.corrupt[digest] = "its revision link is empty or malformed"
+                    repository.revisions[digest] = link
+
+    def _read_manifests(self, repository: Repository) -> None:
+        wanted = set(repository.revisions)
+        wanted.update(digest for digest, _ in repository.tags.values() if digest is not None)
+        for digest in wanted:
+            try:
+                repository.manifests[digest] = self.read_manifest(digest)
+            except FileNotFoundError:
+                repository.missing.add(digest)
+            except CorruptManifestError as error:
+                repository.corrupt[digest] = str(error)
+
+    def read_manifest(self, digest: Digest) -> Manifest:
+        """The manifest's references, from its verified content.
+
+        Raises:
+            FileNotFoundError: it has no `data`.
+            CorruptManifestError: it can't be read, is not what its digest says, or no JSON object.
+            PermissionRefusedError: it may not be read.
+        """
+        content = self.read_document(digest)
+        if digests.compute(content, digests.algorithm_of(digest)) != digest:
+            raise CorruptManifestError("its content has another digest")
+        return parse_manifest(content)
+
+    def read_document(self, digest: Digest) -> bytes:
+        """The content of a manifest or config, not verified.
+
+        Raises:
+            FileNotFoundError, CorruptManifestError, PermissionRefusedError: as `read_manifest`.
+        """
+        path = blob_data(digest)
+        try:
+            content, _ = read_file(self.volume.descriptor, path, MANIFEST_LIMIT)
+        except PermissionError as error:
+            raise permission_refused(self.volume.path, path, error) from None
+        except OSError as error:
+            if error.errno in ABSENT:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+            raise CorruptManifestError(error.strerror or str(error)) from None
+        return content
+
+    @contextmanager
+    def _directory(self, repository: Repository, directory: int, path: str) -> Iterator[int | None]:
+        """A descriptor of a directory in the repository; None, and a note if it is there but can't be read."""
+        try:
+            descriptor = open_directory(directory, path)
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            if error.errno not in ABSENT:
+                repository.opaque = True
+                repository.unreadable.append(Problem(repository.name, path, error.strerror or str(error)))
+            descriptor = None
+        try:
+            yield descriptor
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _names(self, repository: Repository, directory: int, path: str) -> list[str]:
+        with self._directory(repository, directory, path) as descriptor:
+            return [] if descriptor is None else os.listdir(descriptor)
+
+    def _digests(self, repository: Repository, directory: int, parent: str) -> Iterator[Digest]:
+        for algorithm in ALGORITHMS.values():
+            for name in self._names(repository, directory, f"{parent}/{algorithm.name}"):
+                if (digest := digests.from_hex(algorithm, name)) is not None:
+                    yield digest
