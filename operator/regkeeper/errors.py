@@ -22,3 +22,14 @@ class WaitingError(RegkeeperError):
         super().__init__(message)
         self.reason = reason
         self.delay = delay
+
+
+class BlockedError(RegkeeperError):
+    """Something of somebody else's is in the way, and a person has to decide. Looked at again after `delay` seconds."""
+
+    reason = "Blocked"
+
+    def __init__(self, message: str, *, reason: str, delay: float = 30) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.delay = delay

@@ -1,0 +1,146 @@
+"""The operator put together: watches fill the store, the store's changes fill the queue, workers make passes."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+
+from regkeeper import kube
+from regkeeper.distribution import open_session
+from regkeeper.handlers.endpoints import metrics_app, probe_app, serve
+from regkeeper.handlers.watches import EventType, Watches
+from regkeeper.metrics import Metrics
+from regkeeper.reconcile.addresses import Prober
+from regkeeper.reconcile.queue import LONGEST_LOOK_SECONDS, Key, Result, WorkQueue
+from regkeeper.reconcile.registry import RegistryReconciler
+from regkeeper.reconcile.resync import CHILDREN, Resync
+from regkeeper.reconcile.status import StatusWriter
+from regkeeper.reconcile.store import Store, owner_key
+from regkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+"""Between attempts to reach the API server, or to find our kinds there, at the start."""
+
+
+class Operator:
+    """One running operator."""
+
+    def __init__(self, cluster: kube.Cluster, settings: Settings, prober: Prober, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._kinds = (kube.REGISTRY, *CHILDREN, *([kube.VOLUME] if settings.local_storage else []))
+        self._store = Store()
+        self._reconciler = RegistryReconciler(
+            cluster=cluster,
+            store=self._store,
+            settings=settings,
+            prober=prober,
+            status=StatusWriter(cluster, self._store, lambda: datetime.now(UTC)),
+            clock=clock,
+        )
+        self._queue = WorkQueue(
+            look=self._reconciler.look,
+            tell=self._reconciler.tell,
+            observer=self,
+            random=random.random,
+        )
+        self.metrics = Metrics("Registry", lambda: self._queue.depth)
+        self._resync = Resync(
+            cluster,
+            self._store,
+            kinds=self._kinds,
+            namespaces=settings.watch_namespaces,
+            notify=self._queue.add,
+            clock=clock,
+        )
+        self._resync_now = asyncio.Event()
+        self.is_synced = False
+
+    def finished(self, result: Result, reason: str, seconds: float) -> None:
+        """Count a look."""
+        self.metrics.finished(result, reason, seconds)
+
+    def ailment(self) -> str | None:
+        """Why this operator should be restarted; None if it is well."""
+        # Twice: the look is cut off by then, and so is the writing of its condition.
+        if self._queue.longest_look() > 2 * LONGEST_LOOK_SECONDS:
+            return f"a pass has been running for {self._queue.longest_look():.0f} s"
+        late = self._resync.late()
+        return f"the watches do not show {', '.join(late[:3])}" if late else None
+
+    def show(self, event: EventType, body: kube.Object) -> None:
+        """Take one event of a watch."""
+        self._resync.saw(body)
+        if event == "DELETED":
+            self._store.remove(body)
+            changed = True
+        else:
+            changed = self._store.put(body)
+        if not changed:
+            return  # Our own write, or one that a listing showed before.
+        if body["kind"] != kube.REGISTRY.kind:
+            if (owner := owner_key(body)) is not None:
+                self._queue.add(owner)
+            return
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        self._queue.add(key)
+        for blocked in self._reconciler.blocked - {key}:
+            self._queue.add(blocked)
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT."""
+        await self._load()
+        # Born before kopf starts: it cancels at its end whatever was born after.
+        tasks = [asyncio.create_task(self._queue.work()) for _ in range(self._settings.concurrency)]
+        tasks.append(asyncio.create_task(self._keep_comparing()))
+        watches = Watches(self._settings, self._kinds, show=self.show, restarted=self._resync_now.set)
+        watching = asyncio.create_task(watches.run())
+        self.is_synced = True
+        logger.info("watching %s", ", ".join(self._settings.watch_namespaces) or "all namespaces")
+        try:
+            # A worker that ends is a bug; then the whole operator ends, and says so.
+            done, _ = await asyncio.wait([watching, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._queue.close()
+            for task in [watching, *tasks]:
+                task.cancel()
+            await asyncio.gather(watching, *tasks, return_exceptions=True)
+
+    async def _load(self) -> None:
+        """List everything, as soon as there is an API server that knows our kinds."""
+        while True:
+            try:
+                await self._resync.load()
+            except kube.ApiError as error:
+                logger.warning("waiting for the API server: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def _keep_comparing(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._resync_now.wait(), self._settings.resync_seconds)
+            self._resync_now.clear()
+            try:
+                await self._resync.compare()
+            except kube.ApiError as error:
+                logger.warning("the listing that checks the watches failed: %s", error)
+
+
+async def run(settings: Settings) -> None:
+    """Run the operator with its endpoints until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(kube.connect())
+        session = await stack.enter_async_context(open_session())
+        operator = Operator(cluster, settings, Prober(session), loop.time)
+        probes = probe_app(operator.ailment, lambda: operator.is_synced)
+        await stack.enter_async_context(serve(probes, settings.probe_port))
+        await stack.enter_async_context(serve(metrics_app(operator.metrics), settings.metrics_port))
+        await operator.run()

@@ -1,0 +1,120 @@
+"""What kopf does for regkeeper: watch. The ONLY use of kopf.
+
+Just `on.event` handlers: kopf's timers, daemons and change handlers would put its finalizer and annotations on every
+object that they see, which is a write to each, and a Registry that can't be deleted while the operator is away.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import kopf
+
+from regkeeper import kube, naming
+from regkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EventType = Literal["ADDED", "MODIFIED", "DELETED"] | None
+"""As the API server calls it; None for an object of a listing."""
+
+FIRST_RESTART_SECONDS = 0.5
+LAST_RESTART_SECONDS = 30.0
+LASTING_SECONDS = 60.0
+"""Watches that lived as long as this were well: the next restart is a first one again."""
+
+
+class Watches:
+    """Watches of some kinds; each event goes to `show` at once, in the order of its object."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kinds: Sequence[kube.Resource],
+        *,
+        show: Callable[[EventType, kube.Object], None],
+        restarted: Callable[[], None],
+    ) -> None:
+        self._namespaces = settings.watch_namespaces
+        self._kinds = kinds
+        self._show = show
+        self._restarted = restarted
+
+    async def run(self) -> None:
+        """Watch until SIGTERM or SIGINT.
+
+        kopf takes an error in a stream, as an etcd that restarts sends it, as its own end. Then it is started again,
+        which lists everything anew.
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        delay = FIRST_RESTART_SECONDS
+        while not stop.is_set():
+            began = loop.time()
+            try:
+                await self._watch(stop)
+            except Exception as error:
+                if loop.time() - began > LASTING_SECONDS:
+                    delay = FIRST_RESTART_SECONDS
+                logger.warning("the watches broke; they start again in %.1f s: %r", delay, error)
+            else:
+                return
+            # kopf's own handlers went with it.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            try:
+                await asyncio.wait_for(stop.wait(), delay)
+            except TimeoutError:
+                delay = min(LAST_RESTART_SECONDS, delay * 2)
+            self._restarted()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(_login)
+        for resource in self._kinds:
+            version = resource.api_version.rpartition("/")[2]
+            kopf.on.event(resource.group, version, resource.plural, registry=registry)(self._on_event)
+        await kopf.operator(
+            registry=registry,
+            settings=self._kopf_settings(),
+            stop_flag=stop,
+            namespaces=self._namespaces,
+            clusterwide=not self._namespaces,
+        )
+
+    def _kopf_settings(self) -> kopf.OperatorSettings:
+        settings = kopf.OperatorSettings()
+        # Alone: a foreign peering called `default` could pause us (kopf#734).
+        settings.peering.standalone = True
+        # No watch of CRDs and Namespaces, for which we ask no right.
+        settings.scanning.disabled = True
+        settings.posting.enabled = False
+        # A look takes microseconds; a worker that lingers for each object is memory.
+        settings.queueing.idle_timeout = 0.5
+        settings.networking.request_timeout = 60
+        settings.networking.error_backoffs = [0.2, 0.5, 1, 1, 2, 2, 5, 5, 10, 10, 10]
+        for resource in self._kinds:
+            if resource is not kube.REGISTRY:
+                version = resource.api_version.rpartition("/")[2]
+                settings.watching.label_selectors[resource.group, version, resource.plural] = naming.REGISTRY_LABEL
+        return settings
+
+    async def _on_event(self, event: kopf.RawEvent, **_: Any) -> None:
+        body: kube.Object = dict(event["object"])
+        self._show(event["type"], body)  # type: ignore[arg-type]
+
+
+async def _login(**_: Any) -> kopf.ConnectionInfo:
+    """The same credentials as the client's. kopf's own look-ups want DNS in the pod, or a second client library."""
+    connection = await kube.connection()
+    return kopf.ConnectionInfo(
+        server=connection.server,
+        ca_path=connection.ca_file,
+        insecure=not connection.verify,
+        scheme="Bearer" if connection.token else None,
+        token=connection.token,
+        certificate_path=connection.certificate_file,
+        private_key_path=connection.key_file,
+    )

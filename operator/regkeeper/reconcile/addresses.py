@@ -1,0 +1,111 @@
+"""At which addresses a Registry should answer, and whether it is it that answers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+from yarl import URL
+
+from regkeeper import naming
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.distribution import Counts, Limits, RegistryClient, RegistryReadError
+from regkeeper.reconcile.diagnosis import Problem
+from regkeeper.reconcile.nodes import Nodes
+from regkeeper.resources.config import REGISTRY_PORT
+
+PING = Limits(seconds=3, request_seconds=3)
+COUNT = Limits(seconds=20, request_seconds=5)
+"""Bounds of a look in passing. A registry that is too large for them is counted as far as they reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One way to reach a Registry."""
+
+    kind: Literal["ClusterIP", "HostPort", "NodePort"]
+    host: str
+    """host:port as people write it in image names."""
+    url: URL
+    """The same by IP address, since names of nodes need not resolve in a pod."""
+
+
+def _url(address: str, port: int) -> URL:
+    return URL.build(scheme="http", host=address, port=port)
+
+
+async def endpoints(
+    registry: Registry, service: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], nodes: Nodes
+) -> list[Endpoint]:
+    """Where the Registry should answer: the most useful first.
+
+    A NodePort answers on every node. Without `access.nodePort.nodes` it is named by the nodes that run its pods.
+    """
+    access = registry.spec.access
+    found: list[Endpoint] = []
+    hosts = {
+        pod["spec"]["nodeName"]: pod["status"]["hostIP"]
+        for pod in pods
+        if pod["spec"].get("nodeName") and pod["status"].get("hostIP") and "deletionTimestamp" not in pod["metadata"]
+    }
+    if access.host_port is not None:
+        port = access.host_port.port
+        found += [Endpoint("HostPort", f"{node}:{port}", _url(hosts[node], port)) for node in sorted(hosts)]
+    node_port = next((entry.get("nodePort") for entry in service["spec"]["ports"]), None)
+    if access.node_port is not None and node_port:
+        if access.node_port.nodes:
+            named = {node: await nodes.address(node) for node in access.node_port.nodes}
+        else:
+            named = dict(sorted(hosts.items()))
+        found += [
+            Endpoint("NodePort", f"{node}:{node_port}", _url(address, node_port))
+            for node, address in named.items()
+            if address
+        ]
+    metadata = registry.metadata
+    found.append(
+        Endpoint(
+            "ClusterIP",
+            f"{metadata.name}.{metadata.namespace}.svc:{REGISTRY_PORT}",
+            _url(service["spec"]["clusterIP"], REGISTRY_PORT),
+        )
+    )
+    return found
+
+
+class Prober:
+    """Asks addresses who answers there. The session is one for hostile servers (`distribution.open_session`)."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def check(self, wanted: Sequence[Endpoint], uid: str) -> Problem | None:
+        """None if the Registry with `uid` answers at each endpoint, else what is wrong at the first that is not well.
+
+        The port mapping of a hand-made container wins over that of a pod without either noticing: only the header
+        with the uid tells whose registry answers.
+        """
+        problems = await asyncio.gather(*(self._check(endpoint, uid) for endpoint in wanted))
+        return next((problem for problem in problems if problem is not None), None)
+
+    async def _check(self, endpoint: Endpoint, uid: str) -> Problem | None:
+        try:
+            answer = await RegistryClient(self._session, endpoint.url, PING).ping()
+        except RegistryReadError as error:
+            return Problem("NotAnswering", f"no registry answers at {endpoint.host}: {error}")
+        if answer.registry_uid == uid:
+            return None
+        if endpoint.kind == "ClusterIP":
+            return Problem(
+                "WrongAnswer",
+                f"what answers at {endpoint.host} does not send the header {naming.REGISTRY_HEADER} of this Registry",
+            )
+        return Problem("PortTaken", f"another registry answers at {endpoint.host}: docker stop it")
+
+    async def count(self, endpoint: Endpoint) -> Counts | None:
+        """Count repositories and tags within the bounds; None if not even a first page could be read."""
+        try:
+            return await RegistryClient(self._session, endpoint.url, COUNT).count()
+        except RegistryReadError:
+            return None

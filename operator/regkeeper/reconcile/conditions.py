@@ -1,0 +1,79 @@
+"""Conditions of a Registry: what holds now, merged into what stood there before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+READY = "Ready"
+STORAGE_READY = "StorageReady"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+
+OURS = (READY, STORAGE_READY, RECONCILING, STALLED)
+"""Condition types that this pass writes; others in the list are left as they are."""
+
+LONGEST_MESSAGE = 8192
+"""Characters; the API allows 32,768, and a person reads less."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one condition says."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def true(reason: str, message: str) -> State:
+    """It holds."""
+    return State("True", reason, message)
+
+
+def false(reason: str, message: str) -> State:
+    """It does not hold."""
+    return State("False", reason, message)
+
+
+def unknown(reason: str, message: str) -> State:
+    """Nobody can say yet."""
+    return State("Unknown", reason, message)
+
+
+def merge(
+    previous: Sequence[Mapping[str, Any]], states: Mapping[str, State], *, generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """The conditions to write: `lastTransitionTime` moves only with the status.
+
+    kstatus wants `Reconciling` and `Stalled` absent unless true, so what is not in `states` goes.
+    """
+    before = {condition["type"]: condition for condition in previous}
+    merged = [dict(condition) for condition in previous if condition["type"] not in OURS]
+    for kind in OURS:
+        state = states.get(kind)
+        if state is None:
+            continue
+        old = before.get(kind)
+        same = old is not None and old["status"] == state.status
+        merged.append(
+            {
+                "type": kind,
+                "status": state.status,
+                "reason": state.reason,
+                "message": state.message[:LONGEST_MESSAGE],
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"] if old and same else timestamp(now),
+            }
+        )
+    return merged
+
+
+def find(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    """The condition of a type."""
+    return next((condition for condition in conditions if condition["type"] == kind), None)
+
+
+def timestamp(moment: datetime) -> str:
+    """A time as metav1.Time has it."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,167 @@
+"""Why the pods of a Registry do not serve: pure, from the Deployment, its pods and their Events, to one sentence."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from regkeeper.reconcile import conditions
+from regkeeper.resources.pod import CHECK_CONTAINER
+
+_WAITING_FOR_NOTHING = frozenset({"ContainerCreating", "PodInitializing"})
+"""Reasons of a container that merely has not started yet."""
+
+_SETTLED_REASONS = {"ErrImagePull": "ImagePullBackOff", "Error": "CrashLoopBackOff"}
+"""kubelet goes back and forth between two names of one trouble; a condition that did the same would never rest."""
+
+_TELLING_EVENTS = (
+    "FailedScheduling",
+    "FailedAttachVolume",
+    "FailedMount",
+    "FailedCreatePodSandBox",
+    "NetworkNotReady",
+    "FailedBinding",
+    "ProvisioningFailed",
+    "VolumeResizeFailed",
+    "ExternalExpanding",
+)
+"""Reasons of Events that say what nothing in a pod's or claim's status says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong."""
+
+    reason: str
+    message: str
+    storage: bool = False
+    """Whether it is the storage that fails, and not what runs on it."""
+
+
+def diagnose(
+    deployment: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]], events: Iterable[Mapping[str, Any]]
+) -> Problem | None:
+    """The most telling problem, of the newest pod first; None if nothing is wrong but time.
+
+    `events` are those about the pods, newest last.
+    """
+    living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    newest_first = sorted(living, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    events = list(events)
+    for pod in newest_first:
+        problem = _of_pod(pod, events)
+        if problem is not None:
+            return problem
+    return _of_deployment(deployment) if deployment is not None else None
+
+
+def secret_is_missing(pods: Iterable[Mapping[str, Any]], secret: str) -> bool:
+    """Whether a pod can't start because the Secret of that name is not there."""
+    return any(
+        waiting.get("reason") == "CreateContainerConfigError" and f'"{secret}"' in waiting.get("message", "")
+        for pod in pods
+        for container in pod["status"].get("containerStatuses") or ()
+        if (waiting := (container.get("state") or {}).get("waiting"))
+    )
+
+
+def event_problem(events: Iterable[Mapping[str, Any]], about: str) -> Problem | None:
+    """What the latest telling Event of `events` says; `about` names the object for people."""
+    telling = [event for event in events if event.get("reason") in _TELLING_EVENTS]
+    if not telling:
+        return None
+    latest = max(telling, key=_event_time)
+    return Problem(
+        latest["reason"],
+        f"{about}: {latest.get('message', '').strip()}",
+        storage=latest["reason"] not in ("FailedScheduling", "FailedCreatePodSandBox", "NetworkNotReady"),
+    )
+
+
+def _of_pod(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Problem | None:
+    status = pod["status"]
+    name = f"pod {pod['metadata']['name']}"
+    for container in status.get("initContainerStatuses") or ():
+        problem = _of_container(name, container)
+        if problem is not None:
+            return problem
+    for container in status.get("containerStatuses") or ():
+        problem = _of_container(name, container)
+        if problem is not None:
+            return problem
+    if status.get("phase") == "Failed":
+        return Problem(status.get("reason") or "PodFailed", f"{name}: {status.get('message') or 'failed'}")
+    scheduled = conditions.find(status.get("conditions") or (), "PodScheduled")
+    if scheduled is not None and scheduled["status"] == "False":
+        return Problem(scheduled.get("reason") or "Unschedulable", f"{name}: {scheduled.get('message', '')}")
+    if _is_ready(pod):
+        return None
+    uid = pod["metadata"]["uid"]
+    return event_problem((event for event in events if event["involvedObject"].get("uid") == uid), name)
+
+
+def _of_container(pod: str, container: Mapping[str, Any]) -> Problem | None:
+    state = container.get("state") or {}
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    failed = bool(ended.get("exitCode"))
+    if container["name"] == CHECK_CONTAINER and failed and not container.get("ready"):
+        text = ended.get("message") or f"exit code {ended['exitCode']}"
+        return Problem("VolumeNotWritable", text.strip(), storage=True)
+    waiting = state.get("waiting") or {}
+    reason = waiting.get("reason")
+    if reason and reason not in _WAITING_FOR_NOTHING:
+        text = waiting.get("message") or reason
+        if failed:
+            text += f"; it ended with {_ending(ended)}"
+        return Problem(_SETTLED_REASONS.get(reason, reason), f"{pod}, container {container['name']}: {text}")
+    if state.get("terminated") and failed:
+        reason = ended.get("reason") or "Error"
+        return Problem(
+            _SETTLED_REASONS.get(reason, reason),
+            f"{pod}, container {container['name']}: it ended with {_ending(ended)}",
+        )
+    return None
+
+
+def _ending(ended: Mapping[str, Any]) -> str:
+    text = f"exit code {ended['exitCode']}"
+    if ended.get("reason") not in (None, "Error"):
+        text += f" ({ended['reason']})"
+    if ended.get("message"):
+        text += f": {ended['message'].strip()[-1000:]}"
+    return text
+
+
+def _of_deployment(deployment: Mapping[str, Any]) -> Problem | None:
+    listed = (deployment.get("status") or {}).get("conditions") or ()
+    refused = conditions.find(listed, "ReplicaFailure")
+    if refused is not None and refused["status"] == "True":
+        message = str(refused.get("message", ""))
+        if "violates PodSecurity" in message:
+            return Problem("PodSecurity", _pod_security(deployment, message))
+        if "exceeded quota" in message:
+            return Problem("QuotaExceeded", message)
+        return Problem("PodsRefused", message)
+    progress = conditions.find(listed, "Progressing")
+    if progress is not None and progress["status"] == "False":
+        return Problem(progress.get("reason") or "NotProgressing", str(progress.get("message", "")))
+    return None
+
+
+def _pod_security(deployment: Mapping[str, Any], message: str) -> str:
+    namespace = deployment["metadata"]["namespace"]
+    return (
+        f"namespace {namespace} enforces a Pod Security Standard that refuses the pods: {message}. "
+        f"Allow it with `kubectl label --overwrite namespace {namespace} "
+        "pod-security.kubernetes.io/enforce=privileged`, or do without spec.access.hostPort: "
+        "spec.access.nodePort works under `restricted`"
+    )
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    ready = conditions.find(pod["status"].get("conditions") or (), "Ready")
+    return ready is not None and ready["status"] == "True"
+
+
+def _event_time(event: Mapping[str, Any]) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -1,0 +1,102 @@
+"""Make the objects of a Registry what they should be: read, compare, apply, remove."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.reconcile.drift import needs_apply
+from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.store import Store
+
+logger = logging.getLogger(__name__)
+
+REMOVABLE = (kube.DISRUPTION_BUDGET, kube.SERVICE, kube.CONFIG_MAP, kube.DEPLOYMENT)
+"""Kinds of which one that the spec no longer asks for is deleted. Never storage."""
+
+
+class Objects:
+    """The objects of Registries in the cluster, read through the store."""
+
+    def __init__(self, cluster: kube.Cluster, store: Store) -> None:
+        self._cluster = cluster
+        self._store = store
+
+    async def find(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
+        """The object, or None if it is not there.
+
+        What the store lacks is asked for: it may be there without our label, which the watch would not show.
+        """
+        known = self._store.get(resource, namespace, name)
+        if known is not None:
+            return known
+        try:
+            found = await self._cluster.get(resource, namespace, name)
+        except kube.NotFoundError:
+            return None
+        # Without our label no watch would tell of its changes.
+        if naming.REGISTRY_LABEL in (found["metadata"].get("labels") or {}):
+            self._store.put(found)
+        return found
+
+    async def ensure(self, registry: Registry, desired: kube.Object) -> kube.Object:
+        """Apply `desired` if the live object differs in what is ours; return the live one.
+
+        Raises:
+            BlockedError, WaitingError: the name belongs to something else.
+            ApiError: the API server refuses.
+        """
+        metadata = desired["metadata"]
+        live = await self.find(kube.resource_of(desired), metadata.get("namespace"), metadata["name"])
+        if live is None:
+            # Not forced: if somebody else was faster with this name, their fields are in conflict with ours.
+            return await self._apply(desired, force=False)
+        require_ours(live, registry)
+        if not needs_apply(desired, live, naming.FIELD_MANAGER):
+            return live
+        # The uid makes sure that it is still the object that was proved ours.
+        proved = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
+        return await self._apply(proved, force=True)
+
+    async def _apply(self, body: kube.Object, *, force: bool) -> kube.Object:
+        applied = await self._cluster.apply(body, force=force)
+        logger.info("applied %s %s", body["kind"], body["metadata"]["name"])
+        self._store.put(applied)
+        return applied
+
+    async def merge(self, live: kube.Object, change: Mapping[str, Any]) -> kube.Object:
+        """Patch what server-side apply can't say (another manager's field that has to go), if nobody was faster."""
+        metadata = live["metadata"]
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {**change, "metadata": {**change.get("metadata", {}), **guard}}
+        patched = await self._cluster.patch(kube.resource_of(live), metadata.get("namespace"), metadata["name"], body)
+        self._store.put(patched)
+        return patched
+
+    async def remove(self, live: kube.Object) -> None:
+        """Delete this very object; no error if it is gone."""
+        metadata = live["metadata"]
+        try:
+            await self._cluster.delete(
+                kube.resource_of(live), metadata.get("namespace"), metadata["name"], uid=metadata["uid"]
+            )
+        except kube.NotFoundError:
+            return
+        logger.info("deleted %s %s", live["kind"], metadata["name"])
+
+    async def remove_unwanted(self, registry: Registry, desired: Iterable[kube.Object]) -> None:
+        """Delete what we applied for this Registry once and no longer want."""
+        wanted = {(body["kind"], body["metadata"]["name"]) for body in desired}
+        owner = Key(registry.metadata.namespace, registry.metadata.name)
+        for resource in REMOVABLE:
+            for live in self._store.children(owner, resource):
+                metadata = live["metadata"]
+                if (
+                    (live["kind"], metadata["name"]) not in wanted
+                    and "deletionTimestamp" not in metadata
+                    and owner_of(live, registry) is Owner.OURS
+                    and any(entry["manager"] == naming.FIELD_MANAGER for entry in metadata.get("managedFields") or ())
+                ):
+                    await self.remove(live)

@@ -1,0 +1,77 @@
+"""Whose an object is. Only what is proved to be this Registry's is ever applied with force, changed or deleted."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from regkeeper import naming
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.errors import BlockedError, WaitingError
+
+
+class Owner(Enum):
+    """Whose an object is."""
+
+    OURS = "ours"
+    FORMER = "former"
+    """Of a deleted Registry of the same name: the garbage collector is about to take it."""
+    FOREIGN = "foreign"
+
+
+def owner_of(body: Mapping[str, Any], registry: Registry) -> Owner:
+    """Whose `body` is, seen from `registry`.
+
+    The proof is the owner reference with the Registry's uid. A claim that was kept, and the cluster-scoped volume, have
+    none: theirs is our label with the Registry's name, which must be the only one with a claim to them.
+    """
+    metadata = body["metadata"]
+    references = metadata.get("ownerReferences") or ()
+    if any(reference["uid"] == registry.metadata.uid for reference in references):
+        return Owner.OURS
+    for reference in references:
+        same_name = reference["kind"] == registry.kind and reference["name"] == registry.metadata.name
+        if same_name and reference["apiVersion"].startswith(naming.GROUP + "/"):
+            return Owner.FORMER
+    labels = metadata.get("labels") or {}
+    if body["kind"] == "PersistentVolumeClaim":
+        labelled = labels.get(naming.REGISTRY_LABEL) == registry.metadata.name
+        return Owner.OURS if labelled and not references else Owner.FOREIGN
+    if body["kind"] == "PersistentVolume":
+        # Its name holds a digest of namespace and name, and only an administrator can make one.
+        labelled = (
+            labels.get(naming.REGISTRY_LABEL) == registry.metadata.name
+            and labels.get(naming.REGISTRY_NAMESPACE_LABEL) == registry.metadata.namespace
+        )
+        return Owner.OURS if labelled else Owner.FOREIGN
+    return Owner.FOREIGN
+
+
+def require_ours(body: Mapping[str, Any], registry: Registry) -> None:
+    """Check that `body` is this Registry's.
+
+    Raises:
+        WaitingError: it goes away by itself.
+        BlockedError: it is somebody else's; the message says what to do.
+    """
+    kind, name = body["kind"], body["metadata"]["name"]
+    match owner_of(body, registry):
+        case Owner.OURS:
+            return
+        case Owner.FORMER:
+            raise WaitingError(
+                f"{kind} {name} belongs to a deleted Registry of this name: waiting until it is gone",
+                reason="FormerObject",
+                delay=1,
+            )
+        case Owner.FOREIGN if kind == "PersistentVolumeClaim":
+            raise BlockedError(
+                f"PersistentVolumeClaim {name} exists and is not this Registry's. To keep the images on it here, label "
+                f"it {naming.REGISTRY_LABEL}={registry.metadata.name}, or name it in spec.storage.existingClaim; "
+                "otherwise delete or rename it",
+                reason="ForeignObject",
+            )
+        case Owner.FOREIGN:
+            raise BlockedError(
+                f"{kind} {name} exists and is not this Registry's: delete it, or give the Registry another name",
+                reason="ForeignObject",
+            )

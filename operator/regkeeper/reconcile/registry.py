@@ -1,0 +1,301 @@
+"""One pass over a Registry: from what its spec asks for to objects, and from what they do to its status.
+
+A pass may be cut off anywhere and be repeated any number of times; it ends in the same state, and makes no write
+when nothing has to change.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.distribution import Counts
+from regkeeper.errors import BlockedError, InvalidSpecError
+from regkeeper.reconcile import claims, conditions
+from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
+from regkeeper.reconcile.conditions import READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
+from regkeeper.reconcile.exclusivity import holder_of_port, matching_nodes
+from regkeeper.reconcile.nodes import Nodes
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.queue import Key, Verdict
+from regkeeper.reconcile.status import StatusWriter, failing
+from regkeeper.reconcile.storage import Storage, StorageKeeper
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.bundle import desired_objects
+from regkeeper.resources.http_secret import http_secret
+from regkeeper.settings import Settings
+
+FIRST_PEEK_SECONDS = 0.1
+LAST_PEEK_SECONDS = 15.0
+"""Between looks at a Registry that is not ready and gives no sign: its Events and addresses are not watched."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of a Registry between passes. All of it can be lost."""
+
+    peeks: int = 0
+    """Looks in a row that found it not ready."""
+    counts: Counts | None = None
+    counted: float = 0.0
+    """Clock time of the last count."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What a pass saw."""
+
+    deployment: kube.Object
+    service: kube.Object
+    pods: list[kube.Object]
+    storage: Storage
+    endpoints: list[Endpoint] = field(default_factory=list)
+
+
+class RegistryReconciler:
+    """Keeps Registries. `clock` gives seconds that only grow."""
+
+    def __init__(
+        self,
+        *,
+        cluster: kube.Cluster,
+        store: Store,
+        settings: Settings,
+        prober: Prober,
+        status: StatusWriter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._settings = settings
+        self._prober = prober
+        self._status = status
+        self._clock = clock
+        self._objects = Objects(cluster, store)
+        self._nodes = Nodes(cluster, clock)
+        self._storage = StorageKeeper(cluster, store, self._objects, self._nodes, settings)
+        self._memories: dict[Key, Memory] = {}
+        self.blocked: set[Key] = set()
+        """Registries that wait for another one to give way."""
+
+    async def look(self, key: Key) -> float | None:
+        """Make a pass; return the seconds after which to look again, or None.
+
+        Raises:
+            RegkeeperError, ApiError: the pass could not be finished.
+        """
+        body = self._store.registry(key)
+        if body is None:
+            self._forget(key)
+            return None
+        registry = parse(body)
+        if registry.metadata.deletion_timestamp is not None:
+            await self._storage.release(body, registry)
+            return None
+        if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
+            return None
+        self._storage.check_permission(registry)
+        await self._check_exclusive(key, body)
+        body, storage = await self._storage.ensure(body, registry)
+        seen = await self._ensure_objects(registry, storage)
+        return await self._report(key, body, registry, seen)
+
+    async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
+        """Put an error of a pass into the Registry's conditions."""
+        body = self._store.registry(key)
+        if body is None:
+            return
+        stalled = isinstance(error, InvalidSpecError | BlockedError)
+        message = str(error) if verdict.reason != "InternalError" else f"{type(error).__name__}: {error}"
+        await self._status.write(body, self._with_storage(body, failing(verdict.reason, message, stalled=stalled)))
+
+    def _with_storage(self, body: kube.Object, states: dict[str, State]) -> dict[str, State]:
+        """Keep the last StorageReady: a pass that failed before or after the storage knows nothing newer."""
+        last = conditions.find((body.get("status") or {}).get("conditions") or (), STORAGE_READY)
+        if last is not None:
+            states[STORAGE_READY] = State(last["status"], last["reason"], last["message"])
+        return states
+
+    def _forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+        self._storage.forget(key)
+        self.blocked.discard(key)
+
+    async def _check_exclusive(self, key: Key, body: kube.Object) -> None:
+        self.blocked.add(key)
+        await self._storage.check_exclusive(body)
+        access = body["spec"].get("access") or {}
+        if "hostPort" in access or "nodePort" in access:
+            others = [
+                other for other in self._store.registries() if other["metadata"]["uid"] != body["metadata"]["uid"]
+            ]
+            held = holder_of_port(body, others, await self._nodes.labels()) if others else None
+            if held is not None:
+                holder, place = held
+                raise BlockedError(
+                    f"Registry {holder['metadata']['namespace']}/{holder['metadata']['name']} serves {place}: "
+                    "choose another port or other nodes",
+                    reason="PortConflict",
+                )
+        self.blocked.discard(key)
+
+    async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
+        desired = desired_objects(
+            registry, self._settings, read_only=registry.spec.read_only, access_modes=storage.access_modes
+        )
+        key = Key(registry.metadata.namespace, registry.metadata.name)
+        live: dict[str, kube.Object] = {}
+        for body in desired:
+            if body["kind"] in (kube.VOLUME.kind, kube.CLAIM.kind):
+                continue  # the storage keeper's
+            if body["kind"] == kube.DEPLOYMENT.kind:
+                await self._ensure_secret(key, registry)
+            live[body["kind"]] = await self._objects.ensure(registry, body)
+        await self._objects.remove_unwanted(registry, desired)
+        return Observation(
+            deployment=live[kube.DEPLOYMENT.kind],
+            service=live[kube.SERVICE.kind],
+            pods=self._store.children(key, kube.POD),
+            storage=storage,
+        )
+
+    async def _ensure_secret(self, key: Key, registry: Registry) -> None:
+        """Create the Secret where it may be missing: before the first pod, or when a pod says so."""
+        name = naming.http_secret_name(registry.metadata.name, registry.metadata.uid)
+        is_new = self._store.get(kube.DEPLOYMENT, key.namespace, key.name) is None
+        if not is_new and not secret_is_missing(self._store.children(key, kube.POD), name):
+            return
+        try:
+            await self._cluster.create(http_secret(registry, secrets.token_urlsafe(32)))
+        except kube.ConflictError:
+            return  # It is there, with a value that only the pods need to know.
+
+    async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float:
+        memory = self._memories.setdefault(key, Memory())
+        rolled_out = _progress(seen.deployment) is None
+        problem = None if rolled_out else await self._find_problem(seen)
+        storage = claims.state(
+            registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
+        )
+        seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes)
+        ready = await self._ready(body, registry, seen, problem)
+        if ready.status == "True":
+            memory.peeks = 0
+            await self._count(memory, seen.endpoints[0])
+        states = {READY: ready, STORAGE_READY: storage}
+        if ready.status != "True":
+            states[RECONCILING] = conditions.true(ready.reason, ready.message)
+        await self._status.write(body, states, _fields(body, seen, memory.counts))
+        if ready.status == "True":
+            return self._settings.resync_seconds
+        memory.peeks += 1
+        return min(LAST_PEEK_SECONDS, FIRST_PEEK_SECONDS * 2.0 ** min(memory.peeks, 10))
+
+    async def _find_problem(self, seen: Observation) -> Problem | None:
+        """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
+        problem = diagnose(seen.deployment, seen.pods, ())
+        waiting = [pod for pod in seen.pods if pod["status"].get("phase") == "Pending"]
+        if problem is not None or not waiting:
+            return problem
+        about = [*waiting]
+        claim = seen.storage.claim
+        if claim is not None and (claim.get("status") or {}).get("phase") != "Bound":
+            about.append(claim)
+        events = [event for listing in await asyncio.gather(*map(self._events, about)) for event in listing]
+        problem = diagnose(seen.deployment, seen.pods, events)
+        if problem is None and claim is not None:
+            problem = event_problem(
+                (event for event in events if event["involvedObject"].get("uid") == claim["metadata"]["uid"]),
+                f"PersistentVolumeClaim {claim['metadata']['name']}",
+            )
+        return problem
+
+    async def _events(self, body: Mapping[str, Any]) -> list[kube.Object]:
+        metadata = body["metadata"]
+        listing = self._cluster.list(
+            kube.EVENT, metadata["namespace"], field_selector=f"involvedObject.uid={metadata['uid']}"
+        )
+        return [event async for event in listing]
+
+    async def _ready(self, body: kube.Object, registry: Registry, seen: Observation, problem: Problem | None) -> State:
+        if registry.spec.access.host_port is not None:
+            mismatch = await self._node_count(body, seen.deployment)
+            if mismatch is not None:
+                return mismatch
+        progress = _progress(seen.deployment)
+        if progress is not None:
+            return conditions.false(problem.reason, problem.message) if problem else progress
+        if seen.deployment["spec"].get("replicas") == 0:
+            return conditions.false("ScaledToZero", "spec.replicas is 0: no pod serves.")
+        wrong = await self._prober.check(seen.endpoints, registry.metadata.uid)
+        if wrong is not None:
+            return conditions.false(wrong.reason, wrong.message)
+        where = ", ".join(endpoint.host for endpoint in seen.endpoints)
+        return conditions.true("Serving", f"It answers at {where}.")
+
+    async def _node_count(self, body: kube.Object, deployment: kube.Object) -> State | None:
+        nodes = matching_nodes(body["spec"], await self._nodes.labels())
+        replicas = deployment["spec"].get("replicas", 1)
+        if len(nodes) == replicas or replicas == 0:
+            return None
+        listed = ", ".join(nodes) or "none"
+        return conditions.false(
+            "NodesNotReplicas",
+            f"spec.access.hostPort needs as many nodes as replicas: {replicas} replicas, matching nodes: {listed}. "
+            "Set spec.nodeSelector or spec.replicas so that they agree",
+        )
+
+    async def _count(self, memory: Memory, endpoint: Endpoint) -> None:
+        # A little early, so that the look of the resync counts.
+        if memory.counts is not None and self._clock() - memory.counted < 0.9 * self._settings.resync_seconds:
+            return
+        counts = await self._prober.count(endpoint)
+        if counts is not None:
+            memory.counts, memory.counted = counts, self._clock()
+
+
+def parse(body: kube.Object) -> Registry:
+    """The typed Registry.
+
+    Raises:
+        InvalidSpecError: it does not fit the models, as one from before a change of the CRD may not.
+    """
+    try:
+        return Registry.model_validate({**body, "status": None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidSpecError(f"{place}: {first['msg']}") from error
+
+
+def _progress(deployment: kube.Object) -> State | None:
+    """How far the roll-out is; None when it is done."""
+    status = deployment.get("status") or {}
+    replicas = deployment["spec"].get("replicas", 1)
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    if seen and updated == replicas == available == status.get("replicas", 0):
+        return None
+    count = min(updated, available) if seen else 0
+    return conditions.false("Progressing", f"{count} of {replicas} pods are up to date and ready.")
+
+
+def _fields(body: kube.Object, seen: Observation, counts: Counts | None) -> dict[str, Any]:
+    """Everything in the status but conditions."""
+    before = body.get("status") or {}
+    fields: dict[str, Any] = {key: before.get(key) for key in ("repositories", "tags", "countsIncomplete")}
+    if counts is not None:
+        fields |= {
+            "repositories": counts.repositories,
+            "tags": counts.tags,
+            "countsIncomplete": None if counts.complete else True,
+        }
+    fields["addresses"] = [{"type": endpoint.kind, "host": endpoint.host} for endpoint in seen.endpoints]
+    fields["imagePrefix"] = seen.endpoints[0].host
+    return fields

@@ -1,0 +1,125 @@
+"""The net under the watches: list what they should have shown, and notice what they did not.
+
+A watch can end without a word (kopf#204, kopf#1145). Now and then everything is listed, as metadata only; what the
+watches have not shown is read and passed on, and if a watch stays behind, the operator is not alive.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from regkeeper import kube, naming
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.store import Identity, Store, identity, owner_key, version
+
+logger = logging.getLogger(__name__)
+
+CHILDREN = (
+    kube.CONFIG_MAP,
+    kube.SERVICE,
+    kube.CLAIM,
+    kube.DEPLOYMENT,
+    kube.DISRUPTION_BUDGET,
+    kube.POD,
+)
+"""Kinds of which the labelled ones are watched. (PersistentVolumes too, where the settings allow `local` storage.)"""
+
+LATEST_SECONDS = 120.0
+"""A watch that shows a change later than this is taken for dead."""
+
+
+class Resync:
+    """Compares listings with what the watches showed. `clock` gives seconds that only grow."""
+
+    def __init__(
+        self,
+        cluster: kube.Cluster,
+        store: Store,
+        *,
+        kinds: Sequence[kube.Resource],
+        namespaces: Sequence[str],
+        notify: Callable[[Key], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._kinds = kinds
+        self._namespaces: Sequence[str | None] = list(namespaces) or [None]
+        self._notify = notify
+        self._clock = clock
+        self._missed: dict[Identity, tuple[int, float]] = {}
+        """What a listing had and no watch has shown: its version, and since when."""
+
+    async def load(self) -> None:
+        """Fill the store before the first pass, which would ask for every object that is not in it."""
+        for resource in self._kinds:
+            async for body in self._list(resource, metadata_only=False):
+                self._store.put(body)
+        for registry in self._store.registries():
+            self._notify(Key(registry["metadata"]["namespace"], registry["metadata"]["name"]))
+
+    def saw(self, body: kube.Object) -> None:
+        """A watch showed an object."""
+        missed = self._missed.get(identity(body))
+        if missed is not None and version(body) >= missed[0]:
+            del self._missed[identity(body)]
+
+    async def compare(self) -> None:
+        """List everything once, and catch up on what the watches have missed."""
+        for resource in self._kinds:
+            listed: set[Identity] = set()
+            known = {entry: at for entry, at, _ in self._store.identities(resource)}
+            async for body in self._list(resource, metadata_only=True):
+                body |= {"apiVersion": resource.api_version, "kind": resource.kind}
+                listed.add(identity(body))
+                if version(body) > known.get(identity(body), 0):
+                    await self._catch_up(resource, body)
+            for entry, _, owner in self._store.identities(resource):
+                if entry in known and entry not in listed:
+                    await self._confirm_gone(resource, entry, owner)
+
+    async def _catch_up(self, resource: kube.Resource, listed: kube.Object) -> None:
+        metadata = listed["metadata"]
+        try:
+            body = await self._cluster.get(resource, metadata.get("namespace"), metadata["name"])
+        except kube.NotFoundError:
+            return
+        if not self._store.put(body):
+            return  # The watch was only a little slower than the listing.
+        logger.info("a watch is behind on %s %s", resource.kind, metadata["name"])
+        self._missed.setdefault(identity(body), (version(body), self._clock()))
+        self._tell(body)
+
+    async def _confirm_gone(self, resource: kube.Resource, entry: Identity, owner: Key | None) -> None:
+        _, namespace, name = entry
+        try:
+            body = await self._cluster.get(resource, namespace or None, name)
+        except kube.NotFoundError:
+            self._store.discard(entry)
+        else:
+            # It lost our label, or came back under its name.
+            self._store.put(body)
+        if owner is not None:
+            self._notify(owner)
+
+    def _tell(self, body: kube.Object) -> None:
+        if body["kind"] == kube.REGISTRY.kind:
+            self._notify(Key(body["metadata"]["namespace"], body["metadata"]["name"]))
+        elif (owner := owner_key(body)) is not None:
+            self._notify(owner)
+
+    def late(self) -> list[str]:
+        """Objects on which a watch has been behind for too long."""
+        limit = self._clock() - LATEST_SECONDS
+        return [
+            f"{kind} {namespace}/{name}"
+            for (kind, namespace, name), (_, since) in self._missed.items()
+            if since < limit
+        ]
+
+    async def _list(self, resource: kube.Resource, *, metadata_only: bool) -> AsyncIterator[kube.Object]:
+        selector = "" if resource is kube.REGISTRY else naming.REGISTRY_LABEL
+        for namespace in self._namespaces if resource.namespaced else [None]:
+            async for body in self._cluster.list(
+                resource, namespace, label_selector=selector, metadata_only=metadata_only
+            ):
+                yield body

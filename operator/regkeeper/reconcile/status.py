@@ -1,0 +1,105 @@
+"""Write a Registry's status when it changed, and an Event when its readiness did."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from regkeeper import kube
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import READY, RECONCILING, STALLED, State
+from regkeeper.reconcile.store import Store
+
+logger = logging.getLogger(__name__)
+
+LONGEST_EVENT_MESSAGE = 1024
+"""Characters: the API's limit."""
+
+
+class StatusWriter:
+    """The one writer of Registries' status. `now` gives the time of day with its zone."""
+
+    def __init__(self, cluster: kube.Cluster, store: Store, now: Callable[[], datetime]) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._now = now
+
+    async def write(
+        self, body: kube.Object, states: Mapping[str, State], fields: Mapping[str, Any] | None = None
+    ) -> None:
+        """Set our conditions and, if given, all other fields of the status; no write if nothing changes.
+
+        Without `fields` the rest of the status stays as it is: what was last seen is the best that is known.
+        """
+        before = body.get("status") or {}
+        previous = before.get("conditions") or []
+        generation = body["metadata"]["generation"]
+        after = {key: value for key, value in (before if fields is None else fields).items() if value is not None}
+        after["observedGeneration"] = generation
+        after["conditions"] = conditions.merge(previous, states, generation=generation, now=self._now())
+        if after == before:
+            return
+        metadata = body["metadata"]
+        # A merge patch keeps what it does not name.
+        patch = {"status": {**dict.fromkeys(before, None), **after}, "metadata": {"uid": metadata["uid"]}}
+        patched = await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch)
+        self._store.put(patched)
+        event = _transition(conditions.find(previous, READY), states)
+        if event is not None:
+            await self._post(body, event)
+
+    async def _post(self, body: kube.Object, state: State) -> None:
+        """Post an Event about a Registry. A lost one is no reason to fail: the condition says the same."""
+        metadata = body["metadata"]
+        moment = conditions.timestamp(self._now())
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": metadata["namespace"], "name": f"{metadata['name']}.{uuid4().hex[:16]}"},
+            "involvedObject": {
+                "apiVersion": body["apiVersion"],
+                "kind": body["kind"],
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "type": "Normal" if state.status == "True" else "Warning",
+            "reason": state.reason,
+            "message": state.message[:LONGEST_EVENT_MESSAGE],
+            "source": {"component": "regkeeper"},
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+        }
+        try:
+            await self._cluster.create(event)
+        except kube.ApiError as error:
+            logger.warning("an Event could not be posted: %s", error)
+
+
+def _transition(before: Mapping[str, Any] | None, states: Mapping[str, State]) -> State | None:
+    """What to announce: becoming ready, ceasing to be, and each new reason for not being. Not that time passes."""
+    after = states[READY]
+    if before is not None and (before["status"], before["reason"]) == (after.status, after.reason):
+        return None
+    if after.status == "True":
+        return after
+    was_ready = before is not None and before["status"] == "True"
+    passing = after.reason in PASSING and STALLED not in states
+    return after if was_ready or not passing else None
+
+
+PASSING = frozenset({"Progressing", "NotAnswering", "Waiting", "FormerObject", "ClaimPending"})
+"""Reasons that belong to every start and need nobody."""
+
+
+def failing(reason: str, message: str, *, stalled: bool) -> dict[str, State]:
+    """The conditions of a Registry that a pass could not finish."""
+    states = {READY: conditions.false(reason, message)}
+    if stalled:
+        states[STALLED] = conditions.true(reason, message)
+    else:
+        states[RECONCILING] = conditions.true(reason, message)
+    return states

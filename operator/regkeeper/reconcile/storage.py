@@ -1,0 +1,213 @@
+"""Bring a Registry's storage about: permission for local directories, the volume, the claim, who else is on it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.registry import LocalStorage, Registry
+from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
+from regkeeper.reconcile import claims
+from regkeeper.reconcile.exclusivity import Place, holder_of_place, place_of
+from regkeeper.reconcile.nodes import HOSTNAME_LABEL, Nodes
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.claim import claim as build_claim
+from regkeeper.resources.persistent_volume import persistent_volume
+from regkeeper.settings import LocalStorageRule, Settings
+
+
+@dataclass(slots=True)
+class Storage:
+    """A Registry's storage as a pass found or made it."""
+
+    claim: kube.Object | None = None
+    """The live claim; None for ephemeral storage, or where the existing claim is not there."""
+    notes: list[str] = field(default_factory=list)
+    """How the claim differs from the spec."""
+
+    @property
+    def access_modes(self) -> list[str] | None:
+        """Access modes of the live claim."""
+        return None if self.claim is None else list(self.claim["spec"]["accessModes"])
+
+
+class StorageKeeper:
+    """Brings storage about, and remembers which directory is behind which claim."""
+
+    def __init__(self, cluster: kube.Cluster, store: Store, objects: Objects, nodes: Nodes, settings: Settings) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._objects = objects
+        self._nodes = nodes
+        self._settings = settings
+        self._places: dict[Key, Place] = {}
+        self._volumes: dict[str, tuple[str, str] | None] = {}
+        """Node and path of each PersistentVolume that was read; a volume's source never changes."""
+
+    def forget(self, key: Key) -> None:
+        """The Registry is gone."""
+        self._places.pop(key, None)
+
+    def check_permission(self, registry: Registry) -> None:
+        """Check that a `local` directory is one that the chart's values open to this namespace.
+
+        Raises:
+            InvalidSpecError: it is not.
+        """
+        local = registry.spec.storage.local
+        if local is None:
+            return
+        namespace = registry.metadata.namespace
+        if not any(_allows(rule, namespace, local) for rule in self._settings.local_storage):
+            raise InvalidSpecError(
+                f"spec.storage.local: {local.path} on node {local.node} is not open to namespace {namespace}: an "
+                "administrator adds it to the chart's value localStorage"
+            )
+        if registry.spec.storage.deletion_policy == "Delete":
+            raise InvalidSpecError(
+                "spec.storage.deletionPolicy: a local directory is never deleted: set it to Retain, or leave it out"
+            )
+
+    async def check_exclusive(self, body: kube.Object) -> None:
+        """Check that no older Registry keeps its images in the same place.
+
+        Raises:
+            BlockedError: one does.
+        """
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        place = self._places[key] = await self._resolve(place_of(body))
+        others = [
+            (other, self._places.get(other_key) or place_of(other))
+            for other in self._store.registries()
+            if (other_key := Key(other["metadata"]["namespace"], other["metadata"]["name"])) != key
+        ]
+        holder = holder_of_place(body, place, others)
+        if holder is not None:
+            metadata = holder["metadata"]
+            raise BlockedError(
+                f"Registry {metadata['namespace']}/{metadata['name']} keeps its images on the same volume: "
+                "delete one of the two, or give this one storage of its own",
+                reason="VolumeInUse",
+            )
+
+    async def _resolve(self, place: Place) -> Place:
+        """Find the volume and, if that is a directory of a node, the directory behind a claim."""
+        if place.claim is None or place.directory is not None:
+            return place
+        claim = await self._objects.find(kube.CLAIM, *place.claim)
+        volume = (claim or {}).get("spec", {}).get("volumeName")
+        if not volume:
+            return place
+        if volume not in self._volumes:
+            try:
+                self._volumes[volume] = _directory(await self._cluster.get(kube.VOLUME, None, volume))
+            except (kube.NotFoundError, kube.ForbiddenError):
+                return Place(claim=place.claim, volume=volume)
+        return Place(claim=place.claim, volume=volume, directory=self._volumes[volume])
+
+    async def ensure(self, body: kube.Object, registry: Registry) -> tuple[kube.Object, Storage]:
+        """Make volume and claim; return the Registry as it is now (it may have got a finalizer) and its storage."""
+        storage = registry.spec.storage
+        if storage.ephemeral is not None:
+            return body, Storage()
+        namespace = registry.metadata.namespace
+        if storage.existing_claim is not None:
+            return body, Storage(await self._objects.find(kube.CLAIM, namespace, storage.existing_claim))
+        if storage.local is not None:
+            if naming.FINALIZER not in registry.metadata.finalizers:
+                finalizers = [*registry.metadata.finalizers, naming.FINALIZER]
+                body = await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
+            await self._ensure_volume(registry)
+        desired = build_claim(registry)
+        if desired is None:
+            raise AssertionError("a claim is built for every storage of ours")
+        return body, await self._ensure_claim(registry, desired)
+
+    async def _ensure_volume(self, registry: Registry) -> None:
+        local = registry.spec.storage.local
+        if local is None:
+            return
+        labels = (await self._nodes.labels()).get(local.node)
+        if labels is None:
+            raise WaitingError(
+                f"spec.storage.local.node: there is no node {local.node}", reason="NodeNotFound", delay=30
+            )
+        desired = persistent_volume(registry, hostname=labels.get(HOSTNAME_LABEL))
+        if desired is None:
+            return
+        live = await self._objects.ensure(registry, desired)
+        if "deletionTimestamp" in live["metadata"]:
+            raise WaitingError("its PersistentVolume is being deleted", reason="FormerObject", delay=1)
+        bound_to = live["spec"]["claimRef"].get("uid")
+        if not bound_to:
+            return
+        namespace, name = registry.metadata.namespace, desired["spec"]["claimRef"]["name"]
+        claim = await self._objects.find(kube.CLAIM, namespace, name)
+        if claim is None or claim["metadata"]["uid"] != bound_to:
+            # The volume was bound to a claim that is gone: without its uid it may be bound to the next of that name.
+            await self._objects.merge(live, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+
+    async def _ensure_claim(self, registry: Registry, desired: kube.Object) -> Storage:
+        metadata = desired["metadata"]
+        live = await self._objects.find(kube.CLAIM, metadata["namespace"], metadata["name"])
+        if live is None:
+            return Storage(await self._objects.ensure(registry, desired))
+        require_ours(live, registry)
+        if "deletionTimestamp" in live["metadata"]:
+            raise WaitingError(
+                f"PersistentVolumeClaim {metadata['name']} is being deleted", reason="FormerObject", delay=1
+            )
+        may_grow = claims.wants_growth(desired, live) and await self._may_grow(live)
+        fitted = claims.fit(desired, live, may_grow=may_grow)
+        return Storage(await self._objects.ensure(registry, fitted.claim), fitted.notes)
+
+    async def _may_grow(self, claim: kube.Object) -> bool:
+        name = claim["spec"].get("storageClassName")
+        if not name or (claim.get("status") or {}).get("phase") != "Bound":
+            return False
+        try:
+            return bool((await self._cluster.get(kube.STORAGE_CLASS, None, name)).get("allowVolumeExpansion"))
+        except kube.NotFoundError:
+            return False
+
+    async def release(self, body: kube.Object, registry: Registry) -> None:
+        """Before a Registry goes: take its local volume's objects away, never the directory, and our finalizer."""
+        if naming.FINALIZER not in registry.metadata.finalizers:
+            return
+        namespace, name = registry.metadata.namespace, registry.metadata.name
+        if registry.spec.storage.local is not None:
+            volume_name = naming.persistent_volume_name(namespace, name)
+            # The claim first: nothing else could bind it to the directory again.
+            for resource, of, wanted in (
+                (kube.CLAIM, namespace, naming.claim_name(name)),
+                (kube.VOLUME, None, volume_name),
+            ):
+                live = await self._objects.find(resource, of, wanted)
+                if live is None or "deletionTimestamp" in live["metadata"] or owner_of(live, registry) != Owner.OURS:
+                    continue
+                if resource is kube.CLAIM and live["spec"].get("volumeName") != volume_name:
+                    continue
+                await self._objects.remove(live)
+        finalizers = [entry for entry in registry.metadata.finalizers if entry != naming.FINALIZER]
+        await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
+
+
+def _allows(rule: LocalStorageRule, namespace: str, local: LocalStorage) -> bool:
+    return namespace in rule.namespaces and local.node in rule.nodes and local.path == rule.path
+
+
+def _directory(volume: dict[str, Any]) -> tuple[str, str] | None:
+    """Node and path of a volume that is a directory of one node."""
+    spec = volume["spec"]
+    path = (spec.get("local") or spec.get("hostPath") or {}).get("path")
+    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
+    hosts = [
+        value
+        for term in terms
+        for expression in term.get("matchExpressions") or ()
+        if expression["key"] == HOSTNAME_LABEL and expression["operator"] == "In"
+        for value in expression["values"]
+    ]
+    return (hosts[0], path) if path and len(hosts) == 1 else None
