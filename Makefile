@@ -49,6 +49,7 @@ cluster-down: environment  ## stop it and remove every trace
 
 lock: environment  ## resolve the dependencies again into requirements*.lock, with hashes
 	$(RUN)/$(LOCK) pyproject.toml -o requirements.lock
+	$(RUN)/$(LOCK) --group build -c requirements-dev.lock -o requirements-build.lock
 	$(RUN)/$(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: cluster-down  ## remove .venv, caches of tools and what was built (not the compiled programs, which live in ~/.cache/regkeeper)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tests.cluster import records
+from tests.cluster import requirements as needed
 from tests.cluster.cluster import Cluster
 from tests.cluster.network import CommandError
 from tests.waiting import WaitTimeoutError
@@ -42,6 +43,19 @@ def down(
     """Remove the cluster and all that it left."""
     for each in records.names() if everything else [name]:
         Cluster(each).down()
+
+
+@app.command()
+def requirements(
+    *,
+    install: Annotated[bool, typer.Option("--install", help="Install it with apt-get; no service starts.")] = False,
+) -> None:
+    """Say which Debian packages are missing; exit code 1 if any is."""
+    missing = needed.missing_packages(needed.NODES)
+    if missing and install:
+        needed.install(missing)
+    elif missing:
+        sys.exit(f"missing Debian packages: {' '.join(missing)}")
 
 
 @app.command()

@@ -55,7 +55,7 @@ def forget_others(current: Path, pattern: str) -> None:
 
 
 def content_of(paths: Iterable[Path]) -> bytes:
-    """The names and the content of files, as one input of `key_of`; directories are walked."""
+    """The names, the content and the right to execute of files, as one input of `key_of`; directories are walked."""
     digest = hashlib.sha256()
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

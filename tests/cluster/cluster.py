@@ -10,6 +10,8 @@ from pathlib import Path
 from tests.cluster import cgroups, network, records
 from tests.cluster.api import Api
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.images.operator import operator_image
+from tests.cluster.images.system import system_images
 from tests.cluster.node import Node
 from tests.cluster.plan import CONTROL_PLANE_ROLE, Plan
 from tests.cluster.programs import ETCD, KUBERNETES
@@ -94,6 +96,20 @@ class Cluster:
             raise network.CommandError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
+    def load(self, archive: Path) -> None:
+        """Bring the images of a docker archive to both nodes, for kubelet; `docker load` is another matter.
+
+        Raises:
+            CommandError: it is no such archive.
+        """
+        _in_parallel([partial(node.import_image, archive) for node in self._nodes])
+
+    def load_operator(self) -> None:
+        """Build the operator's image if the project changed, and bring it to both nodes as `regkeeper:dev`."""
+        archive = operator_image()
+        self.load(archive)
+        say(f"{self.name}: the operator's image is loaded")
+
     def restart_etcd(self) -> None:
         """Kill etcd and start it again; returns when the API server is ready."""
         self._control_plane.restart_etcd()
@@ -163,16 +179,20 @@ class Cluster:
         shutil.rmtree(plan.data, ignore_errors=True)  # a reboot forgets the record, not the data
         network.create(plan)
         self._control_plane.prepare()
-        boots = [partial(self._boot, node) for node in self._nodes] if extent == Extent.NODES else []
-        _in_parallel([self._start_control_plane, *boots])
         if extent == Extent.NODES:
+            _in_parallel([self._start_control_plane, *self._boots()])
             self._join_nodes()
+        else:
+            self._start_control_plane()
         records.complete(plan, extent)
 
     def _add_nodes(self, plan: Plan) -> None:
-        _in_parallel([partial(self._boot, node) for node in self._nodes])
+        _in_parallel(self._boots())
         self._join_nodes()
         records.complete(plan, Extent.NODES)
+
+    def _boots(self) -> list[Callable[[], None]]:
+        return [partial(self._boot, node) for node in self._nodes]
 
     def _start_control_plane(self) -> None:
         self._control_plane.start()
@@ -183,6 +203,10 @@ class Cluster:
         node.boot()
         say(f"{self.name}: {node.plan.name} runs containerd and dockerd")
 
+    def _load(self, node: Node, archives: Sequence[Path]) -> None:
+        for archive in archives:
+            node.import_image(archive)
+
     def _join_nodes(self) -> None:
         """Make Kubernetes nodes of the booted machines."""
         self._control_plane.start_scheduler()
@@ -191,6 +215,9 @@ class Cluster:
         self._await_ready(nodes)
         _in_parallel([node.await_docker for node in nodes])
         say(f"{self.name}: {' and '.join(node.plan.name for node in nodes)} are Ready")
+        _in_parallel([partial(self._load, node, system_images()) for node in nodes])
+        say(f"{self.name}: images of pause, busybox and registries are loaded")
+        self.load_operator()
 
     def _await_ready(self, nodes: Sequence[Node]) -> None:
         api = self._control_plane.api()

@@ -100,6 +100,7 @@ def _kubernetes() -> Module:
 KUBERNETES = _kubernetes()
 ETCD = Module(name="etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"})
 HELM = Module(name="helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"})
+HELM3 = Module(name="helm3", programs={"helm": "helm.sh/helm/v3/cmd/helm"})
 CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
 PAUSE = Module(name="pause", programs={"pause": "."})
 REGISTRY = Module(

@@ -1,0 +1,116 @@
+"""The operator's image: built from the project's Dockerfile by buildah, on a Python base that is made here."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster.cache import cache_directory, content_of, forget_others, key_of, published
+from tests.cluster.images.archive import Image, Layer, Link, layer_tar, write_archive
+from tests.cluster.progress import say
+
+OPERATOR_IMAGE = "docker.io/library/regkeeper:dev"
+PYTHON_IMAGE = "localhost/regkeeper-python:3.13"
+PROJECT = Path(__file__).parents[3]
+_SUITE = "trixie"
+"""The Debian release whose Python is 3.13, as in the Dockerfile's own base."""
+_PACKAGES = "python3,python3-venv,ca-certificates"
+_LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+_PIP_SETTINGS = {"cert", "default-timeout", "extra-index-url", "index-url", "proxy", "trusted-host"}
+_SOURCES = ("Dockerfile", "README.md", "operator", "pyproject.toml", "requirements.lock", "requirements-build.lock")
+
+
+def python_image() -> Path:
+    """The archive of a small Debian with Python, which stands in for python:3.13-slim where no hub can be asked."""
+    path = cache_directory() / "images" / f"python-{key_of(_SUITE, _PACKAGES, *_LEFT_OUT)}.tar"
+    return published(path, _make_python_image)
+
+
+def operator_image() -> Path:
+    """The archive of the operator's image, built anew if anything that goes into it has changed.
+
+    Raises:
+        subprocess.CalledProcessError: the build failed; its output is on standard error.
+    """
+    base = python_image()
+    with tempfile.TemporaryDirectory(prefix="regkeeper-image-") as context:
+        sources = [_copied(source, Path(context)) for source in _SOURCES]  # what is hashed is what is built
+        path = cache_directory() / "images" / f"operator-{key_of(base.name, content_of(sources))}.tar"
+        if not path.exists():
+            published(path, lambda archive: _build(base, Path(context), archive))
+            forget_others(path, "operator-*.tar")
+    return path
+
+
+def _copied(source: str, directory: Path) -> Path:
+    """Copy a file or directory of the project, with its times: buildah's cache of layers looks at them."""
+    if (PROJECT / source).is_dir():
+        return shutil.copytree(PROJECT / source, directory / source, ignore=shutil.ignore_patterns("__pycache__"))
+    return Path(shutil.copy2(PROJECT / source, directory / source))
+
+
+def _make_python_image(path: Path) -> None:
+    say(f"making a Python base of Debian {_SUITE} (about 25 s)")
+    with tempfile.TemporaryDirectory(dir=path.parent) as workplace:
+        system = Path(workplace) / "system.tar"
+        options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={_PACKAGES}",
+            *options,
+            _SUITE,
+            str(system),
+        ]
+        subprocess.run(command, env={**os.environ, "SOURCE_DATE_EPOCH": "0"}, check=True)
+        python: Layer = {"usr/local/bin/python": Link("/usr/bin/python3")}
+        image = Image(names=[PYTHON_IMAGE], layers=[system, layer_tar(python)], config={"Cmd": ["python3"]})
+        write_archive(image, path)
+
+
+def _build(base: Path, context: Path, archive: Path) -> None:
+    say("building the operator's image")
+    storage = str(cache_directory() / "buildah")
+    buildah = ["buildah", "--root", storage, "--runroot", "/run/regkeeper-buildah", "--storage-driver", "overlay"]
+    with _pip_settings() as volumes:
+        options = [f"--build-arg=BASE=docker-archive:{base}", f"--tag={OPERATOR_IMAGE}"]
+        options += [f"--volume={volume}" for volume in volumes]
+        command = [*buildah, "bud", "--isolation=chroot", "--network=host", "--layers", *options, str(context)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    target = f"docker-archive:{archive}:{OPERATOR_IMAGE}"
+    subprocess.run([*buildah, "push", "--quiet", OPERATOR_IMAGE, target], check=True)
+
+
+@contextmanager
+def _pip_settings() -> Iterator[list[str]]:
+    """The machine's settings of pip, as volumes of the build: its index, and the authorities that it trusts.
+
+    A network that signs TLS anew is common. Volumes leave nothing in the image.
+    """
+    settings = _effective_pip_settings()
+    with tempfile.NamedTemporaryFile("w", prefix="regkeeper-pip-", suffix=".conf") as file:
+        file.write("\n".join(["[global]", *(f"{name} = {value}" for name, value in settings.items())]) + "\n")
+        file.flush()
+        volumes = [f"{file.name}:/etc/pip.conf:ro"]
+        if certificates := settings.get("cert"):
+            volumes.append(f"{certificates}:{certificates}:ro")
+        yield volumes
+
+
+def _effective_pip_settings() -> dict[str, str]:
+    """What pip here reads from its files and its environment, as far as it says where to install from."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    settings = {}
+    for line in listed.splitlines():  # the environment comes last, and wins
+        name, _, value = line.partition("=")
+        key = name.rpartition(".")[2]
+        if key in _PIP_SETTINGS:
+            settings[key] = ast.literal_eval(value)
+    return settings
