@@ -1,0 +1,41 @@
+{{- /*
+What RBAC can't say: an operator that makes Deployments and PersistentVolumes is root on every node, and may change
+what is not its own, unless its requests are held to the shape of what it needs. Each policy here looks at the
+requests of the operator's service account alone.
+
+Call with (dict "root" $ "subject" NAME "groups" [...] "resources" [...] "operations" [...]); the `variables` and
+`validations` follow, then "---" and regkeeper.policyBinding.
+*/}}
+{{- define "regkeeper.policyHead" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ include "regkeeper.fullname" .root }}-{{ .subject }}
+  labels:
+    {{- include "regkeeper.labels" .root | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  matchConditions:
+    - name: operator
+      expression: request.userInfo.username == {{ include "regkeeper.username" .root | squote }}
+  matchConstraints:
+    resourceRules:
+      {{- range .rules }}
+      - apiGroups: [{{ .group | quote }}]
+        apiVersions: ["*"]
+        resources: {{ .resources | toJson }}
+        operations: {{ $.operations | toJson }}
+      {{- end }}
+{{- end }}
+
+{{- define "regkeeper.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ include "regkeeper.fullname" .root }}-{{ .subject }}
+  labels:
+    {{- include "regkeeper.labels" .root | nindent 4 }}
+spec:
+  policyName: {{ include "regkeeper.fullname" .root }}-{{ .subject }}
+  validationActions: [Deny]
+{{- end }}
