@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("check-volume", "list", "operator", "version")
+COMMANDS = ("check-volume", "list", "operator", "release-finalizers", "version")
 """Each is a module of `regkeeper.commands` (dashes as underscores) with a typer app called `app`."""
 
 
