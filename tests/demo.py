@@ -1,0 +1,125 @@
+"""`make demo`: the main job, for real, as a person would type it, on two nodes of this machine.
+
+It leaves the cluster running to look around; a second run starts from what is there. With REGKEEPER_KUBECONFIG it
+installs into that cluster instead and stops at a registry that is Ready: to push from a node's Docker needs the
+embedded one.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.cluster import Cluster
+from tests.cluster.images.tiny import tiny_image
+from tests.cluster.programs import HELM, KUBERNETES
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parent.parent
+NAMESPACE = "regkeeper-system"
+REGISTRY = "k8smaster:5000"
+IMAGES = ("boke/wordpress:latest", "web/tomcat:v1", "db/mysql:5.7")
+console = Console(highlight=False)
+
+
+class Demo:
+    """A shell session, shown as it goes."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        self._programs = {"kubectl": KUBERNETES.program("kubectl"), "helm": HELM.program("helm")}
+
+    def say(self, text: str) -> None:
+        console.print(f"\n[bold]{text}[/bold]")
+
+    def run(self, line: str) -> None:
+        """Show a command and what it prints. An exit status other than 0 ends the demo."""
+        console.print(f"[cyan]$ {line}[/cyan]")
+        name, *arguments = shlex.split(line)
+        subprocess.run([str(self._programs.get(name, name)), *arguments], cwd=ROOT, env=self._environment, check=True)
+
+    def run_on(self, cluster: Cluster, node: str, line: str, shown_lines: int = 4) -> None:
+        """The same on a node; only the last lines of a long output are shown."""
+        console.print(f"[cyan]root@{node}:~# {line}[/cyan]")
+        output = cluster.node_exec(node, shlex.split(line)).stdout
+        print("\n".join(output.splitlines()[-shown_lines:]), flush=True)
+
+
+def trust(cluster: Cluster, node: str) -> None:
+    """What a person does by hand until the node agent does it: an entry in daemon.json, and a reload."""
+    file = cluster.node(node).root / "etc/docker/daemon.json"
+    configuration = json.loads(file.read_text()) if file.exists() else {}
+    entries = configuration.setdefault("insecure-registries", [])
+    if REGISTRY not in entries:
+        entries.append(REGISTRY)
+        file.write_text(json.dumps(configuration, indent=2) + "\n")
+    console.print(f"[cyan]root@{node}:~# vi /etc/docker/daemon.json; kill -HUP $(cat /run/docker.pid)[/cyan]")
+    cluster.node_exec(node, ["sh", "-c", "kill -HUP $(cat /run/docker.pid)"])
+    wait_for(lambda: REGISTRY in _docker_info(cluster, node), 10, f"dockerd on {node} to trust {REGISTRY}")
+
+
+def _docker_info(cluster: Cluster, node: str) -> Sequence[str]:
+    answer = cluster.node_exec(node, ["docker", "info", "--format", "{{json .RegistryConfig.IndexConfigs}}"])
+    return list(json.loads(answer.stdout))
+
+
+def install(demo: Demo) -> None:
+    demo.say("1. The operator")
+    values = "-f deploy/demo-values.yaml"
+    demo.run(f"helm upgrade --install regkeeper charts/regkeeper -n {NAMESPACE} --create-namespace {values} --wait")
+
+
+def apply(demo: Demo, sample: str, name: str) -> None:
+    demo.say("2. A registry")
+    demo.run(f"kubectl apply -f deploy/samples/{sample}")
+    demo.run(f"kubectl wait --for=condition=Ready registry/{name} --timeout=60s")
+    demo.run("kubectl get registries,deployments,services,persistentvolumeclaims")
+
+
+def push_and_pull(demo: Demo, cluster: Cluster) -> None:
+    demo.say("3. Images, pushed from one node, pulled on the other")
+    for node in ("k8smaster", "k8sworker1"):
+        trust(cluster, node)
+    with tempfile.TemporaryDirectory() as directory:
+        for image in IMAGES:
+            archive = tiny_image(f"{REGISTRY}/{image}", seed=image, layers=3, directory=Path(directory))
+            with archive.open("rb") as content:
+                cluster.node("k8sworker1").run(["docker", "load"], stdin=content)
+            demo.run_on(cluster, "k8sworker1", f"docker push {REGISTRY}/{image}", shown_lines=1)
+    demo.run_on(cluster, "k8smaster", f"docker pull {REGISTRY}/{IMAGES[0]}", shown_lines=2)
+
+
+def list_images(demo: Demo, cluster: Cluster) -> None:
+    demo.say("4. What is in it")
+    demo.run(f"{Path(sys.executable).parent}/regkeeper list http://{cluster.node_ip('k8smaster')}:5000")
+    demo.run("kubectl get registries")
+
+
+def main() -> None:
+    if given := os.environ.get("REGKEEPER_KUBECONFIG"):
+        demo = Demo(Path(given))
+        install(demo)
+        apply(demo, "registry-claim.yaml", "images")
+        demo.say("Pushing from a node's Docker needs the embedded cluster: unset REGKEEPER_KUBECONFIG")
+        return
+    cluster = Cluster("demo")
+    cluster.up()
+    demo = Demo(cluster.kubeconfig)
+    install(demo)
+    apply(demo, "registry.yaml", "main")
+    push_and_pull(demo, cluster)
+    list_images(demo, cluster)
+    demo.say("The cluster is still up. Look around:")
+    print(f"  export KUBECONFIG={cluster.kubeconfig}")
+    print("  .venv/bin/python -m tests.cluster exec --name demo k8sworker1 -- docker images")
+    print("  make cluster-down    # removes every trace")
+
+
+if __name__ == "__main__":
+    main()
