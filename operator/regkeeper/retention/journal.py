@@ -1,0 +1,312 @@
+"""The journal of one run: what it was going to move, and how far its life has come.
+
+A text file of JSON lines, `journals/<run>`; what lies behind the first NUL byte, or behind the last newline, is not
+part of it (space kept for later lines, or a line that a crash tore).
+
+    {"regkeeper": 1, "run": "20261124T103145Z", "command": "retain", "now": 1795516305000000000, "undoWindow": 86400}
+    {"plan": "sha256:…", "rules": "sha256:…", "repositories": 12}
+    ["tag", "repositories/team/app/_manifests/tags/v1", "team/app", "v1", 0, [1234, 1795516000000000000], "sha256:…"]
+    …                                                      one line for each move, numbered from 0 in this order
+    {"state": "open", "moves": 31, "bytes": 73400320}
+    {"state": "done", "at": 1795516306000000000}
+    {"state": "purged", "at": 1795602710000000000, "moves": 31, "bytes": 73400320}
+
+**Why a crash loses nothing.** Everything up to "open" is written and fsynced, the file's name and the run's quarantine
+directory too, before the first rename. From then on the disk itself says how far the run came: move number n was made
+if and only if `quarantine/<run>/<n>` exists. So no write has to be ordered against a rename. "done" follows after the
+renames were fsynced, kind by kind: without it (a crash, a kill, a failure) the run is rolled back. Undo and purge write
+their own line before their first change and are simply done again when they have not ended: both look at what is
+still in the quarantine and work on that. A journal that ends before "open" has moved nothing.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, BinaryIO
+
+from regkeeper.retention.errors import DamagedJournalError
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.storage import Volume
+
+FORMAT = 1
+"""Raised when an older regkeeper could misread what a newer one wrote."""
+
+_SPACE = bytes(4096)
+"""Kept behind the plan for the lines of the run's later life, so that they need no space on a full volume."""
+
+_CHUNK_BYTES = 1 << 18
+
+
+_RUN = re.compile(r"\d{8}T\d{6}Z(-\d{4})?")
+
+
+class State(StrEnum):
+    """How far a run's life has come; the journal's last line says it."""
+
+    UNPLANNED = "unplanned"
+    """Nothing was moved."""
+    OPEN = "open"
+    """Moves may have been made: to be rolled back."""
+    ROLLED_BACK = "rolled-back"
+    """Everything is where it was before."""
+    DONE = "done"
+    """All was moved; it can be undone."""
+    RESTORING = "restoring"
+    """An undo that has not ended: to be finished."""
+    RESTORED = "restored"
+    PURGING = "purging"
+    """A purge that has not ended: to be finished."""
+    PURGED = "purged"
+    """It can't be undone any more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is known when a run begins."""
+
+    run: str
+    command: str
+    """`retain` or `delete`."""
+    now: int
+    """Nanoseconds since 1970: the time by which its ages were judged."""
+    undo_window: int
+    """Seconds after `now` from which it may be purged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """One run's journal as it was read. The moves stay in the file: `moves` reads them again."""
+
+    header: Header
+    state: State
+    at: int
+    """Nanoseconds since 1970 at which the state was reached; the header's `now` while there is none."""
+    plan: str = ""
+    rules: str = ""
+    repositories: int = 0
+    count: int = 0
+    """Moves of the plan."""
+    bytes: int = 0
+    """Bytes of the plan."""
+    end: int = 0
+    """Where the next line goes."""
+
+    @property
+    def run(self) -> str:
+        return self.header.run
+
+    @property
+    def purge_due(self) -> int:
+        """Nanoseconds since 1970 from which the run may be purged."""
+        return self.header.now + self.header.undo_window * 10**9
+
+
+class Journals:
+    """The directory with the journals: on the volume, or elsewhere for a volume on which nothing more fits."""
+
+    def __init__(self, volume: Volume, directory: int) -> None:
+        self._volume = volume
+        self._directory = directory
+
+    def runs(self) -> list[str]:
+        """Names of all runs, oldest first."""
+        return sorted(name for name in os.listdir(self._directory) if _RUN.fullmatch(name))
+
+    def next_run(self, moment: datetime) -> str:
+        """A name for a run that begins at `moment`: its second in UTC, numbered where that is not new."""
+        runs = self.runs()
+        name = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        last = runs[-1] if runs else ""
+        if name > last:
+            return name
+        # The same second, or a clock that was set back: the order of names stays the order of runs.
+        second, _, number = last.partition("-")
+        return f"{second}-{int(number or 1) + 1:04d}"
+
+    def all(self) -> list[Journal]:
+        """Every journal, oldest first.
+
+        Raises:
+            DamagedJournalError: one can't be understood.
+            OSError: one can't be read.
+        """
+        return [self.load(run) for run in self.runs()]
+
+    def load(self, run: str) -> Journal:
+        """Read the journal of one run.
+
+        Raises:
+            DamagedJournalError: it can't be understood.
+            OSError: it can't be read.
+        """
+        with self._open(run) as file:
+            try:
+                return _summary(run, file)
+            except (ValueError, KeyError, TypeError) as error:
+                raise DamagedJournalError(
+                    f"the journal of run {run} can't be understood ({error}): what is in its quarantine stays there. "
+                    "Bring the journal back from a backup, or move both away to give up its undo"
+                ) from error
+
+    def moves(self, run: str) -> Iterator[tuple[int, Move]]:
+        """The moves of a run with their numbers, read as they are asked for."""
+        with self._open(run) as file:
+            number = 0
+            for line, _ in _lines(file):
+                if line.startswith(b"["):
+                    yield number, decode_move(line)
+                    number += 1
+
+    def moves_backwards(self, run: str) -> Iterator[tuple[int, Move]]:
+        """The same in the order of an undo: what is referred to before what refers to it."""
+        for kind in reversed(Kind):
+            start = f'["{kind}",'.encode()
+            with self._open(run) as file:
+                number = 0
+                for line, _ in _lines(file):
+                    if line.startswith(start):
+                        yield number, decode_move(line)
+                    number += line.startswith(b"[")
+
+    def begin(self, *, run: str, command: str, undo_window: int, now: int | None) -> Journal:
+        """Make the journal of a new run, durably. It plans nothing yet.
+
+        Args:
+            run: Its name, which sorts behind all others.
+            command: `retain` or `delete`.
+            undo_window: Seconds.
+            now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
+
+        Raises:
+            OSError: it can't be written. An empty file, which plans nothing, may be left.
+        """
+        descriptor = self._volume.create_file(self._directory, run)
+        try:
+            header = Header(
+                run=run,
+                command=command,
+                now=os.fstat(descriptor).st_mtime_ns if now is None else now,
+                undo_window=undo_window,
+            )
+            entry = {"regkeeper": FORMAT, "run": run, "command": command, "now": header.now, "undoWindow": undo_window}
+            end = self._volume.write_at(descriptor, _encode(entry), 0)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._volume.sync(self._directory)
+        return Journal(header=header, state=State.UNPLANNED, at=header.now, end=end)
+
+    def discard(self, run: str) -> None:
+        """Remove the journal of a run that moved nothing, or whose life is over."""
+        self._volume.unlink(self._directory, run)
+        self._volume.sync(self._directory)
+
+    def plan(self, journal: Journal, *, plan: str, rules: str, repositories: int, moves: Iterable[Move]) -> Journal:
+        """Write what the run is going to move, durably; afterwards it is open."""
+        descriptor = self._descriptor(journal.run)
+        try:
+            offset, count, size = journal.end, 0, 0
+            buffer = bytearray(_encode({"plan": plan, "rules": rules, "repositories": repositories}))
+            for move in moves:
+                buffer += encode_move(move)
+                count += 1
+                size += move.bytes
+                if len(buffer) >= _CHUNK_BYTES:
+                    offset = self._volume.write_at(descriptor, bytes(buffer), offset)
+                    buffer.clear()
+            buffer += _encode({"state": State.OPEN, "moves": count, "bytes": size})
+            end = offset + len(buffer)
+            self._volume.write_at(descriptor, bytes(buffer) + _SPACE, offset)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        return replace(
+            journal,
+            state=State.OPEN,
+            plan=plan,
+            rules=rules,
+            repositories=repositories,
+            count=count,
+            bytes=size,
+            end=end,
+        )
+
+    def enter(self, journal: Journal, state: State, at: int, **details: int) -> Journal:
+        """Write durably that a run has come to `state`. `details` are figures for people."""
+        line = _encode({"state": state, "at": at, **details})
+        descriptor = self._descriptor(journal.run)
+        try:
+            end = self._volume.write_at(descriptor, line, journal.end)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        return replace(journal, state=state, at=at, end=end)
+
+    def _descriptor(self, run: str) -> int:
+        return os.open(run, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+
+    def _open(self, run: str) -> BinaryIO:
+        return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
+
+
+def encode_move(move: Move) -> bytes:
+    """One line of a journal. Names that are not UTF-8 keep their bytes as escaped surrogates."""
+    witness = list(move.witness) if move.witness else None
+    return _encode([move.kind, move.path, move.repository, move.name, move.bytes, witness, move.digest])
+
+
+def decode_move(line: bytes) -> Move:
+    """The move of a line that `encode_move` wrote."""
+    kind, path, repository, name, size, witness, digest = json.loads(line)
+    return Move(Kind(kind), path, repository, name, size, (witness[0], witness[1]) if witness else None, digest)
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Whole lines with the offset behind each."""
+    offset = 0
+    for line in file:
+        if line.startswith(b"\0") or not line.endswith(b"\n"):
+            return
+        offset += len(line)
+        yield line, offset
+
+
+def _summary(run: str, file: BinaryIO) -> Journal:
+    lines = _lines(file)
+    first, end = next(lines, (b"null", 0))
+    if first == b"null":
+        # The crash came between the making of the file and its first line.
+        header = Header(run=run, command="", now=0, undo_window=0)
+        return Journal(header=header, state=State.UNPLANNED, at=0)
+    header = _header(run, json.loads(first))
+    facts: dict[str, Any] = {"state": State.UNPLANNED, "at": header.now}
+    counted = 0
+    for line, offset in lines:
+        if line.startswith(b"["):
+            counted += 1
+            continue
+        entry = json.loads(line)
+        if "plan" in entry:
+            facts |= entry
+        else:
+            facts |= {"state": State(entry["state"]), "at": entry.get("at", header.now)}
+            if facts["state"] == State.OPEN:
+                facts |= {"count": entry["moves"], "bytes": entry["bytes"]}
+        end = offset
+    if facts["state"] != State.UNPLANNED and facts["count"] != counted:
+        raise ValueError(f"it announces {facts['count']} moves and has {counted}")
+    return Journal(header=header, end=end, **facts)
+
+
+def _header(run: str, entry: dict[str, Any]) -> Header:
+    if entry["regkeeper"] != FORMAT or entry["run"] != run:
+        raise ValueError(f"it is of format {entry['regkeeper']} and run {entry['run']}")
+    return Header(run=run, command=entry["command"], now=entry["now"], undo_window=entry["undoWindow"])

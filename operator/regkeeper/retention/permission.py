@@ -1,0 +1,62 @@
+"""Looks before the first rename whether every one of them can work: filesystem and permissions of what is touched."""
+
+import os
+from collections.abc import Iterable
+
+from regkeeper.retention.errors import NotPermittedError, RefusedError, translated
+from regkeeper.retention.moves import Move
+from regkeeper.retention.quarantine import Parents, opened_parents, split
+from regkeeper.retention.storage import Volume
+
+_SHOWN = 5
+
+
+def refuse_impossible(volume: Volume, quarantine: int, moves: Iterable[Move]) -> None:
+    """Ask the kernel about every directory that the moves touch.
+
+    Args:
+        volume: Where they are.
+        quarantine: Descriptor of the run's directory in the quarantine.
+        moves: What is to be moved.
+
+    Raises:
+        NotPermittedError: one refusal with the names and the `chown` that helps.
+        RefusedError: a directory is on another filesystem than the quarantine.
+        VolumeError: the volume is read-only, or can't be read.
+    """
+    device = os.fstat(quarantine).st_dev
+    denied: dict[str, None] = {}
+    with opened_parents(volume) as parents:
+        for move in moves:
+            denied.update(dict.fromkeys(_denied(parents, move, device)))
+    if not denied:
+        return
+    names = ", ".join(list(denied)[:_SHOWN]) + (f" and {len(denied) - _SHOWN} more" if len(denied) > _SHOWN else "")
+    owner = os.fstat(volume.descriptor).st_uid
+    raise NotPermittedError(
+        f"user {os.geteuid()} may not change {names}. Nothing was changed. "
+        f"Run as user {owner}, or: chown -R {os.geteuid()}:{os.getegid()} {volume.path}"
+    )
+
+
+def _denied(parents: Parents, move: Move, device: int) -> list[str]:
+    path, name = split(move)
+    with translated(path):
+        try:
+            parent = parents.open(path)
+        except PermissionError:
+            return [path]
+        except FileNotFoundError:
+            return []  # The sweep reads it again and says what changed.
+        if os.fstat(parent).st_dev != device:
+            raise RefusedError(
+                f"{path} is on another filesystem than the quarantine: only a rename within one can be undone. "
+                "Mount the whole of docker/registry/v2 as one volume"
+            )
+        denied = []
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True):
+            denied.append(path)
+        # A directory that changes its parent is itself written to: its `..` changes.
+        if not os.access(name, os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True) and name in os.listdir(parent):
+            denied.append(move.path)
+        return denied

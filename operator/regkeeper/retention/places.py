@@ -1,0 +1,25 @@
+"""Where regkeeper keeps its own files on a volume, relative to `docker/registry/v2`.
+
+A directory beside `blobs` and `repositories`: no registry reads it (distribution enumerates those two only), and it is
+the same filesystem, so that a deletion is a rename. Below `blobs` or `repositories` the registry's own
+garbage-collect would stumble over it.
+
+    .regkeeper/
+        journals/<run>              what each run did, see journal.py
+        quarantine/<run>/<number>   what it moved; the number is that of the journal's move
+        kept/<run>                  what an undo brought back, see marks.py
+        reserve/                    space and inodes for a run on a full volume, see reserve.py
+        cache/                      what was read of immutable manifests; safe to lose
+"""
+
+STATE = ".regkeeper"
+JOURNALS = f"{STATE}/journals"
+QUARANTINE = f"{STATE}/quarantine"
+KEPT = f"{STATE}/kept"
+RESERVE = f"{STATE}/reserve"
+CACHE = f"{STATE}/cache"
+
+
+def run_directory(run: str) -> str:
+    """The quarantine of one run."""
+    return f"{QUARANTINE}/{run}"

@@ -1,0 +1,153 @@
+"""Renames into a run's quarantine and back out of it.
+
+Back: what a registry wrote in the meantime wins, and what it left out comes back, so two trees are merged name by name.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from regkeeper.retention.errors import RefusedError, translated
+from regkeeper.retention.journal import Journals
+from regkeeper.retention.moves import Move
+from regkeeper.retention.places import QUARANTINE, run_directory
+from regkeeper.retention.storage import DIRECTORY_FLAGS, Volume, components
+
+
+class Parents:
+    """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._path = ""
+        self._descriptor = -1
+        self._touched: dict[str, None] = {}
+
+    def open(self, path: str, *, make: bool = False) -> int:
+        """The descriptor of the directory `path`, valid until the next call."""
+        if path != self._path:
+            self.close()
+            self._descriptor = self._volume.make_directories(path) if make else self._volume.open_directory(path)
+            self._path = path
+        return self._descriptor
+
+    def touch(self) -> None:
+        """Remember that an entry of the open directory changed."""
+        self._touched[self._path] = None
+
+    def sync(self) -> None:
+        """Make all changes so far durable."""
+        touched, self._touched = self._touched, {}
+        for path in touched:
+            with translated(path):
+                self._volume.sync(self.open(path))
+
+    @property
+    def touched(self) -> frozenset[str]:
+        return frozenset(self._touched)
+
+    def close(self) -> None:
+        if self._path:
+            os.close(self._descriptor)
+            self._path = ""
+
+
+@contextmanager
+def opened_parents(volume: Volume) -> Iterator[Parents]:
+    parents = Parents(volume)
+    try:
+        yield parents
+    finally:
+        parents.close()
+
+
+def split(move: Move) -> tuple[str, str]:
+    """The directory that holds what is moved, and its name there."""
+    *parents, name = components(move.path)
+    return "/".join(parents), name
+
+
+def put_back(volume: Volume, quarantine: int, number: int, parents: Parents, move: Move) -> bool:
+    """Rename one entry back to where it was, if it is still in the quarantine.
+
+    Returns:
+        Whether all of it is where it was. False: something newer stands there, and the entry stays in the quarantine.
+
+    Raises:
+        VolumeError: a rename failed.
+    """
+    name = str(number)
+    with translated(move.path):
+        if not _is_there(quarantine, name):
+            return True
+        path, target = split(move)
+        parent = parents.open(path, make=True)
+        whole = _merge(volume, quarantine, name, parent, target)
+        parents.touch()
+        return whole
+
+
+def _merge(volume: Volume, source: int, name: str, parent: int, target: str) -> bool:
+    if not _is_there(parent, target):
+        volume.rename(source, name, parent, target)
+        return True
+    if not (_is_directory(source, name) and _is_directory(parent, target)):
+        return False
+    inner = os.open(name, DIRECTORY_FLAGS, dir_fd=source)
+    outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
+    try:
+        # A tag that was pushed since is left alone, its history too.
+        whole = not (_is_there(inner, "current") and _is_there(outer, "current"))
+        if whole:
+            for child in sorted(os.listdir(inner)):
+                whole &= _merge(volume, inner, child, outer, child)
+        volume.sync(outer)
+    finally:
+        os.close(inner)
+        os.close(outer)
+    if whole:
+        volume.remove_directory(source, name)
+    return whole
+
+
+def _is_there(parent: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_directory(parent: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def drop_run_directory(volume: Volume, run: str) -> bool:
+    """Remove the run's quarantine if it is empty; answers whether it is gone."""
+    try:
+        with volume.directory(QUARANTINE) as quarantine:
+            volume.remove_directory(quarantine, run)
+            volume.sync(quarantine)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def refuse_foreign_quarantine(volume: Volume, journals: Journals) -> None:
+    """Refuse to go on beside a quarantine whose journal is not here: nobody could say whether it is an open run's.
+
+    Raises:
+        RefusedError: names the runs and what helps.
+    """
+    strangers = sorted(set(volume.names(QUARANTINE)) - set(journals.runs()))
+    if strangers:
+        raise RefusedError(
+            f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
+            f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
+        )

@@ -1,0 +1,287 @@
+"""The one room in which a volume is changed: every mutating system call of the engine is made by `Volume`.
+
+All of them go through descriptors of directories that were opened component by component with `O_NOFOLLOW`, so that
+no name from the volume (a symbolic link, `..`) leads out of it. Before each call the volume's `guard` is asked: it is
+how the absolute end time holds, and where tests kill the process or make the call fail.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from regkeeper.retention.errors import RefusedError, StoppedError, translated
+
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Guard = Callable[[str], None]
+"""Asked with the name of a mutating call just before it; raises to prevent it."""
+
+
+def no_guard(call: str) -> None:
+    """Let every call pass."""
+
+
+class EndTime:
+    """A guard after whose `end` (seconds since 1970) no mutating call is made."""
+
+    def __init__(self, end: float, clock: Callable[[], float]) -> None:
+        self._end = end
+        self._clock = clock
+
+    def __call__(self, call: str) -> None:
+        """Raise `StoppedError` when the time is over."""
+        if self._clock() >= self._end:
+            raise StoppedError(f"the end time has passed: no {call} any more; the next run rolls this one back")
+
+
+def components(path: str) -> list[str]:
+    """The parts of a path below the volume.
+
+    Raises:
+        RefusedError: a part is empty, `.` or `..`, or holds a NUL: such a path is never ours.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise RefusedError(f"{path!r} is not a path below the registry's volume")
+    return parts
+
+
+class Volume:
+    """A registry's storage, opened at `docker/registry/v2`."""
+
+    def __init__(self, descriptor: int, path: str, guard: Guard = no_guard) -> None:
+        self.descriptor = descriptor
+        """Of the directory v2; closed by `close`."""
+        self.path = path
+        """For messages."""
+        self._guard = guard
+
+    @classmethod
+    def open(cls, root: str, guard: Guard = no_guard) -> Self:
+        """Open the volume below `root`: what is mounted as /var/lib/registry, or its `docker/registry/v2` itself.
+
+        Raises:
+            RefusedError: there is no registry.
+            VolumeError: it can't be opened.
+        """
+        with translated(root):
+            top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        nested = cls(top, root, guard)
+        try:
+            descriptor = nested.open_directory("docker/registry/v2")
+        except FileNotFoundError:
+            if any(nested.exists(name) for name in ("repositories", "blobs")):
+                return nested
+            nested.close()
+            raise RefusedError(f"{root} holds no registry: there is no docker/registry/v2 in it") from None
+        except OSError as error:
+            nested.close()
+            with translated(f"{root}/docker/registry/v2"):
+                raise error
+        nested.close()
+        return cls(descriptor, os.path.join(root, "docker/registry/v2"), guard)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Reading
+
+    def open_directory(self, path: str) -> int:
+        """A descriptor of the directory at `path`, which the caller closes.
+
+        Raises:
+            OSError: as open(2); `ELOOP` or `ENOTDIR` for a symbolic link.
+        """
+        descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=self.descriptor)
+        for part in components(path):
+            try:
+                following = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
+            finally:
+                os.close(descriptor)
+            descriptor = following
+        return descriptor
+
+    @contextmanager
+    def directory(self, path: str) -> Iterator[int]:
+        """The descriptor of `open_directory`, closed at the end."""
+        descriptor = self.open_directory(path)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def exists(self, path: str) -> bool:
+        return self.status(path) is not None
+
+    def status(self, path: str) -> os.stat_result | None:
+        """The status of what is at `path`, not followed if it is a symbolic link; None if there is nothing."""
+        *parents, name = components(path)
+        try:
+            if not parents:
+                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+            with self.directory("/".join(parents)) as parent:
+                return os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def names(self, path: str) -> list[str]:
+        """Sorted names in the directory at `path`; none if there is no such directory."""
+        try:
+            with self.directory(path) as descriptor:
+                return sorted(os.listdir(descriptor))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: str) -> bytes:
+        """The content of the regular file at `path`.
+
+        Raises:
+            OSError: as open(2) and read(2); `EINVAL` if it is no regular file.
+        """
+        *parents, name = components(path)
+        with self.directory("/".join(parents)) as parent:
+            return read_file(parent, name)
+
+    # Changing
+
+    def make_directories(self, path: str) -> int:
+        """Open the directory at `path`, making what is missing as its parent is; the caller closes the descriptor."""
+        descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=self.descriptor)
+        for part in components(path):
+            try:
+                try:
+                    following = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
+                except FileNotFoundError:
+                    following = self._make_directory(descriptor, part)
+            finally:
+                os.close(descriptor)
+            descriptor = following
+        return descriptor
+
+    def _make_directory(self, parent: int, name: str) -> int:
+        self._guard("mkdir")
+        os.mkdir(name, 0o700, dir_fd=parent)
+        descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+        try:
+            self._own_as(descriptor, os.fstat(parent), mode_mask=0o7777)
+            self.sync(parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def create_file(self, parent: int, name: str) -> int:
+        """Make an empty file that must not be there yet, as its directory is; the caller closes the descriptor."""
+        self._guard("create")
+        descriptor = os.open(
+            name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=parent
+        )
+        try:
+            self._own_as(descriptor, os.fstat(parent), mode_mask=0o666)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _own_as(self, descriptor: int, parent: os.stat_result, *, mode_mask: int) -> None:
+        """Give what was made the owner, group and mode of its parent, as far as this user may."""
+        made = os.fstat(descriptor)
+        if (made.st_uid, made.st_gid) != (parent.st_uid, parent.st_gid):
+            try:
+                self._change_owner(descriptor, parent.st_uid, parent.st_gid)
+            except PermissionError:
+                with suppress(PermissionError):
+                    self._change_owner(descriptor, -1, parent.st_gid)
+        mode = stat.S_IMODE(parent.st_mode) & mode_mask
+        # After a change of owner, which clears the set-group-id bit. A set-group-id bit for a group that this user is
+        # not in is dropped by the kernel.
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+            self._guard("chmod")
+            os.fchmod(descriptor, mode)
+
+    def _change_owner(self, descriptor: int, owner: int, group: int) -> None:
+        self._guard("chown")
+        os.fchown(descriptor, owner, group)
+
+    def write_at(self, descriptor: int, content: bytes, offset: int) -> int:
+        """Write all of `content` at `offset`; answers the offset behind it."""
+        view = memoryview(content)
+        while view:
+            self._guard("write")
+            written = os.pwrite(descriptor, view, offset)
+            view = view[written:]
+            offset += written
+        return offset
+
+    def sync(self, descriptor: int) -> None:
+        """Make a file's content, or a directory's entries, survive a loss of power."""
+        self._guard("fsync")
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network and FUSE filesystems have no fsync for directories and are synchronous in them.
+            if error.errno != errno.EINVAL:
+                raise
+
+    def rename(self, parent: int, name: str, target_parent: int, target: str) -> None:
+        self._guard("rename")
+        os.rename(name, target, src_dir_fd=parent, dst_dir_fd=target_parent)
+
+    def unlink(self, parent: int, name: str) -> None:
+        self._guard("unlink")
+        os.unlink(name, dir_fd=parent)
+
+    def remove_directory(self, parent: int, name: str) -> None:
+        self._guard("rmdir")
+        os.rmdir(name, dir_fd=parent)
+
+    def remove_tree(self, parent: int, name: str) -> None:
+        """Remove `name` and all below it, from the bottom; symbolic links are removed, never followed."""
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            self.unlink(parent, name)
+            return
+        descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+        try:
+            for child in os.listdir(descriptor):
+                self.remove_tree(descriptor, child)
+        finally:
+            os.close(descriptor)
+        self.remove_directory(parent, name)
+
+    def replace_file(self, path: str, content: bytes) -> None:
+        """Write a small file whole or not at all, and durably."""
+        *parents, name = components(path)
+        directory = self.make_directories("/".join(parents))
+        temporary = f"{name}.new"
+        try:
+            with suppress(FileNotFoundError):
+                self.unlink(directory, temporary)
+            descriptor = self.create_file(directory, temporary)
+            try:
+                self.write_at(descriptor, content, 0)
+                self.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.rename(directory, temporary, directory, name)
+            self.sync(directory)
+        finally:
+            os.close(directory)
+
+
+def read_file(parent: int, name: str) -> bytes:
+    """The content of the regular file `name`; `EINVAL` if it is something else (a FIFO would block)."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", name)
+        return file.read()

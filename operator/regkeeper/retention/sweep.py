@@ -1,0 +1,91 @@
+"""Carries a plan out: one rename for each of its moves, in its order, which is the order that survives a crash.
+
+References go before what they refer to, and the renames of one kind are durable before the first of the next begins:
+at whatever point the power fails, every manifest that a registry can still reach is whole.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+
+from regkeeper.retention.errors import NotQuietError, StoppedError, translated
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.quarantine import Parents, opened_parents, split
+from regkeeper.retention.storage import Volume
+
+Stop = Callable[[], str | None]
+"""Asked between two entries; answers why to stop, or None."""
+
+_WITNESSES = {
+    Kind.TAG: "current/link",
+    Kind.INDEX_REVISION: "link",
+    Kind.REVISION: "link",
+    Kind.LAYER_LINK: "link",
+    Kind.BLOB: "data",
+    Kind.MANIFEST_BLOB: "data",
+    Kind.UPLOAD: "startedat",
+}
+"""The file within what is moved to which a move's witness belongs."""
+
+
+def sweep(
+    volume: Volume, quarantine: int, moves: Iterable[Move], *, stop: Stop, progress: Callable[[Move], None]
+) -> frozenset[str]:
+    """Move everything into the run's quarantine.
+
+    Args:
+        volume: Where it is.
+        quarantine: Descriptor of the run's directory.
+        moves: In the order of `Kind`; the position is the name in the quarantine.
+        stop: Asked before each move.
+        progress: Told of each move that was made.
+
+    Returns:
+        The directories out of which something was moved.
+
+    Raises:
+        StoppedError: `stop` said so.
+        NotQuietError: something changed since the plan.
+        VolumeError: a rename failed.
+    """
+    touched: frozenset[str] = frozenset()
+    kind: Kind | None = None
+    with opened_parents(volume) as parents:
+        for number, move in enumerate(moves):
+            reason = stop()
+            if reason:
+                raise StoppedError(f"{reason}: stopped after {number} entries, which the next run puts back")
+            if move.kind != kind:
+                touched |= _make_durable(volume, quarantine, parents)
+                kind = move.kind
+            _move(volume, quarantine, number, parents, move)
+            progress(move)
+        touched |= _make_durable(volume, quarantine, parents)
+    return touched
+
+
+def _make_durable(volume: Volume, quarantine: int, parents: Parents) -> frozenset[str]:
+    touched = parents.touched
+    if touched:
+        # Where an entry arrives before where it left: a crash between the two may show it twice, never not at all.
+        with translated("the quarantine"):
+            volume.sync(quarantine)
+        parents.sync()
+    return touched
+
+
+def _move(volume: Volume, quarantine: int, number: int, parents: Parents, move: Move) -> None:
+    path, name = split(move)
+    with translated(move.path):
+        try:
+            parent = parents.open(path)
+            if move.witness is not None and _witness(parent, name, move.kind) != move.witness:
+                raise NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
+            volume.rename(parent, name, quarantine, str(number))
+        except FileNotFoundError:
+            raise NotQuietError(f"something writes here: {move.path} has gone since the plan was made") from None
+        parents.touch()
+
+
+def _witness(parent: int, name: str, kind: Kind) -> tuple[int, int]:
+    status = os.stat(f"{name}/{_WITNESSES[kind]}", dir_fd=parent, follow_symlinks=False)
+    return status.st_ino, status.st_ctime_ns
