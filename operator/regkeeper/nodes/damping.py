@@ -1,0 +1,30 @@
+"""Repairing drift without fighting another program for ever."""
+
+FREE_REPAIRS = 3
+"""So many repairs within the window are made at once."""
+WINDOW_SECONDS = 600.0
+FIRST_PAUSE_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 3600.0
+
+
+class Damper:
+    """Counts repairs of one runtime; after a few within the window, each further one has to wait twice as long."""
+
+    def __init__(self) -> None:
+        self._repairs: list[float] = []
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next repair may be made; 0: now."""
+        if self._repairs and now - self._repairs[-1] > max(WINDOW_SECONDS, 2 * self._pause()):
+            self._repairs.clear()
+        if len(self._repairs) < FREE_REPAIRS:
+            return 0.0
+        return max(0.0, self._repairs[-1] + self._pause() - now)
+
+    def repaired(self, now: float) -> None:
+        """Note a repair."""
+        self._repairs.append(now)
+
+    def _pause(self) -> float:
+        excess = len(self._repairs) - FREE_REPAIRS
+        return float(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** max(0, min(excess, 10))))

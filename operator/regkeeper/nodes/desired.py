@@ -1,0 +1,102 @@
+"""The list of trusted registries: how the operator writes it and the agents read it.
+
+One JSON document for the whole cluster, small at 5,000 nodes because each distinct set of hosts stands in it once:
+
+    {"version": 1, "checksum": "sha256:…", "list": {
+      "generation": 7, "cluster": "<uid of kube-system>", "applyPendingEdits": false,
+      "sets": [["k8smaster:5000"], []], "nodes": {"k8smaster": 0, "k8sworker1": 0, "k8sworker2": 1}}}
+
+`checksum` is over `list` written as `canonical` writes it. A node that shall trust nothing is named with an empty set:
+a node that is not named is left as it is, for absence is never an order.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from regkeeper.nodes.hosts import check_host
+from regkeeper.nodes.reasons import NodeProblemError, Reason
+
+VERSION = 1
+MAXIMUM_BYTES = 1 << 20
+"""The size of a ConfigMap."""
+
+MAXIMUM_HOSTS = 512
+"""Of one node: far beyond any cluster's number of Registries, small enough for daemon.json and a report."""
+
+Host = Annotated[str, AfterValidator(check_host)]
+Hosts = Annotated[tuple[Host, ...], Field(max_length=MAXIMUM_HOSTS)]
+
+
+class TrustList(BaseModel):
+    """Who is to trust what."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid", frozen=True, strict=True)
+
+    generation: int = Field(ge=1)
+    """Grows with each change; an agent never goes back."""
+    cluster: str = Field(min_length=1, max_length=64)
+    """Uid of the namespace kube-system. A node's record of another cluster's entries is taken back."""
+    apply_pending_edits: bool = False
+    """Whether a reload may also apply edits of daemon.json that the administrator has not loaded yet."""
+    sets: tuple[Hosts, ...]
+    nodes: dict[str, Annotated[int, Field(ge=0)]]
+    """Node name → index in `sets`."""
+
+    def hosts_of(self, node: str) -> tuple[str, ...]:
+        """Hosts that `node` is to trust, in order and without repetition.
+
+        Raises:
+            NodeProblemError: the node is not named, or its set does not exist.
+        """
+        if node not in self.nodes:
+            raise NodeProblemError(Reason.NODE_NOT_LISTED)
+        if self.nodes[node] >= len(self.sets):
+            raise NodeProblemError(Reason.LIST_INVALID)
+        return tuple(dict.fromkeys(self.sets[self.nodes[node]]))
+
+
+def encode(trust: TrustList) -> bytes:
+    """The document's bytes; equal lists give equal bytes."""
+    body = trust.model_dump(mode="json", by_alias=True)
+    return canonical({"version": VERSION, "checksum": checksum(body), "list": body})
+
+
+def decode(data: bytes) -> TrustList:
+    """Read the document.
+
+    Raises:
+        NodeProblemError: `LIST_MISSING` (empty), `LIST_VERSION` (another version) or `LIST_INVALID` (truncated,
+            changed, too large, a host that may not be trusted).
+    """
+    if not data:
+        raise NodeProblemError(Reason.LIST_MISSING)
+    if len(data) > MAXIMUM_BYTES:
+        raise NodeProblemError(Reason.LIST_INVALID)
+    try:
+        document = json.loads(data)
+        version = document["version"]
+        body, promised = document.get("list"), document.get("checksum")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NodeProblemError(Reason.LIST_INVALID) from error
+    if version != VERSION:
+        raise NodeProblemError(Reason.LIST_VERSION, version=str(version)[:20])
+    if promised != checksum(body):
+        raise NodeProblemError(Reason.LIST_INVALID)
+    try:
+        return TrustList.model_validate_json(canonical(body))
+    except ValidationError as error:
+        raise NodeProblemError(Reason.LIST_INVALID) from error
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no white space."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def checksum(value: Any) -> str:
+    """`sha256:` and the hexadecimal digest of the canonical form."""
+    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"

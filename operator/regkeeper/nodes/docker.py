@@ -1,0 +1,216 @@
+"""dockerd: carries a plan for daemon.json out, reloads, verifies, and takes it back where dockerd does not follow."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
+from regkeeper.nodes.docker_plan import DockerPlan, Step, lost_settings, make_plan
+from regkeeper.nodes.dockerd_api import Dockerd, DockerError
+from regkeeper.nodes.files import Content, NodeFiles, digest
+from regkeeper.nodes.hosts import name_of
+from regkeeper.nodes.process import Process, hang_up
+from regkeeper.nodes.proxy import catches
+from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
+from regkeeper.nodes.record import DockerRecord, Intent, Ledger
+from regkeeper.nodes.runtime import Change, Look
+
+SETTLE_SECONDS = 5.0
+"""A dockerd that is younger is not signalled: SIGHUP within 0.15 s of its start kills it (facts of node trust)."""
+
+_RELOAD_SECONDS = 5.0
+"""How long a reload may take; some 33 ms were measured."""
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class DockerLook(Look):
+    """A look with what `act` needs."""
+
+    seen: DockerObservation | None = None
+    plan: DockerPlan | None = None
+
+
+class Docker:
+    """The dockerd of this node."""
+
+    name = "docker"
+
+    def __init__(
+        self, files: NodeFiles, *, settle_seconds: float = SETTLE_SECONDS, socket: str = SOCKET, proc: str = "/proc"
+    ) -> None:
+        self._files = files
+        self._settle_seconds = settle_seconds
+        self._socket = socket
+        self._proc = proc
+        self._dockerd = Dockerd(files, socket)
+        self._path = ""
+        self._rejected: dict[tuple[object, ...], Problem] = {}
+        """What dockerd did not take, by file, hosts and process: not tried again until one of them changes."""
+
+    def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> DockerLook:
+        seen = observe(self._files, hosts, socket=self._socket, proc=self._proc)
+        self._path = seen.path
+        record = _settled(ledger.record.docker, seen.content)
+        if record is not None and record.path != seen.path:
+            return self._look_at_moved_file(seen, record)
+        plan = make_plan(
+            seen, hosts, record, allow_pending_edits=allow_pending_edits, settle_seconds=self._settle_seconds
+        )
+        if plan.steps and (problem := self._rejected.get(_key(seen, plan))):
+            plan = DockerPlan(ours=plan.ours, refused=dict.fromkeys(plan.ours, problem), problems=(problem,))
+        return DockerLook(
+            present=seen.process is not None or record is not None or not _is_absent(seen),
+            version=seen.version,
+            changes=tuple(Change(seen.path, step.before, step.after) for step in plan.steps if step.writes),
+            ours=frozenset(plan.ours),
+            refused=plan.refused,
+            suspects=_proxied(seen, hosts),
+            problems=plan.problems,
+            acts=bool(plan.steps),
+            repairs=plan.repairs,
+            seen=seen,
+            plan=plan,
+        )
+
+    def act(self, look: DockerLook, ledger: Ledger) -> None:
+        if look.seen is None or look.plan is None:
+            return
+        seen = look.seen
+        ledger.write(docker=_settled(ledger.record.docker, seen.content))
+        self._files.remove_temporaries(os.path.dirname(seen.path))
+        for step in look.plan.steps:
+            undo = ledger.record.docker
+            self._write(seen, step, ledger)
+            if step.reload and seen.process is not None and seen.info is not None:
+                try:
+                    self._reload(seen.process, seen.info, step, seen.path)
+                except NodeProblemError as error:
+                    self._rejected[_key(seen, look.plan)] = error.problem
+                    self._take_back(seen, step, undo, ledger)
+                    raise
+
+    def ask(self, host: str) -> str:
+        try:
+            return self._dockerd.ask_registry(host)
+        except DockerError as error:
+            raise NodeProblemError(Reason.NOT_RUNNING, runtime="dockerd") from error
+
+    def watched(self) -> Sequence[str]:
+        return (self._path, self._socket)
+
+    def reverted(self, ledger: Ledger) -> bool:
+        return ledger.record.docker is None
+
+    def _look_at_moved_file(self, seen: DockerObservation, record: DockerRecord) -> DockerLook:
+        problem = Problem(
+            Reason.UNSUPPORTED,
+            {"detail": f"dockerd now reads {seen.path}; entries of ours are in {record.path}: point it back"},
+        )
+        return DockerLook(present=True, version=seen.version, problems=(problem,))
+
+    def _write(self, seen: DockerObservation, step: Step, ledger: Ledger) -> None:
+        """The file and the record; each crash in between is settled by the next look."""
+        undo = ledger.record.docker
+        before = "" if step.before is None else digest(step.before)
+        becomes = step.record or (undo and undo.model_copy(update={"entries": (), "revoking": ()}))
+        if step.writes and becomes is not None:
+            written = "" if step.after is None else digest(step.after)
+            intent = Intent(before=before, undo=undo)
+            ledger.write(docker=becomes.model_copy(update={"written": written, "intent": intent}))
+        backup = seen.path + BACKUP_SUFFIX
+        try:
+            if step.back_up and seen.content is not None:
+                self._files.write(backup, seen.content.data, mode=0o600)
+            if step.writes and step.after is None:
+                self._files.remove(seen.path)
+            elif step.writes and step.after is not None:
+                self._files.write(seen.path, step.after, like=seen.content)
+        except NodeProblemError:
+            if undo is None:
+                with suppress(NodeProblemError):  # where nothing can be written, no backup was
+                    self._files.remove(backup)
+            ledger.write(docker=undo)
+            raise
+        if step.record is None:
+            self._files.remove(backup)
+        ledger.write(docker=step.record)
+
+    def _reload(self, process: Process, before: dict[str, Any], step: Step, path: str) -> None:
+        """Signal, and wait until dockerd says that it follows.
+
+        Raises:
+            NodeProblemError: `REJECTED`, `SETTING_LOST`, or why it could not be signalled.
+        """
+        hang_up(process, self._proc)
+        deadline = time.monotonic() + _RELOAD_SECONDS
+        while True:
+            after = self._info()
+            seen = insecure_of(after)
+            if after and step.shows <= seen and not step.forgets & seen:
+                break
+            if time.monotonic() > deadline:
+                raise NodeProblemError(Reason.REJECTED, runtime="dockerd", path=path)
+            time.sleep(_POLL_SECONDS)
+        if lost := lost_settings(before, after):
+            raise NodeProblemError(Reason.SETTING_LOST, runtime="dockerd", path=path, keys=", ".join(lost))
+
+    def _take_back(self, seen: DockerObservation, step: Step, undo: DockerRecord | None, ledger: Ledger) -> None:
+        """Put the file back as it was. What dockerd took of it nevertheless is revoked by the next look."""
+        took = insecure_of(self._info()) & step.shows - seen.insecure
+        back = Step(before=step.after, after=step.before, record=undo)
+        if took and undo is None and step.record is not None:
+            back = Step(
+                before=step.after,
+                after=step.before,
+                record=step.record.model_copy(
+                    update={
+                        "entries": (),
+                        "revoking": tuple(sorted(took)),
+                        "written": "" if step.before is None else digest(step.before),
+                    }
+                ),
+            )
+        self._write(seen, back, ledger)
+
+    def _info(self) -> dict[str, Any]:
+        try:
+            return self._dockerd.info()
+        except DockerError:
+            return {}
+
+
+def _settled(record: DockerRecord | None, content: Content | None) -> DockerRecord | None:
+    """The record once it is known whether an interrupted change happened.
+
+    Where the file is neither as before nor as after it, somebody edited it meanwhile; then the change counts as done,
+    and what the file does not hold is put in or left out by the plan.
+    """
+    if record is None or record.intent is None:
+        return record
+    found = content.digest if content else ""
+    if found == record.intent.before and found != record.written:
+        return record.intent.undo
+    return record.model_copy(update={"intent": None})
+
+
+def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:
+    info = seen.info or {}
+    if not (info.get("HttpProxy") or info.get("HttpsProxy")):
+        return {}
+    return {
+        host: Problem(Reason.PROXY, {"runtime": "dockerd", "host": host, "entry": name_of(host)})
+        for host in hosts
+        if catches(host, str(info.get("NoProxy") or ""))
+    }
+
+
+def _is_absent(seen: DockerObservation) -> bool:
+    return seen.process_problem is not None and seen.process_problem.reason is Reason.NOT_RUNNING
+
+
+def _key(seen: DockerObservation, plan: DockerPlan) -> tuple[object, ...]:
+    return (seen.content and seen.content.digest, plan.ours, seen.process and (seen.process.pid, seen.process.started))

@@ -1,0 +1,185 @@
+"""Looking at dockerd on this node: its file, its flags, its process, what it says of itself. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from regkeeper.nodes import daemon_json, systemd
+from regkeeper.nodes.answers import takes_name
+from regkeeper.nodes.dockerd_api import PING, Dockerd, DockerError
+from regkeeper.nodes.files import Content, NodeFiles
+from regkeeper.nodes.hosts import address_of
+from regkeeper.nodes.process import Process, processes_named, prove
+from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
+
+SOCKET = "/run/docker.sock"
+DEFAULT_PATH = "/etc/docker/daemon.json"
+BACKUP_SUFFIX = ".regkeeper-backup"
+"""Beside daemon.json, for root alone; dockerd reads no such name."""
+
+FLAG = "--insecure-registry"
+
+_FIRST_TOLERANT_MAJOR = 23
+"""moby 23 takes an empty daemon.json and a byte order mark; 20.10 does not start from either (measured)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DockerObservation:
+    """What was seen."""
+
+    path: str
+    """Of the configuration file."""
+    content: Content | None
+    backup: Content | None
+    settings: dict[str, Any] | None
+    """Parsed; None where `file_problem` says why."""
+    file_problem: Problem | None
+    process: Process | None
+    """The proved dockerd."""
+    process_problem: Problem | None
+    """Why there is none: `NOT_RUNNING`, or one that forbids every change."""
+    info: dict[str, Any] | None
+    """None: it does not answer."""
+    flag: tuple[str, ...] | None
+    """Values of --insecure-registry, running or at the next start; None: the flag is not used."""
+    flag_where: str
+    notices: tuple[Problem, ...]
+    unnameable: frozenset[str]
+    """Hosts that this dockerd takes in no image name."""
+
+    @property
+    def text(self) -> str:
+        return self.content.data.decode() if self.content else ""
+
+    @property
+    def version(self) -> str:
+        return str((self.info or {}).get("ServerVersion", ""))
+
+    @property
+    def insecure(self) -> frozenset[str]:
+        """What dockerd trusts now, as it names it: hosts and networks."""
+        return insecure_of(self.info or {})
+
+
+def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, proc: str = "/proc") -> DockerObservation:
+    """Look at everything that a plan needs.
+
+    Args:
+        files: the node's tree.
+        hosts: that the list names; asked about only where dockerd may not take them.
+        socket: of dockerd.
+        proc: where proc is mounted.
+    """
+    process, process_problem = _find(files, socket, proc)
+    dockerd = Dockerd(files, socket)
+    info = _info(dockerd) if process else None
+    running = tuple(process.arguments) if process else ()
+    planned = systemd.start_arguments(files, "docker.service")
+    path = (flag_values(running, "--config-file") or (DEFAULT_PATH,))[-1]
+    flag = tuple(flag_values(running, FLAG)), tuple(flag_values(planned, FLAG))
+    content, backup, settings, file_problem = _file(files, path, info)
+    return DockerObservation(
+        path=path,
+        content=content,
+        backup=backup,
+        settings=settings,
+        file_problem=file_problem,
+        process=process,
+        process_problem=process_problem,
+        info=info,
+        # Only what both have may be counted on: the next start may be the one without the host.
+        flag=(tuple(value for value in flag[0] or flag[1] if value in (flag[1] or flag[0])) if any(flag) else None),
+        flag_where="docker.service" if flag[1] else "its command line",
+        notices=_several(process, socket, proc),
+        unnameable=_unnameable(dockerd, hosts) if info else frozenset(),
+    )
+
+
+def insecure_of(info: dict[str, Any]) -> frozenset[str]:
+    """Hosts and networks that an answer of /info shows as insecure."""
+    registries = info.get("RegistryConfig") or {}
+    hosts = {host for host, index in (registries.get("IndexConfigs") or {}).items() if not index.get("Secure")}
+    return frozenset(hosts | set(registries.get("InsecureRegistryCIDRs") or ()))
+
+
+def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
+    """Values of a flag in a command line, as `--flag=value` and as `--flag value`."""
+    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{flag}=")]
+    return values + [value for word, value in pairwise(arguments) if word == flag]
+
+
+def _find(files: NodeFiles, socket: str, proc: str) -> tuple[Process | None, Problem | None]:
+    try:
+        process = prove(files, socket, name="dockerd", request=PING, proc=proc)
+    except NodeProblemError as error:
+        others = processes_named("dockerd", proc)
+        if error.problem.reason is not Reason.NOT_RUNNING or not others:
+            return None, error.problem
+        if any(other.uid for other in others):
+            return None, Problem(Reason.UNSUPPORTED, {"detail": "rootless Docker keeps its own configuration"})
+        return None, Problem(
+            Reason.NOT_PROVED, {"runtime": "dockerd", "path": socket, "detail": "it runs but does not answer there"}
+        )
+    if process.uid:
+        return None, Problem(Reason.UNSUPPORTED, {"detail": "rootless Docker keeps its own configuration"})
+    if any("/snap/" in word for word in process.arguments):
+        return None, Problem(Reason.UNSUPPORTED, {"detail": "Docker from a snap keeps its configuration in the snap"})
+    return process, None
+
+
+def _several(process: Process | None, socket: str, proc: str) -> tuple[Problem, ...]:
+    if process is None:
+        return ()
+    pids = [str(other.pid) for other in processes_named("dockerd", proc)]
+    if len(pids) < 2:
+        return ()
+    return (Problem(Reason.TWO_DAEMONS, {"path": socket, "detail": f"pids {', '.join(pids[:8])}"}),)
+
+
+def _info(dockerd: Dockerd) -> dict[str, Any] | None:
+    try:
+        return dockerd.info()
+    except DockerError:
+        return None
+
+
+def _file(
+    files: NodeFiles, path: str, info: dict[str, Any] | None
+) -> tuple[Content | None, Content | None, dict[str, Any] | None, Problem | None]:
+    content = None
+    try:
+        content, backup = files.read(path), files.read(path + BACKUP_SUFFIX)
+        settings = daemon_json.parse(content.data.decode()) if content else {}
+        if content:
+            _refuse_what_dockerd_refuses(content.data, info)
+    except NodeProblemError as error:
+        return None, None, None, error.problem
+    except (daemon_json.BrokenError, UnicodeDecodeError) as error:
+        detail = str(error) if isinstance(error, daemon_json.BrokenError) else "not UTF-8"
+        return content, None, None, Problem(Reason.FILE_BROKEN, {"path": path, "detail": detail})
+    return content, backup, settings, None
+
+
+def _refuse_what_dockerd_refuses(data: bytes, info: dict[str, Any] | None) -> None:
+    major = str((info or {}).get("ServerVersion", "0")).split(".")[0]
+    if major.isdigit() and int(major) >= _FIRST_TOLERANT_MAJOR:
+        return
+    if not data.strip():
+        raise daemon_json.BrokenError("it is empty, from which dockerd before 23.0 does not start: write {} into it")
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise daemon_json.BrokenError("it starts with a byte order mark, which dockerd before 23.0 does not take")
+
+
+def _unnameable(dockerd: Dockerd, hosts: Sequence[str]) -> frozenset[str]:
+    refused = set()
+    for host in hosts:
+        address = address_of(host)
+        if address is None or address.version == 4:
+            continue
+        try:
+            if not takes_name(dockerd.ask_registry(host)):
+                refused.add(host)
+        except DockerError:
+            continue
+    return frozenset(refused)

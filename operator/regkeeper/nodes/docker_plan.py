@@ -1,0 +1,290 @@
+"""What to do about daemon.json: a pure function of what was seen, what is wanted and what is ours."""
+
+import ipaddress
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from regkeeper.nodes.daemon_json import KEY, entries_of, with_entries
+from regkeeper.nodes.docker_observation import DockerObservation
+from regkeeper.nodes.files import digest
+from regkeeper.nodes.hosts import address_of, is_loopback
+from regkeeper.nodes.reasons import Problem, Reason
+from regkeeper.nodes.record import DockerRecord
+
+_BUILT_IN = frozenset({"127.0.0.0/8", "::1/128"})
+"""What dockerd trusts by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One change of the file and, where dockerd has to hear of it, one reload."""
+
+    before: bytes | None
+    after: bytes | None
+    """None: the file is absent."""
+    record: DockerRecord | None
+    """What is ours afterwards; None: nothing, and the backup goes too."""
+    back_up: bool = False
+    """Keep `before` beside the file first: it is the state without us."""
+    reload: bool = False
+    shows: frozenset[str] = frozenset()
+    """What dockerd has to trust after the reload."""
+    forgets: frozenset[str] = frozenset()
+    """What it may no longer trust."""
+
+    @property
+    def writes(self) -> bool:
+        return self.before != self.after
+
+
+@dataclass(frozen=True, slots=True)
+class DockerPlan:
+    """Steps in order; hosts that can't be had and why; problems of the runtime as a whole."""
+
+    steps: tuple[Step, ...] = ()
+    ours: tuple[str, ...] = ()
+    """Hosts that need an entry of ours."""
+    refused: dict[str, Problem] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    repairs: bool = False
+    """Somebody took our entries out, and the steps put them back."""
+
+
+def make_plan(
+    seen: DockerObservation,
+    hosts: Sequence[str],
+    record: DockerRecord | None,
+    *,
+    allow_pending_edits: bool,
+    settle_seconds: float,
+) -> DockerPlan:
+    """Decide.
+
+    Args:
+        seen: from `observe`.
+        hosts: that this node is to trust.
+        record: what is ours, without an intent.
+        allow_pending_edits: whether a reload may apply others' edits too.
+        settle_seconds: age that a dockerd must have before it is signalled.
+    """
+    ours = record.entries if record else ()
+    foreign = tuple(entry for entry in entries_of(seen.settings or {}) if entry not in ours)
+    wanted = tuple(host for host in hosts if not is_trusted_by_others(host, foreign, seen.flag or ()))
+    refused = {host: _unnameable(host, seen) for host in wanted if host in seen.unnameable}
+    wanted = tuple(host for host in wanted if host not in refused)
+    if not wanted and record is None:
+        return DockerPlan(refused=refused, problems=seen.notices)
+
+    def refuse(problem: Problem, *, also: tuple[Problem, ...] = ()) -> DockerPlan:
+        return DockerPlan(
+            ours=wanted,
+            refused={**refused, **dict.fromkeys(wanted, problem)},
+            problems=(*seen.notices, problem, *also),
+        )
+
+    running = seen.process is not None
+    if seen.file_problem:
+        return refuse(seen.file_problem)
+    if seen.process_problem and seen.process_problem.reason is not Reason.NOT_RUNNING:
+        return refuse(seen.process_problem)
+    if running and seen.info is None:
+        return refuse(Problem(Reason.STARTING, {"runtime": "dockerd"}))
+
+    targets, problem = wanted, None
+    if seen.flag is not None:
+        problem = Problem(
+            Reason.FLAG_CONFLICT, {"where": seen.flag_where, "path": seen.path, "hosts": ", ".join(wanted) or "nothing"}
+        )
+        targets = ()
+    elif not running:
+        problem = seen.process_problem
+        targets = tuple(host for host in wanted if host in ours)
+    steps = _steps(seen, targets, foreign, record)
+    if any(step.reload for step in steps) and seen.process is not None:
+        if seen.process.age() < settle_seconds:
+            return refuse(Problem(Reason.STARTING, {"runtime": "dockerd"}))
+        pending = pending_edits(seen, foreign, record)
+        if pending and not allow_pending_edits:
+            return refuse(Problem(Reason.PENDING_EDITS, {"path": seen.path, "keys": ", ".join(pending)}))
+    conflict = problem if problem and (wanted or problem.reason is not Reason.NOT_RUNNING) else None
+    return DockerPlan(
+        steps=steps,
+        ours=wanted,
+        refused={**refused, **(dict.fromkeys(wanted, conflict) if conflict else {})},
+        problems=(*seen.notices, *((conflict,) if conflict and wanted else ())),
+        repairs=bool(steps) and any(host in ours and host not in entries_of(seen.settings or {}) for host in targets),
+    )
+
+
+def is_trusted_by_others(host: str, foreign: Sequence[str], flag: Sequence[str]) -> bool:
+    """True where dockerd trusts the host without an entry of ours.
+
+    A network in the list covers addresses. It may cover a name too, if that resolves into it, but DNS is no promise.
+    """
+    if is_loopback(host):
+        return True
+    others = {entry.removeprefix("http://").removeprefix("https://") for entry in (*foreign, *flag)}
+    address = address_of(host)
+    return host in others or (address is not None and any(_contains(entry, address) for entry in others))
+
+
+def pending_edits(seen: DockerObservation, foreign: Sequence[str], record: DockerRecord | None) -> tuple[str, ...]:
+    """Keys of the file that a reload would change, because dockerd does not show them yet.
+
+    Reloadable keys that /info does not show (max-concurrent-downloads and the like) can't be compared.
+    """
+    settings, info = seen.settings or {}, seen.info or {}
+    registries = info.get("RegistryConfig") or {}
+    ours = {*(record.entries if record else ()), *(record.revoking if record else ())}
+    found = []
+    if _hosts(foreign) != _hosts(seen.insecure - _BUILT_IN - ours):
+        found.append(KEY)
+    for key, shown in (
+        ("registry-mirrors", {str(mirror).rstrip("/") for mirror in registries.get("Mirrors") or ()}),
+        ("labels", set(info.get("Labels") or ())),
+        ("authorization-plugins", set((info.get("Plugins") or {}).get("Authorization") or ())),
+    ):
+        if key in settings and {str(item).rstrip("/") for item in settings[key] or ()} != shown:
+            found.append(key)
+    for key, name in (
+        ("debug", "Debug"),
+        ("live-restore", "LiveRestoreEnabled"),
+        ("default-runtime", "DefaultRuntime"),
+    ):
+        if key in settings and name in info and settings[key] != info[name]:
+            found.append(key)
+    if not set(settings.get("runtimes") or ()) <= set(info.get("Runtimes") or ()):
+        found.append("runtimes")
+    return tuple(found)
+
+
+def lost_settings(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    """What dockerd had before a reload and has no more, apart from the hosts that the reload was about."""
+    registries = before.get("RegistryConfig") or {}, after.get("RegistryConfig") or {}
+    lost = [key for key in ("Mirrors",) if registries[0].get(key) != registries[1].get(key)]
+    return tuple(
+        lost
+        + [
+            key
+            for key in ("Debug", "Labels", "LiveRestoreEnabled", "DefaultRuntime", "Runtimes")
+            if before.get(key) != after.get(key)
+        ]
+    )
+
+
+def _steps(
+    seen: DockerObservation, targets: tuple[str, ...], foreign: tuple[str, ...], record: DockerRecord | None
+) -> tuple[Step, ...]:
+    before = seen.content.data if seen.content else None
+    present = entries_of(seen.settings or {})
+    ours = record.entries if record else ()
+    add = tuple(host for host in targets if host not in present)
+    remove = tuple(host for host in ours if host in present and host not in targets)
+    revoking: frozenset[str] = frozenset()
+    if seen.process is not None and seen.flag is None:
+        gone = {*ours, *(record.revoking if record else ())} - set(targets) - set(foreign)
+        revoking = frozenset(gone & (seen.insecure | set(remove)))
+    shown = seen.insecure >= set(targets) and not revoking & seen.insecure
+    steps: tuple[Step, ...] = ()
+    # dockerd forgets a host only if the key is there when it reloads, and be it empty.
+    if add or (remove and (targets or revoking)) or (revoking and KEY not in (seen.settings or {})):
+        after = with_entries(seen.text, add=add, remove=remove).encode()
+        steps = (
+            Step(
+                before=before,
+                after=after,
+                record=_record(seen, targets, revoking, record, after),
+                back_up=_is_without_us(seen, record) and before is not None,
+                reload=seen.process is not None and seen.flag is None,
+                shows=frozenset(_hosts({*targets, *foreign})),
+                forgets=revoking,
+            ),
+        )
+    elif record is not None and seen.process is not None and seen.flag is None and not shown:
+        steps = (
+            Step(
+                before=before,
+                after=before,
+                record=record.model_copy(update={"revoking": tuple(sorted(revoking))}),
+                reload=True,
+                shows=frozenset(_hosts({*targets, *foreign})),
+                forgets=revoking,
+            ),
+        )
+    if not targets and record is not None:
+        last = steps[-1].after if steps else before
+        steps += (Step(before=last, after=_without_us(seen, record, remove), record=None),)
+    return steps
+
+
+def _record(
+    seen: DockerObservation,
+    targets: tuple[str, ...],
+    revoking: frozenset[str],
+    record: DockerRecord | None,
+    after: bytes,
+) -> DockerRecord:
+    """What is ours once `after` is written."""
+    if _is_without_us(seen, record) or record is None:
+        original: str | None = seen.content.digest if seen.content else ""
+        key_was_there = KEY in (seen.settings or {})
+    else:
+        untouched = seen.content is not None and seen.content.digest == record.written
+        original = record.original if untouched else None
+        key_was_there = record.key_was_there
+    return DockerRecord(
+        path=seen.path,
+        entries=targets,
+        revoking=tuple(sorted(revoking)),
+        original=original,
+        written=digest(after),
+        key_was_there=key_was_there,
+    )
+
+
+def _is_without_us(seen: DockerObservation, record: DockerRecord | None) -> bool:
+    """Nothing of ours is in the file, so it is what a revert has to bring back."""
+    if record is None:
+        return True
+    if seen.content is not None and seen.content.digest == record.written:
+        return False
+    return not set(entries_of(seen.settings or {})) & set(record.entries)
+
+
+def _without_us(seen: DockerObservation, record: DockerRecord, remove: tuple[str, ...]) -> bytes | None:
+    """The file as it would be had we never come."""
+    if seen.content is None:
+        return None
+    if seen.content.digest == record.written:
+        if record.original == "":
+            return None
+        if seen.backup is not None and seen.backup.digest == record.original:
+            return seen.backup.data
+    if not remove and (record.key_was_there or entries_of(seen.settings or {})):
+        return seen.content.data
+    return with_entries(seen.text, remove=remove, keep_key=record.key_was_there).encode()
+
+
+def _hosts(entries: Sequence[str] | frozenset[str] | set[str]) -> set[str]:
+    """Entries as /info shows them: no scheme, networks without host bits, not what is built in."""
+    found = set()
+    for entry in entries:
+        bare = entry.removeprefix("http://").removeprefix("https://")
+        with suppress(ValueError):
+            bare = str(ipaddress.ip_network(bare, strict=False)) if "/" in bare else bare
+        found.add(bare)
+    return found - _BUILT_IN
+
+
+def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    try:
+        return "/" in entry and address in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+
+
+def _unnameable(host: str, seen: DockerObservation) -> Problem:
+    detail = f"dockerd {seen.version} takes no image name that starts with {host}; use a name or IPv4"
+    return Problem(Reason.UNSUPPORTED, {"detail": detail})

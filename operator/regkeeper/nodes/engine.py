@@ -1,0 +1,216 @@
+"""One pass over the node: which list is valid, what each runtime needs, carry it out, ask, and compose the report."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from regkeeper.nodes import desired
+from regkeeper.nodes.damping import Damper
+from regkeeper.nodes.desired import TrustList
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
+from regkeeper.nodes.record import Ledger
+from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
+from regkeeper.nodes.runtime import Look, Runtime
+from regkeeper.nodes.verification import Verifier
+
+RESYNC_SECONDS = 60.0
+"""How often an undisturbed node is looked at: what no watch shows (dockerd restarted with another flag)."""
+SOON_SECONDS = 1.0
+"""How soon it is looked at again where a runtime is about to be ready."""
+
+_BY_ITSELF = frozenset({Reason.NOT_RUNNING, Reason.STARTING, Reason.CONTENDED})
+"""What passes without anybody acting."""
+
+
+class Engine:
+    """Everything that the agent knows of its node."""
+
+    def __init__(
+        self,
+        files: NodeFiles,
+        runtimes: Sequence[Runtime[Any]],
+        *,
+        node: str,
+        pod_uid: str = "",
+        chance: random.Random | None = None,
+        answered: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            files: the node's tree.
+            runtimes: every kind that is to be kept.
+            node: the Node's name, by which the list names it.
+            pod_uid: of the agent's own pod.
+            chance: for the jitter of timers.
+            answered: called from another thread when a registry answered, so that the caller makes a pass.
+        """
+        self._files = files
+        self._runtimes = runtimes
+        self._node = node
+        self._pod_uid = pod_uid
+        self._chance = chance or random.Random()  # noqa: S311  # spreads load, protects nothing
+        self.verifier = Verifier(self._chance, answered)
+        self._dampers = {runtime.name: Damper() for runtime in runtimes}
+        self._ledger: Ledger | None = None
+        self._accepted: TrustList | None = None
+        self._hosts: tuple[str, ...] = ()
+        self._list_problem: Problem | None = None
+        self._node_problem: Problem | None = None
+        self._looks: dict[str, Look] = {}
+
+    def run(self, document: bytes | None, now: float, *, act: bool = True) -> dict[str, Look]:
+        """Make one pass.
+
+        Args:
+            document: the list as it is mounted; None: it is not there.
+            now: monotonic seconds.
+            act: False changes nothing on the node.
+
+        Returns:
+            The look at each runtime before anything was done.
+        """
+        looks: dict[str, Look] = {}
+        try:
+            self._ledger = ledger = self._ledger or Ledger(self._files)
+            self._node_problem = None
+        except NodeProblemError as error:
+            self._node_problem = error.problem
+            self._looks = {}
+            return looks
+        valid = self._accept(document, ledger)
+        for runtime in self._runtimes:
+            looks[runtime.name] = self._keep(runtime, ledger, now, act=act and valid)
+        return looks
+
+    def report(self) -> Report:
+        """What is known now. Safe to call from another thread: it reads whole values."""
+        ledger = self._ledger
+        return Report(
+            node=self._node,
+            pod_uid=self._pod_uid,
+            generation=self._accepted.generation if self._accepted else 0,
+            cluster=self._accepted.cluster if self._accepted else "",
+            list_problem=reported(self._list_problem) if self._list_problem else None,
+            problems=(reported(self._node_problem),) if self._node_problem else (),
+            runtimes=tuple(
+                self._report_runtime(runtime, look, reverted=bool(ledger and runtime.reverted(ledger)))
+                for runtime in self._runtimes
+                if (look := self._looks.get(runtime.name)) and look.present
+            ),
+        )
+
+    def next_pass(self, now: float) -> float:
+        """Seconds until the next pass, if nothing happens before."""
+        soon = any(
+            problem.reason in _BY_ITSELF - {Reason.NOT_RUNNING}
+            for look in self._looks.values()
+            for problem in look.problems
+        )
+        pause = SOON_SECONDS if soon else RESYNC_SECONDS * self._chance.uniform(0.8, 1.2)
+        due = self.verifier.next_due()
+        return pause if due is None else max(0.05, min(pause, due - now))
+
+    def watched(self) -> list[str]:
+        """Paths on the node whose change calls for a pass."""
+        return [path for runtime in self._runtimes for path in runtime.watched() if path]
+
+    def _accept(self, document: bytes | None, ledger: Ledger) -> bool:
+        """Take the list in if it is valid and not older than the last."""
+        try:
+            trust = desired.decode(document or b"")
+            hosts = trust.hosts_of(self._node)
+            if self._is_older(trust, ledger):
+                raise NodeProblemError(Reason.LIST_OLDER)
+        except NodeProblemError as error:
+            self._list_problem = error.problem
+            return False
+        self._accepted, self._hosts, self._list_problem = trust, hosts, None
+        ledger.write(cluster=trust.cluster, generation=trust.generation)
+        return True
+
+    def _is_older(self, trust: TrustList, ledger: Ledger) -> bool:
+        last = (ledger.record.cluster, ledger.record.generation)
+        if self._accepted:
+            last = (self._accepted.cluster, self._accepted.generation)
+        return trust.cluster == last[0] and trust.generation < last[1]
+
+    def _keep(self, runtime: Runtime[Any], ledger: Ledger, now: float, *, act: bool) -> Look:
+        """See to one runtime; what goes wrong with one never holds up another."""
+        first = look = self._look(runtime, ledger)
+        problem = None
+        damper = self._dampers[runtime.name]
+        if act and look.acts:
+            pause = damper.wait(now) if look.repairs else 0.0
+            if pause:
+                problem = _contended(look, pause)
+            else:
+                if look.repairs:
+                    damper.repaired(now)
+                problem = self._act(runtime, look, ledger)
+                self.verifier.forget(runtime.name)
+                look = self._look(runtime, ledger)
+        if problem and problem not in look.problems:
+            look = _with_problem(look, problem)
+        self._looks[runtime.name] = look
+        if look.present:
+            self.verifier.ask(
+                runtime.name, [host for host in self._hosts if host not in look.refused], runtime.ask, now
+            )
+        return first
+
+    def _look(self, runtime: Runtime[Any], ledger: Ledger) -> Look:
+        allow = bool(self._accepted and self._accepted.apply_pending_edits)
+        try:
+            return runtime.look(self._hosts, ledger, allow_pending_edits=allow)  # type: ignore[no-any-return]
+        except NodeProblemError as error:
+            return Look(
+                present=True,
+                refused=dict.fromkeys(self._hosts, error.problem),
+                problems=(error.problem,),
+                ours=frozenset(self._hosts),
+            )
+
+    def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger) -> Problem | None:
+        try:
+            runtime.act(look, ledger)
+        except NodeProblemError as error:
+            return error.problem
+        return None
+
+    def _report_runtime(self, runtime: Runtime[Any], look: Look, *, reverted: bool) -> RuntimeReport:
+        return RuntimeReport(
+            runtime=runtime.name,
+            version=look.version[:64],
+            hosts=tuple(self._report_host(runtime.name, host, look) for host in self._hosts),
+            problems=tuple(reported(problem) for problem in look.problems[:16]),
+            reverted=reverted,
+        )
+
+    def _report_host(self, runtime: str, host: str, look: Look) -> HostReport:
+        problem = look.refused.get(host)
+        if problem:
+            state = HostState.PENDING if problem.reason in _BY_ITSELF else HostState.BLOCKED
+        else:
+            state, problem = self.verifier.known(runtime, host)
+            if state in (HostState.BLOCKED, HostState.CONFIGURED) and host in look.suspects:
+                state, problem = HostState.BLOCKED, look.suspects[host]
+        return HostReport(
+            host=host, state=state, ours=host in look.ours, problem=reported(problem) if problem else None
+        )
+
+
+def _contended(look: Look, pause: float) -> Problem:
+    path = look.changes[0].path if look.changes else ""
+    return Problem(
+        Reason.CONTENDED, {"path": path, "seconds": str(round(pause)), "hosts": ", ".join(sorted(look.ours))}
+    )
+
+
+def _with_problem(look: Look, problem: Problem) -> Look:
+    """The look, with what came of acting on it: none of our hosts can be had."""
+    return replace(
+        look, refused={**dict.fromkeys(look.ours, problem), **look.refused}, problems=(*look.problems, problem)
+    )

@@ -1,0 +1,212 @@
+"""One node on this machine: its own network, mount, PID, UTS and IPC namespace, with real runtimes and registries.
+
+`/etc` is an overlay, `/run` a tmpfs, `/var/lib/{docker,containerd,regkeeper,rancher}` live in a temporary directory, so
+that nothing of the machine changes. Leaving the context kills the node's PID 1, which ends everything in it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.waiting import wait_for
+
+ADDRESS = "10.99.0.11"
+SECOND_ADDRESS = "10.99.0.12"
+ADDRESS_V6 = "fd99::11"
+
+_SET_UP = f"""
+set -eu
+mount --make-rprivate /
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p "$NODE/up" "$NODE/work"
+mount -t overlay -o "lowerdir=/etc,upperdir=$NODE/up,workdir=$NODE/work" overlay /etc
+mount -t tmpfs -o mode=755 tmpfs /var/lib
+mkdir -p /etc/docker
+hostname node
+ip link set lo up
+ip address add {ADDRESS}/24 dev lo
+ip address add {SECOND_ADDRESS}/24 dev lo
+ip -6 address add {ADDRESS_V6}/64 dev lo nodad
+printf '127.0.0.1 localhost\\n::1 localhost\\n{ADDRESS} node master.example\\n{ADDRESS_V6} six.example\\n' > /etc/hosts
+printf 'hosts: files\\n' > /etc/nsswitch.conf
+: > /etc/resolv.conf
+rm -f /etc/docker/daemon.json /etc/default/docker
+touch "$NODE/ready"
+exec sleep infinity
+"""
+
+
+class Daemon:
+    """A program that runs in the node."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, node: "Node") -> None:
+        self._process = process
+        self.log = log
+        self._node = node
+
+    @property
+    def pid(self) -> int:
+        """Its pid as the node sees it."""
+        status = Path(f"/proc/{self.host_pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
+
+    @property
+    def host_pid(self) -> int:
+        """Its pid as the machine sees it: nsenter waits for a child of the node's PID namespace."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return int(children[0])
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self, kind: int = signal.SIGTERM) -> None:
+        if self.running():
+            os.kill(self.host_pid, kind)
+        self._process.wait(15)
+
+
+class Node:
+    """A node; a context manager."""
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="regkeeper-node-"))
+        self._holder = subprocess.Popen(
+            [
+                *("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"),
+                *("--kill-child=SIGKILL", "tini", "--", "sh", "-c", _SET_UP),
+            ],
+            env={**os.environ, "NODE": str(self._folder)},
+        )
+        wait_for((self._folder / "ready").exists, 10, "the node's namespaces")
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
+        self._init = int(children[0])
+        self.root = Path(f"/proc/{self._init}/root")
+        self._daemons: list[Daemon] = []
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.kill(self._init, signal.SIGKILL)
+        self._holder.wait(10)
+        for daemon in self._daemons:
+            daemon._process.wait(10)
+        wait_for(lambda: not Path(f"/proc/{self._init}").exists(), 10, "the end of the node")
+        shutil.rmtree(self._folder)
+
+    def command(self, *command: str) -> list[str]:
+        """The command line that runs `command` inside."""
+        return ["nsenter", "-t", str(self._init), "-n", "-m", "-p", "-u", "-i", "--", *command]
+
+    def run(
+        self, *command: str, check: bool = True, stdin: str = "", env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            self.command(*command),
+            check=False,
+            capture_output=True,
+            text=True,
+            input=stdin,
+            env={**os.environ, **(env or {})},
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def start(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Daemon:
+        log = self._folder / f"{name}-{len(self._daemons)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                self.command(*command),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **(env or {})},
+            )
+        daemon = Daemon(process, log, self)
+        self._daemons.append(daemon)
+        return daemon
+
+    def path(self, path: str) -> Path:
+        """A path of the node as this process reaches it."""
+        return self.root / path.lstrip("/")
+
+    def start_containerd(
+        self, *arguments: str, program: str = "/usr/bin/containerd", socket: str = "/run/containerd/containerd.sock"
+    ) -> Daemon:
+        daemon = self.start("containerd", program, *arguments)
+        wait_for(lambda: self._answers(daemon, socket), 15, daemon.log.read_text)
+        return daemon
+
+    def try_dockerd(self, *arguments: str, socket: str = "/run/docker.sock") -> Daemon:
+        """Start dockerd and wait until it answers or ends."""
+        daemon = self.start(
+            "dockerd",
+            *("/usr/sbin/dockerd", "--containerd", "/run/containerd/containerd.sock", "--bridge=none"),
+            *("--iptables=false", "--ip-forward=false", "--storage-driver=vfs", "--oom-score-adjust=0"),
+            *("--host", f"unix://{socket}", *arguments),
+        )
+        wait_for(
+            lambda: not daemon.running() or self.docker_get("/_ping", socket) is not None,
+            15,
+            daemon.log.read_text,
+        )
+        return daemon
+
+    def start_dockerd(self, *arguments: str, socket: str = "/run/docker.sock") -> Daemon:
+        daemon = self.try_dockerd(*arguments, socket=socket)
+        assert daemon.running(), daemon.log.read_text()
+        return daemon
+
+    def docker_get(self, path: str, socket: str = "/run/docker.sock") -> Any:
+        """GET at dockerd, or None if it does not answer."""
+        done = self.run("curl", "-s", "-m", "20", "--unix-socket", socket, f"http://docker{path}", check=False)
+        if done.returncode:
+            return None
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return done.stdout
+
+    def start_registry(self, address: str = f"{ADDRESS}:5000") -> Daemon:
+        """Debian's distribution 2.8 over plain HTTP."""
+        folder = self._folder / f"registry-{len(self._daemons)}"
+        folder.mkdir()
+        config = folder / "config.yml"
+        config.write_text(
+            "version: 0.1\nlog: {accesslog: {disabled: true}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/volume}}}}\n"
+            f'http: {{addr: "{address}"}}\n'
+        )
+        daemon = self.start("registry", "/usr/bin/docker-registry", "serve", str(config))
+        wait_for(
+            lambda: self.run("curl", "-s", "-m", "2", f"http://{address}/v2/", check=False).returncode == 0,
+            10,
+            daemon.log.read_text,
+        )
+        return daemon
+
+    def python(self, *arguments: str, stdin: str = "", check: bool = True) -> "subprocess.CompletedProcess[str]":
+        """Run this environment's Python in the node."""
+        return self.run(sys.executable, *arguments, stdin=stdin, check=check)
+
+    def _answers(self, daemon: Daemon, socket: str) -> bool:
+        assert daemon.running(), daemon.log.read_text()
+        return self.path(socket).exists()
+
+
+@contextmanager
+def running_node() -> Iterator[Node]:
+    """A node with containerd, for dockerd to use, and a registry at ADDRESS:5000."""
+    with Node() as node:
+        node.start_containerd()
+        node.start_registry()
+        yield node
