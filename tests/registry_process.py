@@ -14,8 +14,8 @@ from tests.waiting import wait_for
 CONFIG = """\
 version: 0.1
 log: {accesslog: {disabled: true}, level: info, formatter: text}
-storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
-http: {addr: "127.0.0.1:0", headers: {X-Regkeeper-Registry: [uid-of-the-registry]}}
+storage: {filesystem: {}, delete: {enabled: true}}
+http: {headers: {X-Regkeeper-Registry: [uid-of-the-registry]}}
 """
 
 DEBIAN_PROGRAM = "/usr/bin/docker-registry"
@@ -24,20 +24,29 @@ _LISTENING = re.compile(r"listening on (127\.0\.0\.1:[0-9]+)")
 
 
 @contextmanager
-def serve_registry(program: str, folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+def serve_registry(
+    program: str, folder: Path, settings: Mapping[str, str] | None = None, *, config: str | None = None
+) -> Iterator[str]:
     """Run a registry on a port that the kernel chooses, and give its URL.
 
     Args:
         program: path of distribution's `registry`, 2.8 or 3.x.
         folder: an existing directory; the volume is its `volume`.
         settings: further environment, `REGISTRY_*`.
+        config: text of a config.yml of the test's own; address and volume are set over it.
     """
-    config, log, volume = folder / "config.yml", folder / "log", folder / "volume"
-    config.write_text(CONFIG % volume)
-    environment = {"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none", **(settings or {})}
+    file, log, volume = folder / "config.yml", folder / "log", folder / "volume"
+    file.write_text(CONFIG if config is None else config)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "OTEL_TRACES_EXPORTER": "none",
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(volume),
+        "REGISTRY_HTTP_ADDR": "127.0.0.1:0",
+        **(settings or {}),
+    }
     with log.open("w") as output:
         process = subprocess.Popen(
-            [program, "serve", str(config)], stdout=output, stderr=subprocess.STDOUT, env=environment
+            [program, "serve", str(file)], stdout=output, stderr=subprocess.STDOUT, env=environment
         )
     try:
 

@@ -1,0 +1,28 @@
+"""Registries as tests write them: a spec, the rest filled in."""
+
+from typing import Any
+
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.naming import API_VERSION
+
+UID = "0f5e9a3c-2d1b-4c7e-8a6f-1234567890ab"
+
+SHARED: dict[str, Any] = {"size": "10Gi", "accessModes": ["ReadWriteMany"]}
+LOCAL: dict[str, Any] = {"local": {"node": "k8smaster", "path": "/docker/var/lib/registry"}}
+
+
+def registry_object(name: str = "main", *, namespace: str = "images", **spec: Any) -> dict[str, Any]:
+    """A Registry as a person writes it; without a `storage` it keeps its images in a claim of 10Gi."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Registry",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"storage": {"size": "10Gi"}, **spec},
+    }
+
+
+def a_registry(name: str = "main", *, namespace: str = "images", **spec: Any) -> Registry:
+    """The same as the operator has it, with a uid."""
+    body = registry_object(name, namespace=namespace, **spec)
+    body["metadata"]["uid"] = UID
+    return Registry.model_validate(body)
