@@ -1,0 +1,84 @@
+"""The Deployment: replicas, and how one version follows another."""
+
+from typing import Any
+
+import pytest
+
+from regkeeper.errors import InvalidSpecError
+from regkeeper.resources.deployment import deployment
+from regkeeper.settings import Settings
+from tests.registry_objects import LOCAL, SHARED, UID, a_registry
+
+SELECTOR = {"app.kubernetes.io/name": "registry", "regkeeper.dev/registry": "main"}
+
+
+def build(access_modes: list[str] | None = None, **spec: Any) -> dict[str, Any]:
+    return deployment(a_registry(**spec), Settings(), read_only=False, access_modes=access_modes)
+
+
+def test_it_is_the_registrys_and_finds_its_pods() -> None:
+    built = build()
+    assert built["metadata"]["name"] == "main"
+    assert built["metadata"]["namespace"] == "images"
+    assert built["metadata"]["labels"] == {**SELECTOR, "app.kubernetes.io/managed-by": "regkeeper"}
+    assert built["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "regkeeper.dev/v1alpha1",
+            "kind": "Registry",
+            "name": "main",
+            "uid": UID,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
+    assert built["spec"]["selector"] == {"matchLabels": SELECTOR}
+    assert SELECTOR.items() <= built["spec"]["template"]["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("storage", [{"size": "10Gi"}, LOCAL, {"ephemeral": {}}, {"existingClaim": "mine"}])
+def test_storage_for_one_means_one_replica_and_recreate(storage: dict[str, Any]) -> None:
+    spec = build(storage=storage)["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+
+
+def test_shared_storage_leaves_the_number_to_others_unless_the_spec_has_one() -> None:
+    assert "replicas" not in build(storage=SHARED)["spec"]
+    assert build(storage=SHARED, replicas=3)["spec"]["replicas"] == 3
+
+
+def test_scaled_to_zero() -> None:
+    assert build(replicas=0)["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize(
+    ("storage", "access_modes"),
+    [
+        ({"size": "10Gi"}, None),
+        (LOCAL, ["ReadWriteMany"]),
+        ({"ephemeral": {}}, None),
+        ({"existingClaim": "mine"}, None),
+        ({"existingClaim": "mine"}, ["ReadWriteOnce"]),
+        (SHARED, ["ReadWriteOnce"]),
+    ],
+)
+def test_more_replicas_than_the_storage_allows_are_refused(
+    storage: dict[str, Any], access_modes: list[str] | None
+) -> None:
+    with pytest.raises(InvalidSpecError, match=r"^spec\.replicas is 2, .* set it to 1, or use a claim"):
+        build(access_modes, storage=storage, replicas=2)
+
+
+def test_the_claim_that_is_there_decides() -> None:
+    assert build(["ReadWriteMany"], storage={"existingClaim": "mine"}, replicas=2)["spec"]["replicas"] == 2
+
+
+def test_shared_storage_rolls_without_a_gap() -> None:
+    rolling = {"maxSurge": 1, "maxUnavailable": 0}
+    assert build(storage=SHARED)["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_a_host_port_rolls_without_a_surplus_pod() -> None:
+    rolling = {"maxSurge": 0, "maxUnavailable": 1}
+    strategy = build(storage=SHARED, access={"hostPort": {}})["spec"]["strategy"]
+    assert strategy == {"type": "RollingUpdate", "rollingUpdate": rolling}
