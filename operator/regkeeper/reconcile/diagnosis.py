@@ -10,8 +10,12 @@ from regkeeper.resources.pod import CHECK_CONTAINER
 _WAITING_FOR_NOTHING = frozenset({"ContainerCreating", "PodInitializing"})
 """Reasons of a container that merely has not started yet."""
 
-_SETTLED_REASONS = {"ErrImagePull": "ImagePullBackOff", "Error": "CrashLoopBackOff"}
-"""kubelet goes back and forth between two names of one trouble; a condition that did the same would never rest."""
+_SETTLED_REASONS = {
+    "ErrImagePull": "ImagePullBackOff",
+    "Error": "CrashLoopBackOff",
+    "FailedScheduling": "Unschedulable",
+}
+"""Kubernetes goes back and forth between two names of one trouble; a condition that did so would never rest."""
 
 _TELLING_EVENTS = (
     "FailedScheduling",
@@ -71,7 +75,7 @@ def event_problem(events: Iterable[Mapping[str, Any]], about: str) -> Problem | 
         return None
     latest = max(telling, key=_event_time)
     return Problem(
-        latest["reason"],
+        _SETTLED_REASONS.get(latest["reason"], latest["reason"]),
         f"{about}: {latest.get('message', '').strip()}",
         storage=latest["reason"] not in ("FailedScheduling", "FailedCreatePodSandBox", "NetworkNotReady"),
     )

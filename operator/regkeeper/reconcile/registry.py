@@ -41,7 +41,9 @@ class Memory:
     """What is remembered of a Registry between passes. All of it can be lost."""
 
     peeks: int = 0
-    """Looks in a row that found it not ready."""
+    """Looks in a row that found it not ready for the same reason."""
+    reason: str = ""
+    """That reason."""
     counts: Counts | None = None
     counted: float = 0.0
     """Clock time of the last count."""
@@ -186,7 +188,7 @@ class RegistryReconciler:
         seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes)
         ready = await self._ready(body, registry, seen, problem)
         if ready.status == "True":
-            memory.peeks = 0
+            memory.reason = ready.reason
             await self._count(memory, seen.endpoints[0])
         states = {READY: ready, STORAGE_READY: storage}
         if ready.status != "True":
@@ -194,7 +196,8 @@ class RegistryReconciler:
         await self._status.write(body, states, _fields(body, seen, memory.counts))
         if ready.status == "True":
             return self._settings.resync_seconds
-        memory.peeks += 1
+        memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
+        memory.reason = ready.reason
         return min(LAST_PEEK_SECONDS, FIRST_PEEK_SECONDS * 2.0 ** min(memory.peeks, 10))
 
     async def _find_problem(self, seen: Observation) -> Problem | None:

@@ -1,0 +1,150 @@
+"""From what Kubernetes says of pods to the one sentence that a person needs."""
+
+from typing import Any
+
+import pytest
+
+from regkeeper.reconcile.diagnosis import Problem, diagnose, secret_is_missing
+
+
+def pod(name: str = "main-1", created: str = "2026-01-01T00:00:00Z", **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": created},
+        "spec": {"nodeName": "k8smaster"},
+        "status": {"phase": "Pending", **status},
+    }
+
+
+def waiting(reason: str, message: str = "", **container: Any) -> dict[str, Any]:
+    return {"name": "registry", "state": {"waiting": {"reason": reason, "message": message}}, **container}
+
+
+def deployment(**condition: str) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "main", "namespace": "images"},
+        "status": {"conditions": [condition] if condition else []},
+    }
+
+
+def event(reason: str, message: str, *, uid: str = "uid-main-1", at: str = "2026-01-01T00:00:00Z") -> dict[str, Any]:
+    return {
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": at,
+        "involvedObject": {"uid": uid},
+    }
+
+
+def reason_of(problem: Problem | None) -> str | None:
+    return None if problem is None else problem.reason
+
+
+def test_a_pod_that_merely_starts_is_no_problem() -> None:
+    assert diagnose(deployment(), [pod(containerStatuses=[waiting("ContainerCreating")])], []) is None
+
+
+@pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff"])
+def test_an_image_that_cannot_be_pulled_has_one_name(reason: str) -> None:
+    problem = diagnose(None, [pod(containerStatuses=[waiting(reason, "not found")])], [])
+    assert problem == Problem("ImagePullBackOff", "pod main-1, container registry: not found")
+
+
+def test_a_crash_tells_how_it_ended_in_both_of_its_phases() -> None:
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": "panic: bad config\n"}}
+    back_off = pod(containerStatuses=[waiting("CrashLoopBackOff", "back-off 10s", lastState=ended)])
+    just_now = pod(containerStatuses=[{"name": "registry", "state": ended}])
+    for crashed in (back_off, just_now):
+        problem = diagnose(None, [crashed], [])
+        assert problem is not None
+        assert problem.reason == "CrashLoopBackOff"
+        assert "exit code 1: panic: bad config" in problem.message
+
+
+def test_the_volume_check_speaks_for_the_storage() -> None:
+    ended = {"terminated": {"exitCode": 1, "message": "/var/lib/registry is owned by 0:0: chown -R 65532:65532\n"}}
+    problem = diagnose(
+        None, [pod(initContainerStatuses=[{"name": "check-volume", "lastState": ended, "state": {}}])], []
+    )
+    assert problem == Problem(
+        "VolumeNotWritable", "/var/lib/registry is owned by 0:0: chown -R 65532:65532", storage=True
+    )
+
+
+def test_a_volume_check_that_passed_at_last_is_forgotten() -> None:
+    failed = {"terminated": {"exitCode": 1, "message": "no"}}
+    passed = {"terminated": {"exitCode": 0}}
+    check = {"name": "check-volume", "lastState": failed, "state": passed, "ready": True}
+    assert diagnose(None, [pod(initContainerStatuses=[check])], []) is None
+
+
+def test_an_unschedulable_pod_says_why() -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+    assert diagnose(None, [pod(conditions=[condition])], []) == Problem("Unschedulable", "pod main-1: 0/2 nodes")
+
+
+@pytest.mark.parametrize(
+    ("reason", "storage"),
+    [("FailedMount", True), ("FailedAttachVolume", True), ("FailedCreatePodSandBox", False)],
+)
+def test_what_only_events_tell_is_taken_from_them(reason: str, storage: bool) -> None:
+    problem = diagnose(None, [pod()], [event(reason, "it is so ")])
+    assert problem == Problem(reason, "pod main-1: it is so", storage=storage)
+
+
+def test_the_latest_event_of_this_pod_counts() -> None:
+    events = [
+        event("FailedMount", "new", at="2026-01-01T00:00:09Z"),
+        event("FailedMount", "old"),
+        event("FailedMount", "of another", uid="other", at="2026-01-01T00:00:10Z"),
+    ]
+    problem = diagnose(None, [pod()], events)
+    assert problem is not None
+    assert problem.message == "pod main-1: new"
+
+
+def test_events_of_a_pod_that_is_ready_by_now_are_history() -> None:
+    ready = pod(phase="Running", conditions=[{"type": "Ready", "status": "True"}])
+    assert diagnose(None, [ready], [event("FailedMount", "once")]) is None
+
+
+def test_the_newest_pod_speaks_first_and_one_that_goes_not_at_all() -> None:
+    old = pod("old", containerStatuses=[waiting("ErrImagePull")])
+    new = pod("new", "2026-01-02T00:00:00Z", containerStatuses=[waiting("CreateContainerConfigError")])
+    assert reason_of(diagnose(None, [old, new], [])) == "CreateContainerConfigError"
+    new["metadata"]["deletionTimestamp"] = "2026-01-03T00:00:00Z"
+    assert reason_of(diagnose(None, [old, new], [])) == "ImagePullBackOff"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "remedy"),
+    [
+        ('pods "main" is forbidden: exceeded quota: q, requested: pods=1', "QuotaExceeded", "exceeded quota: q"),
+        ("webhook denied it", "PodsRefused", "webhook denied it"),
+        (
+            'pods "main" is forbidden: violates PodSecurity "restricted:latest": hostPort',
+            "PodSecurity",
+            "kubectl label --overwrite namespace images pod-security.kubernetes.io/enforce=privileged",
+        ),
+    ],
+)
+def test_pods_that_are_refused_have_their_reason(message: str, reason: str, remedy: str) -> None:
+    refused = deployment(type="ReplicaFailure", status="True", reason="FailedCreate", message=message)
+    problem = diagnose(refused, [], [])
+    assert problem is not None
+    assert problem.reason == reason
+    assert remedy in problem.message
+
+
+def test_pod_security_names_the_way_without() -> None:
+    message = 'violates PodSecurity "baseline:latest"'
+    problem = diagnose(deployment(type="ReplicaFailure", status="True", message=message), [], [])
+    assert problem is not None
+    assert "spec.access.nodePort works under `restricted`" in problem.message
+
+
+def test_a_missing_secret_is_noticed_by_its_name_alone() -> None:
+    stuck = pod(containerStatuses=[waiting("CreateContainerConfigError", 'secret "main-http-0f5e9a3c" not found')])
+    assert secret_is_missing([stuck], "main-http-0f5e9a3c")
+    assert not secret_is_missing([stuck], "main-http")
+    assert not secret_is_missing([pod()], "main-http-0f5e9a3c")
