@@ -23,8 +23,8 @@ spec:
       {{- range .rules }}
       - apiGroups: [{{ .group | quote }}]
         apiVersions: ["*"]
-        resources: {{ .resources | toJson }}
-        operations: {{ $.operations | toJson }}
+        resources: [{{ .resources | join ", " }}]
+        operations: [{{ $.operations | join ", " }}]
       {{- end }}
 {{- end }}
 
