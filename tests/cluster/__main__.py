@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +11,15 @@ import typer
 from tests.cluster import records
 from tests.cluster import requirements as needed
 from tests.cluster.cluster import Cluster
-from tests.cluster.network import CommandError
+from tests.cluster.commands import CommandError
+from tests.cluster.requirements import RequirementsError
 from tests.waiting import WaitTimeoutError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Name = Annotated[str, typer.Option(help="Name of the cluster; clusters of different names stand side by side.")]
 DEFAULT_NAME = "regkeeper"
+EXPECTED = (CommandError, RequirementsError, RuntimeError, ValueError, WaitTimeoutError, subprocess.CalledProcessError)
 
 
 @app.callback()
@@ -43,6 +46,28 @@ def down(
     """Remove the cluster and all that it left."""
     for each in records.names() if everything else [name]:
         Cluster(each).down()
+
+
+@app.command()
+def status(name: Name = DEFAULT_NAME) -> None:
+    """Say of every process of the cluster whether it runs; exit code 1 if any should and does not."""
+    state = Cluster(name).status()
+    for process, alive in state.items():
+        typer.echo(f"{process:24} {'running' if alive else 'ended'}")
+    if not state or not all(state.values()):
+        sys.exit(1)
+
+
+@app.command()
+def load(archive: Annotated[Path, typer.Argument(exists=True, dir_okay=False)], name: Name = DEFAULT_NAME) -> None:
+    """Bring the images of a docker archive to both nodes, for kubelet."""
+    Cluster(name).load(archive)
+
+
+@app.command("load-operator")
+def load_operator(name: Name = DEFAULT_NAME) -> None:
+    """Build the operator's image if the project changed, and bring it to both nodes as regkeeper:dev."""
+    Cluster(name).load_operator()
 
 
 @app.command()
@@ -79,7 +104,7 @@ def main() -> None:
     """Run the command; an expected failure is one line, not a traceback."""
     try:
         app()
-    except (CommandError, RuntimeError, ValueError, WaitTimeoutError, subprocess.CalledProcessError) as error:
+    except EXPECTED as error:
         sys.exit(f"error: {error}")
 
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.network import run
+from tests.cluster.commands import run
 from tests.cluster.plan import SERVICES, Plan
 
 _DAYS = "3650"

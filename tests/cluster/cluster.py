@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.cluster import cgroups, network, records
 from tests.cluster.api import Api
+from tests.cluster.commands import run
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.images.operator import operator_image
 from tests.cluster.images.system import system_images
@@ -47,7 +48,10 @@ class Cluster:
             if plan is None:
                 self._start(records.allocate(self.name), wanted)
             elif records.completed(plan) < wanted:
-                self._add_nodes(plan)
+                self._start_nodes()
+                records.complete(plan, wanted)
+            else:
+                self._restart_ended_services()
         say(f"{self.name} is up: KUBECONFIG={self.kubeconfig}")
 
     def down(self) -> None:
@@ -56,6 +60,17 @@ class Cluster:
             if plan := records.load(self.name):
                 self._remove(plan)
                 say(f"{self.name}: down")
+
+    def status(self) -> dict[str, bool]:
+        """Whether each of its processes and each service of its nodes runs, by name; empty if there is no cluster."""
+        plan = records.load(self.name)
+        if plan is None:
+            return {}
+        table = records.processes(plan)
+        states = {name: table.alive(name) for name in table.names()}
+        for node in self._nodes if records.completed(plan) == Extent.NODES else []:
+            states |= {f"{node.plan.name}/{name}": runs for name, runs in node.service_states().items()}
+        return states
 
     @property
     def kubeconfig(self) -> Path:
@@ -84,17 +99,13 @@ class Cluster:
         """
         return self.node(node).run(command, check=check)
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl as an administrator and return what it printed.
 
         Raises:
             CommandError: it failed.
         """
-        command = [str(KUBERNETES.program("kubectl")), f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise network.CommandError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        return run(KUBERNETES.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments, text=stdin)
 
     def load(self, archive: Path) -> None:
         """Bring the images of a docker archive to both nodes, for kubelet; `docker load` is another matter.
@@ -106,8 +117,7 @@ class Cluster:
 
     def load_operator(self) -> None:
         """Build the operator's image if the project changed, and bring it to both nodes as `regkeeper:dev`."""
-        archive = operator_image()
-        self.load(archive)
+        self.load(operator_image())
         say(f"{self.name}: the operator's image is loaded")
 
     def restart_etcd(self) -> None:
@@ -174,25 +184,34 @@ class Cluster:
         table = records.processes(plan)
         return set(table.names()) == expected and all(table.alive(name) for name in expected)
 
+    def _restart_ended_services(self) -> None:
+        """A service that ended in a whole cluster, a test's kubelet perhaps, is no reason to begin anew."""
+        for node in self._nodes:
+            for name, runs in node.service_states().items():
+                if node.alive() and not runs:
+                    say(f"{self.name}: starting {name} of {node.plan.name} again")
+                    node.start_service(name)
+
     def _start(self, plan: Plan, extent: Extent) -> None:
         say(f"{self.name}: starting the control plane at {plan.server}")
         shutil.rmtree(plan.data, ignore_errors=True)  # a reboot forgets the record, not the data
         network.create(plan)
         self._control_plane.prepare()
         if extent == Extent.NODES:
-            _in_parallel([self._start_control_plane, *self._boots()])
-            self._join_nodes()
+            self._start_nodes(self._start_control_plane)
         else:
             self._start_control_plane()
         records.complete(plan, extent)
 
-    def _add_nodes(self, plan: Plan) -> None:
-        _in_parallel(self._boots())
+    def _start_nodes(self, *besides: Callable[[], object]) -> None:
+        """Boot the nodes and build the operator's image, all at once and `besides` these, then join the nodes."""
+        boots = [partial(self._boot, node) for node in self._nodes]
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            archive = pool.submit(operator_image)
+            _in_parallel([*besides, *boots])
         self._join_nodes()
-        records.complete(plan, Extent.NODES)
-
-    def _boots(self) -> list[Callable[[], None]]:
-        return [partial(self._boot, node) for node in self._nodes]
+        self.load(archive.result())
+        say(f"{self.name}: the operator's image is loaded")
 
     def _start_control_plane(self) -> None:
         self._control_plane.start()
@@ -201,11 +220,9 @@ class Cluster:
     def _boot(self, node: Node) -> None:
         node.prepare(self._control_plane.certificates)
         node.boot()
-        say(f"{self.name}: {node.plan.name} runs containerd and dockerd")
-
-    def _load(self, node: Node, archives: Sequence[Path]) -> None:
-        for archive in archives:
+        for archive in system_images():
             node.import_image(archive)
+        say(f"{self.name}: {node.plan.name} runs containerd and dockerd and has its images")
 
     def _join_nodes(self) -> None:
         """Make Kubernetes nodes of the booted machines."""
@@ -215,9 +232,6 @@ class Cluster:
         self._await_ready(nodes)
         _in_parallel([node.await_docker for node in nodes])
         say(f"{self.name}: {' and '.join(node.plan.name for node in nodes)} are Ready")
-        _in_parallel([partial(self._load, node, system_images()) for node in nodes])
-        say(f"{self.name}: images of pause, busybox and registries are loaded")
-        self.load_operator()
 
     def _await_ready(self, nodes: Sequence[Node]) -> None:
         api = self._control_plane.api()

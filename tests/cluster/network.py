@@ -6,29 +6,13 @@ cluster's mark; both are put back.
 
 import json
 import shlex
-import subprocess
 from ipaddress import IPv4Network
 from pathlib import Path
 
+from tests.cluster.commands import run
 from tests.cluster.plan import NodePlan, Plan
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-
-
-def run(*command: str | Path) -> str:
-    """Run a command and return what it printed.
-
-    Raises:
-        CommandError: it failed.
-    """
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandError(f"{shlex.join(map(str, command))}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
-
-
-class CommandError(Exception):
-    """A program of the system failed; the message has its command line and what it said."""
 
 
 def outward_mtu() -> int:

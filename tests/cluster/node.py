@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.cluster import cgroups, network
+from tests.cluster.commands import CommandError, failure
 from tests.cluster.node_files import node_files, services
 from tests.cluster.plan import NodePlan, Plan
 from tests.cluster.processes import ProcessTable
@@ -108,6 +110,10 @@ class Node:
         self.run([_PYTHON, "-I", f"{_INSIDE}/node_init.py", "stop", name])
         self.start_service(name)
 
+    def service_states(self) -> dict[str, bool]:
+        """Whether each service runs, by its name."""
+        return {name: self._service_runs(name) for name in services(self.cluster, self.plan, KUBERNETES.directory())}
+
     def command(self, command: Sequence[str]) -> list[str]:
         """The command line that runs `command` in the node, as a child of the caller."""
         target = str(self._first_process())
@@ -121,13 +127,13 @@ class Node:
         """Run a command in the node and collect its output.
 
         Raises:
-            network.CommandError: it failed and `check` is set.
+            CommandError: it failed and `check` is set.
         """
         source = stdin or subprocess.DEVNULL
         done = subprocess.run(self.command(command), stdin=source, capture_output=True, text=True, check=False)
         if check and done.returncode:
-            output = (done.stderr.strip() or done.stdout.strip())[-4000:]
-            raise network.CommandError(f"{self.plan.name}: {' '.join(command)}: exit {done.returncode}: {output}")
+            line = shlex.join(command)
+            raise CommandError(f"{self.plan.name}: {line}: exit {done.returncode}: {failure(done)}")
         return done
 
     def import_image(self, archive: Path) -> None:
@@ -159,6 +165,15 @@ class Node:
         try:
             return (self.root / f".{_INSIDE}/booted").exists()
         except ValueError:  # the child is not there yet
+            return False
+
+    def _service_runs(self, name: str) -> bool:
+        if not self.alive():
+            return False
+        try:
+            pid = (self.root / f".{_INSIDE}/{name}.pid").read_text()
+            return (self.root / "proc" / pid / "cmdline").read_text() != ""  # a zombie's is empty
+        except FileNotFoundError:
             return False
 
     def _answers(self, path: str) -> bool:

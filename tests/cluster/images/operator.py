@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster.cache import cache_directory, content_of, forget_others, key_of, published
+from tests.cluster.commands import run
 from tests.cluster.images.archive import Image, Layer, Link, layer_tar, write_archive
 from tests.cluster.progress import say
 
@@ -35,7 +36,7 @@ def operator_image() -> Path:
     """The archive of the operator's image, built anew if anything that goes into it has changed.
 
     Raises:
-        subprocess.CalledProcessError: the build failed; its output is on standard error.
+        CommandError: the build failed; the message has the end of its output.
     """
     base = python_image()
     with tempfile.TemporaryDirectory(prefix="regkeeper-image-") as context:
@@ -76,15 +77,21 @@ def _make_python_image(path: Path) -> None:
 
 def _build(base: Path, context: Path, archive: Path) -> None:
     say("building the operator's image")
-    storage = str(cache_directory() / "buildah")
-    buildah = ["buildah", "--root", storage, "--runroot", "/run/regkeeper-buildah", "--storage-driver", "overlay"]
+    base_name = f"localhost/{base.stem}"
+    if not _buildah("images", "--quiet", "--filter", f"reference={base_name}"):
+        _buildah("pull", "--quiet", f"docker-archive:{base}")
+        _buildah("tag", PYTHON_IMAGE, base_name)
     with _pip_settings() as volumes:
-        options = [f"--build-arg=BASE=docker-archive:{base}", f"--tag={OPERATOR_IMAGE}"]
+        options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={base_name}"]
         options += [f"--volume={volume}" for volume in volumes]
-        command = [*buildah, "bud", "--isolation=chroot", "--network=host", "--layers", *options, str(context)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    target = f"docker-archive:{archive}:{OPERATOR_IMAGE}"
-    subprocess.run([*buildah, "push", "--quiet", OPERATOR_IMAGE, target], check=True)
+        _buildah("bud", "--pull-never", *options, f"--tag={OPERATOR_IMAGE}", str(context))
+    _buildah("push", "--quiet", OPERATOR_IMAGE, f"docker-archive:{archive}:{OPERATOR_IMAGE}")
+
+
+def _buildah(*arguments: str) -> str:
+    """Run buildah on a storage of our own and return what it printed."""
+    storage = ("--root", str(cache_directory() / "buildah"), "--runroot", "/run/regkeeper-buildah")
+    return run("buildah", *storage, "--storage-driver", "overlay", *arguments)
 
 
 @contextmanager
