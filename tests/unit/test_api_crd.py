@@ -1,0 +1,107 @@
+"""The CRD that comes out of the models."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from regkeeper.api.crd import custom_resource_definition
+from regkeeper.api.v1alpha1.registry import Registry
+from tests.generate import generated, outdated
+
+CRD = custom_resource_definition(Registry)
+(VERSION,) = CRD["spec"]["versions"]
+SCHEMA: dict[str, Any] = VERSION["schema"]["openAPIV3Schema"]
+
+
+def nodes(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema below `schema` with its path."""
+    yield path, schema
+    for name, below in schema.get("properties", {}).items():
+        yield from nodes(below, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            yield from nodes(schema[key], f"{path}[]")
+
+
+def fields(path: str) -> dict[str, Any]:
+    node = SCHEMA
+    for name in path.split("."):
+        node = node["properties"][name]
+    return node
+
+
+def test_committed_files_are_up_to_date() -> None:
+    assert outdated() == [], "run `make generate`"
+
+
+def test_the_chart_keeps_the_definition_when_it_goes() -> None:
+    template = generated()["charts/regkeeper/templates/crd-registries.yaml"]
+    assert "{{- if .Values.crds.install }}\n" in template
+    assert "    helm.sh/resource-policy: keep\n" in template
+    assert template.endswith("{{- end }}\n")
+
+
+def test_names() -> None:
+    assert CRD["metadata"]["name"] == "registries.regkeeper.dev"
+    assert CRD["spec"]["names"]["shortNames"] == ["regs"]
+
+
+def test_columns_say_what_matters() -> None:
+    columns = VERSION["additionalPrinterColumns"]
+    assert [column["name"] for column in columns if not column.get("priority")] == [
+        "Ready",
+        "Address",
+        "Repositories",
+        "Tags",
+        "Age",
+    ]
+    assert [column["name"] for column in columns if column.get("priority")] == ["Reason"]
+
+
+def test_every_field_is_described() -> None:
+    # metadata's description is Kubernetes' own, elements are described with their list or map.
+    bare = [
+        path
+        for path, node in nodes(SCHEMA, "registry")
+        if "description" not in node and path != "registry.metadata" and not path.endswith("[]")
+    ]
+    assert bare == []
+
+
+def test_the_schema_is_structural() -> None:
+    for path, node in nodes(SCHEMA, "registry"):
+        assert not {"$ref", "$defs", "title", "oneOf", "const"} & node.keys(), path
+        assert node.get("additionalProperties", {}) is not False, path
+        assert "type" in node or node.get("x-kubernetes-int-or-string"), path
+        assert node.get("default", "") is not None, path
+
+
+def test_only_fragments_that_others_validate_are_open() -> None:
+    openings = {path for path, node in nodes(SCHEMA, "registry") if "x-kubernetes-preserve-unknown-fields" in node}
+    allowed = ("affinity", "config", "extraEnv", "resources", "tolerations", "topologySpreadConstraints")
+    assert {
+        path for path in openings if not path.startswith(tuple(f"registry.spec.{name}" for name in allowed))
+    } == set()
+
+
+def test_every_rule_says_what_to_do() -> None:
+    rules = [rule for _, node in nodes(SCHEMA, "registry") for rule in node.get("x-kubernetes-validations", ())]
+    assert len(rules) > 20
+    assert all(":" in rule["message"] or "set " in rule["message"] for rule in rules)
+
+
+def test_status_starts_unobserved() -> None:
+    """Flux' convention: kstatus then says InProgress before the operator has seen the object."""
+    assert fields("status")["default"] == {"observedGeneration": -1}
+    assert fields("status.observedGeneration")["default"] == -1
+
+
+@pytest.mark.parametrize("name", ["replicas", "image", "storage", "access", "config"])
+def test_what_others_may_set_has_no_default(name: str) -> None:
+    assert "default" not in fields(f"spec.{name}")
+
+
+def test_server_side_apply_merges_lists_by_their_keys() -> None:
+    assert fields("spec.extraEnv")["x-kubernetes-list-map-keys"] == ["name"]
+    assert fields("status.conditions")["x-kubernetes-list-map-keys"] == ["type"]
