@@ -1,0 +1,483 @@
+"""What must be kept, what must go, and how many bytes that frees: the specification once more, simple and slow.
+
+Written from retention.md and storage.md alone. It reads the whole volume into dictionaries (`oracle_reading`), walks
+whole sets again and again, and shares no code with the engine. What it does not judge: uploads, live mode, earlier
+runs.
+
+Where the specification leaves a choice, this is the reading taken here:
+
+- A tag that is kept only because no rule covers it is no obstacle to `delete`; a `keep` that covers it is.
+- A digest in use is kept with the indexes that name it and the tags that point to either: in the repository that the
+  reference names, or everywhere if it names none.
+- A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
+- The children and dependants that go along with a manifest go whatever their own age: their links hold their blobs.
+- An entry of `delete` without a tag and without a pattern is an exact entry for each tag of its repository.
+- An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there.
+- A live manifest without `data` holds its repository's layer links, and the blobs that its layers and revisions name,
+  whether a tag or an index leads to it. A tag to a manifest without a revision link counts as one without `data`.
+- A tag directory without `current/link` is no version, points nowhere and stays.
+- What the run itself sets free is not held by the age of its `data`, only by young links.
+- A repository is deleted as a whole if the run leaves it neither tag nor revision, whichever rule did it.
+- `highest` counts versions of whatever age: only `last` has a use for push times.
+- A pre-release needs a comparison that names a pre-release of the same version (as in npm).
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.engine.oracle_patterns import is_pattern, matches, nanoseconds, satisfies, version_of
+from tests.engine.oracle_reading import Repository, Tag, World, read
+
+Node = tuple[str, str]
+"""(repository, digest): a revision."""
+Place = tuple[str, str]
+"""(repository, tag)."""
+
+PLAUSIBLE = 315_619_200 * 10**9
+"""1980-01-02T00:00:00Z."""
+
+DEPENDANT = re.compile(r"(?P<alg>sha256|sha512)-(?P<hex>[0-9a-f]{64})(\..*)?")
+"""A tag holds 128 characters; the OCI distribution specification truncates the digest to 64, also for sha512."""
+
+
+@dataclass
+class Verdict:
+    """What a run must delete; everything else on the volume stays."""
+
+    tags: set[Place] = field(default_factory=set)
+    revisions: set[Node] = field(default_factory=set)
+    layers: set[Node] = field(default_factory=set)
+    blobs: dict[str, int] = field(default_factory=dict)
+    """Digest → bytes."""
+    repositories: set[str] = field(default_factory=set)
+    """Those that leave the catalog."""
+    reasons: dict[Place, set[str]] = field(default_factory=dict)
+    """For each tag that stays: why, in single words."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.blobs.values())
+
+
+@dataclass(frozen=True)
+class InUse:
+    """What runs: tags and digests by their repository, and digests of manifests or configs without one."""
+
+    tags: frozenset[Place] = frozenset()
+    manifests: frozenset[Node] = frozenset()
+    anywhere: frozenset[str] = frozenset()
+
+
+@dataclass
+class Policy:
+    """Several ImageRetention specs as one: rules unite, ages are the longest."""
+
+    rules: list[dict[str, Any]]
+    delete: list[str]
+    untagged: int | None
+    orphaned: int | None
+    garbage: int
+    younger_than: int
+
+    @classmethod
+    def of(cls, specs: Iterable[dict[str, Any]]) -> "Policy":
+        specs = list(specs)
+
+        def longest(block: str, key: str, default: str | None = None) -> int | None:
+            given = [spec.get(block, {}).get(key, default) for spec in specs]
+            return max((nanoseconds(age) for age in given if age is not None), default=None)
+
+        return cls(
+            rules=[rule for spec in specs for rule in spec.get("rules", ())],
+            delete=[entry for spec in specs for entry in spec.get("delete", ())],
+            untagged=longest("untagged", "deleteAfter"),
+            orphaned=longest("dependants", "orphanedFor"),
+            garbage=longest("garbage", "deleteAfter", "24h") or 0,
+            younger_than=longest("protect", "youngerThan", "1h") or 0,
+        )
+
+
+def judge(v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InUse | None = None) -> Verdict:
+    """The verdict on a volume's `docker/registry/v2`.
+
+    Args:
+        v2: the directory.
+        specs: the `spec` of each policy.
+        now: nanoseconds since the epoch.
+        in_use: None if nothing is in use.
+    """
+    return _Judge(read(v2), Policy.of(specs), now, in_use or InUse()).verdict()
+
+
+class _Judge:
+    def __init__(self, world: World, policy: Policy, now: int, in_use: InUse) -> None:
+        self.world = world
+        self.policy = policy
+        self.now = now
+        self.in_use = in_use
+        self.repositories = world.repositories
+        self.nodes = {
+            (name, digest) for name, repository in self.repositories.items() for digest in repository.revisions
+        }
+
+    def verdict(self) -> Verdict:
+        victims, reasons = self.tags_that_rules_delete()
+        fallen = self.fallen(victims)
+        alive, dependants_kept = self.alive(victims, fallen)
+        verdict = Verdict(reasons=reasons)
+        verdict.tags = victims | {place for place in self.dependant_tags if place not in dependants_kept}
+        verdict.revisions = self.nodes - alive
+        verdict.repositories = self.emptied(verdict)
+        verdict.layers = self.layer_links_that_go(alive, verdict)
+        verdict.blobs = self.blobs_that_go(alive, verdict)
+        for place in self.dependant_tags - verdict.tags:
+            verdict.reasons[place] = {"dependant"}
+        return verdict
+
+    # Tags, by the rules.
+
+    def tags_that_rules_delete(self) -> tuple[set[Place], dict[Place, set[str]]]:
+        """Those that a rule or `delete` selects and nothing keeps; and for the others, why they stay."""
+        victims: set[Place] = set()
+        reasons: dict[Place, set[str]] = {}
+        for place, tag in self.places.items():
+            keeps = set(self.kept_by_rules_or_use.get(place, ()))
+            if place not in self.exact:
+                keeps |= self.kept_unless_exact(place, tag)
+            asked_for = place in self.exact or self.asked_for(place, exactly=False)
+            selected = asked_for or (not self.is_dependant(tag) and self.covered(place))
+            if selected and not keeps:
+                victims.add(place)
+            else:
+                reasons[place] = keeps or {"uncovered"}
+        return victims, reasons
+
+    @cached_property
+    def kept_by_rules_or_use(self) -> dict[Place, set[str]]:
+        kept: dict[Place, set[str]] = {}
+        for rule in self.policy.rules:
+            for name in self.repositories:
+                covered = {
+                    place[1]: tag
+                    for place, tag in self.places.items()
+                    if place[0] == name and self.covers(rule, place) and not self.is_dependant(tag)
+                }
+                for word, names in self.kept_by_rule(rule["keep"], name, covered):
+                    for each in names:
+                        kept.setdefault((name, each), set()).add(word)
+        for place, tag in self.places.items():
+            if place in self.in_use.tags or (place[0], tag.digest) in self.nodes_in_use:
+                kept.setdefault(place, set()).add("use")
+        return kept
+
+    def kept_by_rule(self, keep: dict[str, Any], name: str, covered: dict[str, Tag]) -> Iterator[tuple[str, set[str]]]:
+        """(why, tags) for each of the four ways to keep."""
+        versions = {tag: known for tag, known in covered.items() if self.is_version(name, known)}
+        if keep.get("last"):
+            yield "last", self.last({tag: each for tag, each in versions.items() if self.plausible(each)}, keep["last"])
+        if "pushedWithin" in keep:
+            oldest = self.now - nanoseconds(keep["pushedWithin"])
+            yield "pushedWithin", {tag for tag, each in covered.items() if each.pushed >= oldest}
+        if "semver" in keep:
+            yield "semver", self.highest(versions, **keep["semver"])
+        yield "matching", {tag for tag in covered if any(matches(each, tag) for each in keep.get("matching", ()))}
+
+    def last(self, versions: dict[str, Tag], count: int) -> set[str]:
+        """A digest's time is its newest push; equal times at the edge all stay."""
+        times: dict[str | None, int] = {}
+        for tag in versions.values():
+            times[tag.digest] = max(tag.pushed, times.get(tag.digest, 0))
+        newest = sorted(times.values(), reverse=True)[:count]
+        return {name for name, tag in versions.items() if times[tag.digest] in newest}
+
+    def highest(self, tags: Iterable[str], highest: int | None = None, constraint: str = "") -> set[str]:
+        versions = {tag: version for tag in tags if (version := version_of(tag)) is not None}
+        versions = {tag: version for tag, version in versions.items() if satisfies(version, constraint)}
+        kept = sorted(set(versions.values()), reverse=True)[:highest]
+        return {tag for tag, version in versions.items() if version in kept}
+
+    def kept_unless_exact(self, place: Place, tag: Tag) -> set[str]:
+        keeps = set()
+        if place[0] in self.pinned:
+            keeps.add("pinned")
+        if tag.digest is None or self.without_data((place[0], tag.digest)):
+            keeps.add("unreadable")
+        elif not self.plausible(tag):
+            keeps.add("time")
+        if tag.digest is not None and self.now - tag.pushed < self.policy.younger_than:
+            keeps.add("young")
+        if self.is_dependant(tag):
+            keeps.add("dependant")
+        return keeps
+
+    def covered(self, place: Place) -> bool:
+        return any(self.covers(rule, place) for rule in self.policy.rules)
+
+    def covers(self, rule: dict[str, Any], place: Place) -> bool:
+        repository, tag = place
+        return any(matches(each, repository) for each in rule.get("repositories", ["**"])) and any(
+            matches(each, tag) for each in rule.get("tags", ["**"])
+        )
+
+    def asked_for(self, place: Place, *, exactly: bool) -> bool:
+        """Whether an entry of `delete` names the tag or, without a tag, its repository."""
+        for entry in self.policy.delete:
+            repository, _, tag = entry.partition(":")
+            if exactly == is_pattern(entry):
+                continue
+            if matches(repository, place[0]) and (not tag or matches(tag, place[1])):
+                return True
+        return False
+
+    @cached_property
+    def places(self) -> dict[Place, Tag]:
+        return {
+            (name, tag.name): tag for name, repository in self.repositories.items() for tag in repository.tags.values()
+        }
+
+    def is_dependant(self, tag: Tag) -> bool:
+        return DEPENDANT.fullmatch(tag.name) is not None
+
+    def is_version(self, name: str, tag: Tag) -> bool:
+        """Whether it counts among the last N or the highest N: not if nobody can tell what it is."""
+        return tag.digest is not None and not self.without_data((name, tag.digest)) and self.readable(tag.digest)
+
+    def plausible(self, tag: Tag) -> bool:
+        return PLAUSIBLE < tag.pushed <= self.now
+
+    def without_data(self, node: Node) -> bool:
+        return node not in self.nodes or not self.world.documents[node[1]].present
+
+    def readable(self, digest: str) -> bool:
+        document = self.world.documents.get(digest)
+        return document is not None and document.readable
+
+    # What runs.
+
+    @cached_property
+    def nodes_in_use(self) -> set[Node]:
+        """With the manifests of a config, and the indexes around them."""
+        used = {(name, digest) for name in self.repositories for digest in self.in_use.anywhere}
+        used |= {node for node in self.nodes if self.world.documents[node[1]].config in self.in_use.anywhere}
+        used |= self.in_use.manifests
+        while True:
+            more = {
+                (name, digest)
+                for name, digest in self.nodes
+                if any((name, child) in used for child in self.world.documents[digest].children)
+            }
+            if more <= used:
+                return used & self.nodes
+            used |= more
+
+    # Repositories in which something is unreadable.
+
+    @cached_property
+    def exact(self) -> set[Place]:
+        """Tags that an entry of `delete` names without a pattern."""
+        return {place for place in self.places if self.asked_for(place, exactly=True)}
+
+    @cached_property
+    def pinned(self) -> set[str]:
+        """Deleting an unreadable tag, which only an exact entry does, lifts its pin."""
+        deleted = self.exact - self.kept_by_rules_or_use.keys()
+        names = {place[0] for place, tag in self.places.items() if tag.unreadable and place not in deleted}
+        for name, repository in self.repositories.items():
+            if repository.bad_revisions or any(not self.world.documents[d].readable for d in repository.revisions):
+                names.add(name)
+        return names
+
+    # Manifests.
+
+    def children(self, node: Node) -> set[Node]:
+        """Only those that the same repository has: what it lacks pins nothing."""
+        return {(node[0], child) for child in self.world.documents[node[1]].children} & self.nodes
+
+    def dependants(self, digest: str) -> set[Node]:
+        """Manifests anywhere whose subject it is, and the targets of dependant tags."""
+        referrers = {node for node in self.nodes if self.world.documents[node[1]].subject == digest}
+        tagged = {
+            (place[0], str(self.places[place].digest))
+            for place, subjects in self.subjects_of_tags.items()
+            if digest in subjects
+        }
+        return referrers | (tagged & self.nodes)
+
+    @cached_property
+    def dependant_tags(self) -> set[Place]:
+        return {place for place, tag in self.places.items() if self.is_dependant(tag)}
+
+    @cached_property
+    def subjects_of_tags(self) -> dict[Place, set[str]]:
+        """For each dependant tag the digests on the volume that its name may mean."""
+        found = {}
+        on_volume = {digest for _, digest in self.nodes}
+        for place in self.dependant_tags:
+            match = DEPENDANT.fullmatch(place[1])
+            assert match is not None
+            found[place] = {digest for digest in on_volume if digest.startswith(f"{match['alg']}:{match['hex']}")}
+        return found
+
+    def orphaned_too_long(self, pushed: int) -> bool:
+        return self.policy.orphaned is not None and self.now - pushed > self.policy.orphaned
+
+    def is_unreadable_dependant(self, place: Place) -> bool:
+        tag = self.places[place]
+        return tag.digest is None or self.without_data((place[0], tag.digest))
+
+    @cached_property
+    def kept_orphan_tags(self) -> set[Place]:
+        """Dependant tags that stay whatever lives: the subject is nowhere, and that not for too long."""
+        kept = set()
+        for place, subjects in self.subjects_of_tags.items():
+            tag = self.places[place]
+            orphan = not subjects and not self.orphaned_too_long(tag.pushed)
+            if (
+                orphan
+                or place[0] in self.pinned
+                or self.is_unreadable_dependant(place)
+                or place in self.kept_by_rules_or_use
+            ):
+                kept.add(place)
+        return kept
+
+    def fallen(self, victims: set[Place]) -> set[Node]:
+        """Manifests that lost what kept them, with all that came along; some are needed by others still."""
+        fallen = {(name, str(self.places[name, tag].digest)) for name, tag in victims}
+        for place, subjects in self.subjects_of_tags.items():
+            if not subjects and place not in self.kept_orphan_tags:
+                fallen.add((place[0], str(self.places[place].digest)))
+        fallen |= self.untagged_too_long() | self.orphans_too_long
+        while True:
+            more = {child for node in fallen & self.nodes for child in self.children(node)}
+            more |= {dependant for node in fallen & self.nodes for dependant in self.dependants(node[1])}
+            if more <= fallen:
+                return {node for node in fallen & self.nodes if node[0] not in self.pinned}
+            fallen |= more
+
+    def untagged_too_long(self) -> set[Node]:
+        if self.policy.untagged is None:
+            return set()
+        found = set()
+        for name, digest in self.untagged():
+            age = self.now - self.untagged_since(self.repositories[name], digest)
+            if age >= max(self.policy.untagged, self.policy.younger_than):
+                found.add((name, digest))
+        return found
+
+    def untagged(self) -> set[Node]:
+        """No tag points to them, no index of the repository has them, and they are nobody's referrer."""
+        tagged = {(name, tag.digest) for (name, _), tag in self.places.items()}
+        children = {child for node in self.nodes for child in self.children(node)}
+        referrers = {node for node in self.nodes if self.world.documents[node[1]].subject}
+        return {node for node in self.nodes if node not in tagged} - children - referrers
+
+    @cached_property
+    def orphans(self) -> set[Node]:
+        """Untagged referrers of a subject that no repository has."""
+        tagged = {(name, tag.digest) for (name, _), tag in self.places.items()}
+        on_volume = {digest for _, digest in self.nodes}
+        subjects = {node: self.world.documents[node[1]].subject for node in self.nodes if node not in tagged}
+        return {node for node, subject in subjects.items() if subject is not None and subject not in on_volume}
+
+    @cached_property
+    def orphans_too_long(self) -> set[Node]:
+        times = {node: self.repositories[node[0]].revisions[node[1]] for node in self.orphans}
+        return {node for node, pushed in times.items() if self.orphaned_too_long(pushed)}
+
+    def untagged_since(self, repository: Repository, digest: str) -> int:
+        """When the last tag left it: the next push in each history that has it, and its own revision link."""
+        times = [repository.revisions[digest]]
+        for tag in repository.tags.values():
+            if digest in tag.history:
+                pushes = [*tag.history.values(), tag.pushed]
+                times += [min((time for time in pushes if time > tag.history[digest]), default=0)]
+        return max(times)
+
+    def alive(self, victims: set[Place], fallen: set[Node]) -> tuple[set[Node], set[Place]]:
+        """Manifests that stay, and the dependant tags that stay with them."""
+        kept_tags = (set(self.places) - victims - self.dependant_tags) | (self.kept_orphan_tags - victims)
+        roots = (
+            (self.nodes - fallen)
+            | (self.orphans - self.orphans_too_long)
+            | {(name, str(self.places[name, tag].digest)) for name, tag in kept_tags}
+        )
+        roots |= {node for node in self.nodes if node in self.nodes_in_use or node[0] in self.pinned}
+        alive = roots & self.nodes
+        while True:
+            digests = {digest for _, digest in alive}
+            more = {child for node in alive for child in self.children(node)}
+            more |= {node for node in self.nodes if self.world.documents[node[1]].subject in digests}
+            dependant_tags = {
+                place for place, subjects in self.subjects_of_tags.items() if subjects & digests
+            } - victims
+            more |= {(name, str(self.places[name, tag].digest)) for name, tag in dependant_tags}
+            more &= self.nodes
+            if more <= alive:
+                return alive, dependant_tags | (self.kept_orphan_tags - victims)
+            alive |= more
+
+    # Links and blobs.
+
+    def emptied(self, verdict: Verdict) -> set[str]:
+        """Repositories in which the run leaves neither a tag nor a revision."""
+        return {
+            name
+            for name, repository in self.repositories.items()
+            if (repository.tags or repository.revisions)
+            and all((name, tag) in verdict.tags for tag in repository.tags)
+            and all((name, digest) in verdict.revisions for digest in repository.revisions)
+        }
+
+    def holders(self, alive: set[Node], verdict: Verdict) -> set[str]:
+        """Repositories with a live manifest that is not there: what it needs can't be known."""
+        names = {name for name, digest in alive if self.without_data((name, digest))}
+        for place, tag in self.places.items():
+            if place not in verdict.tags and tag.digest is not None and self.without_data((place[0], tag.digest)):
+                names.add(place[0])
+        return names
+
+    def layer_links_that_go(self, alive: set[Node], verdict: Verdict) -> set[Node]:
+        needed = {(name, blob) for name, digest in alive for blob in self.named_by(digest)}
+        held = self.pinned | self.holders(alive, verdict)
+        return {
+            (name, digest)
+            for name, repository in self.repositories.items()
+            for digest, time in repository.layers.items()
+            if (name, digest) not in needed
+            and name not in held
+            and (name in verdict.repositories or self.now - time >= self.policy.garbage)
+        }
+
+    def blobs_that_go(self, alive: set[Node], verdict: Verdict) -> dict[str, int]:
+        needed = self.named_by_all(alive)
+        for name in self.pinned | self.holders(alive, verdict):
+            needed |= self.repositories[name].named
+        set_free = self.named_by_all(self.nodes - alive)
+        return {
+            digest: size
+            for digest, size in self.world.sizes.items()
+            if digest not in needed
+            and all(self.now - time >= self.policy.garbage for time in self.link_times(digest, verdict.repositories))
+            and (digest in set_free or self.now - self.world.modified[digest] >= self.policy.garbage)
+        }
+
+    def named_by_all(self, nodes: set[Node]) -> set[str]:
+        return {digest for _, digest in nodes} | {blob for _, digest in nodes for blob in self.named_by(digest)}
+
+    def named_by(self, digest: str) -> set[str]:
+        """The blobs that a manifest names; its children are manifests of their own."""
+        return self.world.documents[digest].blobs
+
+    def link_times(self, digest: str, without: set[str]) -> list[int]:
+        rooms = [
+            room
+            for name, repository in self.repositories.items()
+            if name not in without
+            for room in (repository.layers, repository.revisions)
+        ]
+        return [room[digest] for room in rooms if digest in room]

@@ -1,0 +1,160 @@
+"""What the oracle sees of a volume: everything, read at once, with pathlib, into dictionaries.
+
+Source of the layout: `registry/storage/paths.go` of distribution. Digests are strings (`alg:hex`), times nanoseconds.
+"""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
+
+IMAGES = {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
+INDEXES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
+ARTIFACTS = {"application/vnd.oci.artifact.manifest.v1+json"}
+
+
+@dataclass
+class Tag:
+    name: str
+    digest: str | None
+    """None: its current link is absent or unreadable."""
+    unreadable: bool
+    pushed: int
+    history: dict[str, int]
+    """Digest → when the tag came to point to it."""
+
+
+@dataclass
+class Repository:
+    name: str
+    tags: dict[str, Tag] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
+    """Digest → time of the revision link."""
+    bad_revisions: set[str] = field(default_factory=set)
+    """Those whose link is empty or malformed."""
+    layers: dict[str, int] = field(default_factory=dict)
+    """Digest → time of the layer link."""
+    named: set[str] = field(default_factory=set)
+    """Every digest that a revision or layer directory names, with a link or without."""
+    uploads: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Document:
+    """What a manifest says: what it refers to and what it is about."""
+
+    present: bool
+    readable: bool = True
+    blobs: set[str] = field(default_factory=set)
+    children: set[str] = field(default_factory=set)
+    subject: str | None = None
+    config: str | None = None
+
+
+@dataclass
+class World:
+    repositories: dict[str, Repository]
+    sizes: dict[str, int]
+    """Digest of each blob whose `data` is there → bytes."""
+    modified: dict[str, int]
+    documents: dict[str, Document]
+    """For each digest that some revision link, readable or not, names."""
+
+
+def read(v2: Path) -> World:
+    """Everything below `docker/registry/v2`."""
+    blobs = {
+        f"{data.parents[2].name}:{data.parent.name}": data.stat()
+        for data in sorted(v2.glob("blobs/*/*/*/data"))
+        if data.is_file()
+    }
+    repositories = _repositories(v2 / "repositories")
+    linked = {digest for repository in repositories.values() for digest in repository.revisions}
+    return World(
+        repositories,
+        {digest: status.st_size for digest, status in blobs.items()},
+        {digest: status.st_mtime_ns for digest, status in blobs.items()},
+        {digest: _document(v2, digest) for digest in linked},
+    )
+
+
+def _repositories(top: Path) -> dict[str, Repository]:
+    found = {}
+    for directory in sorted(path for path in top.rglob("*") if path.is_dir()):
+        name = directory.relative_to(top)
+        inside = any(part.startswith("_") for part in name.parts)
+        if not inside and any((directory / room).is_dir() for room in ("_layers", "_manifests", "_uploads")):
+            found[str(name)] = _repository(directory, str(name))
+    return found
+
+
+def _repository(directory: Path, name: str) -> Repository:
+    repository = Repository(name)
+    for tag in (directory / "_manifests" / "tags").glob("*"):
+        if tag.is_dir():
+            repository.tags[tag.name] = _tag(tag)
+    for digest, link in _links(directory / "_manifests" / "revisions"):
+        repository.named.add(digest)
+        if link.is_file():
+            repository.revisions[digest] = link.stat().st_mtime_ns
+            if link.read_text() != digest:
+                repository.bad_revisions.add(digest)
+    for digest, link in _links(directory / "_layers"):
+        repository.named.add(digest)
+        if link.is_file():
+            repository.layers[digest] = link.stat().st_mtime_ns
+    repository.uploads = {upload.name for upload in (directory / "_uploads").glob("*")}
+    return repository
+
+
+def _tag(directory: Path) -> Tag:
+    history = {digest: link.stat().st_mtime_ns for digest, link in _links(directory / "index") if link.is_file()}
+    current = directory / "current" / "link"
+    if not current.is_file():
+        return Tag(directory.name, None, unreadable=False, pushed=0, history=history)
+    content = current.read_text()
+    readable = DIGEST.fullmatch(content) is not None
+    return Tag(directory.name, content if readable else None, not readable, current.stat().st_mtime_ns, history)
+
+
+def _links(directory: Path) -> list[tuple[str, Path]]:
+    """(digest, path of its link) of each `<alg>/<hex>` in a directory."""
+    found = [(f"{path.parent.name}:{path.name}", path / "link") for path in sorted(directory.glob("*/*"))]
+    return [(digest, link) for digest, link in found if DIGEST.fullmatch(digest)]
+
+
+def _document(v2: Path, digest: str) -> Document:
+    algorithm, _, hexadecimal = digest.partition(":")
+    data = v2 / "blobs" / algorithm / hexadecimal[:2] / hexadecimal / "data"
+    if not data.is_file():
+        return Document(present=False)
+    content = data.read_bytes()
+    if hashlib.new(algorithm, content).hexdigest() != hexadecimal:
+        return Document(present=True, readable=False)
+    try:
+        return _parsed(json.loads(content), content.decode())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Document(present=True, readable=False)
+
+
+def _parsed(manifest: dict[str, Any], text: str) -> Document:
+    """By the media type or, as OCI allows to leave it out, by the fields."""
+    media_type = manifest.get("mediaType", "")
+    subject = (manifest.get("subject") or {}).get("digest")
+    if media_type in INDEXES or (not media_type and "manifests" in manifest):
+        children = {child["digest"] for child in manifest["manifests"] or ()}
+        return Document(present=True, children=children, subject=subject)
+    if media_type in IMAGES or (not media_type and "config" in manifest):
+        config = manifest["config"]["digest"]
+        layers = {layer["digest"] for layer in manifest["layers"] or ()}
+        return Document(present=True, blobs={config} | layers, subject=subject, config=config)
+    if media_type in ARTIFACTS:
+        return Document(present=True, blobs={blob["digest"] for blob in manifest.get("blobs") or ()}, subject=subject)
+    if manifest.get("schemaVersion") == 1:
+        return Document(present=True, blobs={layer["blobSum"] for layer in manifest["fsLayers"]})
+    mentions = set(DIGEST.findall(text))
+    return Document(present=True, blobs=mentions, children=mentions)
