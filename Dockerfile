@@ -1,23 +1,27 @@
 # The one image of regkeeper: operator, node agent, retention runs and the command for people.
 ARG BASE=docker.io/library/python:3.13-slim
 
-# Dependencies first: they change seldom, so that a change of the code builds in seconds.
+# Dependencies change seldom: a layer of their own, so that a change of the code builds and travels in seconds.
 FROM ${BASE} AS dependencies
-RUN python3 -m venv /build \
- && python3 -m venv --without-pip /opt/regkeeper
-COPY requirements.lock requirements-build.lock /source/
-RUN /build/bin/pip --python /opt/regkeeper/bin/python install --no-cache-dir --no-deps --require-hashes \
-      --requirement /source/requirements.lock \
- && /build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /source/requirements-build.lock
+COPY requirements.lock /opt/regkeeper/
+RUN python3 -m venv --without-pip /opt/regkeeper \
+ && python3 -m venv /tmp/build \
+ && /tmp/build/bin/pip --python /opt/regkeeper/bin/python install --no-cache-dir --no-deps --require-hashes \
+      --requirement /opt/regkeeper/requirements.lock \
+ && rm -rf /tmp/build
 
-FROM dependencies AS package
+FROM ${BASE} AS package
+COPY requirements-build.lock /source/
+RUN python3 -m venv --without-pip /opt/regkeeper \
+ && python3 -m venv /build \
+ && /build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /source/requirements-build.lock
 COPY pyproject.toml README.md /source/
 COPY operator /source/operator
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels /source \
- && /build/bin/pip --python /opt/regkeeper/bin/python install --no-cache-dir --no-deps --no-index --root /package /wheels/*.whl
+ && /build/bin/pip --python /opt/regkeeper/bin/python install --no-cache-dir --no-deps --no-index \
+      --no-warn-script-location --root /package /wheels/*.whl
 
-FROM ${BASE}
-COPY --from=dependencies /opt/regkeeper /opt/regkeeper
+FROM dependencies
 COPY --from=package /package/opt/regkeeper /opt/regkeeper
 # kopf asks for a user name, which a bare uid has not.
 ENV PATH=/opt/regkeeper/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
