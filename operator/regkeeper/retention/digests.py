@@ -46,14 +46,12 @@ _DEPENDANT_TAG = re.compile(r"(?:(sha256)-([0-9a-f]{64})|(sha512)-([0-9a-f]{128}
 
 def parse(text: str) -> Digest | None:
     """The digest that is written as `alg:hex`, or None if that is not what the text is."""
-    if text.startswith("sha256:") and len(text) == 71:  # nearly all of them, without the regular expression's cost
-        hexadecimal = text[7:]
-        if hexadecimal.isalnum() and hexadecimal.isascii() and hexadecimal == hexadecimal.lower():
-            try:
-                return SHA256.code + bytes.fromhex(hexadecimal)
-            except ValueError:
-                return None
-        return None
+    if len(text) == 71 and text[:7] == "sha256:":  # nearly all of them, without the regular expression's cost
+        try:
+            digest = bytes.fromhex(text[7:])
+        except ValueError:
+            return None
+        return b"\x01" + digest if digest.hex() == text[7:] else None  # fromhex takes upper case and spaces
     if not _FULL.fullmatch(text):
         return None
     name, _, hexadecimal = text.partition(":")
@@ -62,13 +60,13 @@ def parse(text: str) -> Digest | None:
 
 def from_hex(algorithm: Algorithm, hexadecimal: str) -> Digest | None:
     """The digest of a directory's name below a directory that is named after the algorithm; None for other names."""
-    if len(hexadecimal) != algorithm.hex_length or hexadecimal != hexadecimal.lower():
-        return None
     try:
-        digest = algorithm.code + bytes.fromhex(hexadecimal)
+        digest = bytes.fromhex(hexadecimal)
     except ValueError:
         return None
-    return digest if len(digest) == algorithm.size else None  # bytes.fromhex skips spaces
+    if len(digest) != algorithm.size - 1 or digest.hex() != hexadecimal:  # fromhex takes upper case and spaces
+        return None
+    return algorithm.code + digest
 
 
 def algorithm_of(digest: Digest) -> Algorithm:

@@ -103,6 +103,14 @@ class Volume:
                 return []
             raise
 
+    def device(self, path: str) -> int | None:
+        """The number of the device that a directory is on; None if it is absent or can't be opened."""
+        try:
+            with self.directory(path) as descriptor:
+                return os.fstat(descriptor).st_dev
+        except OSError:
+            return None
+
 
 def open_volume(root: str) -> Volume:
     """The volume below `root`, which is what is mounted as /var/lib/registry, or its docker/registry/v2.

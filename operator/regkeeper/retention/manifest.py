@@ -5,10 +5,12 @@ OCI artifact manifest. Of anything else, every digest that the content mentions 
 understood keeps more, never less.
 """
 
+import re
+from collections.abc import Iterable
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic_core import from_json
+import msgspec
 
 from regkeeper.retention.digests import Digest, mentioned, parse
 
@@ -59,6 +61,45 @@ class CorruptManifestError(ValueError):
     """The content is no JSON object."""
 
 
+class _Descriptor(msgspec.Struct):
+    digest: str
+    urls: list[str] | None = None
+    annotations: dict[str, object] | None = None
+
+
+class _BlobSum(msgspec.Struct):
+    digest: str = msgspec.field(name="blobSum")
+
+
+class _Document(msgspec.Struct):
+    """The fields of every kind; UNSET tells a missing one from null."""
+
+    media_type: str | None = msgspec.field(name="mediaType", default=None)
+    config: _Descriptor | msgspec.UnsetType = msgspec.UNSET
+    layers: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
+    manifests: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
+    fs_layers: list[_BlobSum] | msgspec.UnsetType = msgspec.field(name="fsLayers", default=msgspec.UNSET)
+    blobs: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
+    subject: _Descriptor | None = None
+
+
+class _Subject(msgspec.Struct):
+    subject: _Descriptor | None = None
+
+
+class _NotUnderstoodError(Exception):
+    """The document has not the fields that its media type promises."""
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+_decode_subject = msgspec.json.Decoder(_Subject).decode
+_FIELD = re.compile(rb'"(config|layers|manifests|digest|subject|mediatype|fslayers|blobsum|blobs)"\s*:', re.IGNORECASE)
+_SPELLINGS = {
+    *(b"config", b"layers", b"manifests", b"digest", b"subject"),
+    *(b"mediaType", b"fsLayers", b"blobSum", b"blobs"),
+}
+
+
 def parse_manifest(content: bytes) -> Manifest:
     """The references of a manifest whose digest was verified.
 
@@ -66,96 +107,89 @@ def parse_manifest(content: bytes) -> Manifest:
         CorruptManifestError: the content is not a JSON object.
     """
     try:
-        document = from_json(content)
-    except ValueError as error:
-        raise CorruptManifestError(str(error)) from None
-    if type(document) is not dict:
-        raise CorruptManifestError("not a JSON object")
-    try:
-        return _known(document, len(content))
-    except _NotUnderstoodError:
-        mentions = tuple(dict.fromkeys(mentioned(content)))
-        return Manifest(Shape.UNKNOWN, len(content), None, mentions, mentions, _subject_if_any(document))
+        return _known(_decode(content), content)
+    except (msgspec.MsgspecError, _NotUnderstoodError, UnicodeDecodeError):
+        return _unknown(content)
 
 
-class _NotUnderstoodError(Exception):
-    """The document has not the fields that its media type promises."""
-
-
-def _known(document: dict[str, Any], size: int) -> Manifest:
+def _known(document: _Document, content: bytes) -> Manifest:
     shape = _shape(document)
-    subject = _digest(document["subject"]) if document.get("subject") is not None else None
+    subject = None if document.subject is None else _digest(document.subject)
+    named = 0 if subject is None else 1
+    config: Digest | None = None
+    blobs: tuple[Digest, ...] = ()
+    children: tuple[Digest, ...] = ()
+    attestations: tuple[Digest, ...] = ()
+    foreign: tuple[Digest, ...] = ()
     if shape is Shape.IMAGE:
-        config = _digest(document["config"]) if "config" in document else None
-        layers = document.get("layers") or []
-        if type(layers) is not list or config is None:
+        if document.config is msgspec.UNSET:
             raise _NotUnderstoodError
-        digests = [config]
-        foreign = []
-        for layer in layers:
-            digests.append(digest := _digest(layer))
-            if layer.get("urls"):
-                foreign.append(digest)
-        return Manifest(shape, size, config, tuple(digests), (), subject, (), tuple(foreign))
-    if shape is Shape.INDEX:
-        return _index(document, size, subject)
-    if shape is Shape.SCHEMA1:
-        layers = [{"digest": layer.get("blobSum")} for layer in _objects(document.get("fsLayers"))]
-        return Manifest(shape, size, None, tuple(map(_digest, layers)), (), subject)
-    blobs = tuple(map(_digest, _objects(document.get("blobs") or [])))
-    return Manifest(shape, size, None, blobs, (), subject)
+        config = _digest(document.config)
+        layers = document.layers or ()
+        blobs = (config, *map(_digest, layers))
+        foreign = tuple(_digest(layer) for layer in layers if layer.urls)
+    elif shape is Shape.INDEX:
+        listed = document.manifests or ()
+        children = tuple(map(_digest, listed))
+        attestations = tuple(_digest(child) for child in listed if ATTESTATION in (child.annotations or ()))
+    elif shape is Shape.SCHEMA1:
+        blobs = tuple(map(_digest, document.fs_layers or ()))
+    else:
+        blobs = tuple(map(_digest, document.blobs or ()))
+    named += len(blobs) + len(children)
+    if content.count(b'"sha256:') + content.count(b'"sha512:') != named and _spelt_otherwise(content):
+        raise _NotUnderstoodError
+    return Manifest(shape, len(content), config, blobs, children, subject, attestations, foreign)
 
 
-def _shape(document: dict[str, Any]) -> Shape:
+def _shape(document: _Document) -> Shape:
     """By media type or, without one, as the image specification allows, by the fields that only one kind has."""
-    media_type = document.get("mediaType")
-    if media_type is not None and media_type != "":
-        if type(media_type) is not str or media_type not in MEDIA_TYPES:
-            raise _NotUnderstoodError
-        shape = MEDIA_TYPES[media_type]
-    elif "manifests" in document:
+    unset = msgspec.UNSET
+    if document.media_type:
+        shape = MEDIA_TYPES.get(document.media_type, Shape.UNKNOWN)
+    elif document.manifests is not unset:
         shape = Shape.INDEX
-    elif "config" in document:
+    elif document.config is not unset:
         shape = Shape.IMAGE
-    elif "fsLayers" in document:
+    elif document.fs_layers is not unset:
         shape = Shape.SCHEMA1
     else:
-        raise _NotUnderstoodError
+        shape = Shape.UNKNOWN
     # A document with the lists of two kinds is read differently by different clients (CVE-2021-41190).
-    if ("manifests" in document) and shape is not Shape.INDEX:
-        raise _NotUnderstoodError
-    if shape is Shape.INDEX and ("layers" in document or "config" in document):
+    if shape is Shape.INDEX:
+        ambiguous = document.config is not unset or document.layers is not unset
+    else:
+        ambiguous = document.manifests is not unset
+    if shape is Shape.UNKNOWN or ambiguous:
         raise _NotUnderstoodError
     return shape
 
 
-def _index(document: dict[str, Any], size: int, subject: Digest | None) -> Manifest:
-    children = []
-    attestations = []
-    for child in _objects(document.get("manifests") or []):
-        children.append(digest := _digest(child))
-        annotations = child.get("annotations")
-        if type(annotations) is dict and ATTESTATION in annotations:
-            attestations.append(digest)
-    return Manifest(Shape.INDEX, size, None, (), tuple(children), subject, tuple(attestations))
+def _spelt_otherwise(content: bytes) -> bool:
+    """Whether a field's name differs in case: Go's decoder, which the registry uses, would read it all the same."""
+    return any(field not in _SPELLINGS for field in _FIELD.findall(content))
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    if type(value) is not list or not all(type(item) is dict for item in value):
+def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
+    if (digest := parse(descriptor.digest)) is None:
         raise _NotUnderstoodError
-    return value
+    return digest
 
 
-def _digest(descriptor: Any) -> Digest:
-    if type(descriptor) is dict:
-        text = descriptor.get("digest")
-        if type(text) is str and (digest := parse(text)) is not None:
-            return digest
-    raise _NotUnderstoodError
-
-
-def _subject_if_any(document: dict[str, Any]) -> Digest | None:
+def _unknown(content: bytes) -> Manifest:
     try:
-        return _digest(document.get("subject"))
-    except _NotUnderstoodError:
-        return None
+        if not isinstance(msgspec.json.decode(content), dict):
+            raise CorruptManifestError("not a JSON object")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptManifestError(f"not JSON: {error}") from None
+    try:
+        descriptor = _decode_subject(content).subject
+        subject = None if descriptor is None else parse(descriptor.digest)
+    except msgspec.MsgspecError:
+        subject = None
+    mentions = tuple(_distinct(mentioned(content)))
+    return Manifest(Shape.UNKNOWN, len(content), None, mentions, mentions, subject)
+
+
+def _distinct(digests: Iterable[Digest]) -> Iterable[Digest]:
+    return dict.fromkeys(digests)

@@ -1,0 +1,120 @@
+"""The blobs of a volume that nothing needs any more, shard by shard."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from regkeeper.retention import digests
+from regkeeper.retention.beneath import open_directory, open_file
+from regkeeper.retention.digests import Algorithm, Digest
+from regkeeper.retention.layout import (
+    ABSENT,
+    BLOBS,
+    Volume,
+    algorithm_directories,
+    permission_refused,
+)
+from regkeeper.retention.repository import Problem
+from regkeeper.retention.shards import Shards
+
+_DIGITS = [f"{number:02x}" for number in range(256)]
+
+
+class BlobFile(NamedTuple):
+    """A blob's `data`."""
+
+    digest: Digest
+    size: int
+    modified: int
+    """mtime, nanoseconds since the epoch."""
+    witness: tuple[int, int]
+    """Inode and ctime in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One directory of blobs, `blobs/<alg>/<hh>`."""
+
+    algorithm: Algorithm
+    first: int
+    digests: set[Digest]
+
+
+class BlobStore:
+    """Reads `blobs`.
+
+    Attributes:
+        problems: what could not be read so far.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+        self.problems: list[Problem] = []
+
+    def shards(self) -> Iterator[Shard]:
+        """Every shard with the digests of its directories, in order.
+
+        Raises:
+            PermissionRefusedError: a directory may not be read.
+        """
+        for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
+            for number, name in enumerate(_DIGITS):
+                found = set()
+                for entry in self._names(f"{BLOBS}/{algorithm.name}/{name}"):
+                    digest = digests.from_hex(algorithm, entry)
+                    if digest is not None and digest[1] == number:
+                        found.add(digest)
+                if found:
+                    yield Shard(algorithm, number, found)
+
+    def files(self, wanted: set[Digest]) -> Iterator[BlobFile]:
+        """The `data` of blobs of one shard, in the order of digests; those that have none are left out."""
+        if not wanted:
+            return
+        ordered = sorted(wanted)
+        algorithm = digests.algorithm_of(ordered[0])
+        shard = f"{BLOBS}/{algorithm.name}/{_DIGITS[ordered[0][1]]}"
+        try:
+            descriptor = open_directory(self.volume.descriptor, shard)
+        except OSError as error:
+            self._note(shard, error)
+            return
+        try:
+            for digest in ordered:
+                name = digest[1:].hex()
+                try:
+                    status = self._status(descriptor, f"{name}/data")
+                except OSError as error:
+                    self._note(f"{shard}/{name}", error)
+                    continue
+                yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
+        finally:
+            os.close(descriptor)
+
+    def _status(self, directory: int, path: str) -> os.stat_result:
+        descriptor = open_file(directory, path)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _names(self, path: str) -> list[str]:
+        try:
+            return self.volume.names(path)
+        except OSError as error:
+            self._note(path, error)
+            return []
+
+    def _note(self, path: str, error: OSError) -> None:
+        if error.errno == errno.EACCES:
+            raise permission_refused(self.volume.path, path, error) from None
+        if error.errno not in ABSENT:
+            self.problems.append(Problem("", path, error.strerror or str(error)))
+
+
+def unneeded(shard: Shard, needed: Shards, held: set[Digest]) -> set[Digest]:
+    """The digests of a shard that nothing needs and no young link holds."""
+    rest = shard.digests - needed.shard(shard.algorithm, shard.first)
+    return rest - held if rest else rest

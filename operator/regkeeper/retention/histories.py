@@ -1,0 +1,67 @@
+"""When tags left digests: `tags/<tag>/index/<alg>/<hex>/link` has the time of each digest's last push under a tag."""
+
+import os
+
+from regkeeper.retention import digests
+from regkeeper.retention.beneath import open_directory, open_file
+from regkeeper.retention.digests import ALGORITHMS, Digest
+from regkeeper.retention.layout import ABSENT, TAGS, Volume, repository_path
+from regkeeper.retention.repository import Repository
+
+
+def departures(volume: Volume, repository: Repository) -> dict[Digest, int]:
+    """For each digest that a tag of the repository once pointed to, when the last tag left it: the next push there.
+
+    Digests that a tag still points to are not in the answer. A history that can't be read tells nothing.
+
+    Returns:
+        Nanoseconds since the epoch.
+    """
+    left: dict[Digest, int] = {}
+    for name, tag in repository.tags.items():
+        pushes = sorted((time, digest) for digest, time in _pushes(volume, repository.name, name).items())
+        for position, (time, digest) in enumerate(pushes):
+            if digest == tag.digest:
+                continue
+            later = pushes[position + 1][0] if position + 1 < len(pushes) else tag.link.pushed
+            left[digest] = max(left.get(digest, 0), later, time)
+    for tag in repository.tags.values():
+        left.pop(tag.digest or b"", None)
+    return left
+
+
+def _pushes(volume: Volume, repository: str, tag: str) -> dict[Digest, int]:
+    """The time of the last push of each digest in a tag's history."""
+    pushes = {}
+    for algorithm in ALGORITHMS.values():
+        path = f"{repository_path(repository)}/{TAGS}/{tag}/index/{algorithm.name}"
+        try:
+            descriptor = open_directory(volume.descriptor, path)
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            continue
+        try:
+            for name in os.listdir(descriptor):
+                digest = digests.from_hex(algorithm, name)
+                time = _modified(descriptor, f"{name}/link") if digest is not None else None
+                if digest is not None and time is not None:
+                    pushes[digest] = time
+        finally:
+            os.close(descriptor)
+    return pushes
+
+
+def _modified(directory: int, path: str) -> int | None:
+    try:
+        descriptor = open_file(directory, path)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        if isinstance(error, PermissionError):
+            raise
+        return None
+    try:
+        return os.fstat(descriptor).st_mtime_ns
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,101 @@
+"""The images in use: a file with a line for each, and looking them up.
+
+A line is a reference under any registry address, then the user in words:
+
+    k8smaster:5000/boke/wordpress:4.9 Deployment shop/web
+    boke/wordpress@sha256:… Pod shop/web-0
+    sha256:… Pod shop/web-1
+    # 3
+
+The last line is `#` and the number of lines before it, so that a truncated file is refused. A reference without tag
+and digest means `latest`; a bare digest may be that of a manifest or of a config, in any repository.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+
+_COUNT = re.compile(r"# ([0-9]{1,9})")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+
+
+class InvalidInUseError(ValueError):
+    """The file can't be trusted to be whole. The run stops: what is not listed would count as unused."""
+
+
+@dataclass(slots=True)
+class InUse:
+    """Users by what they use.
+
+    Attributes:
+        tags: by repository and tag.
+        manifests: by repository and digest.
+        anywhere: by the digest of a manifest or config, whatever the repository.
+    """
+
+    tags: dict[tuple[str, str], str] = field(default_factory=dict)
+    manifests: dict[tuple[str, Digest], str] = field(default_factory=dict)
+    anywhere: dict[Digest, str] = field(default_factory=dict)
+
+    def add(self, reference: str, user: str) -> None:
+        """Add an image.
+
+        Raises:
+            InvalidInUseError: the reference is none.
+        """
+        text = _SCHEME.sub("", reference, count=1)
+        bare = digests.parse(text)
+        if bare is not None:
+            self.anywhere.setdefault(bare, user)
+            return
+        name, at, digest_text = text.partition("@")
+        digest = digests.parse(digest_text) if at else None
+        path, colon, tag = name.rpartition(":")
+        if not colon or "/" in tag:
+            path, tag = name, ""
+        if not path or (at and digest is None):
+            raise InvalidInUseError(f"{reference!r} is no reference to an image")
+        for repository in _repositories(path):
+            if digest is not None:
+                self.manifests.setdefault((repository, digest), user)
+            if tag or digest is None:
+                self.tags.setdefault((repository, tag or "latest"), user)
+
+
+def _repositories(path: str) -> Iterable[str]:
+    """The repositories that a reference's path may mean: without the host, and Docker's `library/` for a short name."""
+    first, slash, rest = path.partition("/")
+    repository = rest if slash and ("." in first or ":" in first or first == "localhost") else path
+    yield repository
+    if "/" not in repository:
+        yield f"library/{repository}"
+
+
+def parse_in_use(content: bytes) -> InUse:
+    """The images that a file lists.
+
+    Raises:
+        InvalidInUseError: it is binary, truncated or has a line that is no reference.
+    """
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidInUseError("it is not text") from None
+    count = _COUNT.fullmatch(lines[-1].strip()) if lines else None
+    if count is None:
+        raise InvalidInUseError("its last line is not `# N`, the number of lines before it: it may be truncated")
+    if int(count[1]) != len(lines) - 1:
+        raise InvalidInUseError(f"it says {count[1]} lines and has {len(lines) - 1}: it may be truncated")
+    in_use = InUse()
+    for number, line in enumerate(lines[:-1], 1):
+        reference, _, user = line.strip().partition(" ")
+        if not reference or not line.isprintable():
+            raise InvalidInUseError(f"line {number} is no reference")
+        try:
+            in_use.add(reference, user.strip() or "somebody")
+        except InvalidInUseError as error:
+            raise InvalidInUseError(f"line {number}: {error}") from None
+    return in_use

@@ -1,0 +1,342 @@
+"""One repository judged: its tags, then its manifests, then what of the volume it needs from now on.
+
+A manifest goes for a cause, never for the lack of one: its tag goes, a deletion names it, its subject goes, or it has
+been untagged for longer than the policy allows. And it goes only if nothing that stays needs it: no tag, no index, no
+manifest that has no cause to go.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.manifest import Shape
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.rules import plausible
+from regkeeper.retention.subjects import Subjects
+from regkeeper.retention.tag_verdicts import (
+    Question,
+    TagJudge,
+    TagVerdicts,
+    Verdict,
+    closure,
+    dependant_verdict,
+    users_of_manifests,
+)
+
+Departures = Callable[[], Mapping[Digest, int]]
+"""When the last tag left each digest of a repository, as its tags' histories tell; nanoseconds. Reads the volume."""
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What becomes of one repository.
+
+    Attributes:
+        tags: the verdicts on its tags.
+        manifests: the verdicts on the manifests that no staying tag points to.
+        going: revisions that go, indexes before what they list.
+        needed: digests of all blobs that it needs from now on.
+        freed: digests of blobs that it needed before.
+        unneeded: layer links that nothing in it needs.
+        pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
+        holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
+        whole: a deletion by name is about all of it, and nothing of it stays.
+        dependants: it has tags or manifests that live as long as a subject.
+    """
+
+    name: str
+    tags: TagVerdicts
+    manifests: dict[Digest, Verdict] = field(default_factory=dict)
+    going: list[Digest] = field(default_factory=list)
+    needed: set[Digest] = field(default_factory=set)
+    freed: set[Digest] = field(default_factory=set)
+    unneeded: set[Digest] = field(default_factory=set)
+    pinned_by: str = ""
+    holds: str = ""
+    whole: bool = False
+    dependants: bool = False
+
+    @property
+    def victims(self) -> list[str]:
+        """The tags that go."""
+        return [name for name, verdict in self.tags.verdicts.items() if verdict.goes]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything in the repository itself goes, or could."""
+        return bool(self.going or self.unneeded or self.victims)
+
+
+def judge(question: Question, repository: Repository, subjects: Subjects, departures: Departures) -> Judgement:
+    """The judgement on a repository, given what is known of subjects elsewhere."""
+    return _Judge(question, repository, subjects, departures).judge()
+
+
+class _Judge:
+    def __init__(self, question: Question, repository: Repository, subjects: Subjects, departures: Departures) -> None:
+        self.question = question
+        self.repository = repository
+        self.subjects = subjects
+        self.departures = departures
+        self.used = users_of_manifests(question.in_use, repository)
+        self.tag_judge = TagJudge(question, repository, self.used, subjects)
+        self.asked = dict(self._named_digests())
+        self.kept: dict[Digest, str] = {}
+
+    def _named_digests(self) -> Iterable[tuple[Digest, str]]:
+        for reference in self.question.references(self.repository.name):
+            if reference.tag is None and reference.digest is not None:
+                yield reference.digest, reference.text
+
+    def judge(self) -> Judgement:
+        repository = self.repository
+        pins = self._pins()
+        tags = self.tag_judge.judge(pins[0] if pins else "")
+        answer = Judgement(repository.name, tags, pinned_by=pins[0] if pins else "")
+        answer.dependants = any(manifest.subject for manifest in repository.manifests.values()) or any(
+            digests.subject_of_tag(name) for name in repository.tags
+        )
+        if pins:
+            self._hold_everything(answer)
+            return answer
+        roots = self._tag_roots(tags)
+        candidates = self._candidates(tags, roots)
+        alive = self._alive(roots, candidates)
+        for digest, reason in self.kept.items():
+            if digest not in roots:
+                answer.manifests[digest] = Verdict(False, reason)
+        going = {digest: reason for digest, reason in candidates.items() if digest not in alive}
+        for digest, reason in going.items():
+            answer.manifests[digest] = Verdict(True, reason)
+        answer.going = _parents_first(repository, going)
+        self._collect_needs(answer, alive)
+        self._note_refusals(tags, alive, going)
+        answer.whole = self._is_whole(tags, alive)
+        return answer
+
+    # What can't be read.
+
+    def _pins(self) -> list[str]:
+        """What pins the repository, save what a deletion names exactly."""
+        pins = []
+        exact = {
+            reference.tag
+            for reference in self.question.references(self.repository.name)
+            if reference.exact and reference.tag is not None and reference.digest is None
+        }
+        whole = any(
+            reference.exact and reference.whole_repository
+            for reference in self.question.references(self.repository.name)
+        )
+        lifted = set(self.asked)
+        for name, tag in self.repository.tags.items():
+            if tag.digest is not None and name in exact:
+                lifted.add(tag.digest)
+        for name, tag in self.repository.tags.items():
+            if name in exact or whole:
+                continue
+            lifted.discard(tag.digest or b"")
+            if tag.digest is None:
+                pins.append(f"tag {name}")
+        for digest, message in self.repository.corrupt.items():
+            if not whole and digest not in lifted:
+                pins.append(f"manifest {digests.short(digest)} ({message})")
+        return pins + [f"{problem.where} ({problem.message})" for problem in self.repository.unreadable]
+
+    def _hold_everything(self, answer: Judgement) -> None:
+        """What is named exactly goes; every blob that the repository names in any way stays."""
+        self._need_all_links(answer)
+        answer.holds = f"something in it can't be read: {answer.pinned_by}"
+        stays = f"something in the repository can't be read: {answer.pinned_by}"
+        pointed = {tag.digest for name, tag in self.repository.tags.items() if not answer.tags.verdicts[name].goes}
+        for digest in self.repository.revisions:
+            if digest not in pointed:
+                answer.manifests[digest] = Verdict(False, stays)
+        for digest, text in self.asked.items():
+            if digest in self.repository.revisions:
+                answer.tags.answered.add(text)
+                answer.tags.refused.append((text, digests.to_text(digest), stays))
+
+    def _need_all_links(self, answer: Judgement) -> None:
+        repository = self.repository
+        needed = answer.needed
+        needed |= repository.layers
+        needed.update(repository.revisions, repository.unlinked, repository.missing, repository.corrupt)
+        needed.update(tag.digest for tag in repository.tags.values() if tag.digest is not None)
+        for digest, manifest in repository.manifests.items():
+            needed.add(digest)
+            needed.update(manifest.blobs, (child for child in manifest.children if child in repository.layers))
+
+    # Causes and roots.
+
+    def _tag_roots(self, tags: TagVerdicts) -> dict[Digest, str]:
+        roots: dict[Digest, str] = {}
+        for name, tag in self.repository.tags.items():
+            if tag.digest is not None and not tags.verdicts[name].goes:
+                roots.setdefault(tag.digest, f"tag {name}")
+        return roots
+
+    def _candidates(self, tags: TagVerdicts, roots: Mapping[Digest, str]) -> dict[Digest, str]:
+        """The revisions with a cause to go; notes the reason of each that has none."""
+        repository = self.repository
+        carried = self._carried(tags)
+        loosely, exactly = self._whole_repository()
+        candidates: dict[Digest, str] = {}
+        pointed = {tag.digest for tag in repository.tags.values()}
+        departures: Mapping[Digest, int] | None = None
+        for digest, link in repository.revisions.items():
+            if digest in roots:
+                continue
+            manifest = repository.manifests.get(digest)
+            subject = manifest.subject if manifest is not None else None
+            verdict = Verdict(False, "untagged; the policy has no `untagged`")
+            of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
+            restored = self.question.restored.get((repository.name, digests.to_text(digest)))
+            if digest in self.used:
+                verdict = Verdict(False, f"in use by {self.used[digest]}")
+            elif digest in self.asked:
+                verdict = Verdict(True, f"named by delete: {self.asked[digest]}")
+            elif exactly:
+                verdict = Verdict(True, f"named by delete: {exactly}")
+            elif restored is not None:
+                verdict = Verdict(False, f"restored from run {restored}")
+            elif of_subject is not None and not of_subject.goes and subject in self.subjects.present:
+                verdict = of_subject
+            elif digest in carried:
+                verdict = Verdict(True, carried[digest])
+            elif of_subject is not None and digest not in pointed:
+                verdict = of_subject
+            elif loosely:
+                young = self.question.now - link.pushed < self.question.intent.younger_than
+                verdict = (
+                    Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
+                )
+            elif self.question.intent.untagged_after is not None and digest not in pointed:
+                if departures is None and self._old_enough(link.pushed):
+                    departures = self.departures()
+                verdict = self._untagged(digest, link.pushed, departures or {})
+            verdict = self._approved(digest, verdict)
+            if verdict.goes:
+                candidates[digest] = verdict.reason
+            else:
+                self.kept[digest] = verdict.reason
+        return candidates
+
+    def _carried(self, tags: TagVerdicts) -> dict[Digest, str]:
+        """What the tags that go take along: their manifests and the children of these."""
+        carried: dict[Digest, str] = {}
+        for name, tag in self.repository.tags.items():
+            if tag.digest is not None and tags.verdicts[name].goes:
+                carried.setdefault(tag.digest, f"its tag {name} goes")
+        for child, parent in list(closure(self.repository, list(carried))):
+            carried[child] = f"child of {digests.short(parent)}, which goes"
+        return carried
+
+    def _whole_repository(self) -> tuple[str, str]:
+        """The pattern, and the exact name, by which a deletion is about the whole repository."""
+        loosely = exactly = ""
+        for reference in self.question.references(self.repository.name):
+            if reference.whole_repository:
+                self.tag_judge.answer.answered.add(reference.text)
+                if reference.exact:
+                    exactly = reference.text
+                else:
+                    loosely = reference.text
+        return loosely, exactly
+
+    def _old_enough(self, moment: int) -> bool:
+        after = self.question.intent.untagged_after
+        return after is not None and plausible(moment, self.question.now) and self.question.now - moment >= after
+
+    def _untagged(self, digest: Digest, pushed: int, departures: Mapping[Digest, int]) -> Verdict:
+        """The verdict on a manifest that no tag points to: its age counts from when the last tag left it."""
+        if not self.question.intent.untagged_in(self.repository.name):
+            return Verdict(False, "untagged")
+        since = max(
+            pushed,
+            departures.get(digest, 0),
+            self.question.departures.get((self.repository.name, digest), 0),
+        )
+        if self._old_enough(since):
+            return Verdict(True, "untagged for longer than the policy allows")
+        return Verdict(False, "untagged, but not for long enough")
+
+    def _approved(self, digest: Digest, verdict: Verdict) -> Verdict:
+        approved = self.question.approved
+        if not verdict.goes or approved is None or (self.repository.name, "", digests.to_text(digest)) in approved:
+            return verdict
+        return Verdict(False, "not among what was approved")
+
+    # What stays, and what it needs.
+
+    def _alive(self, roots: Mapping[Digest, str], candidates: Mapping[Digest, str]) -> set[Digest]:
+        """Every manifest that stays: what tags point to, what has no cause to go, and what is below either."""
+        alive = set(roots)
+        for child, parent in closure(self.repository, roots):
+            alive.add(child)
+            self.kept[child] = f"child of {digests.short(parent)}"
+        others = [digest for digest in self.kept if digest not in alive]
+        alive.update(others)
+        for child, parent in closure(self.repository, list(alive)):
+            alive.add(child)
+            if child in candidates or child not in self.kept:
+                self.kept[child] = f"child of {digests.short(parent)}"
+        return alive
+
+    def _collect_needs(self, answer: Judgement, alive: set[Digest]) -> None:
+        repository = self.repository
+        needed = answer.needed
+        needed |= alive
+        for digest in alive:
+            manifest = repository.manifests.get(digest)
+            if manifest is not None:
+                needed.update(manifest.blobs)
+                if manifest.children:
+                    needed.update(child for child in manifest.children if child in repository.layers)
+        unknown = [digest for digest in alive if digest in repository.missing or digest in repository.corrupt]
+        if unknown:
+            answer.holds = f"manifest {digests.short(unknown[0])} can't be read, so what it needs is not known"
+            self._need_all_links(answer)
+        else:
+            answer.unneeded = repository.layers - needed
+        for digest in repository.manifests.keys() - alive:
+            manifest = repository.manifests[digest]
+            answer.freed.add(digest)
+            answer.freed.update(manifest.blobs, manifest.children)
+        answer.freed -= needed
+
+    def _note_refusals(self, tags: TagVerdicts, alive: set[Digest], going: Mapping[Digest, str]) -> None:
+        for digest, text in self.asked.items():
+            if digest in going or digest in alive:
+                tags.answered.add(text)
+            if digest in alive:
+                reason = self.kept.get(digest) or ", ".join(
+                    f"tag {name}" for name, tag in self.repository.tags.items() if tag.digest == digest
+                )
+                tags.refused.append((text, digests.to_text(digest), reason))
+
+    def _is_whole(self, tags: TagVerdicts, alive: set[Digest]) -> bool:
+        named = any(reference.whole_repository for reference in self.question.references(self.repository.name))
+        return named and not alive and all(verdict.goes for verdict in tags.verdicts.values())
+
+
+def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[Digest]:
+    """The digests in an order in which a crash leaves no index without what it lists."""
+    depth: dict[Digest, int] = dict.fromkeys(going, 0)
+    indexes = [digest for digest in going if _is_index(repository, digest)]
+    for _ in indexes:
+        moved = False
+        for parent in indexes:
+            for child in repository.manifests[parent].children:
+                if child in depth and depth[child] <= depth[parent] and child != parent:
+                    depth[child] = depth[parent] + 1
+                    moved = True
+        if not moved:
+            break
+    return sorted(going, key=lambda digest: (not _is_index(repository, digest), depth[digest], digest))
+
+
+def _is_index(repository: Repository, digest: Digest) -> bool:
+    manifest = repository.manifests.get(digest)
+    return manifest is not None and manifest.shape is Shape.INDEX

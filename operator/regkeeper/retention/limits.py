@@ -1,0 +1,211 @@
+"""Circuit breakers: plans that delete too much, or judge by times that say nothing, wait for an approval."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+
+import msgspec
+
+from regkeeper.retention import digests
+from regkeeper.retention.blobs import BlobStore
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.judgement import Judgement
+from regkeeper.retention.layout import BLOBS, REPOSITORIES, Volume
+from regkeeper.retention.manifest import CorruptManifestError, Manifest
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.plan import Exceeded, Plan
+from regkeeper.retention.repository import Repository, RepositoryReader
+from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
+from regkeeper.retention.shards import Shards
+from regkeeper.retention.tag_verdicts import Question
+
+FEWEST_COVERED = 20
+"""Covered tags below which no share is taken and no reset of the times is suspected."""
+
+RESET_SHARE, RESET_SPAN, CREATED_SPAN = Fraction(80, 100), 3600 * SECOND, 30 * 86400 * SECOND
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the covered repositories had, and what they lose.
+
+    Attributes:
+        covered: digest and push time of each covered tag.
+        kept_blobs: what the covered repositories need from now on.
+        emptied: repositories that lose their last tag by rules.
+    """
+
+    covered: list[tuple[Digest, int]] = field(default_factory=list)
+    tags: int = 0
+    deleted_tags: int = 0
+    manifests: int = 0
+    deleted_manifests: int = 0
+    victims_by_rule: int = 0
+    kept_blobs: Shards = field(default_factory=Shards)
+    repositories: set[str] = field(default_factory=set)
+    emptied: list[str] = field(default_factory=list)
+
+    def add(self, repository: Repository, judgement: Judgement) -> None:
+        """Count one repository."""
+        verdicts = judgement.tags
+        victims = judgement.victims
+        if verdicts.by_rule and len(victims) == len(repository.tags):
+            self.emptied.append(repository.name)
+        self.victims_by_rule += len(verdicts.by_rule)
+        if not verdicts.covered:
+            return
+        self.repositories.add(repository.name)
+        self.tags += len(repository.tags)
+        self.deleted_tags += len(victims)
+        self.manifests += len(repository.revisions)
+        self.deleted_manifests += len(judgement.going)
+        self.kept_blobs.add(judgement.needed)
+        for name in verdicts.covered:
+            tag = repository.tags[name]
+            if tag.digest is not None:
+                self.covered.append((tag.digest, tag.link.pushed))
+
+
+class Limits:
+    """Holds a plan against the limits of its intent."""
+
+    def __init__(self, volume: Volume, question: Question, reader: RepositoryReader) -> None:
+        self.volume = volume
+        self.question = question
+        self.reader = reader
+
+    def apply(self, plan: Plan, counts: Counts) -> None:
+        """Note in the plan what it exceeds."""
+        intent = self.question.intent
+        if intent.largest_share is None:
+            return
+        if not intent.allow_empty:
+            plan.limits.extend(
+                Exceeded("allowEmptyRepositories", f"{name} would lose its last tag") for name in sorted(counts.emptied)
+            )
+        if len(counts.covered) < FEWEST_COVERED:
+            return
+        share = intent.largest_share
+        for what, deleted, had in (
+            ("tags", counts.deleted_tags, counts.tags),
+            ("manifests", counts.deleted_manifests, counts.manifests),
+        ):
+            if deleted > share * had:
+                plan.limits.append(_exceeded(what, deleted, had, share))
+        self._limit_bytes(plan, counts, share)
+        if counts.victims_by_rule and self._times_were_reset(counts):
+            plan.limits.append(
+                Exceeded(
+                    "timestamps",
+                    f"80 % of {len(counts.covered)} covered tags were pushed within one hour, but were created over "
+                    "more than 30 days: the volume may be a copy that lost its times",
+                )
+            )
+
+    def _limit_bytes(self, plan: Plan, counts: Counts, share: Fraction) -> None:
+        """Blobs that stay are looked at only until they are enough to show that the share is within its limit."""
+        deleted = sum(move.bytes for move in plan.moves if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB))
+        if not deleted or share >= 1:
+            return
+        enough = deleted * (1 - share) / share if share else None
+        kept = 0
+        for size in self._sizes(counts.kept_blobs):
+            kept += size
+            if enough is not None and kept >= enough:
+                return
+        plan.limits.append(_exceeded("bytes", deleted, deleted + kept, share))
+
+    def _sizes(self, kept: Shards) -> Iterator[int]:
+        store = BlobStore(self.volume)
+        for algorithm in digests.ALGORITHMS.values():
+            for first in range(256):
+                for blob in store.files(kept.shard(algorithm, first)):
+                    yield blob.size
+
+    def _times_were_reset(self, counts: Counts) -> bool:
+        ordered = sorted(counts.covered, key=lambda tag: tag[1])
+        times = [time for _, time in ordered]
+        most, start = max((bisect_right(times, time + RESET_SPAN) - at, -at) for at, time in enumerate(times))
+        if most < RESET_SHARE * len(times):
+            return False
+        oldest = newest = None
+        for digest in dict.fromkeys(digest for digest, _ in ordered[-start : most - start]):
+            created = self._created(digest)
+            if created is None:
+                continue
+            oldest = created if oldest is None else min(oldest, created)
+            newest = created if newest is None else max(newest, created)
+            if newest - oldest > CREATED_SPAN:
+                return True
+        return False
+
+    def _created(self, digest: Digest) -> int | None:
+        """When an image was built, in nanoseconds; of an index, its newest child that is no attestation."""
+        times = [time for manifest in self._images(digest, depth=3) if (time := self._build_time(manifest)) is not None]
+        return max(times, default=None)
+
+    def _images(self, digest: Digest, depth: int) -> Iterator[Manifest]:
+        try:
+            manifest = self.reader.read_manifest(digest)
+        except (FileNotFoundError, CorruptManifestError):
+            return
+        yield manifest
+        if depth:
+            for child in manifest.children:
+                if child not in manifest.attestations:
+                    yield from self._images(child, depth - 1)
+
+    def _build_time(self, manifest: Manifest) -> int | None:
+        if manifest.config is None:
+            return None
+        try:
+            config = _decode_config(self.reader.read_document(manifest.config))
+        except (FileNotFoundError, CorruptManifestError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        if config.created is None:
+            return None
+        moment = config.created if config.created.tzinfo else config.created.replace(tzinfo=UTC)
+        created = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
+        return created if created >= OLDEST_PLAUSIBLE else None
+
+
+class _Config(msgspec.Struct):
+    created: datetime | None = None
+
+
+_decode_config = msgspec.json.Decoder(_Config).decode
+
+
+def refusal(volume: Volume, repositories: int, before: int | None) -> str:
+    """Why a volume may not be cleaned at all, approval or not: what is needed is likely to be out of sight.
+
+    Args:
+        volume: the volume.
+        repositories: how many it has now.
+        before: how many the last run saw, if that is known.
+
+    Returns:
+        Words for people, empty if there is nothing to refuse.
+    """
+    if before is not None and 2 * repositories < before:
+        return f"it has {repositories} repositories and had {before} at the last run: is the whole volume mounted?"
+    device = volume.device(BLOBS)
+    if device is None:
+        return ""
+    other = volume.device(REPOSITORIES)
+    if other is not None and other != device:
+        return f"{REPOSITORIES} is on another device than {BLOBS}"
+    if repositories == 0 and any(
+        next(BlobStore(volume).files(shard.digests), None) for shard in BlobStore(volume).shards()
+    ):
+        return f"{BLOBS} holds data while {REPOSITORIES} is {'missing' if other is None else 'empty'}"
+    return ""
+
+
+def _exceeded(what: str, deleted: int, had: int, share: Fraction) -> Exceeded:
+    return Exceeded(
+        "maxDeletedShare",
+        f"{deleted} of {had} {what} of the covered repositories would go, more than {float(share):.4%}",
+    )

@@ -1,0 +1,107 @@
+"""Globs and regular expressions over the names of repositories and tags, matched in full and in linear time.
+
+A glob's `*`, `?` and `[…]` stay within a path component, `{a,b}` is either, `**` crosses components. So `team/*` is
+`team/app` but not `team/app/x`, and `team/**` is whatever lies below `team`, not `team` itself. A pattern in slashes,
+`/v[0-9]+/`, is a regular expression in RE2's syntax.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_MAGIC = frozenset("*?[{")
+_ESCAPED = frozenset(r"\.^$|()[]{}*+?")
+
+Matcher = Callable[[str], bool]
+
+
+class PatternError(ValueError):
+    """The pattern can't be understood."""
+
+
+def is_glob(text: str) -> bool:
+    """Whether the text has a character that makes it a pattern rather than a name."""
+    return not _MAGIC.isdisjoint(text)
+
+
+def matcher(patterns: Iterable[str], *, regular_expressions: bool = True) -> Matcher:
+    """A function that tells whether one of the patterns matches a name.
+
+    Raises:
+        PatternError: one can't be understood.
+    """
+    names = set()
+    expressions = []
+    for pattern in patterns:
+        if regular_expressions and len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):
+            expressions.append(_compiled(pattern[1:-1], pattern))
+        elif pattern == "**":
+            return lambda _: True
+        elif is_glob(pattern):
+            expressions.append(_compiled(translate(pattern), pattern))
+        else:
+            names.add(pattern)
+    if not expressions:
+        return names.__contains__
+    return lambda name: name in names or any(expression(name) for expression in expressions)
+
+
+def _compiled(expression: str, pattern: str) -> Callable[[str], Any]:
+    import re2  # only where a policy has patterns
+
+    options = re2.Options()
+    options.log_errors = False
+    options.dot_nl = True
+    try:
+        return re2.compile(expression, options).fullmatch  # type: ignore[no-any-return]
+    except re2.error as error:
+        detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise PatternError(f"{pattern}: {detail}") from None
+
+
+def translate(glob: str) -> str:
+    """The regular expression of a glob.
+
+    Raises:
+        PatternError: a bracket or brace is not closed.
+    """
+    parts = []
+    depth = 0
+    position = 0
+    while position < len(glob):
+        character = glob[position]
+        position += 1
+        if character == "*":
+            if glob[position : position + 1] == "*":
+                position += 1
+                parts.append(".+" if glob[position - 3 : position - 2] == "/" and position == len(glob) else ".*")
+            else:
+                parts.append("[^/]*")
+        elif character == "?":
+            parts.append("[^/]")
+        elif character == "[":
+            expression, position = _character_class(glob, position)
+            parts.append(expression)
+        elif character == "{":
+            depth += 1
+            parts.append("(?:")
+        elif character == "}" and depth:
+            depth -= 1
+            parts.append(")")
+        elif character == "," and depth:
+            parts.append("|")
+        else:
+            parts.append(f"\\{character}" if character in _ESCAPED else character)
+    if depth:
+        raise PatternError(f"{glob}: a brace is not closed")
+    return "".join(parts)
+
+
+def _character_class(glob: str, position: int) -> tuple[str, int]:
+    """The class that begins after the bracket at `position`, and the position behind it."""
+    negated = glob[position : position + 1] in ("!", "^")
+    start = position + negated
+    end = glob.find("]", start + 1)
+    if end < 0:
+        raise PatternError(f"{glob}: a bracket is not closed")
+    body = "".join(f"\\{character}" if character in r"\[]^&~|" else character for character in glob[start:end])
+    return (f"[^/{body}]" if negated else f"[{body}]"), end + 1

@@ -1,0 +1,216 @@
+"""A plan: what goes, what stays and why, in exact bytes; and its document.
+
+The document (`--json`) is one object:
+
+    now            RFC 3339; every age counts from it
+    hash           of the sorted victims (repository, tag, digest) and the rules; an approval is bound to it
+    outcome        `nothing` to do, `ready`, `limited` (a limit wants an approval) or `refused`
+    refusal        why it is refused outright; only then
+    limits         what was exceeded: `limit`, `message`
+    totals         `repositories`, `tags`, `deletedTags`, `deletedManifests`, `deletedLinks`, `deletedBlobs`,
+                   `deletedBytes`: of blobs that no repository needs any more, each counted once
+    problems       what can't be read and is therefore kept: `repository`, `where`, `message`
+    unmatched      deletions by name that name nothing
+    kept           deletions by name that something prevents: `asked`, `repository`, `name`, `reason`
+    warnings       texts
+    repositories   by name: `repository`; `deletedBytes`: of blobs that it alone had; `empty`: it leaves the catalog;
+                   `tags`: `tag`, `digest`, `pushed`, `deleted`, `reason`; `manifests`, those that no staying tag
+                   points to: `digest`, `deleted`, `reason`
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.repository import Problem
+
+SECOND = 10**9
+
+
+class Outcome(StrEnum):
+    """What a plan comes to."""
+
+    NOTHING = "nothing"
+    READY = "ready"
+    LIMITED = "limited"
+    REFUSED = "refused"
+
+
+class TagRow(NamedTuple):
+    """One tag in the plan."""
+
+    tag: str
+    digest: Digest | None
+    pushed: int
+    deleted: bool
+    reason: str
+
+
+class ManifestRow(NamedTuple):
+    """One manifest that no staying tag points to."""
+
+    digest: Digest
+    deleted: bool
+    reason: str
+
+
+class Exceeded(NamedTuple):
+    """A limit that the plan exceeds."""
+
+    limit: str
+    message: str
+
+
+class Refused(NamedTuple):
+    """A deletion by name that something prevents."""
+
+    asked: str
+    repository: str
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class RepositoryPlan:
+    """What becomes of one repository."""
+
+    name: str
+    tags: list[TagRow] = field(default_factory=list)
+    manifests: list[ManifestRow] = field(default_factory=list)
+    deleted_bytes: int = 0
+    empty: bool = False
+
+    @property
+    def deletes(self) -> bool:
+        return any(row.deleted for row in self.tags) or any(row.deleted for row in self.manifests)
+
+
+@dataclass(slots=True)
+class Plan:
+    """The plan of a run. See `regkeeper.retention.moves.Plan` for what the sweep needs of it.
+
+    Attributes:
+        now: nanoseconds since the epoch.
+        rules: a digest of the rules; empty for the command `delete`.
+        repositories: how many the volume has.
+        entries: what becomes of each, in the order of names.
+        moves: in the order in which they are safe.
+        refusal: why it may not be carried out, approval or not; empty: it may.
+    """
+
+    now: int
+    rules: str = ""
+    repositories: int = 0
+    entries: list[RepositoryPlan] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    refusal: str = ""
+    limits: list[Exceeded] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+    kept: list[Refused] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.refusal:
+            return Outcome.REFUSED
+        if not self.moves:
+            return Outcome.NOTHING
+        return Outcome.LIMITED if self.limits else Outcome.READY
+
+    @property
+    def deleted_bytes(self) -> int:
+        return sum(move.bytes for move in self.moves)
+
+    def count(self, *kinds: Kind) -> int:
+        """How many moves are of these kinds."""
+        return sum(1 for move in self.moves if move.kind in kinds)
+
+    def victims(self) -> Iterator[tuple[str, str, str]]:
+        """Repository, tag (empty for a manifest) and digest (empty if unreadable) of whatever goes, in order."""
+        for entry in self.entries:
+            rows = [(row.tag, row.digest) for row in entry.tags if row.deleted]
+            rows += [("", row.digest) for row in entry.manifests if row.deleted]
+            for tag, digest in sorted(rows, key=lambda row: (row[0], row[1] or b"")):
+                yield entry.name, tag, digests.to_text(digest) if digest else ""
+
+    @property
+    def hash(self) -> str:
+        """Of the sorted victims and the rules, as 64 hexadecimal digits."""
+        state = hashlib.sha256(self.rules.encode())
+        for victim in sorted(self.victims()):
+            state.update(("\n" + "\0".join(victim)).encode("utf-8", "surrogateescape"))
+        return state.hexdigest()
+
+    def document(self) -> dict[str, Any]:
+        """The plan as a JSON object, as the module's docstring describes it."""
+        refusal = {"refusal": self.refusal} if self.refusal else {}
+        return {
+            "now": moment(self.now),
+            "hash": self.hash,
+            "outcome": self.outcome.value,
+            **refusal,
+            "limits": [exceeded._asdict() for exceeded in self.limits],
+            "totals": {
+                "repositories": self.repositories,
+                "tags": sum(len(entry.tags) for entry in self.entries),
+                "deletedTags": self.count(Kind.TAG),
+                "deletedManifests": self.count(Kind.INDEX_REVISION, Kind.REVISION),
+                "deletedLinks": self.count(Kind.LAYER_LINK),
+                "deletedBlobs": self.count(Kind.BLOB, Kind.MANIFEST_BLOB),
+                "deletedUploads": self.count(Kind.UPLOAD),
+                "deletedBytes": self.deleted_bytes,
+            },
+            "problems": [
+                {"repository": problem.repository, "where": problem.where, "message": problem.message}
+                for problem in self.problems
+            ],
+            "unmatched": self.unmatched,
+            "kept": [refused._asdict() for refused in self.kept],
+            "warnings": self.warnings,
+            "repositories": [_entry_document(entry) for entry in self.entries],
+        }
+
+
+def _entry_document(entry: RepositoryPlan) -> dict[str, Any]:
+    return {
+        "repository": entry.name,
+        "deletedBytes": entry.deleted_bytes,
+        "empty": entry.empty,
+        "tags": [
+            {
+                "tag": row.tag,
+                "digest": digests.to_text(row.digest) if row.digest else None,
+                "pushed": moment(row.pushed),
+                "deleted": row.deleted,
+                "reason": row.reason,
+            }
+            for row in entry.tags
+        ],
+        "manifests": [
+            {"digest": digests.to_text(row.digest), "deleted": row.deleted, "reason": row.reason}
+            for row in entry.manifests
+        ],
+    }
+
+
+def moment(nanoseconds: int) -> str | None:
+    """RFC 3339 in UTC, cut to the second; None for a time that no calendar has."""
+    try:
+        return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+_ORDER = {kind: position for position, kind in enumerate(Kind)}
+
+
+def in_safe_order(moves: Iterable[Move]) -> list[Move]:
+    """The moves by kind, references before what they refer to; within a kind the order is kept."""
+    return sorted(moves, key=lambda move: _ORDER[move.kind])

@@ -1,0 +1,307 @@
+"""Making a plan: read each repository, judge it, then see which blobs nothing needs.
+
+One repository is in memory at a time, save those with signatures or other dependants: what becomes of these is known
+only when every subject has been looked up on the whole volume. What remains of the others is what the plan shows and,
+in bytes, the digests that they need.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from regkeeper.retention import digests
+from regkeeper.retention.blobs import BlobStore, Shard, unneeded
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.histories import departures
+from regkeeper.retention.judgement import Judgement, judge
+from regkeeper.retention.layout import (
+    LAYERS,
+    MANIFESTS,
+    REVISIONS,
+    TAGS,
+    UPLOADS,
+    Volume,
+    blob_directory,
+    link_directory,
+    repository_path,
+    walk_repositories,
+)
+from regkeeper.retention.limits import Counts, Limits, refusal
+from regkeeper.retention.links import LinkTimes
+from regkeeper.retention.manifest import Shape
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow, in_safe_order
+from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+from regkeeper.retention.shards import Shards
+from regkeeper.retention.subjects import Subjects
+from regkeeper.retention.tag_verdicts import Question
+from regkeeper.retention.uploads import old_uploads
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A repository whose dependants wait for their subjects."""
+
+    repository: Repository
+    judgement: Judgement
+
+
+class Planner:
+    """Makes one plan.
+
+    Args:
+        volume: the volume to read. Nothing on it is changed.
+        question: what to plan.
+        reader: reads its repositories.
+        offline: no registry serves the volume, so that old uploads may go.
+        repositories_before: how many the last run saw, if that is known.
+        progress: called with the name of each repository that has been read.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        question: Question,
+        *,
+        reader: RepositoryReader | None = None,
+        offline: bool = False,
+        repositories_before: int | None = None,
+        progress: Progress = lambda _: None,
+    ) -> None:
+        self.volume = volume
+        self.question = question
+        self.reader = reader or RepositoryReader(volume)
+        self.offline = offline
+        self.repositories_before = repositories_before
+        self.progress = progress
+        self.plan = Plan(question.now, rules=question.intent.fingerprint)
+        self.links = LinkTimes(volume)
+        self.blobs = BlobStore(volume)
+        self.needed = Shards()
+        self.freed = Shards()
+        self.held: set[Digest] = set()
+        self.manifests: set[Digest] = set()  # digests of revisions that go
+        self.owners: dict[Digest, str] = {}  # which repository alone had a blob that it frees; "" for several
+        self.counts = Counts()
+        self.moves: list[Move] = []
+        self.answered: set[str] = set()
+        self.blobs_stay = False
+
+    def make(self) -> Plan:
+        """The plan.
+
+        Raises:
+            PermissionRefusedError: something may not be read.
+        """
+        self._judge_repositories()
+        self._find_blobs()
+        self.plan.moves = in_safe_order(self.moves)
+        self.plan.entries.sort(key=lambda entry: entry.name)
+        self._attribute_bytes()
+        self.plan.unmatched = [
+            reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
+        ]
+        self.plan.problems.extend(self.blobs.problems)
+        Limits(self.volume, self.question, self.reader).apply(self.plan, self.counts)
+        self.plan.refusal = refusal(self.volume, self.plan.repositories, self.repositories_before)
+        return self.plan
+
+    # Repositories.
+
+    def _judge_repositories(self) -> None:
+        subjects = Subjects()
+        pending: list[_Pending] = []
+        settled: list[tuple[bytes, bytes]] = []
+        for found in walk_repositories(self.volume):
+            if found.problem:
+                self.plan.problems.append(Problem(found.name, repository_path(found.name), found.problem))
+                subjects.certain = False
+                self.blobs_stay = True
+                continue
+            self.plan.repositories += 1
+            repository = self.reader.read(found.name)
+            self.progress(found.name)
+            if repository.opaque:
+                subjects.certain = False
+                self.blobs_stay = True
+            judgement = self._judge(repository, subjects)
+            if judgement.dependants:
+                pending.append(_Pending(repository, judgement))
+            else:
+                going = set(judgement.going)
+                staying = (repository.revisions.keys() | repository.corrupt.keys()) - going
+                settled.append((b"".join(staying), b"".join(going)))
+                self._settle(repository, judgement)
+        self._follow_subjects(pending, settled, subjects)
+        for item in pending:
+            self._settle(item.repository, item.judgement)
+
+    def _judge(self, repository: Repository, subjects: Subjects) -> Judgement:
+        return judge(self.question, repository, subjects, lambda: departures(self.volume, repository))
+
+    def _follow_subjects(self, pending: list[_Pending], settled: list[tuple[bytes, bytes]], subjects: Subjects) -> None:
+        """Judge the repositories with dependants again until no further subject goes."""
+        if not pending:
+            return
+        wanted = {subject for item in pending for subject in _subjects_named(item.repository)}
+        alive_elsewhere: set[Digest] = set()
+        for kept, lost in settled:
+            alive_elsewhere.update(wanted.intersection(_split(kept)))
+            subjects.present.update(wanted.intersection(_split(lost)))
+        subjects.present |= alive_elsewhere
+        for item in pending:
+            subjects.present |= wanted & (item.repository.revisions.keys() | item.repository.corrupt.keys())
+        while True:
+            for item in pending:
+                item.judgement = self._judge(item.repository, subjects)
+            alive = set(alive_elsewhere)
+            for item in pending:
+                going = set(item.judgement.going)
+                here = item.repository.revisions.keys() | item.repository.corrupt.keys()
+                alive |= {subject for subject in wanted if subject in here and subject not in going}
+            gone = subjects.present - alive
+            if gone == subjects.going:
+                return
+            subjects.going = gone
+
+    def _settle(self, repository: Repository, judgement: Judgement) -> None:
+        """Take into the plan what becomes of a repository."""
+        self.needed.add(judgement.needed)
+        self.answered |= judgement.tags.answered
+        self.plan.kept.extend(
+            Refused(asked, repository.name, name, reason) for asked, name, reason in judgement.tags.refused
+        )
+        self.plan.problems.extend(repository.problems())
+        entry = RepositoryPlan(repository.name)
+        for name, tag in sorted(repository.tags.items()):
+            verdict = judgement.tags.verdicts[name]
+            entry.tags.append(TagRow(name, tag.digest, tag.link.pushed, *verdict))
+        for digest, verdict in sorted(judgement.manifests.items()):
+            entry.manifests.append(ManifestRow(digest, *verdict))
+        self.plan.entries.append(entry)
+        self.counts.add(repository, judgement)
+        moves = len(self.moves)
+        if judgement.changes:
+            self._move_tags(repository, judgement)
+            self._move_revisions(repository, judgement)
+            links = self._move_links(repository, judgement)
+            if len(self.moves) > moves and self._is_empty(repository, judgement, links):
+                entry.empty = True
+                self._move_rest(repository)
+        if self.offline and self.question.intent.uploads_after is not None:
+            self.moves.extend(
+                old_uploads(self.volume, repository.name, self.question.now - self.question.intent.uploads_after)
+            )
+
+    def _move_tags(self, repository: Repository, judgement: Judgement) -> None:
+        for name in sorted(judgement.victims):
+            tag = repository.tags[name]
+            digest = digests.to_text(tag.digest) if tag.digest else ""
+            path = f"{repository_path(repository.name)}/{TAGS}/{name}"
+            self.moves.append(Move(Kind.TAG, path, repository.name, name, 0, tag.link.witness, digest))
+
+    def _move_revisions(self, repository: Repository, judgement: Judgement) -> None:
+        edge = self.question.now - self.question.intent.garbage_after
+        for digest in judgement.going:
+            link = repository.revisions[digest]
+            manifest = repository.manifests.get(digest)
+            index = manifest is not None and manifest.shape is Shape.INDEX
+            kind = Kind.INDEX_REVISION if index else Kind.REVISION
+            path = f"{repository_path(repository.name)}/{link_directory(REVISIONS, digest)}"
+            self.moves.append(Move(kind, path, repository.name, digests.to_text(digest), 0, link.witness))
+            self.manifests.add(digest)
+            if link.pushed > edge and not judgement.whole:
+                self.held.add(digest)
+        self.freed.add(judgement.freed)
+        for digest in judgement.freed:
+            self.owners[digest] = "" if digest in self.owners else repository.name
+
+    def _move_links(self, repository: Repository, judgement: Judgement) -> set[Digest]:
+        """Move the layer links that nothing needs and that are old enough; the rest hold their blobs.
+
+        Returns:
+            The digests whose links go.
+        """
+        edge = self.question.now - self.question.intent.garbage_after
+        moved = set()
+        for digest, link in self.links.of(repository.name, judgement.unneeded):
+            if link.pushed > edge and not judgement.whole:
+                self.held.add(digest)
+            elif judgement.whole or digest in judgement.freed or self.question.intent.sweeps_garbage:
+                path = f"{repository_path(repository.name)}/{link_directory(LAYERS, digest)}"
+                name = digests.to_text(digest)
+                self.moves.append(Move(Kind.LAYER_LINK, path, repository.name, name, 0, link.witness))
+                moved.add(digest)
+            if digest not in judgement.freed:
+                self.owners[digest] = "" if digest in self.owners else repository.name
+        return moved
+
+    def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
+        """Whether nothing is left, not even an upload under way."""
+        return (
+            len(judgement.victims) == len(repository.tags)
+            and len(judgement.going) == len(repository.revisions)
+            and links >= self.links.present(repository.name, repository.layers)
+            and not repository.uploading
+            and not repository.opaque
+        )
+
+    def _move_rest(self, repository: Repository) -> None:
+        path = repository_path(repository.name)
+        for name in (MANIFESTS, LAYERS, UPLOADS):
+            if self.links.exists(f"{path}/{name}"):
+                self.moves.append(Move(Kind.REPOSITORY, f"{path}/{name}", repository.name, name, 0, None))
+
+    # Blobs.
+
+    def _find_blobs(self) -> None:
+        if self.blobs_stay:
+            return
+        for shard in self.blobs.shards():
+            rest = unneeded(shard, self.needed, self.held)
+            if rest:
+                self._move_blobs(shard, rest)
+
+    def _move_blobs(self, shard: Shard, rest: set[Digest]) -> None:
+        """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
+        edge = self.question.now - self.question.intent.garbage_after
+        freed = self.freed.shard(shard.algorithm, shard.first)
+        if not self.question.intent.sweeps_garbage:
+            rest &= freed
+        for blob in self.blobs.files(rest):
+            if blob.digest not in freed and blob.modified > edge:
+                continue
+            kind = Kind.MANIFEST_BLOB if blob.digest in self.manifests else Kind.BLOB
+            name = digests.to_text(blob.digest)
+            self.moves.append(Move(kind, blob_directory(blob.digest), "", name, blob.size, blob.witness))
+
+    def _attribute_bytes(self) -> None:
+        """Count for each repository the bytes of the blobs that it alone had."""
+        own: Counter[str] = Counter()
+        for move in self.plan.moves:
+            if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB):
+                digest = digests.parse(move.name)
+                own[self.owners.get(digest, "") if digest else ""] += move.bytes
+        for entry in self.plan.entries:
+            entry.deleted_bytes = own[entry.name]
+
+
+def _subjects_named(repository: Repository) -> Iterable[Digest]:
+    for manifest in repository.manifests.values():
+        if manifest.subject is not None:
+            yield manifest.subject
+    for name in repository.tags:
+        subject = digests.subject_of_tag(name)
+        if subject is not None:
+            yield subject
+
+
+def _split(joined: bytes) -> Iterable[Digest]:
+    """The digests that were joined; each begins with its algorithm's code, which tells its length."""
+    position = 0
+    while position < len(joined):
+        size = digests.BY_CODE[joined[position]].size
+        yield joined[position : position + size]
+        position += size

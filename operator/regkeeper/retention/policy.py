@@ -1,0 +1,244 @@
+"""ImageRetention manifests in the engine's terms: read from files, checked, and merged into one intent."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from regkeeper.api.v1alpha1 import retention as model
+from regkeeper.api.v1alpha1.retention import ImageRetentionDocument, ImageRetentionSpec, parse_duration
+from regkeeper.retention.patterns import Matcher, PatternError, matcher
+from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
+from regkeeper.retention.rules import SECOND, HighestVersions, Keeper, Last, Matching, PushedWithin, Rule
+from regkeeper.retention.versions import ConstraintError, constraint
+
+EVERYTHING = matcher(["**"])
+
+LARGEST_POLICY = 1 << 20
+"""Characters of a policy file."""
+
+
+class InvalidPolicyError(ValueError):
+    """A policy that means nothing; the message has the path of the field. Nothing is deleted because of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One ImageRetention.
+
+    Attributes:
+        label: its name, and where it comes from if it has none.
+    """
+
+    label: str
+    spec: ImageRetentionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a run is asked to do: several policies as one. Times are in nanoseconds.
+
+    Attributes:
+        rules: of all policies; those of a policy that only keeps have `deletes` False.
+        deletions: what goes by name.
+        untagged_after: age of untagged manifests that go; None: they stay.
+        untagged_in: repositories whose untagged manifests may go.
+        garbage_after: age of blobs and layer links that go when nothing needs them.
+        sweeps_garbage: False: of these only what the run itself sets free.
+        orphaned_for: age of dependants that go when their subject is nowhere; None: they stay.
+        uploads_after: age of uploads that go; None: they stay.
+        younger_than: a tag pushed within this time stays, save by an exact deletion.
+        largest_share: what a plan may delete of the covered repositories; None: anything (the command `delete`).
+        allow_empty: rules may take the last tag of a repository.
+        in_use: whether the images in use have to be known.
+        undo_window: how long a run can be undone.
+        fingerprint: a digest of the rules; empty for the command `delete`.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    deletions: tuple[Reference, ...] = ()
+    untagged_after: int | None = None
+    untagged_in: Matcher = EVERYTHING
+    garbage_after: int = 24 * 3600 * SECOND
+    sweeps_garbage: bool = True
+    orphaned_for: int | None = None
+    uploads_after: int | None = None
+    younger_than: int = 0
+    largest_share: Fraction | None = None
+    allow_empty: bool = True
+    in_use: bool = False
+    undo_window: int = 24 * 3600 * SECOND
+    fingerprint: str = ""
+
+
+def read_policies(text: str, source: str) -> list[Policy]:
+    """The policies of a file with one or several YAML or JSON documents.
+
+    Args:
+        text: the content of the file.
+        source: its name, for messages.
+
+    Raises:
+        InvalidPolicyError: it has none, or one is invalid.
+    """
+    if len(text) > LARGEST_POLICY:
+        raise InvalidPolicyError(f"{source}: larger than {LARGEST_POLICY} characters")
+    try:
+        documents = [document for document in yaml.load_all(text, _UniqueKeyLoader) if document is not None]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidPolicyError(f"{source}: {error}") from None
+    if not documents:
+        raise InvalidPolicyError(f"{source}: it holds no ImageRetention")
+    return [_policy(document, source) for document in documents]
+
+
+def _policy(document: Any, source: str) -> Policy:
+    try:
+        parsed = ImageRetentionDocument.model_validate(document)
+    except ValidationError as error:
+        raise InvalidPolicyError(f"{source}: " + "; ".join(map(_explained, error.errors()))) from None
+    name = parsed.metadata.get("name")
+    policy = Policy(name if isinstance(name, str) and name else source, parsed.spec)
+    try:
+        _rules(policy, deletes=True)
+        _deletions(policy)
+    except InvalidPolicyError as error:
+        raise InvalidPolicyError(f"{source}: {error}") from None
+    return policy
+
+
+def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Intent:
+    """One intent: deleted if one policy covers it and none keeps it, the strictest limits, the longest ages.
+
+    Args:
+        policies: what deletes; at least one.
+        also_keep: these only keep, and their ages and limits count too.
+    """
+    specs = [policy.spec for policy in (*policies, *also_keep)]
+    return Intent(
+        rules=tuple(
+            [rule for policy in policies for rule in _rules(policy, deletes=True)]
+            + [rule for policy in also_keep for rule in _rules(policy, deletes=False)]
+        ),
+        deletions=tuple(reference for policy in policies for reference in _deletions(policy)),
+        untagged_after=_longest_if_asked(policies, specs, "untagged", "delete_after"),
+        garbage_after=max(_nanoseconds(spec.garbage.delete_after) for spec in specs),
+        orphaned_for=_longest_if_asked(policies, specs, "dependants", "orphaned_for"),
+        uploads_after=_longest_if_asked(policies, specs, "uploads", "delete_after"),
+        younger_than=max(_nanoseconds(spec.protect.younger_than) for spec in specs),
+        largest_share=min(Fraction(spec.limits.max_deleted_share.rstrip("%")) / 100 for spec in specs),
+        allow_empty=all(spec.limits.allow_empty_repositories for spec in specs),
+        in_use=any(spec.protect.in_use for spec in specs),
+        undo_window=max(_nanoseconds(spec.undo_window) for spec in specs),
+        fingerprint=_fingerprint(policies),
+    )
+
+
+def deletion_intent(
+    references: Iterable[Reference],
+    *,
+    untagged_after: int | None = None,
+    untagged_in: Matcher = EVERYTHING,
+    undo_window: int = 24 * 3600 * SECOND,
+) -> Intent:
+    """What the command `delete` asks for: no rules, no limits, and no garbage save what it sets free itself."""
+    return Intent(
+        deletions=tuple(references),
+        untagged_after=untagged_after,
+        untagged_in=untagged_in,
+        sweeps_garbage=False,
+        undo_window=undo_window,
+    )
+
+
+def _longest_if_asked(
+    policies: Iterable[Policy], specs: Iterable[ImageRetentionSpec], field: str, age: str
+) -> int | None:
+    """The longest age of all policies, if one that deletes gives an age at all."""
+    if all(getattr(policy.spec, field) is None for policy in policies):
+        return None
+    return max(_nanoseconds(getattr(value, age)) for spec in specs if (value := getattr(spec, field)) is not None)
+
+
+def _nanoseconds(duration: str) -> int:
+    return parse_duration(duration) * SECOND
+
+
+def _fingerprint(policies: Iterable[Policy]) -> str:
+    """A digest of what the policies would delete, in whatever order they come."""
+    fields = {"rules", "delete", "untagged", "garbage", "dependants", "uploads"}
+    dumped = sorted(json.dumps(policy.spec.model_dump(include=fields), sort_keys=True) for policy in policies)
+    return hashlib.sha256("\n".join(dumped).encode()).hexdigest()
+
+
+def _rules(policy: Policy, *, deletes: bool) -> Iterable[Rule]:
+    for index, rule in enumerate(policy.spec.rules):
+        path = f"spec.rules[{index}]"
+        yield Rule(
+            f"{policy.label}/{rule.name or index + 1}",
+            _matcher(rule.repositories, f"{path}.repositories"),
+            _matcher(rule.tags, f"{path}.tags"),
+            tuple(_keepers(rule.keep, f"{path}.keep")),
+            deletes,
+        )
+
+
+def _keepers(keep: model.Keep, path: str) -> Iterable[Keeper]:
+    if keep.last is not None:
+        yield Last(keep.last)
+    if keep.pushed_within is not None:
+        yield PushedWithin(keep.pushed_within, _nanoseconds(keep.pushed_within))
+    if keep.semver is not None:
+        try:
+            constraint(keep.semver.constraint)
+        except ConstraintError as error:
+            raise InvalidPolicyError(f"{path}.semver.constraint: {error}") from None
+        yield HighestVersions(keep.semver.highest, keep.semver.constraint)
+    for pattern in keep.matching:
+        yield Matching(pattern, _matcher([pattern], f"{path}.matching"))
+
+
+def _matcher(patterns: Sequence[str] | None, path: str) -> Matcher:
+    try:
+        return matcher(["**"] if patterns is None else patterns)
+    except PatternError as error:
+        raise InvalidPolicyError(f"{path}: {error}") from None
+
+
+def _deletions(policy: Policy) -> Iterable[Reference]:
+    references = []
+    for index, text in enumerate(policy.spec.delete):
+        try:
+            references.append(parse_reference(text))
+        except InvalidReferenceError as error:
+            raise InvalidPolicyError(f"spec.delete[{index}]: {error}") from None
+    return references
+
+
+def _explained(error: Any) -> str:
+    """A pydantic error as `path: what is wrong`."""
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    return f"{path or 'the document'}: {message}"
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that occurs twice: the first one would be lost without a word, a rule that keeps among it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        keys = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
+            if key in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", key_node.start_mark)
+            keys.add(key)
+        return super().construct_mapping(node, deep=deep)

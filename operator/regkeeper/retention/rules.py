@@ -1,0 +1,132 @@
+"""The keep rules: small objects, each a pure function of the covered tags of one repository and of `now`.
+
+Each labels the tags that it keeps with the reason. What keeps nothing deletes nothing either: a tag goes only because
+a rule covers it and no rule, of whatever policy, keeps it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.patterns import Matcher
+from regkeeper.retention.versions import Version, constraint, version_of
+
+SECOND = 10**9  # nanoseconds
+OLDEST_PLAUSIBLE = (10 * 365 + 2 + 2) * 86400 * SECOND
+"""The end of 1980-01-02: reproducible builders and lost clocks write 1970 or 1980-01-01, in any time zone."""
+
+
+class Covered(NamedTuple):
+    """A tag that a rule covers."""
+
+    name: str
+    digest: Digest
+    pushed: int
+    """Nanoseconds since the epoch."""
+
+
+class Keeper(Protocol):
+    """One condition under which tags stay."""
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
+        """The reason for each tag that stays, by its name.
+
+        Args:
+            tags: all tags of one repository that the rule covers.
+            now: nanoseconds since the epoch.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The tags of the N distinct digests that were pushed last; equal times at the edge all stay."""
+
+    number: int
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - ranks, not ages
+        if self.number == 0:
+            return {}
+        newest: dict[Digest, int] = {}
+        for _, digest, pushed in tags:
+            if pushed > newest.get(digest, -1):
+                newest[digest] = pushed
+        times = sorted(newest.values(), reverse=True)
+        edge = times[self.number - 1] if len(times) >= self.number else -1
+        reason = f"among the last {self.number}"
+        return {name: reason for name, digest, _ in tags if newest[digest] >= edge}
+
+
+@dataclass(frozen=True, slots=True)
+class PushedWithin:
+    """The tags pushed within a time, its boundary included."""
+
+    text: str
+    nanoseconds: int
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
+        edge = now - self.nanoseconds
+        reason = f"pushed within {self.text}"
+        return {name: reason for name, _, pushed in tags if pushed >= edge}
+
+
+@dataclass(frozen=True, slots=True)
+class HighestVersions:
+    """The tags of the highest distinct semantic versions that satisfy a constraint."""
+
+    number: int | None
+    """None: of all that satisfy it."""
+    constraint: str | None
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - ranks, not ages
+        counts = constraint(self.constraint)
+        versions: dict[str, Version] = {}
+        for name, _, _ in tags:
+            version = version_of(name)
+            if version is not None and counts(version):
+                versions[name] = version
+        distinct = sorted(set(versions.values()), reverse=True)
+        highest = set(distinct if self.number is None else distinct[: self.number])
+        of = f" of {self.constraint}" if self.constraint else ""
+        reason = f"a version{of}" if self.number is None else f"among the highest {self.number} versions{of}"
+        return {name: reason for name, version in versions.items() if version in highest}
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The tags of certain names."""
+
+    text: str
+    matches: Matcher = field(compare=False)
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - names, not ages
+        return {name: f"matches {self.text}" for name, _, _ in tags if self.matches(name)}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Which tags are covered, and what keeps some of them.
+
+    Attributes:
+        label: as people know it: the policy's name and its own.
+        deletes: False for a policy that only keeps (`--also-keep`).
+    """
+
+    label: str
+    covers_repository: Matcher
+    covers_tag: Matcher
+    keepers: tuple[Keeper, ...]
+    deletes: bool = True
+
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
+        """The reason for each tag that stays by this rule."""
+        reasons: dict[str, str] = {}
+        for keeper in self.keepers:
+            for name, reason in keeper.kept(tags, now).items():
+                reasons.setdefault(name, f"{reason} ({self.label})")
+        return reasons
+
+
+def plausible(pushed: int, now: int) -> bool:
+    """Whether a push time can be one: not in the future, and after 1980-01-02."""
+    return OLDEST_PLAUSIBLE <= pushed <= now

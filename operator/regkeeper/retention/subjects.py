@@ -1,0 +1,40 @@
+"""The subjects of signatures, attestations and other dependants, looked up on the whole volume."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from regkeeper.retention.digests import Digest
+
+
+class State(Enum):
+    """What becomes of a subject in a run."""
+
+    ALIVE = "alive"
+    """A repository keeps it, or it can't be read."""
+    GOING = "going"
+    """Every repository that has it deletes it in this run."""
+    NOWHERE = "nowhere"
+    """No repository has a revision link to it."""
+
+
+@dataclass(slots=True)
+class Subjects:
+    """What is known of the subjects so far.
+
+    Attributes:
+        present: digests that some repository has a revision of.
+        going: those that no repository keeps. Only ever grows while a plan is made: what is deleted with a subject
+            may itself be one.
+        certain: False if a repository could not be listed, so that nothing can be said to be nowhere.
+    """
+
+    present: set[Digest] = field(default_factory=set)
+    going: set[Digest] = field(default_factory=set)
+    certain: bool = True
+
+    def state(self, subject: Digest) -> State:
+        if subject in self.going:
+            return State.GOING
+        if subject in self.present or not self.certain:
+            return State.ALIVE
+        return State.NOWHERE

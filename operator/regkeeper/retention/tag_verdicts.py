@@ -1,0 +1,295 @@
+"""Which tags of one repository go, which stay, and why: rules, deletions by name, what is in use, dependants."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest, subject_of_tag
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.references import Reference
+from regkeeper.retention.repository import Repository, Tag
+from regkeeper.retention.rules import Covered, Rule, plausible
+from regkeeper.retention.subjects import State, Subjects
+
+
+class Verdict(NamedTuple):
+    """What becomes of one tag or manifest, and why."""
+
+    goes: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a plan is made from, besides the repositories.
+
+    Attributes:
+        intent: what is asked for.
+        now: nanoseconds since the epoch; every age counts from it.
+        in_use: the images in use.
+        restored: what an undo brought back, by repository and tag or `alg:hex`, with the run that it undid.
+        approved: (repository, tag, digest) of the victims that an approval allows; None: no approval limits them.
+        departures: when a run deleted the last tag of a digest, by repository and digest; nanoseconds.
+    """
+
+    intent: Intent
+    now: int
+    in_use: InUse = field(default_factory=InUse)
+    restored: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    approved: frozenset[tuple[str, str, str]] | None = None
+    departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
+
+    def references(self, repository: str) -> list[Reference]:
+        """The deletions by name that are about a repository."""
+        return [reference for reference in self.intent.deletions if reference.matches_repository(repository)]
+
+    def rules(self, repository: str) -> list[Rule]:
+        """The rules that cover a repository."""
+        return [rule for rule in self.intent.rules if rule.covers_repository(repository)]
+
+
+@dataclass(slots=True)
+class TagVerdicts:
+    """The verdicts on a repository's tags.
+
+    Attributes:
+        verdicts: by tag.
+        covered: tags that a rule which deletes covers.
+        by_rule: victims that no deletion by name asked for.
+        answered: the deletions by name that found something.
+        refused: what a deletion by name asked for in vain: its text, the tag, the reason.
+    """
+
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    covered: set[str] = field(default_factory=set)
+    by_rule: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
+    refused: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+class TagJudge:
+    """Judges the tags of one repository.
+
+    Args:
+        used: the users of manifests of this repository, parents and children of what is named among them.
+        subjects: where the subjects of dependants stand.
+    """
+
+    def __init__(
+        self, question: Question, repository: Repository, used: Mapping[Digest, str], subjects: Subjects
+    ) -> None:
+        self.question = question
+        self.repository = repository
+        self.used = used
+        self.subjects = subjects
+        self.answer = TagVerdicts()
+        self.exactly: dict[str, str] = {}  # by tag, the deletion that names it
+        self.loosely: dict[str, str] = {}  # by tag, the pattern that matches it
+
+    def judge(self, pinned_by: str = "") -> TagVerdicts:
+        """The verdicts.
+
+        Args:
+            pinned_by: what in the repository can't be read, so that only what is named exactly goes.
+        """
+        tags = self.repository.tags
+        dependants = {name: subject for name in tags if (subject := subject_of_tag(name)) is not None}
+        self._match_deletions(dependants)
+        kept, covered = self._ask_rules(dependants)
+        everything_stays = not covered and not self.exactly and not self.loosely and not dependants
+        if everything_stays and not pinned_by:
+            verdict = Verdict(False, "no rule covers it")
+            for name, tag in tags.items():
+                user = self._user(name, tag)
+                self.answer.verdicts[name] = Verdict(False, f"in use by {user}") if user else verdict
+            return self.answer
+        for name, tag in tags.items():
+            verdict = self._verdict(name, tag, kept, covered, dependants.get(name), pinned_by)
+            self.answer.verdicts[name] = self._approved(name, tag, verdict)
+        return self.answer
+
+    def _match_deletions(self, dependants: Mapping[str, Digest]) -> None:
+        for reference in self.question.references(self.repository.name):
+            if reference.tag is None and reference.digest is not None:
+                continue
+            found = self.exactly if reference.exact else self.loosely
+            for name, tag in self.repository.tags.items():
+                if reference.tag is not None and not reference.matches_tag(name):
+                    continue
+                if reference.digest is not None and reference.digest != tag.digest:
+                    continue
+                self.answer.answered.add(reference.text)
+                if name not in dependants or reference.exact:
+                    found.setdefault(name, reference.text)
+
+    def _ask_rules(self, dependants: Mapping[str, Digest]) -> tuple[dict[str, str], dict[str, str]]:
+        """The reasons of the tags that rules keep, and the labels of the rules that cover tags."""
+        kept: dict[str, str] = {}
+        covered: dict[str, str] = {}
+        rules = self.question.rules(self.repository.name)
+        if not rules:
+            return kept, covered
+        versions = [
+            Covered(name, tag.digest, tag.link.pushed)
+            for name, tag in self.repository.tags.items()
+            if name not in dependants and tag.digest is not None
+        ]
+        counted = {
+            version.name
+            for version in versions
+            if plausible(version.pushed, self.question.now) and version.digest not in self.repository.missing
+        }
+        for rule in rules:
+            mine = [version for version in versions if rule.covers_tag(version.name)]
+            for name, reason in rule.kept([v for v in mine if v.name in counted], self.question.now).items():
+                kept.setdefault(name, reason)
+            if rule.deletes:
+                for version in mine:
+                    covered.setdefault(version.name, rule.label)
+        self.answer.covered = set(covered)
+        return kept, covered
+
+    def _verdict(
+        self,
+        name: str,
+        tag: Tag,
+        kept: Mapping[str, str],
+        covered: Mapping[str, str],
+        subject: Digest | None,
+        pinned_by: str,
+    ) -> Verdict:
+        asked = self.exactly.get(name) or self.loosely.get(name)
+        user = self._user(name, tag)
+        reason = f"in use by {user}" if user else kept.get(name)
+        if reason is None and name in self.exactly:
+            return Verdict(True, f"named by delete: {asked}")
+        reason = reason or self._protection(name, tag, pinned_by)
+        if reason is None and subject is not None:
+            return self._dependant(tag, subject)
+        if reason is not None:
+            if asked:
+                self.answer.refused.append((asked, name, reason))
+                reason = f"asked for by delete: {asked}, but kept: {reason}"
+            return Verdict(False, reason)
+        if asked:
+            return Verdict(True, f"matches delete: {asked}")
+        if name in covered:
+            self.answer.by_rule.add(name)
+            return Verdict(True, f"covered by rule {covered[name]}, which does not keep it")
+        return Verdict(False, "no rule covers it")
+
+    def _user(self, name: str, tag: Tag) -> str | None:
+        user = self.question.in_use.tags.get((self.repository.name, name))
+        return user or (self.used.get(tag.digest) if tag.digest is not None else None)
+
+    def _protection(self, name: str, tag: Tag, pinned_by: str) -> str | None:
+        """Why a tag stays that is not named exactly, whatever rules and patterns say."""
+        if tag.digest is None:
+            return "its link can't be read"
+        if pinned_by:
+            return f"something in the repository can't be read: {pinned_by}"
+        if tag.digest in self.repository.missing:
+            return "its manifest is missing"
+        run = self.question.restored.get((self.repository.name, name))
+        if run is not None:
+            return f"restored from run {run}"
+        if subject_of_tag(name) is not None:
+            return None
+        pushed = tag.link.pushed
+        if not plausible(pushed, self.question.now):
+            return "pushed in the future" if pushed > self.question.now else "its push time can't be right"
+        if self.question.now - pushed < self.question.intent.younger_than:
+            return "pushed a short while ago"
+        return None
+
+    def _dependant(self, tag: Tag, subject: Digest) -> Verdict:
+        return dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
+
+    def _approved(self, name: str, tag: Tag, verdict: Verdict) -> Verdict:
+        approved = self.question.approved
+        if not verdict.goes or approved is None:
+            return verdict
+        digest = digests.to_text(tag.digest) if tag.digest is not None else ""
+        if (self.repository.name, name, digest) in approved:
+            return verdict
+        self.answer.by_rule.discard(name)
+        return Verdict(False, "not among what was approved")
+
+
+def dependant_verdict(question: Question, subjects: Subjects, subject: Digest, pushed: int) -> Verdict:
+    """The verdict on a tag or manifest that lives as long as its subject.
+
+    Args:
+        question: what the plan is made from.
+        subjects: where subjects stand.
+        subject: the digest that it is about.
+        pushed: its own push time.
+    """
+    state = subjects.state(subject)
+    name = digests.short(subject)
+    if state is State.ALIVE:
+        return Verdict(False, f"its subject {name} stays")
+    if state is State.GOING:
+        return Verdict(True, f"its subject {name} goes")
+    after = question.intent.orphaned_for
+    if after is None:
+        return Verdict(False, f"its subject {name} is nowhere; the policy has no `dependants`")
+    if not plausible(pushed, question.now) or question.now - pushed <= after:
+        return Verdict(False, f"its subject {name} is nowhere, but not for long enough")
+    return Verdict(True, f"its subject {name} has been nowhere for too long")
+
+
+def users_of_manifests(in_use: InUse, repository: Repository) -> dict[Digest, str]:
+    """Who uses which manifest of a repository: what is named, its children, and the indexes that list it."""
+    if not in_use.manifests and not in_use.anywhere:
+        return {}
+    name = repository.name
+    used: dict[Digest, str] = {}
+    for digest, manifest in repository.manifests.items():
+        user = in_use.manifests.get((name, digest)) or in_use.anywhere.get(digest)
+        if user is None and manifest.config is not None:
+            user = in_use.anywhere.get(manifest.config) or in_use.manifests.get((name, manifest.config))
+        if user is not None:
+            used[digest] = user
+    for digest in (*repository.missing, *repository.corrupt):
+        user = in_use.manifests.get((name, digest)) or in_use.anywhere.get(digest)
+        if user is not None:
+            used[digest] = user
+    if not used:
+        return used
+    below = {child: used[parent] for child, parent in _with_users(repository, used)}
+    indexes = [(digest, manifest.children) for digest, manifest in repository.manifests.items() if manifest.children]
+    growing = True
+    while growing:
+        growing = False
+        for digest, children in indexes:
+            user = next((used[child] for child in children if child in used), None)
+            if digest not in used and user is not None:
+                used[digest] = user
+                growing = True
+    return {**below, **used}
+
+
+def _with_users(repository: Repository, used: Mapping[Digest, str]) -> Iterator[tuple[Digest, Digest]]:
+    """Everything below the manifests in use, with the one in use that it is below."""
+    for root in used:
+        for child, _ in closure(repository, [root]):
+            yield child, root
+
+
+def closure(repository: Repository, roots: Iterable[Digest]) -> Iterator[tuple[Digest, Digest]]:
+    """Every manifest of the repository below the roots, with its parent; what is in `roots` is not repeated."""
+    seen = set(roots)
+    waiting = list(roots)
+    while waiting:
+        parent = waiting.pop()
+        manifest = repository.manifests.get(parent)
+        if manifest is None:
+            continue
+        for child in manifest.children:
+            if child not in seen and (child in repository.revisions or child in repository.manifests):
+                seen.add(child)
+                waiting.append(child)
+                yield child, parent

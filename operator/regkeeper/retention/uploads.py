@@ -1,0 +1,39 @@
+"""Uploads that nobody ended."""
+
+import os
+from collections.abc import Iterator
+
+from regkeeper.retention.layout import UPLOADS, Volume, repository_path
+from regkeeper.retention.moves import Kind, Move
+
+
+def old_uploads(volume: Volume, repository: str, edge: int) -> Iterator[Move]:
+    """The uploads of a repository of which nothing was touched since `edge`, in nanoseconds since the epoch."""
+    uploads = f"{repository_path(repository)}/{UPLOADS}"
+    for name in sorted(volume.names(uploads)):
+        path = f"{uploads}/{name}"
+        touched, size = _touched(volume, path)
+        if touched is not None and touched <= edge:
+            yield Move(Kind.UPLOAD, path, repository, name, size, None)
+
+
+def _touched(volume: Volume, path: str) -> tuple[int | None, int]:
+    """The newest time of anything below a directory, None if it can't be read, and the bytes of its files."""
+    newest = 0
+    size = 0
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with volume.directory(here) as descriptor, os.scandir(descriptor) as entries:
+                newest = max(newest, os.fstat(descriptor).st_mtime_ns)
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    newest = max(newest, status.st_mtime_ns)
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{here}/{entry.name}")
+                    else:
+                        size += status.st_size
+        except OSError:
+            return None, 0
+    return newest, size
