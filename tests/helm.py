@@ -44,6 +44,7 @@ def render_text(
     values: Mapping[str, Any] | None = None,
     *options: str,
     release: str = "regkeeper",
+    namespace: str = NAMESPACE,
     version: Literal[3, 4] = 4,
 ) -> str:
     """The chart's manifests as text, hooks and tests included unless the options of `helm template` say otherwise."""
@@ -55,7 +56,7 @@ def render_text(
             release,
             CHART,
             "--namespace",
-            NAMESPACE,
+            namespace,
             "--kube-version",
             KUBE_VERSION,
             "--values",
