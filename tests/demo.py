@@ -47,8 +47,8 @@ class Demo:
     def run_on(self, cluster: Cluster, node: str, line: str, shown_lines: int = 4) -> None:
         """The same on a node; only the last lines of a long output are shown."""
         console.print(f"[cyan]root@{node}:~# {line}[/cyan]")
-        output = cluster.node_exec(node, shlex.split(line)).stdout
-        print("\n".join(output.splitlines()[-shown_lines:]), flush=True)
+        for shown in cluster.node_exec(node, shlex.split(line)).stdout.splitlines()[-shown_lines:]:
+            print(shown, flush=True)
 
 
 def trust(cluster: Cluster, node: str) -> None:
@@ -72,7 +72,9 @@ def _docker_info(cluster: Cluster, node: str) -> Sequence[str]:
 def install(demo: Demo) -> None:
     demo.say("1. The operator")
     values = "-f deploy/demo-values.yaml"
-    demo.run(f"helm upgrade --install regkeeper charts/regkeeper -n {NAMESPACE} --create-namespace {values} --wait")
+    demo.run(
+        f"helm upgrade --install regkeeper charts/regkeeper -n {NAMESPACE} --create-namespace {values} --wait --hide-notes"
+    )
 
 
 def apply(demo: Demo, sample: str, name: str) -> None:
@@ -112,6 +114,7 @@ def main() -> None:
     cluster.up()
     demo = Demo(cluster.kubeconfig)
     install(demo)
+    demo.run_on(cluster, "k8smaster", "mkdir -p /docker/var/lib/registry")
     apply(demo, "registry.yaml", "main")
     push_and_pull(demo, cluster)
     list_images(demo, cluster)
