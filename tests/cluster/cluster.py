@@ -39,7 +39,7 @@ class Cluster:
         ETCD.directory()
         KUBERNETES.directory()
         wanted = Extent.CONTROL_PLANE if control_plane_only else Extent.NODES
-        with records.cluster_locked(self.name):
+        with records.cluster_lock(self.name):
             plan = records.load(self.name)
             if plan and not self._whole(plan):
                 say(f"{self.name}: removing what an earlier run left")
@@ -56,7 +56,7 @@ class Cluster:
 
     def down(self) -> None:
         """Remove the cluster and everything that it left. Does nothing if there is none."""
-        with records.cluster_locked(self.name):
+        with records.cluster_lock(self.name):
             if plan := records.load(self.name):
                 self._remove(plan)
                 say(f"{self.name}: down")

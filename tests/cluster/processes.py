@@ -81,6 +81,22 @@ class ProcessTable:
             ],
             setsid=True,
         )
+        return self._record(name, pid)
+
+    def record_self(self, name: str) -> None:
+        """Record the calling process under a name."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._record(name, os.getpid())
+
+    def forget(self, name: str) -> None:
+        """Drop the record of that name; the process goes on."""
+        (self._directory / f"{name}.json").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the empty table."""
+        self._directory.rmdir()
+
+    def _record(self, name: str, pid: int) -> Process:
         stat = _stat(pid)
         assert stat is not None, "a child stays until its parent waits for it"
         process = Process(_boot(), pid, int(stat[19]))
@@ -105,7 +121,7 @@ class ProcessTable:
         """Stop the process of that name and forget it."""
         if process := self.get(name):
             process.stop(grace, first)
-            (self._directory / f"{name}.json").unlink(missing_ok=True)
+            self.forget(name)
 
     def names(self) -> list[str]:
         """The names of all recorded processes."""

@@ -5,8 +5,7 @@ A cluster is recorded before anything of it is made. What a crash leaves can thu
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
@@ -45,13 +44,9 @@ def processes(plan: Plan) -> ProcessTable:
     return ProcessTable(directory(plan.name) / "processes")
 
 
-@contextmanager
-def cluster_locked(name: str) -> Iterator[None]:
+def cluster_lock(name: str) -> AbstractContextManager[None]:
     """Nobody else changes the cluster of that name meanwhile."""
-    path = directory(name).with_name(f"{name}.lock")
-    with locked(path):
-        yield
-    _remove_if_empty(path.parent, ROOT)
+    return locked(directory(name).with_name(f"{name}.lock"))
 
 
 def load(name: str) -> Plan | None:
@@ -112,9 +107,3 @@ def forget(plan: Plan) -> None:
         if not names() and _FORWARDING.exists():
             network.FORWARDING.write_text(_FORWARDING.read_text())
             _FORWARDING.unlink()
-
-
-def _remove_if_empty(*paths: Path) -> None:
-    for path in paths:
-        if path.exists() and not any(path.iterdir()):
-            path.rmdir()

@@ -1,0 +1,88 @@
+"""Fixtures that share one cluster among all tests, workers of pytest-xdist and even runs of pytest.
+
+The first user brings it up, the last one takes it down. A user that was killed does not count.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import records
+from tests.cluster.cluster import Cluster
+from tests.cluster.locks import locked
+from tests.cluster.plan import Plan
+from tests.cluster.processes import ProcessTable
+
+KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
+CONTROL_PLANE_NAME = "test-cp"
+NODES_NAME = "test-nodes"
+
+
+class NeedsEmbeddedClusterError(Exception):
+    """A test asks of the user's own cluster what only the embedded one can do."""
+
+
+class GivenCluster(Cluster):
+    """The cluster of REGKEEPER_KUBECONFIG: it has a kubeconfig and kubectl, and nothing else of the embedded one."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        super().__init__()
+        self._kubeconfig = kubeconfig
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self._kubeconfig
+
+    @property
+    def _plan(self) -> Plan:
+        raise NeedsEmbeddedClusterError(
+            f"this test needs the embedded cluster (its nodes, audit log or restarts): unset {KUBECONFIG_VARIABLE}"
+        )
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Cluster]:
+    """An API server with its controllers and no node, or the cluster of REGKEEPER_KUBECONFIG."""
+    with _cluster(CONTROL_PLANE_NAME, control_plane_only=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def two_nodes() -> Iterator[Cluster]:
+    """Both nodes with the images of registries and of the operator, or the cluster of REGKEEPER_KUBECONFIG."""
+    with _cluster(NODES_NAME, control_plane_only=False) as cluster:
+        yield cluster
+
+
+@contextmanager
+def _cluster(name: str, *, control_plane_only: bool) -> Iterator[Cluster]:
+    if given := os.environ.get(KUBECONFIG_VARIABLE):
+        yield GivenCluster(Path(given))
+    else:
+        with shared(Cluster(name), control_plane_only=control_plane_only) as cluster:
+            yield cluster
+
+
+@contextmanager
+def shared(cluster: Cluster, *, control_plane_only: bool) -> Iterator[Cluster]:
+    """Use a cluster together with other processes: up with the first, down with the last."""
+    lock = records.ROOT / "users" / f"{cluster.name}.lock"
+    users = ProcessTable(records.ROOT / "users" / cluster.name)
+    me = str(os.getpid())
+    with locked(lock):
+        users.record_self(me)
+        cluster.up(control_plane_only=control_plane_only)
+    try:
+        yield cluster
+    finally:
+        with locked(lock):
+            users.forget(me)
+            for name in users.names():
+                if not users.alive(name):
+                    users.forget(name)
+            if not users.names():
+                users.remove()
+                cluster.down()
