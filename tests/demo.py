@@ -71,10 +71,8 @@ def _docker_info(cluster: Cluster, node: str) -> Sequence[str]:
 
 def install(demo: Demo) -> None:
     demo.say("1. The operator")
-    values = "-f deploy/demo-values.yaml"
-    demo.run(
-        f"helm upgrade --install regkeeper charts/regkeeper -n {NAMESPACE} --create-namespace {values} --wait --hide-notes"
-    )
+    options = f"-n {NAMESPACE} --create-namespace -f deploy/demo-values.yaml --wait --hide-notes"
+    demo.run(f"helm upgrade --install regkeeper charts/regkeeper {options}")
 
 
 def apply(demo: Demo, sample: str, name: str) -> None:
