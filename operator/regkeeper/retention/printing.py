@@ -1,0 +1,121 @@
+"""A plan for people: by repository what goes, what stays, and why each; in colour on a terminal, plain elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from typing import NamedTuple, TextIO
+
+from regkeeper.natural_order import natural_key
+from regkeeper.retention import digests
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.plan import Outcome, Plan, RepositoryPlan, moment
+
+
+class Style(Enum):
+    """How a line looks on a terminal, in rich's words."""
+
+    HEADING = "bold"
+    GOES = "red"
+    STAYS = "green"
+    WARNING = "yellow"
+    PLAIN = ""
+
+
+class Line(NamedTuple):
+    style: Style
+    text: str
+
+
+def print_plan(plan: Plan, output: TextIO = sys.stdout) -> None:
+    """Write the plan, a line for each tag and manifest."""
+    if not output.isatty():
+        output.writelines(f"{line.text}\n" for line in lines(plan))
+        return
+    from rich.console import Console  # only for a person who looks at it
+    from rich.text import Text
+
+    console = Console(file=output, soft_wrap=True)
+    for line in lines(plan):
+        console.print(Text(line.text, style=line.style.value))
+
+
+def lines(plan: Plan) -> Iterator[Line]:
+    """The plan, line by line."""
+    for entry in plan.entries:
+        yield from _entry(entry)
+    uploads = [move for move in plan.moves if move.kind is Kind.UPLOAD]
+    for upload in uploads:
+        yield Line(Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it")
+    for problem in plan.problems:
+        yield Line(Style.WARNING, f"! {shown(str(problem))}")
+    for text in plan.unmatched:
+        yield Line(Style.WARNING, f"! delete: {shown(text)} names nothing")
+    for refused in plan.kept:
+        where = f"{refused.repository} {refused.name}"
+        yield Line(
+            Style.WARNING, f"! delete: {refused.asked} asks for {shown(where)}, but it is kept: {refused.reason}"
+        )
+    for warning in plan.warnings:
+        yield Line(Style.WARNING, f"! {warning}")
+    yield from _summary(plan)
+
+
+def _entry(entry: RepositoryPlan) -> Iterator[Line]:
+    gone = sum(row.deleted for row in entry.tags)
+    size = f", {size_of(entry.deleted_bytes)} that it alone had" if entry.deleted_bytes else ""
+    empty = ", nothing is left" if entry.empty else ""
+    yield Line(Style.HEADING, f"{shown(entry.name)}: {gone} of {count(len(entry.tags), 'tag')} to delete{size}{empty}")
+    for tag in sorted(entry.tags, key=lambda row: natural_key(row.tag)):
+        pushed = moment(tag.pushed) or "an unknown time"
+        if tag.deleted:
+            yield Line(Style.GOES, f"  - {tag.tag}  delete: {tag.reason} · pushed {pushed}")
+        else:
+            yield Line(Style.STAYS, f"  + {tag.tag}  kept: {tag.reason} · pushed {pushed}")
+    for manifest in entry.manifests:
+        name = digests.to_text(manifest.digest)
+        if manifest.deleted:
+            yield Line(Style.GOES, f"  - {name}  delete: {manifest.reason}")
+        else:
+            yield Line(Style.STAYS, f"  + {name}  kept: {manifest.reason}")
+
+
+def _summary(plan: Plan) -> Iterator[Line]:
+    if plan.outcome is Outcome.NOTHING:
+        yield Line(Style.HEADING, f"Nothing to delete in {count(plan.repositories, 'repository')}.")
+    else:
+        parts = (
+            count(plan.count(Kind.TAG), "tag"),
+            count(plan.count(Kind.INDEX_REVISION, Kind.REVISION), "manifest"),
+            count(plan.count(Kind.LAYER_LINK), "layer link"),
+            count(plan.count(Kind.BLOB, Kind.MANIFEST_BLOB), "blob"),
+        )
+        text = f"To delete in {count(plan.repositories, 'repository')}: {', '.join(parts)}."
+        yield Line(Style.HEADING, f"{text} A purge then frees {size_of(plan.deleted_bytes)}.")
+    for exceeded in plan.limits:
+        yield Line(Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}")
+    if plan.refusal:
+        yield Line(Style.WARNING, f"! refused: {plan.refusal}")
+    yield Line(Style.PLAIN, f"Plan {plan.hash}")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 tag`, `20,000 tags`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def size_of(number: int) -> str:
+    """Bytes in binary units, and exactly where that differs."""
+    size = float(number)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            break
+        size /= 1024
+    else:
+        unit = "TiB"
+    return f"{number} bytes" if unit == "bytes" else f"{size:.1f} {unit} ({number:,} bytes)"
+
+
+def shown(text: str) -> str:
+    """A name from the volume as a terminal may see it: without control characters."""
+    return text if text.isprintable() else text.encode("unicode_escape", "surrogatepass").decode()

@@ -1,0 +1,131 @@
+"""Signatures, attestations and other referrers live exactly as long as their subject."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine import documents
+from tests.engine.planning import delete, retain
+from tests.engine.volumes import DAY, Volume
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path)
+
+
+def test_a_signature_is_no_version_and_goes_with_its_image(volume: Volume) -> None:
+    app = volume.repository("app")
+    old = app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    new = app.push_image("v2", layers=[b"2"], age=8 * DAY)
+    app.push_signature(old, age=2 * DAY)
+    app.push_signature(new, age=2 * DAY)
+    planned = retain(volume, KEEP_ONE)
+    assert planned.deleted_tags() == {"app:v1", f"app:{old.digest.replace(':', '-')}.sig"}
+    kept = planned.tag("app", f"{new.digest.replace(':', '-')}.sig")
+    assert kept == f"kept: its subject {new.digest[:19]} stays"
+
+
+def test_referrers_go_recursively_with_their_subject(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    sbom = app.push_image(layers=[b"sbom"], subject=image)
+    signature = app.push_image(layers=[b"signature of the sbom"], subject=sbom)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_manifests() == {("app", one.digest) for one in (image, sbom, signature)}
+    assert planned.deleted_blobs() >= {one.digest for one in (image, sbom, signature)}
+
+
+def test_referrers_stay_while_their_subject_does(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    app.push_image(layers=[b"sbom"], subject=image)
+    planned = retain(volume, {"untagged": {"deleteAfter": "0s"}})
+    assert planned.plan.moves == []
+
+
+def test_a_subject_in_another_repository_keeps_its_dependants(volume: Volume) -> None:
+    image = volume.repository("prod").push_image("v1", layers=[b"1"])
+    volume.repository("test").push_image("v1", layers=[b"1"])
+    volume.repository("test").push_signature(image)
+    rules = {"rules": [{"repositories": ["test"], "keep": {"last": 0}}]}
+    assert retain(volume, rules).deleted_tags() == {"test:v1"}
+
+
+def test_the_subject_that_goes_everywhere_takes_its_dependants_everywhere(volume: Volume) -> None:
+    image = volume.repository("prod").push_image("v1", layers=[b"1"])
+    tag = image.digest.replace(":", "-")
+    volume.repository("signatures").push_signature(image)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"prod:v1", f"signatures:{tag}.sig"}
+
+
+def test_an_orphan_stays_until_it_has_been_one_for_long(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    nowhere = documents.Descriptor(documents.OCI_MANIFEST, "sha256:" + "a" * 64, 3)
+    app.push_signature(nowhere, age=30 * DAY)
+    referrer = app.push_image(layers=[b"sbom"], subject=nowhere, age=31 * DAY)
+    tag = "sha256-" + "a" * 64 + ".sig"
+    assert retain(volume, {"untagged": {"deleteAfter": "0s"}}).plan.moves == []
+    planned = retain(volume, {"dependants": {"orphanedFor": "720h"}})
+    assert planned.deleted_tags() == set()
+    assert planned.deleted_manifests() == {("app", referrer.digest)}
+    assert retain(volume, {"dependants": {"orphanedFor": "719h"}}).deleted_tags() == {f"app:{tag}"}
+
+
+def test_a_subject_whose_revision_link_is_gone_is_nowhere(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    app.push_signature(image)
+    app.delete_tag("v1")
+    app.delete_revision(image.digest)
+    tag = f"{image.digest.replace(':', '-')}.sig"
+    assert retain(volume, KEEP_NONE).deleted_tags() == set()
+    assert retain(volume, {"dependants": {"orphanedFor": "1h"}}).deleted_tags() == {f"app:{tag}"}
+
+
+def test_a_subject_that_can_not_be_read_keeps_its_dependants(volume: Volume) -> None:
+    image = volume.repository("app").push_image("v1", layers=[b"1"])
+    volume.repository("signatures").push_signature(image)
+    volume.flip(volume.blob_data(image.digest))
+    planned = retain(volume, KEEP_NONE, {"dependants": {"orphanedFor": "0s"}})
+    assert planned.plan.moves == []
+
+
+def test_a_manifest_with_a_subject_under_an_ordinary_tag_outlives_the_tag(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    sbom = app.push_image("sbom", layers=[b"sbom"], subject=image)
+    planned = retain(volume, {"rules": [{"tags": ["sbom"], "keep": {"last": 0}}]})
+    assert planned.deleted_tags() == {"app:sbom"}
+    assert planned.deleted_manifests() == set()
+    assert planned.manifest("app", sbom.digest) == f"kept: its subject {image.digest[:19]} stays"
+
+
+def test_a_fallback_tag_goes_with_its_subject_and_takes_its_index(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    referrer = app.push_image(layers=[b"sbom"], subject=image)
+    index = app.push_fallback_tag(image, [referrer])
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_manifests() == {("app", one.digest) for one in (image, referrer, index)}
+
+
+def test_a_dependant_named_exactly_goes_and_a_pattern_does_not_take_it(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    app.push_signature(image)
+    tag = f"{image.digest.replace(':', '-')}.sig"
+    assert delete(volume, f"app:{tag}").deleted_tags() == {f"app:{tag}"}
+    assert delete(volume, "app:sha256*").deleted_tags() == set()
+
+
+def test_a_tag_that_is_its_own_subjects_only_tag_is_left_alone(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image(layers=[b"1"])
+    app.tag(image.digest.replace(":", "-"), image.digest)
+    assert retain(volume, KEEP_NONE, {"untagged": {"deleteAfter": "0s"}}).plan.moves == []

@@ -1,0 +1,164 @@
+"""Blobs and layer links that nothing needs, exact bytes, and the order of the moves."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention.moves import Kind
+from tests.engine import documents
+from tests.engine.planning import delete, retain
+from tests.engine.volumes import DAY, HOUR, Volume
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
+NOTHING: dict[str, object] = {}
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path)
+
+
+def test_what_a_kept_image_needs_stays(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"base", b"one"], age=9 * DAY)
+    app.push_image("v2", layers=[b"base", b"two"], age=8 * DAY)
+    planned = retain(volume, KEEP_ONE)
+    base = documents.digest_of(b"base")
+    assert base not in planned.deleted_blobs()
+    assert ("app", base) not in planned.deleted_links()
+    assert documents.digest_of(b"one") in planned.deleted_blobs()
+    assert ("app", documents.digest_of(b"one")) in planned.deleted_links()
+
+
+def test_bytes_are_those_of_the_blobs_that_go_each_counted_once(volume: Volume) -> None:
+    app = volume.repository("app")
+    for tag in ("v1", "v2"):
+        app.push_image(tag, layers=[b"shared" * 100, tag.encode() * 10])
+    volume.repository("other").push_image("v1", layers=[b"shared" * 100])
+    planned = retain(volume, {"rules": [{"repositories": ["app"], "keep": {"last": 0}}]})
+    expected = sum(os.path.getsize(volume.blob_data(digest)) for digest in planned.deleted_blobs())
+    assert planned.plan.deleted_bytes == expected > 0
+    assert documents.digest_of(b"shared" * 100) not in planned.deleted_blobs()
+    assert [entry.deleted_bytes for entry in planned.plan.entries] == [expected, 0]
+
+
+def test_garbage_goes_once_the_blob_and_every_link_are_old(volume: Volume) -> None:
+    app = volume.repository("app")
+    old = volume.put_blob(b"old", age=24 * HOUR)
+    young = volume.put_blob(b"young", age=24 * HOUR - 1)
+    mounted = volume.put_blob(b"mounted", age=9 * DAY)
+    app.mount(mounted, age=HOUR)
+    planned = retain(volume, NOTHING)
+    assert planned.deleted_blobs() == {old}
+    assert young not in planned.deleted_blobs()
+    assert planned.deleted_links() == set()
+
+
+def test_a_stale_link_elsewhere_does_not_keep_a_blob(volume: Volume) -> None:
+    stale = volume.put_blob(b"stale")
+    for name in ("a", "b"):
+        volume.repository(name).mount(stale)
+    planned = retain(volume, NOTHING)
+    assert planned.deleted_links() == {("a", stale), ("b", stale)}
+    assert planned.deleted_blobs() == {stale}
+
+
+def test_a_stale_link_to_a_blob_that_another_repository_needs_goes_alone(volume: Volume) -> None:
+    layer = documents.digest_of(b"layer")
+    volume.repository("a").push_image("v1", layers=[b"layer"])
+    volume.repository("b").push_image("v1", layers=[b"other"])
+    volume.repository("b").mount(layer)
+    planned = retain(volume, NOTHING)
+    assert planned.deleted_links() == {("b", layer)}
+    assert planned.deleted_blobs() == set()
+
+
+def test_a_young_link_holds_what_the_run_sets_free(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    layer = documents.digest_of(b"1")
+    volume.repository("other").mount(layer, age=HOUR)
+    planned = retain(volume, KEEP_NONE)
+    assert layer not in planned.deleted_blobs()
+    assert ("app", layer) in planned.deleted_links()
+
+
+def test_the_deletion_of_a_whole_repository_heeds_no_link_of_its_own(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=HOUR)
+    assert documents.digest_of(b"1") not in delete(volume, "app:v1").deleted_blobs()
+    assert documents.digest_of(b"1") in delete(volume, "app").deleted_blobs()
+
+
+def test_delete_leaves_other_garbage_alone(volume: Volume) -> None:
+    volume.repository("app").push_image("v1", layers=[b"1"])
+    garbage = volume.put_blob(b"garbage")
+    assert garbage not in delete(volume, "app:v1").deleted_blobs()
+    assert garbage in retain(volume, KEEP_NONE).deleted_blobs()
+
+
+def test_moves_come_in_an_order_in_which_a_crash_leaves_only_garbage(volume: Volume) -> None:
+    for name in ("a", "b"):
+        child = volume.repository(name).push_image(layers=[b"1"])
+        volume.repository(name).push_index("v1", children=[child])
+    order = list(Kind)
+    positions = [order.index(move.kind) for move in retain(volume, KEEP_NONE).plan.moves]
+    assert positions == sorted(positions)
+    assert len(set(positions)) >= 6
+
+
+def test_each_move_has_the_witness_of_what_was_read(volume: Volume) -> None:
+    volume.repository("app").push_image("v1", layers=[b"1"])
+    files = {
+        Kind.TAG: "current/link",
+        Kind.REVISION: "link",
+        Kind.LAYER_LINK: "link",
+        Kind.BLOB: "data",
+        Kind.MANIFEST_BLOB: "data",
+    }
+    for move in retain(volume, KEEP_NONE).plan.moves:
+        if move.kind in files:
+            status = (volume.v2 / move.path / files[move.kind]).stat()
+            assert move.witness == (status.st_ino, status.st_ctime_ns)
+
+
+def test_old_uploads_go_only_offline(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1")
+    app.start_upload("old", age=8 * DAY)
+    app.start_upload("new", age=6 * DAY)
+    for upload in app.uploads.iterdir():
+        for path in (*upload.rglob("*"), upload):
+            if path.is_dir():
+                age = 8 * DAY if upload.name == "old" else 6 * DAY
+                os.utime(path, ns=(volume.now, volume.moment(age)))
+    policy = {"uploads": {"deleteAfter": "168h"}}
+    assert retain(volume, policy).plan.moves == []
+    assert [move.name for move in retain(volume, policy, offline=True).moves(Kind.UPLOAD)] == ["old"]
+
+
+def test_an_upload_under_way_keeps_its_repository(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1")
+    app.start_upload("now", age=0)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"app:v1"}
+    assert planned.moves(Kind.REPOSITORY) == []
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_every_algorithm_is_read_and_cleaned(volume: Volume, algorithm: str) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"], algorithm=algorithm)
+    kept = app.push_image("v2", layers=[b"2"], algorithm=algorithm)
+    planned = retain(volume, {"rules": [{"tags": ["v1"], "keep": {"last": 0}}]})
+    assert image.digest in planned.deleted_blobs()
+    assert kept.digest not in planned.deleted_blobs()
+
+
+def test_an_unknown_algorithm_is_left_alone(volume: Volume) -> None:
+    strange = volume.blobs / "blake3" / "aa" / ("a" * 64) / "data"
+    volume.write(strange, b"x", age=90 * DAY)
+    assert retain(volume, NOTHING).plan.moves == []

@@ -1,0 +1,143 @@
+"""What can't be read is kept and reported, and the rest goes on; what is absent is not unreadable."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.engine import documents
+from tests.engine.planning import delete, retain
+from tests.engine.volumes import DAY, Volume
+
+KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    volume = Volume(tmp_path)
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    app.push_image("v2", layers=[b"2"], age=8 * DAY)
+    volume.repository("other").push_image("v1", layers=[b"o"])
+    return volume
+
+
+DAMAGE = {
+    "an empty tag link": lambda volume, app, digest: volume.empty(app.tag_link("v1")),
+    "a torn tag link": lambda volume, app, digest: volume.truncate(app.tag_link("v1")),
+    "a tag link that is a symbolic link": lambda volume, app, digest: _redirect(app.tag_link("v1")),
+    "an empty revision link": lambda volume, app, digest: volume.empty(app.revision_link(digest)),
+    "a revision link to something else": lambda volume, app, digest: volume.replace(
+        app.revision_link(digest), b"sha256:" + b"0" * 64
+    ),
+    "a corrupt manifest": lambda volume, app, digest: volume.flip(volume.blob_data(digest)),
+    "an empty manifest": lambda volume, app, digest: volume.empty(volume.blob_data(digest)),
+    "a directory in the place of a link": lambda volume, app, digest: _directory(app.tag_link("v1")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_can_not_be_read_pins_its_repository_and_no_other(volume: Volume, damage: str) -> None:
+    app = volume.repository("app")
+    digest = app.push_image("v1", layers=[b"1"], age=9 * DAY).digest
+    DAMAGE[damage](volume, app, digest)
+    loose = volume.put_blob(b"named by a layer link only")
+    app.mount(loose)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"other:v1"}
+    named = {loose, digest, documents.digest_of(b"1"), documents.digest_of(b"2")}
+    assert not named & planned.deleted_blobs()
+    assert documents.digest_of(b"o") in planned.deleted_blobs()
+    assert [problem.repository for problem in planned.plan.problems] == ["app"]
+
+
+def test_an_unreadable_tag_may_be_deleted_by_name_which_lifts_its_pin(volume: Volume) -> None:
+    app = volume.repository("app")
+    volume.empty(app.tag_link("v1"))
+    assert delete(volume, "app:v1").deleted_tags() == {"app:v1"}
+    assert retain(volume, {**KEEP_NONE, "delete": ["app:v1"]}).deleted_tags() == {"app:v1", "app:v2", "other:v1"}
+
+
+def test_in_a_pinned_repository_only_what_is_named_exactly_goes(volume: Volume) -> None:
+    app = volume.repository("app")
+    volume.empty(app.tag_link("v1"))
+    planned = retain(volume, {"delete": ["app:v2", "app:v*"]})
+    assert planned.deleted_tags() == {"app:v2"}
+    assert planned.deleted_manifests() == set()
+    assert planned.deleted_blobs() == set()
+
+
+def test_a_tag_without_its_manifest_stays_and_uses_up_no_place(volume: Volume) -> None:
+    app = volume.repository("app")
+    lost = app.push_image("lost", layers=[b"lost"], age=2 * DAY)
+    volume.remove(volume.blob_data(lost.digest))
+    planned = retain(volume, KEEP_ONE)
+    assert planned.deleted_tags() == {"app:v1"}
+    assert planned.tag("app", "lost") == "kept: its manifest is missing"
+    assert planned.deleted_links() == set()
+    assert documents.digest_of(b"1") not in planned.deleted_blobs()
+
+
+def test_a_manifest_is_kept_by_a_tag_whose_revision_link_is_gone(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v3", layers=[b"3"])
+    app.delete_revision(image.digest)
+    assert not {image.digest, documents.digest_of(b"3")} & retain(volume, {}).deleted_blobs()
+
+
+def test_a_child_that_a_repository_lacks_pins_nothing(volume: Volume) -> None:
+    child = volume.repository("other").push_image("child", layers=[b"c"])
+    volume.repository("app").push_index("index", children=[child])
+    rules = {"rules": [{"repositories": ["other"], "tags": ["child"], "keep": {"last": 0}}]}
+    assert child.digest in retain(volume, rules).deleted_blobs()
+
+
+def test_a_sparse_copy_of_an_index_harms_no_complete_one(volume: Volume) -> None:
+    """distribution 3.x garbage-collect -m skips what an earlier repository has visited, and deletes these layers."""
+    child = volume.repository("z-complete").push_image(layers=[b"c"])
+    index = volume.repository("z-complete").push_index("v1", children=[child])
+    volume.repository("a-sparse").push_index("v1", children=[child])
+    planned = retain(volume, {"untagged": {"deleteAfter": "0s"}})
+    assert not {index.digest, child.digest, documents.digest_of(b"c")} & planned.deleted_blobs()
+    assert planned.deleted_manifests() == set()
+
+
+def test_an_unknown_manifest_keeps_whatever_it_mentions(volume: Volume) -> None:
+    app = volume.repository("app")
+    layer = app.push_blob(b"strange layer")
+    content = documents.encode({"mediaType": "application/x-strange", "parts": {"a": [layer.digest]}})
+    app.push(documents.Manifest("application/x-strange", content), "strange")
+    planned = retain(volume, {})
+    assert planned.plan.problems == []
+    assert not {layer.digest, documents.digest_of(content)} & planned.deleted_blobs()
+
+
+def test_a_symbolic_link_among_the_repositories_stops_the_deletion_of_blobs(volume: Volume, tmp_path: Path) -> None:
+    os.symlink("/", volume.repositories / "elsewhere")
+    garbage = volume.put_blob(b"garbage")
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"app:v1", "app:v2", "other:v1"}
+    assert garbage not in planned.deleted_blobs()
+    assert [problem.repository for problem in planned.plan.problems] == ["elsewhere"]
+
+
+def test_foreign_files_are_ignored(volume: Volume) -> None:
+    app = volume.repository("app")
+    (app.tags / "README").write_text("x")
+    (app.tags / "no-link").mkdir()
+    (app.tags / ".hidden").mkdir()
+    (app.directory / "_strange").mkdir()
+    (app.revisions / "sha256" / "short").mkdir()
+    assert retain(volume, KEEP_NONE).deleted_tags() == {"app:v1", "app:v2", "other:v1"}
+
+
+def _redirect(link: Path) -> None:
+    target = link.with_name("elsewhere")
+    link.rename(target)
+    link.symlink_to(target.name)
+
+
+def _directory(link: Path) -> None:
+    link.unlink()
+    link.mkdir()

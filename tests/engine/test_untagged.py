@@ -1,0 +1,128 @@
+"""Untagged manifests: what a deleted tag takes along, and from when the age of the others counts."""
+
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention import digests
+from regkeeper.retention.moves import Kind
+from tests.engine.planning import delete, retain, used
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume
+
+KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
+AFTER_A_DAY = {"untagged": {"deleteAfter": "24h"}}
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path)
+
+
+def test_a_deleted_tag_takes_its_index_and_children(volume: Volume) -> None:
+    app = volume.repository("app")
+    child = app.push_image(layers=[b"1"])
+    inner = app.push_index(children=[child])
+    outer = app.push_index("v1", children=[inner])
+    planned = retain(volume, KEEP_NONE)
+    names = [move.name for move in planned.plan.moves if move.kind in ("index-revision", "revision")]
+    assert names == [outer.digest, inner.digest, child.digest]
+    assert planned.plan.entries[0].empty
+
+
+def test_a_child_that_another_tag_or_index_needs_stays(volume: Volume) -> None:
+    app = volume.repository("app")
+    shared = app.push_image(layers=[b"1"])
+    tagged = app.push_image("amd64", layers=[b"2"])
+    first = app.push_index("v1", children=[shared, tagged])
+    app.push_index("v2", children=[shared])
+    planned = retain(volume, {"rules": [{"tags": ["v1"], "keep": {"last": 0}}]})
+    assert planned.deleted_manifests() == {("app", first.digest)}
+
+
+def test_the_history_of_a_tag_stays_when_the_tag_goes(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    new = app.push_image("v1", layers=[b"2"])
+    assert retain(volume, KEEP_NONE).deleted_manifests() == {("app", new.digest)}
+
+
+def test_untagged_manifests_stay_unless_the_policy_says_so(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    loose = app.push_image(layers=[b"2"])
+    assert retain(volume, KEEP_NONE).manifest("app", loose.digest).startswith("kept: untagged")
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == {("app", loose.digest)}
+
+
+def test_the_age_counts_from_when_the_last_tag_left(volume: Volume) -> None:
+    app = volume.repository("app")
+    old = app.push_image("latest", layers=[b"1"], age=10 * DAY)
+    app.push_image("latest", layers=[b"2"], age=DAY - HOUR)
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
+    assert retain(volume, AFTER_A_DAY, now=volume.now + HOUR * SECOND).deleted_manifests() == {("app", old.digest)}
+
+
+def test_the_newest_of_several_histories_counts(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("a", layers=[b"1"], age=10 * DAY)
+    app.tag("b", image.digest, age=10 * DAY)
+    app.push_image("a", layers=[b"2"], age=9 * DAY)
+    app.push_image("b", layers=[b"2"], age=HOUR)
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
+
+
+def test_the_run_that_deleted_the_tag_counts_too(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image(layers=[b"1"], age=10 * DAY)
+    digest = digests.parse(image.digest)
+    assert digest is not None
+    departed = {("app", digest): volume.moment(HOUR)}
+    assert retain(volume, AFTER_A_DAY, departures=departed).deleted_manifests() == set()
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == {("app", image.digest)}
+
+
+def test_the_longest_age_of_several_policies_counts(volume: Volume) -> None:
+    volume.repository("app").push_image(layers=[b"1"], age=3 * DAY)
+    longer = {"untagged": {"deleteAfter": "7d"}}
+    assert retain(volume, AFTER_A_DAY, longer).deleted_manifests() == set()
+    assert retain(volume, AFTER_A_DAY, also_keep=[longer]).deleted_manifests() == set()
+    assert retain(volume, KEEP_NONE, also_keep=[AFTER_A_DAY]).deleted_manifests() == set()
+
+
+def test_an_untagged_manifest_in_use_stays_with_its_layers(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image(layers=[b"1"])
+    planned = retain(volume, AFTER_A_DAY, in_use=used(f"app@{image.digest}"))
+    assert planned.plan.moves == []
+
+
+def test_a_manifest_named_by_digest_goes_unless_something_needs_it(volume: Volume) -> None:
+    app = volume.repository("app")
+    loose = app.push_image(layers=[b"1"])
+    tagged = app.push_image("v1", layers=[b"2"])
+    child = app.push_image(layers=[b"3"])
+    app.push_index("v2", children=[child])
+    assert delete(volume, f"app@{loose.digest}").deleted_manifests() == {("app", loose.digest)}
+    refused = delete(volume, f"app@{tagged.digest}", f"app@{child.digest}")
+    assert refused.plan.moves == []
+    assert {(kept.name, kept.reason.split()[0]) for kept in refused.plan.kept} == {
+        (tagged.digest, "tag"),
+        (child.digest, "child"),
+    }
+    assert delete(volume, f"app@sha256:{'a' * 64}").plan.unmatched == [f"app@sha256:{'a' * 64}"]
+
+
+def test_a_whole_repository_goes_and_those_within_it_stay(volume: Volume) -> None:
+    team = volume.repository("team")
+    team.push_image("v1", layers=[b"1"], age=60)
+    team.push_image(layers=[b"2"], age=60)
+    volume.repository("team/app").push_image("v1", layers=[b"1"], age=60)
+    planned = delete(volume, "team")
+    assert planned.deleted_tags() == {"team:v1"}
+    assert len(planned.deleted_manifests()) == 2
+    assert {move.path for move in planned.moves(Kind.REPOSITORY)} == {
+        "repositories/team/_manifests",
+        "repositories/team/_layers",
+    }
+    below = delete(volume, "team/**")
+    assert below.deleted_tags() == {"team/app:v1"}
