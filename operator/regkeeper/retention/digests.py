@@ -41,7 +41,7 @@ LONGEST_LINK = max(algorithm.link_length for algorithm in ALGORITHMS.values())
 _TEXT = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _FULL = re.compile(_TEXT)
 _MENTION = re.compile(rf"(?:{_TEXT})(?![0-9a-f])".encode())
-_DEPENDANT_TAG = re.compile(r"(?:(sha256)-([0-9a-f]{64})|(sha512)-([0-9a-f]{128}))(?:\..+)?")
+_DEPENDANT_TAG = re.compile(r"(sha256|sha512)-([0-9a-f]{64})(?:\..+)?")
 
 
 def parse(text: str) -> Digest | None:
@@ -104,12 +104,18 @@ def mentioned(content: bytes) -> list[Digest]:
     return [digest for match in _MENTION.findall(content) if (digest := parse(match.decode()))]
 
 
-def subject_of_tag(tag: str) -> Digest | None:
+Subject = bytes
+"""The first 33 bytes of a digest. A tag has no room for more: of SHA-512 it names the first 64 hexadecimal digits."""
+
+
+def subject(digest: Digest) -> Subject:
+    """The subject that a digest is."""
+    return digest[:33]
+
+
+def subject_of_tag(tag: str) -> Subject | None:
     """The subject of a dependant's tag: `<alg>-<hex>` (OCI 1.1's fallback) or `<alg>-<hex>.<anything>` (cosign)."""
     if not tag.startswith("sha"):
         return None
     match = _DEPENDANT_TAG.fullmatch(tag)
-    if not match:
-        return None
-    name, hexadecimal = (match[1], match[2]) if match[1] else (match[3], match[4])
-    return ALGORITHMS[name].code + bytes.fromhex(hexadecimal)
+    return ALGORITHMS[match[1]].code + bytes.fromhex(match[2]) if match else None

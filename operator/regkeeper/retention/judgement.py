@@ -189,7 +189,7 @@ class _Judge:
             if digest in roots:
                 continue
             manifest = repository.manifests.get(digest)
-            subject = manifest.subject if manifest is not None else None
+            subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
             verdict = Verdict(False, "untagged; the policy has no `untagged`")
             of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
             restored = self.question.restored.get((repository.name, digests.to_text(digest)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from regkeeper.retention import digests
 from regkeeper.retention.blobs import BlobStore, Shard, unneeded
-from regkeeper.retention.digests import Digest
+from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.histories import departures
 from regkeeper.retention.judgement import Judgement, judge
 from regkeeper.retention.layout import (
@@ -146,21 +146,19 @@ class Planner:
         if not pending:
             return
         wanted = {subject for item in pending for subject in _subjects_named(item.repository)}
-        alive_elsewhere: set[Digest] = set()
+        alive_elsewhere: set[Subject] = set()
         for kept, lost in settled:
             alive_elsewhere.update(wanted.intersection(_split(kept)))
             subjects.present.update(wanted.intersection(_split(lost)))
         subjects.present |= alive_elsewhere
         for item in pending:
-            subjects.present |= wanted & (item.repository.revisions.keys() | item.repository.corrupt.keys())
+            subjects.present |= wanted & _subjects(item.repository)
         while True:
             for item in pending:
                 item.judgement = self._judge(item.repository, subjects)
             alive = set(alive_elsewhere)
             for item in pending:
-                going = set(item.judgement.going)
-                here = item.repository.revisions.keys() | item.repository.corrupt.keys()
-                alive |= {subject for subject in wanted if subject in here and subject not in going}
+                alive |= wanted & _subjects(item.repository, without=set(item.judgement.going))
             gone = subjects.present - alive
             if gone == subjects.going:
                 return
@@ -288,20 +286,26 @@ class Planner:
             entry.deleted_bytes = own[entry.name]
 
 
-def _subjects_named(repository: Repository) -> Iterable[Digest]:
+def _subjects(repository: Repository, without: frozenset[Digest] | set[Digest] = frozenset()) -> set[Subject]:
+    """The manifests of a repository as others may name them."""
+    here = repository.revisions.keys() | repository.corrupt.keys()
+    return {digests.subject(digest) for digest in here if digest not in without}
+
+
+def _subjects_named(repository: Repository) -> Iterable[Subject]:
     for manifest in repository.manifests.values():
         if manifest.subject is not None:
-            yield manifest.subject
+            yield digests.subject(manifest.subject)
     for name in repository.tags:
         subject = digests.subject_of_tag(name)
         if subject is not None:
             yield subject
 
 
-def _split(joined: bytes) -> Iterable[Digest]:
-    """The digests that were joined; each begins with its algorithm's code, which tells its length."""
+def _split(joined: bytes) -> Iterable[Subject]:
+    """The subjects that joined digests are; each begins with its algorithm's code, which tells its length."""
     position = 0
     while position < len(joined):
         size = digests.BY_CODE[joined[position]].size
-        yield joined[position : position + size]
+        yield digests.subject(joined[position : position + size])
         position += size

@@ -106,14 +106,13 @@ def count(number: int, noun: str) -> str:
 
 def size_of(number: int) -> str:
     """Bytes in binary units, and exactly where that differs."""
-    size = float(number)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            break
-        size /= 1024
-    else:
-        unit = "TiB"
-    return f"{number} bytes" if unit == "bytes" else f"{size:.1f} {unit} ({number:,} bytes)"
+    if number < 1024:
+        return count(number, "byte")
+    exponent = min((number.bit_length() - 1) // 10, len(_UNITS))
+    return f"{number / 1024**exponent:.1f} {_UNITS[exponent - 1]} ({number:,} bytes)"
+
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def shown(text: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from regkeeper.retention.digests import Digest
+from regkeeper.retention.digests import Subject
 
 
 class State(Enum):
@@ -22,17 +22,17 @@ class Subjects:
     """What is known of the subjects so far.
 
     Attributes:
-        present: digests that some repository has a revision of.
+        present: those that some repository has a revision of.
         going: those that no repository keeps. Only ever grows while a plan is made: what is deleted with a subject
             may itself be one.
         certain: False if a repository could not be listed, so that nothing can be said to be nowhere.
     """
 
-    present: set[Digest] = field(default_factory=set)
-    going: set[Digest] = field(default_factory=set)
+    present: set[Subject] = field(default_factory=set)
+    going: set[Subject] = field(default_factory=set)
     certain: bool = True
 
-    def state(self, subject: Digest) -> State:
+    def state(self, subject: Subject) -> State:
         if subject in self.going:
             return State.GOING
         if subject in self.present or not self.certain:

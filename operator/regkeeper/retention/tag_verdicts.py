@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest, subject_of_tag
+from regkeeper.retention.digests import Digest, Subject, subject_of_tag
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.references import Reference
@@ -110,7 +110,7 @@ class TagJudge:
             self.answer.verdicts[name] = self._approved(name, tag, verdict)
         return self.answer
 
-    def _match_deletions(self, dependants: Mapping[str, Digest]) -> None:
+    def _match_deletions(self, dependants: Mapping[str, Subject]) -> None:
         for reference in self.question.references(self.repository.name):
             if reference.tag is None and reference.digest is not None:
                 continue
@@ -124,7 +124,7 @@ class TagJudge:
                 if name not in dependants or reference.exact:
                     found.setdefault(name, reference.text)
 
-    def _ask_rules(self, dependants: Mapping[str, Digest]) -> tuple[dict[str, str], dict[str, str]]:
+    def _ask_rules(self, dependants: Mapping[str, Subject]) -> tuple[dict[str, str], dict[str, str]]:
         """The reasons of the tags that rules keep, and the labels of the rules that cover tags."""
         kept: dict[str, str] = {}
         covered: dict[str, str] = {}
@@ -157,7 +157,7 @@ class TagJudge:
         tag: Tag,
         kept: Mapping[str, str],
         covered: Mapping[str, str],
-        subject: Digest | None,
+        subject: Subject | None,
         pinned_by: str,
     ) -> Verdict:
         asked = self.exactly.get(name) or self.loosely.get(name)
@@ -204,7 +204,7 @@ class TagJudge:
             return "pushed a short while ago"
         return None
 
-    def _dependant(self, tag: Tag, subject: Digest) -> Verdict:
+    def _dependant(self, tag: Tag, subject: Subject) -> Verdict:
         return dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
 
     def _approved(self, name: str, tag: Tag, verdict: Verdict) -> Verdict:
@@ -218,7 +218,7 @@ class TagJudge:
         return Verdict(False, "not among what was approved")
 
 
-def dependant_verdict(question: Question, subjects: Subjects, subject: Digest, pushed: int) -> Verdict:
+def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, pushed: int) -> Verdict:
     """The verdict on a tag or manifest that lives as long as its subject.
 
     Args:
