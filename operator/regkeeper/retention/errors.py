@@ -54,10 +54,10 @@ class NothingToUndoError(RetentionError):
     reason = "NothingToUndo"
 
 
-class VolumeError(RetentionError):
+class StorageError(RetentionError):
     """The volume itself failed: the operating system's answer in words that help."""
 
-    reason = "VolumeFailed"
+    reason = "StorageFailed"
 
     def __init__(self, error: OSError, path: str) -> None:
         what = _ADVICE.get(error.errno or 0, "")
@@ -80,8 +80,8 @@ _ADVICE = {
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Turn an `OSError` about `path` into a `VolumeError`."""
+    """Turn an `OSError` about `path` into a `StorageError`."""
     try:
         yield
     except OSError as error:
-        raise VolumeError(error, path) from error
+        raise StorageError(error, path) from error

@@ -3,7 +3,8 @@
 A text file of JSON lines, `journals/<run>`; what lies behind the first NUL byte, or behind the last newline, is not
 part of it (space kept for later lines, or a line that a crash tore).
 
-    {"regkeeper": 1, "run": "20261124T103145Z", "command": "retain", "now": 1795516305000000000, "undoWindow": 86400}
+    {"regkeeper": 1, "run": "20261124T103145Z", "command": "retain", "now": 1795516305000000000,
+     "undoWindow": 86400, "began": 1795516305000000000}                 (one line)
     {"plan": "sha256:…", "rules": "sha256:…", "repositories": 12}
     ["tag", "repositories/team/app/_manifests/tags/v1", "team/app", "v1", 0, [1234, 1795516000000000000], "sha256:…"]
     …                                                      one line for each move, numbered from 0 in this order
@@ -22,25 +23,23 @@ still in the quarantine and work on that. A journal that ends before "open" has 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, BinaryIO
 
-from regkeeper.retention.errors import DamagedJournalError
+from regkeeper.retention.beneath import open_directory
+from regkeeper.retention.errors import DamagedJournalError, translated
+from regkeeper.retention.layout import Volume
 from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.storage import Volume
+from regkeeper.retention.places import JOURNALS
 
 FORMAT = 1
 """Raised when an older regkeeper could misread what a newer one wrote."""
 
-_SPACE = bytes(4096)
-"""Kept behind the plan for the lines of the run's later life, so that they need no space on a full volume."""
 
-_CHUNK_BYTES = 1 << 18
-
-
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{4})?")
 
 
@@ -75,6 +74,8 @@ class Header:
     """Nanoseconds since 1970: the time by which its ages were judged."""
     undo_window: int
     """Seconds after `now` from which it may be purged."""
+    began: int
+    """Nanoseconds since 1970 by the volume's own clock at which the journal was made; the mark comes after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,26 +107,16 @@ class Journal:
 
 
 class Journals:
-    """The directory with the journals: on the volume, or elsewhere for a volume on which nothing more fits."""
+    """The directory with the journals, for reading; without a descriptor there are none."""
 
-    def __init__(self, volume: Volume, directory: int) -> None:
-        self._volume = volume
+    def __init__(self, directory: int | None) -> None:
         self._directory = directory
 
     def runs(self) -> list[str]:
         """Names of all runs, oldest first."""
+        if self._directory is None:
+            return []
         return sorted(name for name in os.listdir(self._directory) if _RUN.fullmatch(name))
-
-    def next_run(self, moment: datetime) -> str:
-        """A name for a run that begins at `moment`: its second in UTC, numbered where that is not new."""
-        runs = self.runs()
-        name = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-        last = runs[-1] if runs else ""
-        if name > last:
-            return name
-        # The same second, or a clock that was set back: the order of names stays the order of runs.
-        second, _, number = last.partition("-")
-        return f"{second}-{int(number or 1) + 1:04d}"
 
     def all(self) -> list[Journal]:
         """Every journal, oldest first.
@@ -172,91 +163,37 @@ class Journals:
                         yield number, decode_move(line)
                     number += line.startswith(b"[")
 
-    def begin(self, *, run: str, command: str, undo_window: int, now: int | None) -> Journal:
-        """Make the journal of a new run, durably. It plans nothing yet.
-
-        Args:
-            run: Its name, which sorts behind all others.
-            command: `retain` or `delete`.
-            undo_window: Seconds.
-            now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
-
-        Raises:
-            OSError: it can't be written. An empty file, which plans nothing, may be left.
-        """
-        descriptor = self._volume.create_file(self._directory, run)
-        try:
-            header = Header(
-                run=run,
-                command=command,
-                now=os.fstat(descriptor).st_mtime_ns if now is None else now,
-                undo_window=undo_window,
-            )
-            entry = {"regkeeper": FORMAT, "run": run, "command": command, "now": header.now, "undoWindow": undo_window}
-            end = self._volume.write_at(descriptor, _encode(entry), 0)
-            self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._volume.sync(self._directory)
-        return Journal(header=header, state=State.UNPLANNED, at=header.now, end=end)
-
-    def discard(self, run: str) -> None:
-        """Remove the journal of a run that moved nothing, or whose life is over."""
-        self._volume.unlink(self._directory, run)
-        self._volume.sync(self._directory)
-
-    def plan(self, journal: Journal, *, plan: str, rules: str, repositories: int, moves: Iterable[Move]) -> Journal:
-        """Write what the run is going to move, durably; afterwards it is open."""
-        descriptor = self._descriptor(journal.run)
-        try:
-            offset, count, size = journal.end, 0, 0
-            buffer = bytearray(_encode({"plan": plan, "rules": rules, "repositories": repositories}))
-            for move in moves:
-                buffer += encode_move(move)
-                count += 1
-                size += move.bytes
-                if len(buffer) >= _CHUNK_BYTES:
-                    offset = self._volume.write_at(descriptor, bytes(buffer), offset)
-                    buffer.clear()
-            buffer += _encode({"state": State.OPEN, "moves": count, "bytes": size})
-            end = offset + len(buffer)
-            self._volume.write_at(descriptor, bytes(buffer) + _SPACE, offset)
-            self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        return replace(
-            journal,
-            state=State.OPEN,
-            plan=plan,
-            rules=rules,
-            repositories=repositories,
-            count=count,
-            bytes=size,
-            end=end,
-        )
-
-    def enter(self, journal: Journal, state: State, at: int, **details: int) -> Journal:
-        """Write durably that a run has come to `state`. `details` are figures for people."""
-        line = _encode({"state": state, "at": at, **details})
-        descriptor = self._descriptor(journal.run)
-        try:
-            end = self._volume.write_at(descriptor, line, journal.end)
-            self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        return replace(journal, state=state, at=at, end=end)
-
-    def _descriptor(self, run: str) -> int:
-        return os.open(run, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
-
     def _open(self, run: str) -> BinaryIO:
         return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
+
+
+@contextmanager
+def open_journals(volume: Volume, elsewhere: str | None = None) -> Iterator[Journals]:
+    """The journals on a volume, or in the directory `elsewhere`.
+
+    Raises:
+        StorageError: the directory is there but can't be read.
+    """
+    descriptor = None
+    with translated(elsewhere or JOURNALS):
+        try:
+            descriptor = (
+                open_directory(volume.descriptor, JOURNALS) if elsewhere is None else os.open(elsewhere, _DIRECTORY)
+            )
+        except FileNotFoundError:
+            if elsewhere is not None:
+                raise
+    try:
+        yield Journals(descriptor)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def encode_move(move: Move) -> bytes:
     """One line of a journal. Names that are not UTF-8 keep their bytes as escaped surrogates."""
     witness = list(move.witness) if move.witness else None
-    return _encode([move.kind, move.path, move.repository, move.name, move.bytes, witness, move.digest])
+    return encode([move.kind, move.path, move.repository, move.name, move.bytes, witness, move.digest])
 
 
 def decode_move(line: bytes) -> Move:
@@ -265,7 +202,8 @@ def decode_move(line: bytes) -> Move:
     return Move(Kind(kind), path, repository, name, size, (witness[0], witness[1]) if witness else None, digest)
 
 
-def _encode(value: object) -> bytes:
+def encode(value: object) -> bytes:
+    """One line of JSON."""
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
@@ -284,7 +222,7 @@ def _summary(run: str, file: BinaryIO) -> Journal:
     first, end = next(lines, (b"null", 0))
     if first == b"null":
         # The crash came between the making of the file and its first line.
-        header = Header(run=run, command="", now=0, undo_window=0)
+        header = Header(run=run, command="", now=0, undo_window=0, began=0)
         return Journal(header=header, state=State.UNPLANNED, at=0)
     header = _header(run, json.loads(first))
     facts: dict[str, Any] = {"state": State.UNPLANNED, "at": header.now}
@@ -309,4 +247,6 @@ def _summary(run: str, file: BinaryIO) -> Journal:
 def _header(run: str, entry: dict[str, Any]) -> Header:
     if entry["regkeeper"] != FORMAT or entry["run"] != run:
         raise ValueError(f"it is of format {entry['regkeeper']} and run {entry['run']}")
-    return Header(run=run, command=entry["command"], now=entry["now"], undo_window=entry["undoWindow"])
+    return Header(
+        run=run, command=entry["command"], now=entry["now"], undo_window=entry["undoWindow"], began=entry["began"]
+    )

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from regkeeper.retention.errors import BusyError, translated
-from regkeeper.retention.storage import DIRECTORY_FLAGS, Volume
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.storage import DIRECTORY_FLAGS
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def exclusive(volume: Volume) -> Iterator[None]:
 
     Raises:
         BusyError: another run holds it.
-        VolumeError: the filesystem has no locks.
+        StorageError: the filesystem has no locks.
     """
     descriptor = _open(volume)
     try:

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from regkeeper.retention.errors import DamagedJournalError, translated
 from regkeeper.retention.journal import Journal, decode_move, encode_move
+from regkeeper.retention.layout import Volume, read_file
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import KEPT
-from regkeeper.retention.storage import Volume
+from regkeeper.retention.storage import WritableVolume
+
+_LARGEST = 1 << 30
+"""Bytes of a mark that are read: some millions of entries."""
 
 _DELETE = "delete"
 """The command whose undo is kept whatever the rules."""
@@ -26,7 +30,7 @@ class Mark:
     move: Move
 
 
-def write_mark(volume: Volume, journal: Journal, moves: Iterable[Move]) -> None:
+def write_mark(volume: WritableVolume, journal: Journal, moves: Iterable[Move]) -> None:
     """Mark what is about to come back from a run, beside what came back from it before."""
     known = {mark.move.path: mark.move for mark in _read(volume, journal.run, rules=None)}
     known |= {move.path: move for move in moves}
@@ -43,7 +47,7 @@ def kept(volume: Volume, rules: str) -> Iterator[Mark]:
         volume: Where the marks are.
         rules: Digest of today's rules: the marks of runs by other rules have ended.
     """
-    for run in volume.names(KEPT):
+    for run in sorted(volume.names(KEPT)):
         if not run.endswith(".new"):
             yield from _read(volume, run, rules=rules)
 
@@ -51,9 +55,10 @@ def kept(volume: Volume, rules: str) -> Iterator[Mark]:
 def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
     path = f"{KEPT}/{run}"
     with translated(path):
-        if not volume.exists(path):
+        try:
+            first, *lines = read_file(volume.descriptor, path, _LARGEST)[0].splitlines()
+        except FileNotFoundError:
             return
-        first, *lines = volume.read(path).splitlines()
     try:
         header = json.loads(first)
         if rules is None or header["command"] == _DELETE or header["rules"] == rules:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from regkeeper.retention.errors import NotPermittedError, RefusedError, translated
 from regkeeper.retention.moves import Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
-from regkeeper.retention.storage import Volume
+from regkeeper.retention.storage import WritableVolume
 
 _SHOWN = 5
 
 
-def refuse_impossible(volume: Volume, quarantine: int, moves: Iterable[Move]) -> None:
+def refuse_impossible(volume: WritableVolume, quarantine: int, moves: Iterable[Move]) -> None:
     """Ask the kernel about every directory that the moves touch.
 
     Args:
@@ -22,7 +22,7 @@ def refuse_impossible(volume: Volume, quarantine: int, moves: Iterable[Move]) ->
     Raises:
         NotPermittedError: one refusal with the names and the `chown` that helps.
         RefusedError: a directory is on another filesystem than the quarantine.
-        VolumeError: the volume is read-only, or can't be read.
+        StorageError: the volume is read-only, or can't be read.
     """
     device = os.fstat(quarantine).st_dev
     denied: dict[str, None] = {}

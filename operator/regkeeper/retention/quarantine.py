@@ -13,13 +13,13 @@ from regkeeper.retention.errors import RefusedError, translated
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import QUARANTINE, run_directory
-from regkeeper.retention.storage import DIRECTORY_FLAGS, Volume, components
+from regkeeper.retention.storage import DIRECTORY_FLAGS, WritableVolume, components
 
 
 class Parents:
     """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: WritableVolume) -> None:
         self._volume = volume
         self._path = ""
         self._descriptor = -1
@@ -55,7 +55,7 @@ class Parents:
 
 
 @contextmanager
-def opened_parents(volume: Volume) -> Iterator[Parents]:
+def opened_parents(volume: WritableVolume) -> Iterator[Parents]:
     parents = Parents(volume)
     try:
         yield parents
@@ -69,14 +69,14 @@ def split(move: Move) -> tuple[str, str]:
     return "/".join(parents), name
 
 
-def put_back(volume: Volume, quarantine: int, number: int, parents: Parents, move: Move) -> bool:
+def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Parents, move: Move) -> bool:
     """Rename one entry back to where it was, if it is still in the quarantine.
 
     Returns:
         Whether all of it is where it was. False: something newer stands there, and the entry stays in the quarantine.
 
     Raises:
-        VolumeError: a rename failed.
+        StorageError: a rename failed.
     """
     name = str(number)
     with translated(move.path):
@@ -89,7 +89,7 @@ def put_back(volume: Volume, quarantine: int, number: int, parents: Parents, mov
         return whole
 
 
-def _merge(volume: Volume, source: int, name: str, parent: int, target: str) -> bool:
+def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
     if not _is_there(parent, target):
         volume.rename(source, name, parent, target)
         return True
@@ -124,7 +124,7 @@ def _is_directory(parent: int, name: str) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
 
 
-def drop_run_directory(volume: Volume, run: str) -> bool:
+def drop_run_directory(volume: WritableVolume, run: str) -> bool:
     """Remove the run's quarantine if it is empty; answers whether it is gone."""
     try:
         with volume.directory(QUARANTINE) as quarantine:
@@ -139,7 +139,7 @@ def drop_run_directory(volume: Volume, run: str) -> bool:
     return True
 
 
-def refuse_foreign_quarantine(volume: Volume, journals: Journals) -> None:
+def refuse_foreign_quarantine(volume: WritableVolume, journals: Journals) -> None:
     """Refuse to go on beside a quarantine whose journal is not here: nobody could say whether it is an open run's.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The one room in which a volume is changed: every mutating system call of the engine is made by `Volume`.
+"""The one room in which a volume is changed: every mutating system call of the engine is made by `WritableVolume`.
 
 All of them go through descriptors of directories that were opened component by component with `O_NOFOLLOW`, so that
 no name from the volume (a symbolic link, `..`) leads out of it. Before each call the volume's `guard` is asked: it is
@@ -8,12 +8,12 @@ how the absolute end time holds, and where tests kill the process or make the ca
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
+from contextlib import suppress
 
-from regkeeper.retention.errors import RefusedError, StoppedError, translated
+from regkeeper.retention.beneath import open_directory
+from regkeeper.retention.errors import RefusedError, StoppedError
+from regkeeper.retention.layout import Volume, open_volume
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -50,49 +50,12 @@ def components(path: str) -> list[str]:
     return parts
 
 
-class Volume:
-    """A registry's storage, opened at `docker/registry/v2`."""
+class WritableVolume(Volume):
+    """A registry's storage, opened at `docker/registry/v2`, with all that the engine may do to it."""
 
     def __init__(self, descriptor: int, path: str, guard: Guard = no_guard) -> None:
-        self.descriptor = descriptor
-        """Of the directory v2; closed by `close`."""
-        self.path = path
-        """For messages."""
+        super().__init__(descriptor, path)
         self._guard = guard
-
-    @classmethod
-    def open(cls, root: str, guard: Guard = no_guard) -> Self:
-        """Open the volume below `root`: what is mounted as /var/lib/registry, or its `docker/registry/v2` itself.
-
-        Raises:
-            RefusedError: there is no registry.
-            VolumeError: it can't be opened.
-        """
-        with translated(root):
-            top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        nested = cls(top, root, guard)
-        try:
-            descriptor = nested.open_directory("docker/registry/v2")
-        except FileNotFoundError:
-            if any(nested.exists(name) for name in ("repositories", "blobs")):
-                return nested
-            nested.close()
-            raise RefusedError(f"{root} holds no registry: there is no docker/registry/v2 in it") from None
-        except OSError as error:
-            nested.close()
-            with translated(f"{root}/docker/registry/v2"):
-                raise error
-        nested.close()
-        return cls(descriptor, os.path.join(root, "docker/registry/v2"), guard)
-
-    def close(self) -> None:
-        os.close(self.descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
     # Reading
 
@@ -102,23 +65,7 @@ class Volume:
         Raises:
             OSError: as open(2); `ELOOP` or `ENOTDIR` for a symbolic link.
         """
-        descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=self.descriptor)
-        for part in components(path):
-            try:
-                following = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
-            finally:
-                os.close(descriptor)
-            descriptor = following
-        return descriptor
-
-    @contextmanager
-    def directory(self, path: str) -> Iterator[int]:
-        """The descriptor of `open_directory`, closed at the end."""
-        descriptor = self.open_directory(path)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+        return open_directory(self.descriptor, "/".join(components(path)))
 
     def exists(self, path: str) -> bool:
         return self.status(path) is not None
@@ -127,30 +74,10 @@ class Volume:
         """The status of what is at `path`, not followed if it is a symbolic link; None if there is nothing."""
         *parents, name = components(path)
         try:
-            if not parents:
-                return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
             with self.directory("/".join(parents)) as parent:
                 return os.stat(name, dir_fd=parent, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
-
-    def names(self, path: str) -> list[str]:
-        """Sorted names in the directory at `path`; none if there is no such directory."""
-        try:
-            with self.directory(path) as descriptor:
-                return sorted(os.listdir(descriptor))
-        except FileNotFoundError:
-            return []
-
-    def read(self, path: str) -> bytes:
-        """The content of the regular file at `path`.
-
-        Raises:
-            OSError: as open(2) and read(2); `EINVAL` if it is no regular file.
-        """
-        *parents, name = components(path)
-        with self.directory("/".join(parents)) as parent:
-            return read_file(parent, name)
 
     # Changing
 
@@ -278,10 +205,11 @@ class Volume:
             os.close(directory)
 
 
-def read_file(parent: int, name: str) -> bytes:
-    """The content of the regular file `name`; `EINVAL` if it is something else (a FIFO would block)."""
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", name)
-        return file.read()
+def open_writable(root: str, guard: Guard = no_guard) -> WritableVolume:
+    """The volume below `root`, to be changed.
+
+    Raises:
+        VolumeError: there is none.
+    """
+    volume = open_volume(root)
+    return WritableVolume(volume.descriptor, volume.path, guard)

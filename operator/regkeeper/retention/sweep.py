@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from regkeeper.retention.errors import NotQuietError, StoppedError, translated
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
-from regkeeper.retention.storage import Volume
+from regkeeper.retention.storage import WritableVolume
 
 Stop = Callable[[], str | None]
 """Asked between two entries; answers why to stop, or None."""
@@ -28,7 +28,7 @@ _WITNESSES = {
 
 
 def sweep(
-    volume: Volume, quarantine: int, moves: Iterable[Move], *, stop: Stop, progress: Callable[[Move], None]
+    volume: WritableVolume, quarantine: int, moves: Iterable[Move], *, stop: Stop, progress: Callable[[Move], None]
 ) -> frozenset[str]:
     """Move everything into the run's quarantine.
 
@@ -45,7 +45,7 @@ def sweep(
     Raises:
         StoppedError: `stop` said so.
         NotQuietError: something changed since the plan.
-        VolumeError: a rename failed.
+        StorageError: a rename failed.
     """
     touched: frozenset[str] = frozenset()
     kind: Kind | None = None
@@ -63,7 +63,7 @@ def sweep(
     return touched
 
 
-def _make_durable(volume: Volume, quarantine: int, parents: Parents) -> frozenset[str]:
+def _make_durable(volume: WritableVolume, quarantine: int, parents: Parents) -> frozenset[str]:
     touched = parents.touched
     if touched:
         # Where an entry arrives before where it left: a crash between the two may show it twice, never not at all.
@@ -73,7 +73,7 @@ def _make_durable(volume: Volume, quarantine: int, parents: Parents) -> frozense
     return touched
 
 
-def _move(volume: Volume, quarantine: int, number: int, parents: Parents, move: Move) -> None:
+def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents, move: Move) -> None:
     path, name = split(move)
     with translated(move.path):
         try:

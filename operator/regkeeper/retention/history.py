@@ -1,0 +1,43 @@
+"""What earlier runs tell the planning of the next: reading only, no lock."""
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.journal import Journal, Journals, State
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.places import run_directory
+
+_DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
+
+
+def open_run(journals: Journals) -> Journal | None:
+    """A run that has not ended: it crashed, was stopped, or is under way. There is one at most."""
+    return next((journal for journal in reversed(journals.all()) if journal.state == State.OPEN), None)
+
+
+def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
+    """When a run deleted a tag that pointed to a digest: nanoseconds by repository and digest, the newest."""
+    since: dict[tuple[str, Digest], int] = {}
+    for journal in journals.all():
+        if journal.state not in _DELETED:
+            continue
+        for _, move in journals.moves(journal.run):
+            if move.kind == Kind.TAG and (digest := digests.parse(move.digest)) is not None:
+                key = (move.repository, digest)
+                since[key] = max(since.get(key, 0), journal.header.now)
+    return since
+
+
+def repositories_seen(journals: Journals) -> int | None:
+    """How many repositories the last run saw; None: there was no run."""
+    return next((journal.repositories for journal in reversed(journals.all()) if journal.plan), None)
+
+
+def overlay(volume: Volume, journals: Journals) -> dict[str, str]:
+    """Where an open run's entries are now, by the path at which they will be again once it is rolled back."""
+    journal = open_run(journals)
+    if journal is None:
+        return {}
+    directory = run_directory(journal.run)
+    there = set(volume.names(directory))
+    return {move.path: f"{directory}/{number}" for number, move in journals.moves(journal.run) if str(number) in there}

@@ -1,0 +1,142 @@
+"""Writes journals: each line is durable before what it announces begins. journal.py has the format and the reasons."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from regkeeper.retention.errors import translated
+from regkeeper.retention.journal import FORMAT, Header, Journal, Journals, State, encode, encode_move
+from regkeeper.retention.moves import Move
+from regkeeper.retention.places import JOURNALS
+from regkeeper.retention.storage import WritableVolume
+
+_SPACE = bytes(4096)
+"""Kept behind the plan for the lines of the run's later life, so that they need no space on a full volume."""
+
+_CHUNK_BYTES = 1 << 18
+
+
+class WritableJournals(Journals):
+    """The directory with the journals: on the volume, or elsewhere for a volume on which nothing more fits."""
+
+    def __init__(self, volume: WritableVolume, directory: int) -> None:
+        super().__init__(directory)
+        self._volume = volume
+        self._writable = directory
+
+    def next_run(self, moment: datetime) -> str:
+        """A name for a run that begins at `moment`: its second in UTC, numbered where that is not new."""
+        runs = self.runs()
+        name = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        last = runs[-1] if runs else ""
+        if name > last:
+            return name
+        # The same second, or a clock that was set back: the order of names stays the order of runs.
+        second, _, number = last.partition("-")
+        return f"{second}-{int(number or 1) + 1:04d}"
+
+    def begin(self, *, run: str, command: str, undo_window: int, now: int | None) -> Journal:
+        """Make the journal of a new run, durably. It plans nothing yet.
+
+        Args:
+            run: Its name, which sorts behind all others.
+            command: `retain` or `delete`.
+            undo_window: Seconds.
+            now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
+
+        Raises:
+            OSError: it can't be written. An empty file, which plans nothing, may be left.
+        """
+        descriptor = self._volume.create_file(self._writable, run)
+        try:
+            began = os.fstat(descriptor).st_mtime_ns
+            header = Header(
+                run=run,
+                command=command,
+                now=began if now is None else now,
+                undo_window=undo_window,
+                began=began,
+            )
+            entry = {
+                "regkeeper": FORMAT,
+                "run": run,
+                "command": command,
+                "now": header.now,
+                "undoWindow": undo_window,
+                "began": began,
+            }
+            end = self._volume.write_at(descriptor, encode(entry), 0)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._volume.sync(self._writable)
+        return Journal(header=header, state=State.UNPLANNED, at=header.now, end=end)
+
+    def discard(self, run: str) -> None:
+        """Remove the journal of a run that moved nothing, or whose life is over."""
+        self._volume.unlink(self._writable, run)
+        self._volume.sync(self._writable)
+
+    def plan(self, journal: Journal, *, plan: str, rules: str, repositories: int, moves: Iterable[Move]) -> Journal:
+        """Write what the run is going to move, durably; afterwards it is open."""
+        descriptor = self._descriptor(journal.run)
+        try:
+            offset, count, size = journal.end, 0, 0
+            buffer = bytearray(encode({"plan": plan, "rules": rules, "repositories": repositories}))
+            for move in moves:
+                buffer += encode_move(move)
+                count += 1
+                size += move.bytes
+                if len(buffer) >= _CHUNK_BYTES:
+                    offset = self._volume.write_at(descriptor, bytes(buffer), offset)
+                    buffer.clear()
+            buffer += encode({"state": State.OPEN, "moves": count, "bytes": size})
+            end = offset + len(buffer)
+            self._volume.write_at(descriptor, bytes(buffer) + _SPACE, offset)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        return replace(
+            journal,
+            state=State.OPEN,
+            plan=plan,
+            rules=rules,
+            repositories=repositories,
+            count=count,
+            bytes=size,
+            end=end,
+        )
+
+    def enter(self, journal: Journal, state: State, at: int, **details: int) -> Journal:
+        """Write durably that a run has come to `state`. `details` are figures for people."""
+        line = encode({"state": state, "at": at, **details})
+        descriptor = self._descriptor(journal.run)
+        try:
+            end = self._volume.write_at(descriptor, line, journal.end)
+            self._volume.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        return replace(journal, state=state, at=at, end=end)
+
+    def _descriptor(self, run: str) -> int:
+        return os.open(run, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._writable)
+
+
+@contextmanager
+def open_writable_journals(volume: WritableVolume, elsewhere: str | None = None) -> Iterator[WritableJournals]:
+    """The journals on a volume, whose directory is made if need be, or in the directory `elsewhere`, which must exist.
+
+    Raises:
+        StorageError: it can't be made or opened.
+    """
+    with translated(elsewhere or JOURNALS):
+        if elsewhere is None:
+            descriptor = volume.make_directories(JOURNALS)
+        else:
+            descriptor = os.open(elsewhere, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield WritableJournals(volume, descriptor)
+    finally:
+        os.close(descriptor)

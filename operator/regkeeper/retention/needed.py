@@ -1,0 +1,104 @@
+"""Looks once more, just before a purge, whether anything on the volume needs what is about to be freed.
+
+Independent of the plan that moved it: it reads every repository as it is now. A layer or revision link, a tag, or a
+manifest that names a blob in the quarantine makes it needed; so does an image in use, and a manifest in the
+quarantine of another run that can still be undone.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from regkeeper.retention.contents import Contents, Entry, Image
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.layout import LAYERS, link_directory, repository_path, walk_repositories
+from regkeeper.retention.manifest import Manifest
+from regkeeper.retention.repository import Repository, RepositoryReader
+from regkeeper.retention.storage import WritableVolume
+
+
+def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
+    """Blobs in the quarantine that the volume's repositories need as they are now.
+
+    Raises:
+        RefusedError: a part of the volume can't be read, so that nobody knows.
+    """
+    if not contents.blobs:
+        return []
+    reader = RepositoryReader(volume)
+    needed: dict[Digest, None] = {}
+    for found in walk_repositories(volume):
+        if found.problem:
+            raise RefusedError(f"repositories/{found.name}: {found.problem}; nothing is purged while it can't be read")
+        repository = reader.read(found.name)
+        if repository.opaque:
+            problem = repository.unreadable[-1]
+            raise RefusedError(f"{problem}; nothing is purged while it can't be read")
+        needed.update(dict.fromkeys(_named(volume, repository, contents)))
+    return [contents.blobs[digest] for digest in _with_references(needed, contents)]
+
+
+def _named(volume: WritableVolume, repository: Repository, contents: Contents) -> Iterator[Digest]:
+    quarantined = contents.blobs
+    path = repository_path(repository.name)
+    for digest in repository.layers:
+        # A directory without its link is a deleted one.
+        if digest in quarantined and volume.exists(f"{path}/{link_directory(LAYERS, digest)}/link"):
+            yield digest
+    yield from (digest for digest in repository.revisions if digest in quarantined)
+    yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)
+    for manifest in repository.manifests.values():
+        yield from (digest for digest in _blobs(manifest) if digest in quarantined)
+
+
+def _blobs(manifest: Manifest) -> list[Digest]:
+    return [digest for digest in manifest.blobs if digest not in manifest.foreign]
+
+
+def _with_references(needed: Iterable[Digest], contents: Contents) -> list[Digest]:
+    """What is needed, and what the manifests among it need in turn."""
+    waiting, all_needed = list(needed), dict[Digest, None]()
+    while waiting:
+        digest = waiting.pop()
+        if digest in all_needed:
+            continue
+        all_needed[digest] = None
+        manifest = contents.manifest(digest)
+        if manifest is not None:
+            waiting.extend(blob for blob in _blobs(manifest) if blob in contents.blobs)
+    return list(all_needed)
+
+
+def used_again(in_use: InUse, contents: Contents) -> tuple[list[Entry], list[Image]]:
+    """Tags and images in the quarantine that somebody uses.
+
+    Returns:
+        The entries of tags, and the images, those of the tags among them.
+    """
+    tags = [entry for key, entry in contents.tags.items() if key in in_use.tags]
+    images = [image for entry in tags if (image := contents.tagged(entry)) is not None]
+    for image in contents.revisions:
+        manifest = contents.manifest(image.digest)
+        if _is_used(image, manifest, in_use):
+            images.append(image)
+    tags += [entry for entry in contents.tags.values() if entry not in tags and contents.tagged(entry) in images]
+    return tags, images
+
+
+def _is_used(image: Image, manifest: Manifest | None, in_use: InUse) -> bool:
+    names = [image.digest]
+    if manifest is not None:
+        # A runtime reports the index, the platform's manifest or the config; each stands for the whole.
+        names += manifest.children
+        names += [manifest.config] if manifest.config else []
+    return any(name in in_use.anywhere or (image.repository, name) in in_use.manifests for name in names)
+
+
+def held_by_other_runs(contents: Contents, others: Contents) -> set[Digest]:
+    """Blobs that a manifest in the quarantine of another run needs, so that that run can be undone."""
+    held: set[Digest] = set()
+    for image in others.revisions:
+        manifest = others.manifest(image.digest)
+        wanted = [image.digest, *(_blobs(manifest) if manifest is not None else ())]
+        held.update(digest for digest in wanted if digest in contents.blobs and digest not in others.blobs)
+    return held

@@ -1,0 +1,149 @@
+"""Frees what is in the quarantine: the one step that can't be undone, so everything is verified again first.
+
+A purge that was interrupted is simply begun again: it verifies anew and removes what is still there.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from regkeeper.retention.contents import Contents, Entry
+from regkeeper.retention.errors import StoppedError, translated
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.moves import Move
+from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
+from regkeeper.retention.places import run_directory
+from regkeeper.retention.quarantine import drop_run_directory
+from regkeeper.retention.restore import Restored, put_entries_back
+from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.sweep import Stop
+
+_HOLDING = frozenset({State.DONE, State.PURGING, State.RESTORED, State.ROLLED_BACK})
+"""States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
+
+
+@dataclass
+class Purged:
+    """What a purge did.
+
+    Attributes:
+        runs: whose entries were freed.
+        entries: how many.
+        bytes: how many.
+        returned: what was needed again and came back instead.
+        held: entries that stay because another run that can be undone needs them.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    entries: int = 0
+    bytes: int = 0
+    returned: Restored = field(default_factory=Restored)
+    held: int = 0
+
+
+def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than: int | None = None) -> list[Journal]:
+    """Runs whose quarantine may be freed.
+
+    Args:
+        journals: Of all runs.
+        volume: Where the quarantine is.
+        now: Nanoseconds since 1970.
+        older_than: Nanoseconds; None: the own window of each run.
+    """
+    return [
+        journal
+        for journal in journals.all()
+        if journal.state in _HOLDING and volume.exists(run_directory(journal.run))
+        if now >= (journal.purge_due if older_than is None else journal.header.now + older_than)
+    ]
+
+
+def purge(
+    volume: WritableVolume,
+    journals: WritableJournals,
+    due_journals: Iterable[Journal],
+    *,
+    now: int,
+    in_use: InUse | None,
+    stop: Stop,
+) -> Purged:
+    """Free what some runs moved, save what is needed again.
+
+    Raises:
+        RefusedError: a part of the volume can't be read.
+        StoppedError: `stop` said so; the next run goes on.
+        StorageError: something can't be removed; the next run tries again.
+    """
+    entering = [
+        journal if journal.state == State.PURGING else journals.enter(journal, State.PURGING, now)
+        for journal in due_journals
+    ]
+    if not entering:
+        return Purged()
+    runs = {journal.run for journal in entering}
+    purged = Purged(runs=sorted(runs), returned=_return_needed(volume, journals, runs, in_use))
+    others = [journal.run for journal in journals.all() if journal.state == State.DONE]
+    contents = Contents(volume, journals, runs)
+    held = held_by_other_runs(contents, Contents(volume, journals, others))
+    staying = {contents.blobs[digest].path for digest in held}
+    for journal in entering:
+        _free(volume, journals, journal, staying, purged, now=now, stop=stop)
+    return purged
+
+
+def _return_needed(
+    volume: WritableVolume, journals: WritableJournals, runs: set[str], in_use: InUse | None
+) -> Restored:
+    contents = Contents(volume, journals, sorted(runs))
+    entries: dict[str, Entry] = {}
+    if in_use is not None:
+        tags, images = used_again(in_use, contents)
+        needed, _ = contents.needs(images, dependants=True)
+        entries |= {entry.path: entry for entry in (*tags, *needed)}
+    entries |= {entry.path: entry for entry in needed_again(volume, contents)}
+    return put_entries_back(volume, entries.values()) if entries else Restored()
+
+
+def _free(
+    volume: WritableVolume,
+    journals: WritableJournals,
+    journal: Journal,
+    staying: set[str],
+    purged: Purged,
+    *,
+    now: int,
+    stop: Stop,
+) -> None:
+    path = run_directory(journal.run)
+    entries, size, held = 0, 0, 0
+    with translated(path), volume.directory(path) as quarantine:
+        there = {int(name) for name in os.listdir(quarantine) if name.isdecimal()}
+        for number, move in journals.moves(journal.run):
+            if number not in there:
+                continue
+            if Entry(journal.run, number, move).path in staying:
+                held += 1
+                continue
+            if reason := stop():
+                raise StoppedError(
+                    f"{reason}: the purge of run {journal.run} has stopped; the next run goes on with it"
+                )
+            _remove(volume, quarantine, number, move)
+            entries += 1
+            size += move.bytes
+        volume.sync(quarantine)
+    purged.entries += entries
+    purged.bytes += size
+    purged.held += held
+    # A run of which something is held can still be undone as far as it is there, and is due again.
+    state = State.DONE if held else State.PURGED
+    if not held:
+        drop_run_directory(volume, journal.run)
+    journals.enter(journal, state, now, moves=entries, bytes=size, held=held)
+
+
+def _remove(volume: WritableVolume, quarantine: int, number: int, move: Move) -> None:
+    with translated(move.path):
+        volume.remove_tree(quarantine, str(number))

@@ -1,0 +1,194 @@
+"""Is nobody else writing to the volume? Looks at the volume itself, and asks a registry that is named.
+
+A second registry, a backup or a forgotten `docker run registry` may write to the same directory, so what the volume
+shows is looked at in every mode: an upload under way, and links that changed after the mark began.
+"""
+
+import http.client
+import os
+import ssl
+from collections.abc import Collection
+from contextlib import closing, suppress
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from regkeeper.retention.errors import NotQuietError
+from regkeeper.retention.layout import (
+    LAYERS,
+    REVISIONS,
+    TAGS,
+    UPLOADS,
+    Volume,
+    repository_path,
+    walk_repositories,
+)
+from regkeeper.retention.moments import SECOND
+
+UPLOAD_SECONDS = 600
+"""An upload touched more recently counts as being under way."""
+
+_PROBE_SECONDS = 5.0
+_PROBE = "/v2/regkeeper-probe/blobs/uploads/"
+
+
+class Mode(StrEnum):
+    """What the registry does while the engine works."""
+
+    READ_ONLY = "ReadOnly"
+    """Pulls go on, pushes are refused."""
+    OFFLINE = "Offline"
+    """The registry is stopped."""
+
+
+def refuse_pull_through_cache(volume: Volume, mode: Mode) -> None:
+    """Refuse a cache of another registry while it runs: it writes on pulls, even when it is read-only.
+
+    Raises:
+        NotQuietError: it is one.
+    """
+    if mode != Mode.OFFLINE and os.path.exists(os.path.join(volume.path, "../../../scheduler-state.json")):
+        raise NotQuietError(
+            "this is the volume of a pull-through cache (scheduler-state.json), which writes even when it is "
+            "read-only: stop it and use --mode Offline"
+        )
+
+
+def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
+    """Refuse to go on beside an upload that was touched in the last ten minutes.
+
+    Args:
+        volume: Where to look.
+        now: Nanoseconds since 1970: what the run takes for the present.
+        clock: The same by the volume's own clock; differs from `now` where the caller chose one.
+
+    Raises:
+        NotQuietError: names the upload.
+    """
+    window = UPLOAD_SECONDS * SECOND
+    for found in walk_repositories(volume):
+        uploads = f"{repository_path(found.name)}/{UPLOADS}"
+        for upload in () if found.problem else volume.names(uploads):
+            touched = max(_times(volume, f"{uploads}/{upload}", ("startedat", "data")), default=0)
+            if touched > clock - window or now - window < touched <= now:
+                raise NotQuietError(
+                    f"something writes here: an upload to {found.name} was touched in the last 10 minutes ({upload})"
+                )
+
+
+def _times(volume: Volume, path: str, names: Collection[str]) -> list[int]:
+    times = []
+    for name in names:
+        with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
+            times.append(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns)
+    return times
+
+
+def refuse_changes(volume: Volume, since: int, ours: Collection[str] = ()) -> None:
+    """Refuse to go on when a link was written after the mark began.
+
+    Args:
+        volume: Where to look.
+        since: Nanoseconds since 1970 by the volume's own clock. A write within the same tick of that clock as the
+            mark's beginning (4 ms at most on Linux before 6.13) is not seen here, but by the witness of each move.
+        ours: Directories out of which this run has moved something, so that they changed themselves.
+
+    Raises:
+        NotQuietError: names what changed.
+    """
+    for found in walk_repositories(volume):
+        if found.problem:
+            continue
+        path = repository_path(found.name)
+        changed = _changed_tag(volume, f"{path}/{TAGS}", since)
+        for parent in (f"{path}/{REVISIONS}", f"{path}/{LAYERS}"):
+            for algorithm in volume.names(parent):
+                changed = changed or _changed_link(volume, f"{parent}/{algorithm}", since, ours)
+        if changed:
+            raise NotQuietError(f"something writes here: {changed} changed while the run was under way")
+
+
+def _changed_tag(volume: Volume, path: str, since: int) -> str | None:
+    """A re-push rewrites `current/link` in place up to distribution 3.0, so that no directory shows it."""
+    with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
+        for tag in os.listdir(directory):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if os.stat(f"{tag}/current/link", dir_fd=directory, follow_symlinks=False).st_ctime_ns > since:
+                    return f"{path}/{tag}"
+    return None
+
+
+def _changed_link(volume: Volume, path: str, since: int, ours: Collection[str]) -> str | None:
+    with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
+        if os.fstat(directory).st_mtime_ns <= since:
+            return None
+        if path not in ours:
+            return path
+        for name in os.listdir(directory):
+            with suppress(FileNotFoundError):
+                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns > since:
+                    return f"{path}/{name}"
+    return None
+
+
+def probe(registry: str, mode: Mode) -> None:
+    """Ask the registry itself: read-only, it refuses a push; stopped, nothing answers.
+
+    Neither a proxy nor a redirect is followed: the question is for this address.
+
+    Args:
+        registry: Its URL, `http://host:port` or `https://…`.
+        mode: What is expected.
+
+    Raises:
+        NotQuietError: it is not so, or can't be found out.
+    """
+    url = urlsplit(registry)
+    host = url.hostname or ""
+    connection: http.client.HTTPConnection = (
+        http.client.HTTPSConnection(host, url.port, timeout=_PROBE_SECONDS)
+        if url.scheme == "https"
+        else http.client.HTTPConnection(host, url.port, timeout=_PROBE_SECONDS)
+    )
+    with closing(connection):
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            if mode == Mode.OFFLINE:
+                return
+            raise NotQuietError(f"{registry} does not answer: if it is stopped, use --mode Offline") from None
+        except ssl.SSLError as error:
+            raise NotQuietError(f"{registry} answers, but can't be trusted: {error}") from error
+        except OSError as error:
+            raise NotQuietError(f"{registry} can't be reached, so nobody knows whether it writes: {error}") from error
+        if mode == Mode.OFFLINE:
+            raise NotQuietError(f"something answers at {registry}: stop it, or use --mode ReadOnly")
+        _probe_push(connection, registry)
+
+
+def _probe_push(connection: http.client.HTTPConnection, registry: str) -> None:
+    try:
+        connection.request("POST", _PROBE, headers={"Content-Length": "0"})
+        response = connection.getresponse()
+        response.read()
+        if response.status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            return
+        if response.status == http.HTTPStatus.ACCEPTED:
+            _cancel(connection, response.getheader("Location", ""))
+            raise NotQuietError(
+                f"{registry} takes pushes: make it read-only (storage.maintenance.readonly.enabled: true) or stop it"
+            )
+        raise NotQuietError(
+            f"{registry} answered a probing push with {response.status} {response.reason} instead of 405: "
+            "nobody knows whether it is read-only"
+        )
+    except (TimeoutError, OSError, http.client.HTTPException) as error:
+        raise NotQuietError(f"{registry} gave no answer to a probing push: {error!r}") from error
+
+
+def _cancel(connection: http.client.HTTPConnection, location: str) -> None:
+    """Take back the upload that the probe began, so that it leaves nothing to be pushed to."""
+    url = urlsplit(location)
+    if not url.path.startswith(_PROBE):
+        return
+    connection.request("DELETE", f"{url.path}?{url.query}")
+    connection.getresponse().read()

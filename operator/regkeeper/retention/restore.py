@@ -1,0 +1,198 @@
+"""Brings back what runs have moved: an open run entirely (rollback), a finished one (undo), or single images of it.
+
+What is referred to comes back before what refers to it, so that at no moment a registry sees a manifest without its
+blobs. Everything is renamed, never rewritten: content, owners and times are those of before.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from regkeeper.retention import digests
+from regkeeper.retention.contents import Contents, Entry, Image
+from regkeeper.retention.errors import NothingToUndoError, translated
+from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.marks import write_mark
+from regkeeper.retention.moments import moment
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.places import run_directory
+from regkeeper.retention.quarantine import drop_run_directory, opened_parents, put_back
+from regkeeper.retention.storage import WritableVolume
+
+UNDOABLE = frozenset({State.DONE, State.RESTORING})
+
+
+@dataclass
+class Restored:
+    """What came back.
+
+    Attributes:
+        runs: whose entries came back.
+        moves: what came back.
+        newer: what stayed in the quarantine because a newer push stands in its place.
+        missing: digests that what came back needs and that are nowhere any more, as `alg:hex`.
+    """
+
+    runs: list[str] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    newer: list[Move] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        return sum(move.bytes for move in self.moves)
+
+    def add(self, other: "Restored") -> None:
+        """Count another one in."""
+        self.runs += other.runs
+        self.moves += other.moves
+        self.newer += other.newer
+        self.missing = sorted({*self.missing, *other.missing})
+
+
+def roll_back(volume: WritableVolume, journals: WritableJournals, journal: Journal, at: int) -> Restored:
+    """Put everything back that an open run has moved."""
+    restored = _put_run_back(volume, journals, journal.run)
+    journals.enter(journal, State.ROLLED_BACK, at, moves=len(restored.moves))
+    drop_run_directory(volume, journal.run)
+    return restored
+
+
+def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, at: int) -> Restored:
+    """Undo a finished run, or finish an undo, and mark what comes back.
+
+    What another run took meanwhile, because nothing but this run's images needed it, comes back too.
+    """
+    write_mark(volume, journal, (move for _, move in journals.moves(journal.run)))
+    if journal.state != State.RESTORING:
+        journal = journals.enter(journal, State.RESTORING, at)
+    contents = Contents(volume, journals, _undoable(journals))
+    entries, missing = contents.needs(_images(journals, journal.run), dependants=False)
+    others = [entry for entry in entries if entry.run != journal.run]
+    restored = put_entries_back(volume, others)
+    restored.missing = [digests.to_text(digest) for digest in missing]
+    restored.add(_put_run_back(volume, journals, journal.run))
+    journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
+    drop_run_directory(volume, journal.run)
+    return restored
+
+
+def undo_images(
+    volume: WritableVolume,
+    journals: WritableJournals,
+    tags: Iterable[Entry],
+    images: Iterable[Image],
+    contents: Contents,
+) -> Restored:
+    """Bring single images back, with their dependants, from whatever runs have them, and mark them.
+
+    Args:
+        volume: Where they are.
+        journals: Of the runs.
+        tags: Entries of tags to bring back.
+        images: Manifests to bring back; those of the tags among them.
+        contents: Of all runs that can be undone.
+    """
+    needed, missing = contents.needs(images, dependants=True)
+    entries = {entry.path: entry for entry in (*needed, *tags)}.values()
+    by_run: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_run[entry.run].append(entry)
+    for run, of_run in sorted(by_run.items()):
+        write_mark(volume, journals.load(run), (entry.move for entry in of_run))
+    restored = put_entries_back(volume, entries)
+    restored.missing = [digests.to_text(digest) for digest in missing]
+    return restored
+
+
+def last_undoable(journals: WritableJournals) -> Journal:
+    """The last run that is done and not undone.
+
+    Raises:
+        NothingToUndoError: there is none.
+    """
+    every = journals.all()
+    for journal in reversed(every):
+        if journal.state in UNDOABLE:
+            return journal
+    raise NothingToUndoError(f"there is no run to undo{_purged_last(every)}")
+
+
+def undoable(journals: WritableJournals, run: str) -> Journal:
+    """The journal of a run that can be undone.
+
+    Raises:
+        NothingToUndoError: there is no such run, or it is undone or purged already.
+    """
+    if run not in journals.runs():
+        raise NothingToUndoError(f"there is no run {run}: `regkeeper runs` lists them")
+    journal = journals.load(run)
+    if journal.state not in UNDOABLE:
+        raise NothingToUndoError(f"run {run} can't be undone: it was {_words(journal)}")
+    return journal
+
+
+def _purged_last(journals: list[Journal]) -> str:
+    purged = [journal for journal in journals if journal.state == State.PURGED]
+    return f": the last one, {purged[-1].run}, was {_words(purged[-1])}" if purged else ""
+
+
+def _words(journal: Journal) -> str:
+    return f"{journal.state.replace('-', ' ')} at {moment(journal.at)}"
+
+
+def _undoable(journals: WritableJournals) -> list[str]:
+    return [journal.run for journal in journals.all() if journal.state in UNDOABLE]
+
+
+def _images(journals: WritableJournals, run: str) -> list[Image]:
+    return [
+        Image(move.repository, digest)
+        for _, move in journals.moves(run)
+        if move.kind in (Kind.INDEX_REVISION, Kind.REVISION)
+        if (digest := digests.parse(move.name)) is not None
+    ]
+
+
+def _put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) -> Restored:
+    if not volume.exists(run_directory(run)):
+        return Restored(runs=[run])
+    return _put_back(volume, run, journals.moves_backwards(run))
+
+
+def put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Restored:
+    """Put single entries back, of whatever runs."""
+    backwards = list(reversed(Kind))
+    by_run: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        by_run[entry.run].append(entry)
+    restored = Restored()
+    # Kind by kind over all runs: a blob of one run comes back before the link to it of another.
+    for kind in backwards:
+        for run, of_run in sorted(by_run.items()):
+            chosen = [(entry.number, entry.move) for entry in of_run if entry.move.kind == kind]
+            if chosen:
+                restored.add(_put_back(volume, run, chosen))
+    restored.runs = sorted(set(restored.runs))
+    return restored
+
+
+def _put_back(volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]]) -> Restored:
+    restored = Restored(runs=[run])
+    path = run_directory(run)
+    with translated(path), volume.directory(path) as quarantine, opened_parents(volume) as parents:
+        there = {int(name) for name in os.listdir(quarantine) if name.isdecimal()}
+        kind: Kind | None = None
+        for number, move in moves:
+            if number not in there:
+                continue
+            if move.kind != kind:
+                parents.sync()
+                kind = move.kind
+            whole = put_back(volume, quarantine, number, parents, move)
+            (restored.moves if whole else restored.newer).append(move)
+        parents.sync()
+        volume.sync(quarantine)
+    return restored

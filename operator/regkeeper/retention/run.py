@@ -1,0 +1,161 @@
+"""One run that deletes: purge what is due, plan, journal, renames, purge again if it can't wait."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from regkeeper.retention import reserve
+from regkeeper.retention.errors import NotQuietError, RetentionError, StorageError, translated
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.moves import Move, Plan
+from regkeeper.retention.permission import refuse_impossible
+from regkeeper.retention.places import run_directory
+from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.quarantine import drop_run_directory
+from regkeeper.retention.quiet import refuse_changes, refuse_uploads
+from regkeeper.retention.recovery import Recovered, recover
+from regkeeper.retention.restore import roll_back
+from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.sweep import Stop, sweep
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order(Generic[AnyPlan]):
+    """What a run is to do.
+
+    Attributes:
+        command: `retain` or `delete`.
+        undo_window: Seconds for which it can be undone; 0: it is purged in the same run.
+        make_plan: Given the run's `now` in nanoseconds; raises to refuse the run, and nothing is deleted.
+        refuse_writers: Raises `NotQuietError` when the registry is not as quiet as the mode asks for.
+        now: Nanoseconds since 1970 by which all ages are judged; None: the volume's own clock.
+        in_use: What is in use now; None: not asked for.
+        stop: Asked between two entries.
+        progress: Told of each move that was made.
+    """
+
+    command: str
+    undo_window: int
+    make_plan: Callable[[int], AnyPlan]
+    refuse_writers: Callable[[], None]
+    now: int | None
+    in_use: InUse | None
+    stop: Stop
+    progress: Callable[[Move], None]
+
+
+@dataclass
+class Outcome(Generic[AnyPlan]):
+    """What a run did.
+
+    Attributes:
+        plan: What it was to do.
+        journal: Of the run; None: there was nothing to delete.
+        recovered: What earlier runs had left.
+        purged: What was freed, by this run's window or because it was due.
+    """
+
+    plan: AnyPlan
+    journal: Journal | None
+    recovered: Recovered
+    purged: list[Purged] = field(default_factory=list)
+
+
+def carry_out(
+    volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], clock: Callable[[], float]
+) -> Outcome[AnyPlan]:
+    """Delete what a plan says. The caller holds the volume's lock.
+
+    Args:
+        volume: What to change.
+        journals: Of all its runs.
+        order: What to do.
+        clock: Seconds since 1970; used for the run's name, and for times in journals when `order.now` is None.
+
+    Raises:
+        NotQuietError: something writes to the volume; everything is where it was.
+        RetentionError: it was refused, or failed; what was moved already is put back by the next run.
+    """
+    now = round(clock() * 10**9) if order.now is None else order.now
+    recovered = recover(volume, journals, now=now, in_use=order.in_use, stop=order.stop)
+    purged = purge(volume, journals, due(journals, volume, now), now=now, in_use=order.in_use, stop=order.stop)
+    started = datetime.fromtimestamp(clock(), UTC)
+    try:
+        plan, journal = _prepare(volume, journals, order, started)
+    except StorageError as error:
+        if error.errno not in reserve.FULL or not reserve.spend(volume):
+            raise
+        plan, journal = _prepare(volume, journals, order, started)
+    outcome = Outcome(plan, journal, recovered, [purged])
+    if journal is not None:
+        outcome.journal = _sweep(volume, journals, order, plan, journal)
+        if order.undo_window == 0:
+            outcome.purged.append(
+                purge(volume, journals, [outcome.journal], now=now, in_use=order.in_use, stop=order.stop)
+            )
+    reserve.replenish(volume)
+    return outcome
+
+
+def _prepare(
+    volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], started: datetime
+) -> tuple[AnyPlan, Journal | None]:
+    """Everything up to the first rename. Whatever fails in here leaves no trace of the run."""
+    run = journals.next_run(started)
+    with translated("the journal"):
+        journal = None
+        try:
+            journal = journals.begin(run=run, command=order.command, undo_window=order.undo_window, now=order.now)
+            plan = order.make_plan(journal.header.now)
+            if plan.moves:
+                return plan, _open(volume, journals, order, plan, journal)
+        except BaseException:
+            with suppress(RetentionError, OSError):
+                _discard(volume, journals, run)
+            raise
+        _discard(volume, journals, run)
+        return plan, None
+
+
+def _open(
+    volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], plan: AnyPlan, journal: Journal
+) -> Journal:
+    order.refuse_writers()
+    refuse_uploads(volume, now=journal.header.now, clock=journal.header.began)
+    refuse_changes(volume, journal.header.began)
+    quarantine = volume.make_directories(run_directory(journal.run))
+    try:
+        refuse_impossible(volume, quarantine, plan.moves)
+        volume.sync(quarantine)
+    finally:
+        os.close(quarantine)
+    return journals.plan(journal, plan=plan.hash, rules=plan.rules, repositories=plan.repositories, moves=plan.moves)
+
+
+def _discard(volume: WritableVolume, journals: WritableJournals, run: str) -> None:
+    drop_run_directory(volume, run)
+    with suppress(FileNotFoundError):
+        journals.discard(run)
+
+
+def _sweep(
+    volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], plan: AnyPlan, journal: Journal
+) -> Journal:
+    path = run_directory(journal.run)
+    with translated(path):
+        try:
+            with volume.directory(path) as quarantine:
+                ours = sweep(volume, quarantine, plan.moves, stop=order.stop, progress=order.progress)
+            refuse_changes(volume, journal.header.began, ours)
+        except NotQuietError:
+            # Whoever writes may need what was moved: it goes back at once, not with the next run.
+            roll_back(volume, journals, journal, journal.header.now)
+            raise
+        return journals.enter(journal, State.DONE, journal.header.now, moves=journal.count, bytes=journal.bytes)
