@@ -175,8 +175,10 @@ class RegistryReconciler:
             return
         try:
             await self._cluster.create(http_secret(registry, secrets.token_urlsafe(32)))
-        except kube.ConflictError:
-            return  # It is there, with a value that only the pods need to know.
+        except kube.ConflictError as error:
+            # A quota that is being counted is a conflict too.
+            if error.reason != "AlreadyExists":
+                raise
 
     async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float:
         memory = self._memories.setdefault(key, Memory())

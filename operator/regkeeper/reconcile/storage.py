@@ -1,5 +1,6 @@
 """Bring a Registry's storage about: permission for local directories, the volume, the claim, who else is on it."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,7 +192,8 @@ class StorageKeeper:
                     continue
                 await self._objects.remove(live)
         finalizers = [entry for entry in registry.metadata.finalizers if entry != naming.FINALIZER]
-        await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
+        with suppress(kube.NotFoundError):
+            await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
 
 
 def _allows(rule: LocalStorageRule, namespace: str, local: LocalStorage) -> bool:

@@ -1,0 +1,133 @@
+"""`regkeeper operator` as a process of a test, and what a test needs around it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from uuid import uuid4
+
+from regkeeper.naming import API_VERSION, REGISTRY_NAMESPACE_LABEL
+from tests.cluster import Cluster
+from tests.waiting import wait_for
+
+CRDS = Path(__file__).parent.parent / "crds"
+
+_START_TIMEOUT = 30  # seconds; takes 1
+_STOP_TIMEOUT = 15
+
+
+def install_crds(cluster: Cluster) -> None:
+    """Apply the CRDs and wait until the API server serves them."""
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
+    wait_for(lambda: API_VERSION in cluster.kubectl("api-versions"), 30, f"{API_VERSION} in the discovery")
+
+
+@contextmanager
+def a_namespace(cluster: Cluster, prefix: str, labels: Mapping[str, str] | None = None) -> Iterator[str]:
+    """A namespace of a test's own. At the end it goes, with its Registries, which need no operator for that."""
+    name = f"{prefix}-{uuid4().hex[:8]}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    try:
+        yield name
+    finally:
+        for registry in cluster.kubectl("get", "registries", "-n", name, "-o", "name").split():
+            cluster.kubectl("patch", "-n", name, registry, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+        cluster.kubectl("delete", "pv", "-l", f"{REGISTRY_NAMESPACE_LABEL}={name}", "--wait=false")
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@dataclass
+class OperatorProcess:
+    """A running operator."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    probe_port: int
+    metrics_port: int
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Status and text of `/livez` or `/readyz`; status 0 while nobody answers."""
+        return _get(f"http://127.0.0.1:{self.probe_port}{path}")
+
+    def metrics(self) -> str:
+        """All metrics, as text."""
+        return _get(f"http://127.0.0.1:{self.metrics_port}/metrics")[1]
+
+    def memory_mib(self) -> float:
+        """Resident memory at its peak."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Time on a processor since its start."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """What it logged so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@contextmanager
+def operator_process(
+    kubeconfig: Path, directory: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[OperatorProcess]:
+    """Run an operator until it is ready, and stop it as kubelet would; its log stays in `directory`."""
+    probe_port, metrics_port = _free_port(), _free_port()
+    log = directory / "operator.log"
+    settings = {
+        "KUBECONFIG": str(kubeconfig),
+        "REGKEEPER_PROBE_PORT": str(probe_port),
+        "REGKEEPER_METRICS_PORT": str(metrics_port),
+        **(environment or {}),
+    }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "regkeeper", "operator"],
+            env={**os.environ, **settings},
+            stderr=output,
+            stdout=output,
+            start_new_session=True,
+        )
+    running = OperatorProcess(process, log, probe_port, metrics_port)
+    try:
+        wait_for(lambda: running.probe("/readyz")[0] == 200, _START_TIMEOUT, lambda: f"an operator: {log.read_text()}")
+        yield running
+        assert process.poll() is None, f"the operator ended by itself: {log.read_text()}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+    except (URLError, OSError):
+        return 0, ""
