@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
@@ -40,6 +40,10 @@ def wait_for(condition: Callable[[], T], timeout: float, describe: Describe) -> 
     raise WaitTimeoutError(_message(timeout, describe))
 
 
+@overload
+async def wait_for_async(condition: Callable[[], Awaitable[T]], timeout: float, describe: Describe) -> T: ...  # noqa: ASYNC109
+@overload
+async def wait_for_async(condition: Callable[[], T], timeout: float, describe: Describe) -> T: ...  # noqa: ASYNC109
 async def wait_for_async(condition: Callable[[], Awaitable[T] | T], timeout: float, describe: Describe) -> T:  # noqa: ASYNC109
     """Like `wait_for`, for a coroutine function (or a plain function) under a running event loop."""
 

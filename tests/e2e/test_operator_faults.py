@@ -170,8 +170,8 @@ class Bench:
             selector = f"{naming.REGISTRY_LABEL}={name}"
             if not resource.namespaced:
                 selector += f",{naming.REGISTRY_NAMESPACE_LABEL}={namespace}"
-            async for body in self.cluster.list(resource, namespace, label_selector=selector, metadata_only=True):
-                objects.append(resource.kind)
+            listing = self.cluster.list(resource, namespace, label_selector=selector, metadata_only=True)
+            objects += [resource.kind async for _ in listing]
         try:
             registry = await self.cluster.get(kube.REGISTRY, namespace, name)
         except kube.NotFoundError:
