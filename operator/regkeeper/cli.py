@@ -7,7 +7,18 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-COMMANDS = ("check-volume", "list", "operator", "release-finalizers", "version")
+COMMANDS = (
+    "check-volume",
+    "delete",
+    "list",
+    "operator",
+    "purge",
+    "release-finalizers",
+    "restore",
+    "retain",
+    "runs",
+    "version",
+)
 """Each is a module of `regkeeper.commands` (dashes as underscores) with a typer app called `app`."""
 
 

@@ -6,9 +6,12 @@ SECOND = 10**9
 """In nanoseconds."""
 
 
-def moment(nanoseconds: int) -> str:
-    """RFC 3339 of nanoseconds since 1970."""
-    return f"{datetime.fromtimestamp(nanoseconds // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
+def moment(nanoseconds: int) -> str | None:
+    """RFC 3339 of nanoseconds since 1970; None for a time that no calendar has."""
+    try:
+        return f"{datetime.fromtimestamp(nanoseconds // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def parse_moment(text: str) -> int:

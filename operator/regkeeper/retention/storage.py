@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Self
 
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import RefusedError, StoppedError
@@ -56,6 +57,9 @@ class WritableVolume(Volume):
     def __init__(self, descriptor: int, path: str, guard: Guard = no_guard) -> None:
         super().__init__(descriptor, path)
         self._guard = guard
+
+    def __enter__(self) -> Self:
+        return self
 
     # Reading
 

@@ -1,0 +1,188 @@
+"""`regkeeper delete`: delete tags, manifests or repositories by name."""
+
+import sys
+from dataclasses import replace
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from regkeeper.api.v1alpha1.retention import parse_duration
+from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
+from regkeeper.commands.volume_options import (
+    AsJson,
+    EndTimeOption,
+    InUseFile,
+    JournalDirectory,
+    ModeOption,
+    Now,
+    RegistryOption,
+    Root,
+    Yes,
+    failures,
+    note,
+    read_in_use,
+)
+from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.moments import SECOND
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.patterns import matcher
+from regkeeper.retention.plan import Plan
+from regkeeper.retention.policy import Intent, deletion_intent
+from regkeeper.retention.printing import count
+from regkeeper.retention.quiet import Mode
+from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
+
+UNTAGGED_AGE = "24h"
+"""Untagged manifests that are younger stay unless --older-than says otherwise: a push sets the tag last."""
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def delete(
+    references: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REF…",
+            help="repo:tag, repo@sha256:…, repo:tag@sha256:… (only if it still points there); globs; - reads them "
+            "from standard input.",
+        ),
+    ] = None,
+    *,
+    root: Root,
+    repository: Annotated[
+        bool, typer.Option("--repository", help="A REF without tag and digest is a whole repository.")
+    ] = False,
+    untagged: Annotated[
+        bool,
+        typer.Option(
+            "--untagged", help="Untagged manifests of the named repositories, or of all, once they are 24 h old."
+        ),
+    ] = False,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Only what was pushed, or became untagged, longer ago (30d, 12h).")
+    ] = None,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="A REF that names nothing is no failure.")] = False,
+    any_address: Annotated[
+        bool, typer.Option("--any-address", help="REFs may begin with any registry's address.")
+    ] = False,
+    undo_window: Annotated[
+        str, typer.Option(metavar="AGE", help="How long `restore` can bring it back; 0s: not at all.")
+    ] = "24h",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    yes: Yes = False,
+    in_use: InUseFile = None,
+    mode: ModeOption = Mode.READ_ONLY,
+    registry: RegistryOption = None,
+    as_json: AsJson = False,
+    now: Now = None,
+    journal: JournalDirectory = None,
+    end_time: EndTimeOption = None,
+) -> None:
+    """Delete by name: into a quarantine, from which `restore` brings it back until it is purged. All or nothing."""
+    texts = _texts(references or [])
+    if not texts and not untagged:
+        raise typer.BadParameter("nothing is named", param_hint="REF")
+    parsed = [_parse(text, registry=registry, any_address=any_address) for text in texts]
+    intent = _intent(
+        parsed,
+        repository=repository,
+        untagged=untagged,
+        older_than=None if older_than is None else _seconds(older_than, "--older-than"),
+        undo_window=_seconds(undo_window, "--undo-window"),
+    )
+    with failures(as_json=as_json):
+        used = read_in_use(in_use)
+    if registry is None:
+        note("no registry was asked whether it takes pushes (--registry)")
+    patterns = any(not reference.exact for reference in intent.deletions)
+
+    def accept(plan: Plan) -> None:
+        if plan.unmatched and not missing_ok:
+            raise RefusedError(f"nothing is named {', '.join(plan.unmatched)}: nothing was deleted (--missing-ok)")
+        kept = [item for item in plan.kept if _is_exact(item.asked, intent)]
+        if kept:
+            reasons = "; ".join(f"{item.asked}: {item.reason}" for item in kept)
+            raise RefusedError(f"kept, so nothing was deleted: {reasons}")
+        tags = plan.count(Kind.TAG)
+        if patterns and tags > 1 and not yes and not dry_run:
+            _confirm(tags)
+
+    deletion = Deletion(
+        command="delete",
+        root=root,
+        intent=intent,
+        in_use=used,
+        accept=accept,
+        mode=mode,
+        registry=registry,
+        as_json=as_json,
+        now=now,
+        journal=journal,
+        end_time=end_time,
+    )
+    (plan_only if dry_run else plan_and_carry_out)(deletion)
+
+
+def _texts(arguments: list[str]) -> list[str]:
+    """The REFs, those of standard input in the place of `-`."""
+    texts: list[str] = []
+    for argument in arguments:
+        if argument != "-":
+            texts.append(argument)
+            continue
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        named = [line for line in lines if line.strip()]
+        if not named:
+            raise typer.BadParameter("standard input names nothing", param_hint="REF")
+        texts += named
+    return texts
+
+
+def _parse(text: str, *, registry: str | None, any_address: bool) -> Reference:
+    ours = urlsplit(registry).netloc if registry else ""
+    try:
+        return parse_reference(text, strip_address=lambda address: any_address or address == ours)
+    except InvalidReferenceError as error:
+        raise typer.BadParameter(str(error), param_hint="REF") from None
+
+
+def _intent(
+    references: list[Reference], *, repository: bool, untagged: bool, older_than: int | None, undo_window: int
+) -> Intent:
+    whole = [reference for reference in references if reference.whole_repository]
+    if whole and not repository and not untagged:
+        raise typer.BadParameter(
+            f"{whole[0].text} is a whole repository: say --repository to delete it, or name a tag", param_hint="REF"
+        )
+    # With --untagged alone, a repository is named to look into it, not to delete it.
+    deleted = references if repository else [item for item in references if not item.whole_repository]
+    intent = deletion_intent(
+        deleted,
+        untagged_after=(_seconds(UNTAGGED_AGE, "") if older_than is None else older_than) * SECOND
+        if untagged
+        else None,
+        untagged_in=matcher([item.repository for item in references] or ["**"], regular_expressions=False),
+        undo_window=undo_window * SECOND,
+    )
+    return intent if older_than is None else replace(intent, younger_than=older_than * SECOND)
+
+
+def _seconds(text: str, option: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _is_exact(text: str, intent: Intent) -> bool:
+    return any(reference.text == text and reference.exact for reference in intent.deletions)
+
+
+def _confirm(tags: int) -> None:
+    """Ask a person; elsewhere refuse."""
+    if not sys.stdin.isatty():
+        raise RefusedError(f"a pattern names {count(tags, 'tag')}: say --yes to delete them")
+    if not typer.confirm(f"Delete {count(tags, 'tag')}?", err=True):
+        raise RefusedError("not confirmed")

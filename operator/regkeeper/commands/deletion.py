@@ -1,0 +1,182 @@
+"""What `retain` and `delete` share: plan only, or plan and carry out, then answer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import typer
+
+from regkeeper.commands.progress import progress
+from regkeeper.commands.reports import (
+    note_purged,
+    note_recovered,
+    purged_document,
+    recovered_document,
+    run_document,
+)
+from regkeeper.commands.volume_options import (
+    UNREADABLE_KEPT,
+    changing,
+    failures,
+    note,
+    present,
+    print_document,
+    refuse_writers,
+)
+from regkeeper.retention import history, lock
+from regkeeper.retention.asking import ask
+from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.journal import open_journals
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moments import moment
+from regkeeper.retention.plan import Plan
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.printing import print_plan
+from regkeeper.retention.quiet import Mode
+from regkeeper.retention.run import Order, Outcome, carry_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """One `retain` or `delete` as it was asked for.
+
+    Attributes:
+        accept: Raises `RefusedError` for a plan that may not be carried out, or asks the person.
+    """
+
+    command: str
+    root: str
+    intent: Intent
+    in_use: InUse | None
+    accept: Callable[[Plan], None]
+    mode: Mode
+    registry: str | None
+    as_json: bool
+    now: str | None
+    journal: str | None
+    end_time: str | None
+
+
+class _NotAcceptedError(RefusedError):
+    """Carries the plan that was refused out of the run."""
+
+    def __init__(self, plan: Plan, message: str) -> None:
+        super().__init__(message)
+        self.plan = plan
+
+
+def plan_only(deletion: Deletion) -> None:
+    """Print the plan and change nothing at all."""
+    now = present(deletion.now)
+    with (
+        failures(as_json=deletion.as_json),
+        open_volume(deletion.root) as volume,
+        open_journals(volume, deletion.journal) as journals,
+        progress() as shown,
+    ):
+        if lock.is_held(volume):
+            note("a run is under way: the plan may be out of date when it ends")
+        if (unfinished := history.open_run(journals)) is not None:
+            note(f"run {unfinished.run} has not ended: the next run that changes something puts its entries back")
+        plan = ask(
+            volume,
+            journals,
+            deletion.intent,
+            now=now,
+            in_use=deletion.in_use,
+            mode=deletion.mode,
+            progress=shown.read,
+        )
+    refusal = _refusal(deletion, plan)
+    _print(deletion, plan, {"dryRun": True, "run": None})
+    _end(plan, refusal)
+
+
+def plan_and_carry_out(deletion: Deletion) -> None:
+    """Do what the plan says, and print it."""
+    with failures(as_json=deletion.as_json):
+        try:
+            outcome = _carry_out(deletion)
+        except _NotAcceptedError as error:
+            _print(deletion, error.plan, {"dryRun": False, "run": None})
+            _end(error.plan, str(error))
+            raise
+    note_recovered(outcome.recovered)
+    answer: dict[str, object] = {
+        "dryRun": False,
+        "run": run_document(outcome.journal),
+        "recovered": recovered_document(outcome.recovered),
+        "purged": purged_document(outcome.purged),
+    }
+    if outcome.journal is not None:
+        answer["outcome"] = "done"
+    _print(deletion, outcome.plan, answer)
+    for purged in outcome.purged:
+        note_purged(purged)
+    if outcome.journal is not None and deletion.intent.undo_window:
+        due = moment(outcome.journal.purge_due)
+        note(f"deleted as run {outcome.journal.run}; `regkeeper restore {outcome.journal.run}` undoes it until {due}")
+    _end(outcome.plan, "")
+
+
+def _carry_out(deletion: Deletion) -> Outcome[Plan]:
+    with (
+        changing(deletion.root, now=deletion.now, journal=deletion.journal, end_time=deletion.end_time) as session,
+        progress() as shown,
+    ):
+
+        def make_plan(now: int) -> Plan:
+            plan = ask(
+                session.volume,
+                session.journals,
+                deletion.intent,
+                now=now,
+                in_use=deletion.in_use,
+                mode=deletion.mode,
+                progress=shown.read,
+            )
+            if refusal := _refusal(deletion, plan):
+                raise _NotAcceptedError(plan, refusal)
+            return plan
+
+        def refuse() -> None:
+            refuse_writers(session.volume, deletion.mode, deletion.registry)
+
+        refuse()
+        order = Order(
+            command=deletion.command,
+            undo_window=deletion.intent.undo_window // 10**9,
+            make_plan=make_plan,
+            refuse_writers=refuse,
+            now=session.now,
+            in_use=deletion.in_use,
+            stop=session.stop,
+            progress=shown.moved,
+        )
+        return carry_out(session.volume, session.journals, order, time.time)
+
+
+def _refusal(deletion: Deletion, plan: Plan) -> str:
+    if plan.refusal:
+        return plan.refusal
+    try:
+        deletion.accept(plan)
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
+def _print(deletion: Deletion, plan: Plan, answer: dict[str, object]) -> None:
+    if deletion.as_json:
+        print_document({**plan.document(), **answer})
+    else:
+        print_plan(plan)
+
+
+def _end(plan: Plan, refusal: str) -> None:
+    if refusal:
+        note(f"refused: {refusal}")
+        raise typer.Exit(1)
+    if plan.problems:
+        raise typer.Exit(UNREADABLE_KEPT)

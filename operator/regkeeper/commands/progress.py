@@ -1,0 +1,54 @@
+"""Progress on standard error: bars on a terminal, a line now and then elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from regkeeper.commands.volume_options import note
+
+_LINE_EVERY = 10_000
+
+
+class Progress:
+    """Counts repositories that were read and entries that were moved. This one writes lines."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._moved = 0
+
+    def read(self, repository: str) -> None:  # noqa: ARG002
+        """A repository was read."""
+        self._read += 1
+        if self._read % _LINE_EVERY == 0:
+            note(f"{self._read:,} repositories read")
+
+    def moved(self, move: object) -> None:  # noqa: ARG002
+        """An entry was moved."""
+        self._moved += 1
+        if self._moved % _LINE_EVERY == 0:
+            note(f"{self._moved:,} entries moved")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """The progress of one command."""
+    if not sys.stderr.isatty():
+        yield Progress()
+        return
+    from rich.console import Console  # only for a person who looks at it
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        reading = bars.add_task("repositories read", total=None)
+        moving = bars.add_task("entries moved", total=None)
+
+        class Shown(Progress):
+            def read(self, repository: str) -> None:  # noqa: ARG002
+                bars.advance(reading)
+
+            def moved(self, move: object) -> None:  # noqa: ARG002
+                bars.advance(moving)
+
+        yield Shown()

@@ -1,0 +1,66 @@
+"""`regkeeper purge`: free what was deleted, for good."""
+
+from typing import Annotated
+
+import typer
+
+from regkeeper.api.v1alpha1.retention import parse_duration
+from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
+from regkeeper.commands.volume_options import (
+    AsJson,
+    EndTimeOption,
+    InUseFile,
+    JournalDirectory,
+    Now,
+    Root,
+    changing,
+    failures,
+    print_document,
+    read_in_use,
+)
+from regkeeper.retention import reserve
+from regkeeper.retention.moments import SECOND
+from regkeeper.retention.purge import due
+from regkeeper.retention.purge import purge as purge_runs
+from regkeeper.retention.recovery import recover
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def purge(
+    *,
+    root: Root,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Runs that began longer ago, instead of each run's own window.")
+    ] = None,
+    in_use: InUseFile = None,
+    as_json: AsJson = False,
+    now: Now = None,
+    journal: JournalDirectory = None,
+    end_time: EndTimeOption = None,
+) -> None:
+    """Free what runs deleted once their undo window is over. What is needed again comes back instead.
+
+    With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`) and what earlier runs had left.
+    """
+    try:
+        age = None if older_than is None else parse_duration(older_than) * SECOND
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--older-than") from None
+    with failures(as_json=as_json):
+        used = read_in_use(in_use)
+        with changing(root, now=now, journal=journal, end_time=end_time) as session:
+            volume, journals, present = session.volume, session.journals, session.present
+            recovered = recover(volume, journals, now=present, in_use=used, stop=session.stop)
+            note_recovered(recovered)
+            purged = purge_runs(
+                volume, journals, due(journals, volume, present, age), now=present, in_use=used, stop=session.stop
+            )
+            reserve.replenish(volume)
+        note_purged(purged)
+    if as_json:
+        purges = [recovered.purged, purged]
+        print_document(
+            {"outcome": "done", "purged": purged_document(purges), "recovered": recovered_document(recovered)}
+        )

@@ -1,0 +1,85 @@
+"""What the changing commands answer, as documents (--json) and in words.
+
+outcome     `done`, or the plan's own when nothing was carried out
+run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: nothing was
+recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
+purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
+`held` entries that another run needs to be undone
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from regkeeper.commands.volume_options import note
+from regkeeper.retention.journal import Journal
+from regkeeper.retention.moments import moment
+from regkeeper.retention.printing import count, size_of
+from regkeeper.retention.purge import Purged
+from regkeeper.retention.recovery import Recovered
+from regkeeper.retention.restore import Restored
+
+
+def run_document(journal: Journal | None) -> dict[str, Any] | None:
+    """What a run deleted."""
+    if journal is None:
+        return None
+    return {
+        "run": journal.run,
+        "moves": journal.count,
+        "bytes": journal.bytes,
+        "purgeDue": moment(journal.purge_due),
+    }
+
+
+def recovered_document(recovered: Recovered) -> dict[str, Any]:
+    return {"rolledBack": sorted(recovered.rolled_back), "undone": sorted(recovered.undone)}
+
+
+def purged_document(purges: Iterable[Purged]) -> dict[str, Any]:
+    every = list(purges)
+    return {
+        "runs": sorted({run for purged in every for run in purged.runs}),
+        "entries": sum(purged.entries for purged in every),
+        "bytes": sum(purged.bytes for purged in every),
+        "returned": sum(len(purged.returned.moves) for purged in every),
+        "held": sum(purged.held for purged in every),
+    }
+
+
+def restored_document(restored: Restored) -> dict[str, Any]:
+    return {
+        "runs": restored.runs,
+        "entries": len(restored.moves),
+        "bytes": restored.bytes,
+        "newer": [f"{move.repository}:{move.name}" if move.repository else move.name for move in restored.newer],
+        "missing": restored.missing,
+    }
+
+
+def note_recovered(recovered: Recovered) -> None:
+    """Say what earlier runs had left."""
+    for run, restored in recovered.rolled_back.items():
+        note(f"run {run} had not ended: {count(len(restored.moves), 'entry')} put back")
+    for run, restored in recovered.undone.items():
+        note(f"the undo of run {run} had not ended: {count(len(restored.moves), 'entry')} put back")
+    note_purged(recovered.purged)
+
+
+def note_purged(purged: Purged) -> None:
+    """Say what was freed, if anything was."""
+    if not purged.runs:
+        return
+    note(f"purged {', '.join(purged.runs)}: {count(purged.entries, 'entry')}, {size_of(purged.bytes)} freed")
+    if purged.returned.moves:
+        note(f"{count(len(purged.returned.moves), 'entry')} needed again and put back instead")
+    if purged.held:
+        note(f"{count(purged.held, 'entry')} held: a run that can still be undone needs them")
+
+
+def note_restored(restored: Restored) -> None:
+    """Say what came back and what did not."""
+    note(f"{count(len(restored.moves), 'entry')} back from {', '.join(restored.runs)}")
+    for move in restored.newer:
+        note(f"{move.repository}:{move.name} was pushed since and stays as it is")
+    for digest in restored.missing:
+        note(f"{digest} is nowhere any more: what needs it can't be pulled")

@@ -1,0 +1,106 @@
+"""`regkeeper restore`: undo a run, or bring single images back."""
+
+from typing import Annotated
+
+import typer
+
+from regkeeper.commands.reports import (
+    note_recovered,
+    note_restored,
+    purged_document,
+    recovered_document,
+    restored_document,
+)
+from regkeeper.commands.volume_options import (
+    AsJson,
+    EndTimeOption,
+    JournalDirectory,
+    Now,
+    Root,
+    Session,
+    changing,
+    failures,
+    print_document,
+)
+from regkeeper.retention import reserve
+from regkeeper.retention.errors import NothingToUndoError, RetentionError
+from regkeeper.retention.recovery import Recovered, recover
+from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
+from regkeeper.retention.restore import UNDOABLE, Restored, last_undoable, undo, undoable
+from regkeeper.retention.restore_images import restore_reference
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def restore(
+    run: Annotated[str | None, typer.Argument(help="The run to undo; the last one that is not yet undone.")] = None,
+    *,
+    root: Root,
+    ref: Annotated[
+        str | None, typer.Option(metavar="REF", help="Bring back only this repo:tag or repo@sha256:…")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Undo every run that can be undone.")] = False,
+    as_json: AsJson = False,
+    now: Now = None,
+    journal: JournalDirectory = None,
+    end_time: EndTimeOption = None,
+) -> None:
+    """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
+
+    With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: names that were pushed since, `missing`: digests
+    that are nowhere any more) and what earlier runs had left. Later runs keep what came back.
+    """
+    if sum((run is not None, ref is not None, every)) > 1:
+        raise typer.BadParameter("RUN, --ref and --all exclude each other")
+    reference = None if ref is None else _parse(ref)
+    with failures(as_json=as_json):
+        with changing(root, now=now, journal=journal, end_time=end_time) as session:
+            recovered = recover(session.volume, session.journals, now=session.present, in_use=None, stop=session.stop)
+            note_recovered(recovered)
+            restored = _restore(session, recovered, run, reference, every=every)
+            reserve.replenish(session.volume)
+        note_restored(restored)
+        if restored.missing and not as_json:
+            raise RetentionError(f"{len(restored.missing)} digests are nowhere any more")
+    if as_json:
+        print_document(
+            {
+                "outcome": "done",
+                "restored": restored_document(restored),
+                "recovered": recovered_document(recovered),
+                "purged": purged_document([recovered.purged]),
+            }
+        )
+    if restored.missing:
+        raise typer.Exit(1)
+
+
+def _parse(text: str) -> Reference:
+    try:
+        return parse_reference(text)
+    except InvalidReferenceError as error:
+        raise typer.BadParameter(str(error), param_hint="--ref") from None
+
+
+def _restore(
+    session: Session, recovered: Recovered, run: str | None, reference: Reference | None, *, every: bool
+) -> Restored:
+    volume, journals = session.volume, session.journals
+    if reference is not None:
+        return restore_reference(volume, journals, reference)
+    ended = {**recovered.rolled_back, **recovered.undone}
+    if every:
+        restored = Restored()
+        for item in ended.values():
+            restored.add(item)
+        for journal in [item for item in reversed(journals.all()) if item.state in UNDOABLE]:
+            restored.add(undo(volume, journals, journal, session.present))
+        if not restored.runs:
+            raise NothingToUndoError("there is no run to undo")
+        return restored
+    if run in ended or (run is None and ended):
+        # The run that had not ended was the last one, and it has just been put back.
+        return ended[run or max(ended)]
+    journal = last_undoable(journals) if run is None else undoable(journals, run)
+    return undo(volume, journals, journal, session.present)

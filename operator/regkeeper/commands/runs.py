@@ -1,0 +1,61 @@
+"""`regkeeper runs`: what was deleted when, and until when it can come back."""
+
+from typing import Any
+
+import typer
+
+from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, note, print_document
+from regkeeper.retention import history, lock
+from regkeeper.retention.journal import Journal, State, open_journals
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moments import moment
+from regkeeper.retention.printing import count, size_of
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def runs(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = None) -> None:
+    """List the runs that deleted something, oldest first.
+
+    With --json: `runs`, each with `run`, `command`, `now`, `state` (open, rolled-back, done, restoring, restored,
+    purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `plan` (the hash); and `underWay`.
+    """
+    with (
+        failures(as_json=as_json),
+        open_volume(root) as volume,
+        open_journals(volume, journal) as journals,
+    ):
+        every = [item for item in journals.all() if item.state != State.UNPLANNED]
+        under_way = lock.is_held(volume)
+        if not under_way and (unfinished := history.open_run(journals)) is not None:
+            note(f"run {unfinished.run} has not ended: the next run that changes something puts its entries back")
+    if as_json:
+        print_document({"underWay": under_way, "runs": [_document(item) for item in every]})
+        return
+    if under_way:
+        note("a run is under way")
+    for item in every:
+        typer.echo(_line(item))
+
+
+def _document(journal: Journal) -> dict[str, Any]:
+    return {
+        "run": journal.run,
+        "command": journal.header.command,
+        "now": moment(journal.header.now),
+        "state": journal.state.value,
+        "since": moment(journal.at),
+        "moves": journal.count,
+        "bytes": journal.bytes,
+        "purgeDue": moment(journal.purge_due),
+        "plan": journal.plan,
+    }
+
+
+def _line(journal: Journal) -> str:
+    until = f", until {moment(journal.purge_due)}" if journal.state == State.DONE else ""
+    words = f"{journal.state.replace('-', ' ')} since {moment(journal.at)}{until}"
+    return (
+        f"{journal.run}  {journal.header.command}  {count(journal.count, 'entry')}, {size_of(journal.bytes)}  {words}"
+    )

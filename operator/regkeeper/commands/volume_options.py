@@ -1,0 +1,179 @@
+"""Options and manners that all commands on a registry's volume share: exit status, JSON, signals, the end time.
+
+Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something unreadable was kept.
+Standard output has the answer only (with --json one document); everything else goes to standard error.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from regkeeper.errors import RegkeeperError
+from regkeeper.retention import lock
+from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
+from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.moments import parse_moment
+from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.stop import StopOnSignal
+from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable
+
+UNREADABLE_KEPT = 3
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write it as 2026-11-24T10:31:45Z") from None
+
+
+def _registry(text: str | None) -> str | None:
+    if text is None:
+        return None
+    url = urlsplit(text)
+    try:
+        valid = url.scheme in ("http", "https") and url.hostname and not url.username and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise typer.BadParameter(f"{text!r} is no address of a registry: write http://host:port or https://host:port")
+    return text
+
+
+Root = Annotated[
+    str,
+    typer.Option(
+        "--root",
+        envvar="REGISTRY_DATA_DIR",
+        help="What is mounted as /var/lib/registry, or its docker/registry/v2.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Now = Annotated[
+    str | None,
+    typer.Option("--now", help="Judge every age by this time (RFC 3339) instead of the volume's clock."),
+]
+ModeOption = Annotated[
+    Mode, typer.Option("--mode", help="What the registry does meanwhile: takes no pushes, or is stopped.")
+]
+RegistryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--registry", callback=_registry, help="URL at which --mode is verified. Without it nothing is asked."
+    ),
+]
+JournalDirectory = Annotated[
+    str | None,
+    typer.Option(
+        "--journal",
+        metavar="DIR",
+        help="Existing directory for the journals, for a volume on which nothing more fits. "
+        "Every later command needs it too.",
+    ),
+]
+EndTimeOption = Annotated[
+    str | None, typer.Option("--end-time", help="Change nothing after this time (RFC 3339), by this machine's clock.")
+]
+InUseFile = Annotated[
+    str | None,
+    typer.Option(
+        "--in-use",
+        metavar="FILE",
+        help="Images in use, which stay: a line for each, the reference, then who uses it; the last line is `# N`.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A volume that this process alone may change, for the time of one command."""
+
+    volume: WritableVolume
+    journals: WritableJournals
+    stop: StopOnSignal
+    now: int | None
+    """As given; None: the clock's."""
+
+    @property
+    def present(self) -> int:
+        """Nanoseconds since 1970 for what has no journal of its own."""
+        return time.time_ns() if self.now is None else self.now
+
+
+@contextmanager
+def changing(root: str, *, now: str | None, journal: str | None, end_time: str | None) -> Iterator[Session]:
+    """Open a volume to change it: under its lock, stopping on signals, until the end time."""
+    end, moment = _moment(end_time), _moment(now)
+    guard = no_guard if end is None else EndTime(end / 10**9, time.time)
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopOnSignal())
+        volume = stack.enter_context(open_writable(root, guard))
+        stack.enter_context(lock.exclusive(volume))
+        journals = stack.enter_context(open_writable_journals(volume, journal))
+        yield Session(volume, journals, stop, moment)
+
+
+def present(now: str | None) -> int:
+    """Nanoseconds since 1970 for a command that only reads."""
+    moment = _moment(now)
+    return time.time_ns() if moment is None else moment
+
+
+def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:
+    """Refuse when the registry is not as `mode` says.
+
+    Raises:
+        NotQuietError: it is not, or nobody knows.
+    """
+    refuse_pull_through_cache(volume, mode)
+    if registry is not None:
+        probe(registry, mode)
+
+
+def read_in_use(path: str | None) -> InUse | None:
+    """The images in use that a file lists.
+
+    Raises:
+        RegkeeperError: it is missing, or may not be whole.
+    """
+    if path is None:
+        return None
+    try:
+        with open(path, "rb") as file:
+            return parse_in_use(file.read())
+    except (OSError, InvalidInUseError) as error:
+        raise RegkeeperError(f"--in-use {path}: {error}. Nothing was changed") from error
+
+
+def note(text: str) -> None:
+    """Tell a person something that is not the answer."""
+    typer.echo(f"regkeeper: {text}", err=True)
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """The one document of --json."""
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+@contextmanager
+def failures(*, as_json: bool) -> Iterator[None]:
+    """End the command with status 1 on an expected failure; with --json its document says which."""
+    try:
+        yield
+    except RegkeeperError as error:
+        note(str(error))
+        if as_json:
+            print_document({"outcome": "failed", "reason": error.reason, "message": str(error)})
+        raise typer.Exit(1) from None

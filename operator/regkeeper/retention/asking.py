@@ -1,0 +1,58 @@
+"""Puts together what a plan is made from: the intent, images in use, and what earlier runs tell."""
+
+from collections.abc import Callable
+
+from regkeeper.retention import history
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.journal import Journals
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.marks import kept
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.plan import Plan
+from regkeeper.retention.planner import Planner
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.quiet import Mode
+from regkeeper.retention.tag_verdicts import Question
+
+
+def ask(
+    volume: Volume,
+    journals: Journals,
+    intent: Intent,
+    *,
+    now: int,
+    in_use: InUse | None,
+    mode: Mode,
+    progress: Callable[[str], None],
+) -> Plan:
+    """Make the plan of a run.
+
+    Args:
+        volume: The registry.
+        journals: Of earlier runs.
+        intent: What is asked for.
+        now: Nanoseconds since 1970.
+        in_use: None: nobody was asked.
+        mode: Uploads go only while the registry is stopped.
+        progress: Told of each repository that was read.
+    """
+    question = Question(
+        intent,
+        now,
+        in_use or InUse(),
+        restored=_restored(volume, intent.fingerprint),
+        departures=history.untagged_since(journals),
+    )
+    return Planner(
+        volume,
+        question,
+        offline=mode == Mode.OFFLINE,
+        repositories_before=history.repositories_seen(journals),
+        progress=progress,
+    ).make()
+
+
+def _restored(volume: Volume, rules: str) -> dict[tuple[str, str], str]:
+    """Runs whose undo brought something back, by repository and tag or digest; a blob's repository is empty."""
+    kinds = (Kind.TAG, Kind.INDEX_REVISION, Kind.REVISION, Kind.BLOB, Kind.MANIFEST_BLOB)
+    return {(mark.move.repository, mark.move.name): mark.run for mark in kept(volume, rules) if mark.move.kind in kinds}

@@ -1,0 +1,50 @@
+"""Brings single images back, named by a reference."""
+
+from regkeeper.retention.contents import Contents, Entry, Image
+from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.journal import State
+from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.moments import moment
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.references import Reference
+from regkeeper.retention.restore import UNDOABLE, Restored, undo_images
+from regkeeper.retention.storage import WritableVolume
+
+
+def restore_reference(volume: WritableVolume, journals: WritableJournals, reference: Reference) -> Restored:
+    """Bring back the tags or manifests that a reference names, with their dependants, and mark them.
+
+    Raises:
+        NothingToUndoError: the quarantine has none; says when it was purged.
+    """
+    contents = Contents(volume, journals, [item.run for item in journals.all() if item.state in UNDOABLE])
+    tags = [entry for entry in contents.tags.values() if _is_named(entry, reference)]
+    images = [image for entry in tags if (image := contents.tagged(entry)) is not None]
+    images += [image for image in contents.revisions if _names_image(reference, image)]
+    if not tags and not images:
+        raise NothingToUndoError(f"nothing that can come back is named {reference.text}{_purged(journals, reference)}")
+    return undo_images(volume, journals, tags, images, contents)
+
+
+def _is_named(entry: Entry, reference: Reference) -> bool:
+    move = entry.move
+    if not reference.matches_repository(move.repository):
+        return False
+    return reference.whole_repository or (reference.tag is not None and reference.matches_tag(move.name))
+
+
+def _names_image(reference: Reference, image: Image) -> bool:
+    if not reference.matches_repository(image.repository):
+        return False
+    return reference.whole_repository or (reference.tag is None and image.digest == reference.digest)
+
+
+def _purged(journals: WritableJournals, reference: Reference) -> str:
+    for journal in reversed(journals.all()):
+        if journal.state != State.PURGED:
+            continue
+        for _, move in journals.moves(journal.run):
+            entry = Entry(journal.run, 0, move)
+            if move.kind == Kind.TAG and _is_named(entry, reference):
+                return f": it was purged at {moment(journal.at)} (run {journal.run})"
+    return ""
