@@ -107,12 +107,20 @@ class Cluster:
         return run(KUBERNETES.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments, text=stdin)
 
     def load(self, archive: Path) -> None:
-        """Bring the images of a docker archive to both nodes, for kubelet; `docker load` is another matter.
+        """Bring the images of a docker archive to both nodes, where kubelet finds them; Docker does not.
 
         Raises:
             CommandError: it is no such archive.
         """
         _in_parallel([partial(node.import_image, archive) for node in self._nodes])
+
+    def docker_load(self, node: str, archive: Path) -> None:
+        """Bring the images of a docker archive to one node's Docker.
+
+        Raises:
+            CommandError: it is no such archive.
+        """
+        self.node(node).docker_load(archive)
 
     def load_operator(self) -> None:
         """Build the operator's image if the project changed, and bring it to both nodes as `regkeeper:dev`."""
@@ -140,8 +148,10 @@ class Cluster:
         self._await_ready([machine])
 
     def restart_kubelet(self, node: str) -> None:
-        """Restart a node's kubelet; its pods go on."""
-        self.node(node).restart_service("kubelet")
+        """Restart a node's kubelet; returns when it serves. Its pods go on."""
+        machine = self.node(node)
+        machine.restart_service("kubelet")
+        machine.await_kubelet()
 
     def restart_dockerd(self, node: str) -> None:
         """Restart a node's dockerd; returns when it answers. Containers that Docker itself ran end."""

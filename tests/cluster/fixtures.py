@@ -12,9 +12,7 @@ import pytest
 
 from tests.cluster import records
 from tests.cluster.cluster import Cluster
-from tests.cluster.locks import locked
 from tests.cluster.plan import Plan
-from tests.cluster.processes import ProcessTable
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
 CONTROL_PLANE_NAME = "test-cp"
@@ -69,20 +67,17 @@ def _cluster(name: str, *, control_plane_only: bool) -> Iterator[Cluster]:
 @contextmanager
 def shared(cluster: Cluster, *, control_plane_only: bool) -> Iterator[Cluster]:
     """Use a cluster together with other processes: up with the first, down with the last."""
-    lock = records.ROOT / "users" / f"{cluster.name}.lock"
-    users = ProcessTable(records.ROOT / "users" / cluster.name)
     me = str(os.getpid())
-    with locked(lock):
+    with records.users_lock(cluster.name) as users:
         users.record_self(me)
         cluster.up(control_plane_only=control_plane_only)
     try:
         yield cluster
     finally:
-        with locked(lock):
+        with records.users_lock(cluster.name) as users:
             users.forget(me)
             for name in users.names():
                 if not users.alive(name):
                     users.forget(name)
             if not users.names():
-                users.remove()
                 cluster.down()

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -12,13 +12,13 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the exclusive lock of `path`; waits for whoever has it. Not reentrant.
 
     The kernel drops the lock of a process that dies. The file is removed while the lock is held, so whoever waited on
-    it must look again whether its file is still the one that has the name. Directories that this empties go too.
+    it must look again whether its file is still the one that has the name.
     """
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:  # another process has just removed the empty directory
+        except (FileExistsError, FileNotFoundError):  # another process has just removed the empty directory
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -27,8 +27,6 @@ def locked(path: Path) -> Iterator[None]:
                     yield
                 finally:
                     path.unlink()
-                    with suppress(OSError):  # it stops at what is in use
-                        os.removedirs(path.parent)
                 return
         finally:
             os.close(descriptor)

@@ -24,6 +24,7 @@ _INIT = Path(__file__).with_name("node_init.py")
 _INSIDE = "/run/regkeeper-node"
 _PYTHON = str(Path(sys.executable).resolve())
 _BOOT_TIMEOUT = 60  # seconds; takes a fraction of one
+_KUBELET_PORT = 10250
 _HIDDEN = ("cni", "containerd", "docker", "kubernetes")
 """Directories of the machine's /etc that a node doesn't see."""
 
@@ -90,6 +91,10 @@ class Node:
         """Return when dockerd answers."""
         wait_for(lambda: self._answers("run/docker.sock"), _BOOT_TIMEOUT, f"{self._log('dockerd')}")
 
+    def await_kubelet(self) -> None:
+        """Return when kubelet serves the API server's requests."""
+        wait_for(self._kubelet_serves, _BOOT_TIMEOUT, f"{self._log('kubelet')}")
+
     def alive(self) -> bool:
         """Whether the node's process 1 runs."""
         return self.processes.alive(self.process_name)
@@ -141,6 +146,11 @@ class Node:
         with archive.open("rb") as content:
             self.run(["ctr", "--namespace", "k8s.io", "images", "import", "-"], stdin=content)
 
+    def docker_load(self, archive: Path) -> None:
+        """Bring the images of a docker archive into Docker."""
+        with archive.open("rb") as content:
+            self.run(["docker", "load", "--quiet"], stdin=content)
+
     @property
     def process_name(self) -> str:
         return f"node-{self.plan.name}"
@@ -182,6 +192,13 @@ class Node:
                 client.connect(str(self.root / path))
             except OSError:
                 return False
+        return True
+
+    def _kubelet_serves(self) -> bool:
+        try:
+            socket.create_connection((str(self.plan.address), _KUBELET_PORT), timeout=1).close()
+        except OSError:
+            return False
         return True
 
     def _log(self, service: str) -> Path:

@@ -92,10 +92,6 @@ class ProcessTable:
         """Drop the record of that name; the process goes on."""
         (self._directory / f"{name}.json").unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Remove the empty table."""
-        self._directory.rmdir()
-
     def _record(self, name: str, pid: int) -> Process:
         stat = _stat(pid)
         assert stat is not None, "a child stays until its parent waits for it"

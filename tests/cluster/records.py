@@ -5,7 +5,8 @@ A cluster is recorded before anything of it is made. What a crash leaves can thu
 
 import json
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
@@ -44,9 +45,22 @@ def processes(plan: Plan) -> ProcessTable:
     return ProcessTable(directory(plan.name) / "processes")
 
 
-def cluster_lock(name: str) -> AbstractContextManager[None]:
+@contextmanager
+def cluster_lock(name: str) -> Iterator[None]:
     """Nobody else changes the cluster of that name meanwhile."""
-    return locked(directory(name).with_name(f"{name}.lock"))
+    with locked(directory(name).with_name(f"{name}.lock")):
+        yield
+    _remove_if_empty(ROOT / "clusters", ROOT)
+
+
+@contextmanager
+def users_lock(name: str) -> Iterator[ProcessTable]:
+    """The processes that share the cluster of that name; nobody else changes the table meanwhile."""
+    path = ROOT / "users" / name
+    with locked(path.with_name(f"{name}.lock")):
+        yield ProcessTable(path)
+        _remove_if_empty(path)
+    _remove_if_empty(ROOT / "users", ROOT)
 
 
 def load(name: str) -> Plan | None:
@@ -107,3 +121,10 @@ def forget(plan: Plan) -> None:
         if not names() and _FORWARDING.exists():
             network.FORWARDING.write_text(_FORWARDING.read_text())
             _FORWARDING.unlink()
+
+
+def _remove_if_empty(*paths: Path) -> None:
+    """Remove directories, each only if nothing is in it."""
+    for path in paths:
+        with suppress(OSError):
+            path.rmdir()
