@@ -8,7 +8,7 @@ Where the specification leaves a choice, this is the reading taken here:
 
 - A tag that is kept only because no rule covers it is no obstacle to `delete`; a `keep` that covers it is.
 - A digest in use is kept with the indexes that name it and the tags that point to either: in the repository that the
-  reference names, or everywhere if it names none.
+  reference names, or everywhere if it names none. A manifest of unknown type is no index.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
 - The children and dependants that go along with a manifest go whatever their own age: their links hold their blobs.
 - An entry of `delete` without a tag and without a pattern is an exact entry for each tag of its repository.
@@ -17,7 +17,12 @@ Where the specification leaves a choice, this is the reading taken here:
   whether a tag or an index leads to it. A tag to a manifest without a revision link counts as one without `data`.
 - A tag directory without `current/link` is no version, points nowhere and stays.
 - What the run itself sets free is not held by the age of its `data`, only by young links.
-- A repository is deleted as a whole if the run leaves it neither tag nor revision, whichever rule did it.
+- An entry of `delete` without a tag takes the untagged manifests too; if it is a pattern, not those younger than
+  `protect.youngerThan`.
+- A repository is deleted as a whole if the run takes its last tag and revision and `delete` named any of them: then
+  young links in it hold nothing. One in which nothing is left, uploads included, leaves the catalog, whatever emptied
+  it, also if it was empty before.
+- An implausible time is no age of an untagged manifest or an orphan either: it stays.
 - `highest` counts versions of whatever age: only `last` has a use for push times.
 - A pre-release needs a comparison that names a pre-release of the same version (as in npm).
 """
@@ -131,9 +136,10 @@ class _Judge:
         verdict = Verdict(reasons=reasons)
         verdict.tags = victims | {place for place in self.dependant_tags if place not in dependants_kept}
         verdict.revisions = self.nodes - alive
-        verdict.repositories = self.emptied(verdict)
-        verdict.layers = self.layer_links_that_go(alive, verdict)
-        verdict.blobs = self.blobs_that_go(alive, verdict)
+        deleted_whole = self.deleted_whole(verdict)
+        verdict.layers = self.layer_links_that_go(alive, verdict, deleted_whole)
+        verdict.blobs = self.blobs_that_go(alive, verdict, deleted_whole)
+        verdict.repositories = self.left_empty(verdict)
         for place in self.dependant_tags - verdict.tags:
             verdict.reasons[place] = {"dependant"}
         return verdict
@@ -268,7 +274,7 @@ class _Judge:
             more = {
                 (name, digest)
                 for name, digest in self.nodes
-                if any((name, child) in used for child in self.world.documents[digest].children)
+                if any((name, child) in used for child in self.world.documents[digest].platforms)
             }
             if more <= used:
                 return used & self.nodes
@@ -323,7 +329,7 @@ class _Judge:
         return found
 
     def orphaned_too_long(self, pushed: int) -> bool:
-        return self.policy.orphaned is not None and self.now - pushed > self.policy.orphaned
+        return self.policy.orphaned is not None and pushed > PLAUSIBLE and self.now - pushed > self.policy.orphaned
 
     def is_unreadable_dependant(self, place: Place) -> bool:
         tag = self.places[place]
@@ -351,7 +357,7 @@ class _Judge:
         for place, subjects in self.subjects_of_tags.items():
             if not subjects and place not in self.kept_orphan_tags:
                 fallen.add((place[0], str(self.places[place].digest)))
-        fallen |= self.untagged_too_long() | self.orphans_too_long
+        fallen |= self.untagged_too_long() | self.untagged_of_named_repositories() | self.orphans_too_long
         while True:
             more = {child for node in fallen & self.nodes for child in self.children(node)}
             more |= {dependant for node in fallen & self.nodes for dependant in self.dependants(node[1])}
@@ -364,8 +370,19 @@ class _Judge:
             return set()
         found = set()
         for name, digest in self.untagged():
-            age = self.now - self.untagged_since(self.repositories[name], digest)
-            if age >= max(self.policy.untagged, self.policy.younger_than):
+            since = self.untagged_since(self.repositories[name], digest)
+            young = self.now - self.repositories[name].revisions[digest] < self.policy.younger_than
+            if since > PLAUSIBLE and not young and self.now - since >= self.policy.untagged:
+                found.add((name, digest))
+        return found
+
+    def untagged_of_named_repositories(self) -> set[Node]:
+        whole = [entry for entry in self.policy.delete if ":" not in entry]
+        tagged = {(name, tag.digest) for (name, _), tag in self.places.items()}
+        found = set()
+        for name, digest in self.nodes - tagged:
+            young = self.now - self.repositories[name].revisions[digest] < self.policy.younger_than
+            if any(matches(entry, name) and not (young and is_pattern(entry)) for entry in whole):
                 found.add((name, digest))
         return found
 
@@ -423,14 +440,33 @@ class _Judge:
 
     # Links and blobs.
 
-    def emptied(self, verdict: Verdict) -> set[str]:
-        """Repositories in which the run leaves neither a tag nor a revision."""
+    def deleted_whole(self, verdict: Verdict) -> set[str]:
+        """Repositories of which the run takes the last tag and revision, some of them because `delete` named them."""
+        whole = [entry for entry in self.policy.delete if ":" not in entry]
+        named = {name for name in self.repositories if any(matches(entry, name) for entry in whole)}
+        named |= {
+            place[0]
+            for place in verdict.tags
+            if self.asked_for(place, exactly=True) or self.asked_for(place, exactly=False)
+        }
         return {
             name
             for name, repository in self.repositories.items()
             if (repository.tags or repository.revisions)
+            and name in named
             and all((name, tag) in verdict.tags for tag in repository.tags)
             and all((name, digest) in verdict.revisions for digest in repository.revisions)
+        }
+
+    def left_empty(self, verdict: Verdict) -> set[str]:
+        return {
+            name
+            for name, repository in self.repositories.items()
+            if all((name, tag) in verdict.tags for tag in repository.tags)
+            and all((name, digest) in verdict.revisions for digest in repository.revisions)
+            and all((name, digest) in verdict.layers for digest in repository.layers)
+            and not repository.uploads
+            and name not in self.pinned
         }
 
     def holders(self, alive: set[Node], verdict: Verdict) -> set[str]:
@@ -441,7 +477,7 @@ class _Judge:
                 names.add(place[0])
         return names
 
-    def layer_links_that_go(self, alive: set[Node], verdict: Verdict) -> set[Node]:
+    def layer_links_that_go(self, alive: set[Node], verdict: Verdict, deleted_whole: set[str]) -> set[Node]:
         needed = {(name, blob) for name, digest in alive for blob in self.named_by(digest)}
         held = self.pinned | self.holders(alive, verdict)
         return {
@@ -450,10 +486,10 @@ class _Judge:
             for digest, time in repository.layers.items()
             if (name, digest) not in needed
             and name not in held
-            and (name in verdict.repositories or self.now - time >= self.policy.garbage)
+            and (name in deleted_whole or self.now - time >= self.policy.garbage)
         }
 
-    def blobs_that_go(self, alive: set[Node], verdict: Verdict) -> dict[str, int]:
+    def blobs_that_go(self, alive: set[Node], verdict: Verdict, deleted_whole: set[str]) -> dict[str, int]:
         needed = self.named_by_all(alive)
         for name in self.pinned | self.holders(alive, verdict):
             needed |= self.repositories[name].named
@@ -462,7 +498,7 @@ class _Judge:
             digest: size
             for digest, size in self.world.sizes.items()
             if digest not in needed
-            and all(self.now - time >= self.policy.garbage for time in self.link_times(digest, verdict.repositories))
+            and all(self.now - time >= self.policy.garbage for time in self.link_times(digest, deleted_whole))
             and (digest in set_free or self.now - self.world.modified[digest] >= self.policy.garbage)
         }
 

@@ -5,6 +5,7 @@ Source of the layout: `registry/storage/paths.go` of distribution. Digests are s
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,9 @@ class Document:
     readable: bool = True
     blobs: set[str] = field(default_factory=set)
     children: set[str] = field(default_factory=set)
+    """Manifests that it leads to, if the repository has them."""
+    platforms: set[str] = field(default_factory=set)
+    """The same, if it is known to be an index."""
     subject: str | None = None
     config: str | None = None
 
@@ -82,13 +86,36 @@ def read(v2: Path) -> World:
     )
 
 
+def complete_tags(world: World) -> set[tuple[str, str]]:
+    """(repository, tag) of each that pulls in full: its manifest, the children that its repository has, their blobs."""
+
+    def complete(repository: Repository, digest: str) -> bool:
+        document = world.documents.get(digest)
+        if document is None or not document.present or not document.readable:
+            return False
+        if digest not in repository.revisions or digest in repository.bad_revisions:
+            return False
+        children = document.children & repository.revisions.keys()
+        blobs = document.blobs - document.children
+        there = all(blob in world.sizes and blob in repository.layers for blob in blobs)
+        return there and all(complete(repository, child) for child in children)
+
+    return {
+        (name, tag.name)
+        for name, repository in world.repositories.items()
+        for tag in repository.tags.values()
+        if tag.digest is not None and complete(repository, tag.digest)
+    }
+
+
 def _repositories(top: Path) -> dict[str, Repository]:
     found = {}
-    for directory in sorted(path for path in top.rglob("*") if path.is_dir()):
-        name = directory.relative_to(top)
-        inside = any(part.startswith("_") for part in name.parts)
-        if not inside and any((directory / room).is_dir() for room in ("_layers", "_manifests", "_uploads")):
-            found[str(name)] = _repository(directory, str(name))
+    for directory, below, _ in os.walk(top):
+        rooms = {name for name in below if name.startswith("_")}
+        below[:] = sorted(set(below) - rooms)
+        if rooms & {"_layers", "_manifests", "_uploads"}:
+            name = str(Path(directory).relative_to(top))
+            found[name] = _repository(Path(directory), name)
     return found
 
 
@@ -147,7 +174,7 @@ def _parsed(manifest: dict[str, Any], text: str) -> Document:
     subject = (manifest.get("subject") or {}).get("digest")
     if media_type in INDEXES or (not media_type and "manifests" in manifest):
         children = {child["digest"] for child in manifest["manifests"] or ()}
-        return Document(present=True, children=children, subject=subject)
+        return Document(present=True, children=children, platforms=children, subject=subject)
     if media_type in IMAGES or (not media_type and "config" in manifest):
         config = manifest["config"]["digest"]
         layers = {layer["digest"] for layer in manifest["layers"] or ()}

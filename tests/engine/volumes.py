@@ -227,6 +227,8 @@ class Repository:
         self.volume.write(directory / "startedat", b"2026-01-01T00:00:00Z", age=age)
         self.volume.write(directory / "hashstates" / "sha256" / str(len(content)), b"state", age=age)
         self.volume.write(directory / "data", content, age=age)
+        for path in (directory, *(path for path in directory.rglob("*") if path.is_dir())):
+            os.utime(path, ns=(self.volume.now, self.volume.moment(age)))
         return directory
 
     # What the API's DELETE does.
