@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from regkeeper.resources.config import config_file
 from regkeeper.resources.pod import pod_template
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
@@ -40,7 +41,8 @@ def cluster(control_plane: Cluster) -> Iterator[Cluster]:
 
 def create_pod(cluster: Cluster, level: str, **spec: Any) -> None:
     """Ask for a registry's pod, in a dry run."""
-    template = pod_template(a_registry(namespace=namespace(level), **spec), Settings(), read_only=False)
+    registry = a_registry(namespace=namespace(level), **spec)
+    template = pod_template(registry, Settings(), config_file(registry, read_only=False))
     metadata = {**template["metadata"], "name": "main", "namespace": namespace(level)}
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
     cluster.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(body))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from regkeeper.resources.config import render_config
+from regkeeper.resources.config import config_file
 from tests.registry_content import IMAGE_TYPE, push
 from tests.registry_objects import UID, a_registry
 from tests.registry_process import registry_program, serve_registry
@@ -27,7 +27,7 @@ def version(request: pytest.FixtureRequest) -> Version:
 def serving(version: Version, folder: Path, *, read_only: bool) -> Iterator[str]:
     # The user's part has what PyYAML and Go's yaml.v2 could read differently.
     registry = a_registry(config={"log": {"fields": {"release": "1e3", "answer": "y", "staging": "no"}}})
-    text = render_config(registry, read_only=read_only)
+    text = config_file(registry, read_only=read_only).text
     settings = {"REGISTRY_HTTP_SECRET": "from the Secret"}
     with serve_registry(registry_program(version), folder, settings, config=text) as url:
         yield url

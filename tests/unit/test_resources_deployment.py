@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from regkeeper.errors import InvalidSpecError
+from regkeeper.resources.config import config_file
 from regkeeper.resources.deployment import deployment
 from regkeeper.settings import Settings
 from tests.registry_objects import LOCAL, SHARED, UID, a_registry
@@ -13,7 +14,8 @@ SELECTOR = {"app.kubernetes.io/name": "registry", "regkeeper.dev/registry": "mai
 
 
 def build(access_modes: list[str] | None = None, **spec: Any) -> dict[str, Any]:
-    return deployment(a_registry(**spec), Settings(), read_only=False, access_modes=access_modes)
+    registry = a_registry(**spec)
+    return deployment(registry, Settings(), config_file(registry, read_only=False), access_modes=access_modes)
 
 
 def test_it_is_the_registrys_and_finds_its_pods() -> None:

@@ -18,7 +18,7 @@ from tests.registry_objects import SHARED, a_registry
         ({"storage": SHARED}, True),  # an autoscaler may make it two
     ],
 )
-def test_budget_where_there_may_be_several_pods(spec: dict[str, Any], wanted: bool) -> None:  # noqa: FBT001
+def test_budget_where_there_may_be_several_pods(spec: dict[str, Any], wanted: bool) -> None:
     assert (disruption_budget(a_registry(**spec)) is not None) == wanted
 
 

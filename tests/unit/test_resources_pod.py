@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.resources.config import config_hash, render_config
+from regkeeper.resources.config import config_file
 from regkeeper.resources.pod import pod_template
 from regkeeper.settings import Settings
 from tests.registry_objects import LOCAL, UID, a_registry
@@ -19,7 +19,8 @@ RESTRICTED_CONTAINER = {
 
 
 def build(*, read_only: bool = False, **spec: Any) -> dict[str, Any]:
-    return pod_template(a_registry(**spec), SETTINGS, read_only=read_only)
+    registry = a_registry(**spec)
+    return pod_template(registry, SETTINGS, config_file(registry, read_only=read_only))
 
 
 def pod(**spec: Any) -> dict[str, Any]:
@@ -74,8 +75,8 @@ def test_probes_ask_the_path_that_needs_no_login() -> None:
 
 
 def test_the_config_hash_rolls_the_pods() -> None:
-    text = render_config(a_registry(), read_only=True)
-    assert build(read_only=True)["metadata"]["annotations"] == {"regkeeper.dev/config-hash": config_hash(text)}
+    digest = config_file(a_registry(), read_only=True).digest
+    assert build(read_only=True)["metadata"]["annotations"] == {"regkeeper.dev/config-hash": digest}
     assert build(read_only=True) != build(read_only=False)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.resources.claim import claim
+from regkeeper.resources.config import config_file
 from regkeeper.resources.config_map import config_map
 from regkeeper.resources.deployment import deployment
 from regkeeper.resources.disruption_budget import disruption_budget
@@ -26,19 +27,20 @@ def desired_objects(
     Args:
         registry: The Registry.
         settings: The operator's.
-        read_only: Whether pushes are refused.
+        read_only: Whether pushes are refused: `spec.readOnly`, or a retention run that asks for it.
         access_modes: Those of the claim that is there; None while there is none.
         hostname: The label kubernetes.io/hostname of the node of `storage.local`; None: the node's name.
 
     Raises:
         InvalidSpecError: The spec can't work; the message names the field and the remedy.
     """
+    config = config_file(registry, read_only=read_only)
     objects = [
-        config_map(registry, read_only=read_only),
+        config_map(registry, config),
         persistent_volume(registry, hostname=hostname),
         claim(registry),
         service(registry),
         disruption_budget(registry, access_modes=access_modes),
-        deployment(registry, settings, read_only=read_only, access_modes=access_modes),
+        deployment(registry, settings, config, access_modes=access_modes),
     ]
     return [built for built in objects if built is not None]

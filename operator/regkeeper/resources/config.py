@@ -3,6 +3,7 @@
 Valid for distribution 2.8 and 3.x. Which settings the user may not change, and why, stands in `protection.py`.
 """
 
+from dataclasses import dataclass
 from hashlib import sha256
 from math import ceil
 from typing import Any
@@ -60,13 +61,35 @@ def checked_config(registry: Registry, *, read_only: bool) -> dict[str, Any]:
     return merge(generated_config(registry, read_only=read_only), registry.spec.config)
 
 
-def drain_seconds(registry: Registry) -> int:
-    """How long the registry drains when it is told to stop, in seconds, rounded up.
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A registry's config.yml, and what other objects must know of it. Made once a pass: writing YAML is slow."""
+
+    text: str
+    drain_seconds: int
+    """How long the registry drains when it is told to stop, rounded up."""
+
+    @property
+    def digest(self) -> str:
+        """A short name of the text, for the annotation whose change rolls the pods."""
+        return sha256(self.text.encode()).hexdigest()[:16]
+
+
+def config_file(registry: Registry, *, read_only: bool) -> ConfigFile:
+    """Make the config.yml.
+
+    Args:
+        registry: The Registry.
+        read_only: Whether pushes are refused: `spec.readOnly`, or a retention run that asks for it.
 
     Raises:
-        InvalidSpecError: `http.draintimeout` is no duration.
+        InvalidSpecError: A setting would break a promise, is a secret, or can't be read.
     """
-    config = checked_config(registry, read_only=False)
+    config = checked_config(registry, read_only=read_only)
+    return ConfigFile(dump_yaml(config), _drain_seconds(config, registry))
+
+
+def _drain_seconds(config: dict[str, Any], registry: Registry) -> int:
     for setting in settings_of(registry.spec.extra_env):
         if setting.known:
             config = set_by_environment(config, setting.path, setting.value)
@@ -75,17 +98,3 @@ def drain_seconds(registry: Registry) -> int:
     if seconds is None:
         raise InvalidSpecError(f"http.draintimeout of config.yml is {text!r}: write a duration such as 30s")
     return ceil(seconds)
-
-
-def render_config(registry: Registry, *, read_only: bool) -> str:
-    """The text of config.yml.
-
-    Raises:
-        InvalidSpecError: As `checked_config`.
-    """
-    return dump_yaml(checked_config(registry, read_only=read_only))
-
-
-def config_hash(text: str) -> str:
-    """A short name of a config.yml, for the annotation whose change rolls the pods."""
-    return sha256(text.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import selector_labels
+from regkeeper.resources.config import ConfigFile
 from regkeeper.resources.metadata import object_metadata
 from regkeeper.resources.pod import pod_template
 from regkeeper.resources.storage import applied_replicas, is_shared
@@ -12,18 +13,18 @@ from regkeeper.settings import Settings
 
 
 def deployment(
-    registry: Registry, settings: Settings, *, read_only: bool, access_modes: Sequence[str] | None = None
+    registry: Registry, settings: Settings, config: ConfigFile, *, access_modes: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Build the Deployment.
 
     Args:
         registry: The Registry.
         settings: The operator's.
-        read_only: Whether pushes are refused: `spec.readOnly`, or a retention run that asks for it.
+        config: Its config.yml.
         access_modes: Those of the claim that is there; None while there is none.
 
     Raises:
-        InvalidSpecError: More replicas than the storage allows, or settings that would break a promise.
+        InvalidSpecError: More replicas than the storage allows.
     """
     replicas = applied_replicas(registry, access_modes)
     return {
@@ -34,7 +35,7 @@ def deployment(
             **({} if replicas is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(registry.metadata.name)},
             "strategy": _strategy(registry, access_modes),
-            "template": pod_template(registry, settings, read_only=read_only),
+            "template": pod_template(registry, settings, config),
         },
     }
 

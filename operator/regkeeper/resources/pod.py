@@ -4,14 +4,7 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import CONFIG_HASH_ANNOTATION, config_map_name, http_secret_name, object_labels
-from regkeeper.resources.config import (
-    CONFIG_FILE,
-    REGISTRY_PORT,
-    STORAGE_ROOT,
-    config_hash,
-    drain_seconds,
-    render_config,
-)
+from regkeeper.resources.config import CONFIG_FILE, REGISTRY_PORT, STORAGE_ROOT, ConfigFile
 from regkeeper.resources.http_secret import SECRET_KEY
 from regkeeper.resources.service import PORT_NAME
 from regkeeper.resources.storage import storage_claim
@@ -30,18 +23,13 @@ REGISTRY_CONTAINER = "registry"
 CHECK_CONTAINER = "check-volume"
 
 
-def pod_template(registry: Registry, settings: Settings, *, read_only: bool) -> dict[str, Any]:
-    """Build the template of the Deployment.
-
-    Raises:
-        InvalidSpecError: `spec.config` or `spec.extraEnv` would break a promise.
-    """
+def pod_template(registry: Registry, settings: Settings, config: ConfigFile) -> dict[str, Any]:
+    """Build the template of the Deployment."""
     spec = registry.spec
-    text = render_config(registry, read_only=read_only)
     return {
         "metadata": {
             "labels": {**spec.pod_labels, **object_labels(registry.metadata.name)},
-            "annotations": {**spec.pod_annotations, CONFIG_HASH_ANNOTATION: config_hash(text)},
+            "annotations": {**spec.pod_annotations, CONFIG_HASH_ANNOTATION: config.digest},
         },
         "spec": {
             "automountServiceAccountToken": False,
@@ -55,7 +43,7 @@ def pod_template(registry: Registry, settings: Settings, *, read_only: bool) -> 
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "terminationGracePeriodSeconds": drain_seconds(registry) + STOP_SECONDS,
+            "terminationGracePeriodSeconds": config.drain_seconds + STOP_SECONDS,
             **_init_containers(registry, settings),
             "containers": [_registry_container(registry, settings)],
             "volumes": [

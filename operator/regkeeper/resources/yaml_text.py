@@ -22,4 +22,4 @@ _Dumper.add_representer(str, _represent_string)
 
 def dump_yaml(value: Any) -> str:
     """Write `value` (of JSON's types) as block-style YAML, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100, allow_unicode=True)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100)

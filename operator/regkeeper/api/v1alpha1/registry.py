@@ -268,7 +268,7 @@ class RegistrySpec(Spec):
             Rule(
                 "self.all(key, !key.startsWith('regkeeper.dev/') && "
                 "!(key in ['app.kubernetes.io/name', 'app.kubernetes.io/managed-by']))",
-                "regkeeper.dev/…, app.kubernetes.io/name and app.kubernetes.io/managed-by are set by the operator: "
+                "regkeeper.dev/*, app.kubernetes.io/name and app.kubernetes.io/managed-by are set by the operator: "
                 "choose other keys",
             )
         ),
@@ -280,7 +280,7 @@ class RegistrySpec(Spec):
         json_schema_extra=refused_unless(
             Rule(
                 "self.all(key, !key.startsWith('regkeeper.dev/'))",
-                "regkeeper.dev/… is set by the operator: choose other keys",
+                "regkeeper.dev/* is set by the operator: choose other keys",
             )
         ),
     )
