@@ -1,0 +1,76 @@
+"""Clusters come and go: side by side, again after a crash, and without a trace."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import Cluster, records
+from tests.e2e.machine_state import machine_state
+
+pytestmark = pytest.mark.nodes
+
+NAMES = ("test-life-a", "test-life-b")
+
+
+@pytest.fixture
+def others() -> Iterator[list[str]]:
+    """The clusters that stand already; ours are gone at the end, whatever happened."""
+    yield [name for name in records.names() if name not in NAMES]
+    for name in NAMES:
+        Cluster(name).down()
+
+
+def test_nothing_is_left(others: list[str]) -> None:
+    before = machine_state(others)
+    cluster = Cluster(NAMES[0])
+    cluster.up()
+    cluster.node_exec("k8smaster", ["mkdir", "--parents", "/docker/var/lib/registry", "/etc/docker"])
+    cluster.node_exec("k8smaster", ["docker", "network", "create", "of-this-test"])
+    during = machine_state(others)
+    cluster.down()
+
+    assert len(during - before) > 20
+    assert machine_state(others) == before
+
+
+def test_up_again_changes_nothing(others: list[str]) -> None:
+    cluster = Cluster(NAMES[0])
+    cluster.up(control_plane_only=True)
+    cluster.kubectl("create", "namespace", "kept")
+    before = _pids(cluster)
+    cluster.up(control_plane_only=True)
+
+    assert _pids(cluster) == before
+    assert cluster.kubectl("get", "namespace", "kept", "--output=name") == "namespace/kept\n"
+
+
+def test_up_after_a_crash_begins_anew(others: list[str]) -> None:
+    cluster = Cluster(NAMES[0])
+    cluster.up(control_plane_only=True)
+    cluster.kubectl("create", "namespace", "lost")
+    os.kill(_pids(cluster)["etcd"], signal.SIGKILL)
+    cluster.up(control_plane_only=True)
+
+    assert all(cluster.status().values())
+    assert "lost" not in cluster.kubectl("get", "namespaces", "--output=name")
+
+
+def test_two_stand_side_by_side(others: list[str]) -> None:
+    first, second = (Cluster(name) for name in NAMES)
+    first.up(control_plane_only=True)
+    second.up(control_plane_only=True)
+    first.kubectl("create", "namespace", "of-the-first")
+
+    assert "of-the-first" not in second.kubectl("get", "namespaces", "--output=name")
+    first.down()
+    assert second.kubectl("get", "--raw", "/readyz") == "ok"
+    assert first.status() == {}
+
+
+def _pids(cluster: Cluster) -> dict[str, int]:
+    plan = records.load(cluster.name)
+    assert plan is not None
+    table = records.processes(plan)
+    return {name: process.pid for name in table.names() if (process := table.get(name))}
