@@ -48,10 +48,10 @@ exec sleep infinity
 class Daemon:
     """A program that runs in the node."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, node: "Node") -> None:
-        self._process = process
+    def __init__(self, name: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+        self.name = name
         self.log = log
-        self._node = node
+        self._process = process
 
     @property
     def pid(self) -> int:
@@ -78,30 +78,35 @@ class Node:
     """A node; a context manager."""
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="regkeeper-node-"))
-        self._holder = subprocess.Popen(
-            [
-                *("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"),
-                *("--kill-child=SIGKILL", "tini", "--", "sh", "-c", _SET_UP),
-            ],
-            env={**os.environ, "NODE": str(self._folder)},
-        )
-        wait_for((self._folder / "ready").exists, 10, "the node's namespaces")
+        self.folder = Path(tempfile.mkdtemp(prefix="regkeeper-node-"))
+        with (self.folder / "node.log").open("wb") as log:
+            self._holder = subprocess.Popen(
+                [
+                    *("unshare", "--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"),
+                    *("--kill-child=SIGKILL", "tini", "--", "sh", "-c", _SET_UP),
+                ],
+                env={**os.environ, "NODE": str(self.folder)},
+                stderr=log,
+            )
+        wait_for((self.folder / "ready").exists, 10, "the node's namespaces")
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
         self._init = int(children[0])
         self.root = Path(f"/proc/{self._init}/root")
         self._daemons: list[Daemon] = []
+        self._talker: subprocess.Popen[str] | None = None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._talker is not None:
+            self._talker.communicate()
         os.kill(self._init, signal.SIGKILL)
         self._holder.wait(10)
         for daemon in self._daemons:
             daemon._process.wait(10)
         wait_for(lambda: not Path(f"/proc/{self._init}").exists(), 10, "the end of the node")
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     def command(self, *command: str) -> list[str]:
         """The command line that runs `command` inside."""
@@ -122,7 +127,7 @@ class Node:
         return done
 
     def start(self, name: str, *command: str, env: Mapping[str, str] | None = None) -> Daemon:
-        log = self._folder / f"{name}-{len(self._daemons)}.log"
+        log = self.folder / f"{name}-{len(self._daemons)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command(*command),
@@ -131,9 +136,15 @@ class Node:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **(env or {})},
             )
-        daemon = Daemon(process, log, self)
+        daemon = Daemon(name, process, log)
         self._daemons.append(daemon)
         return daemon
+
+    def stop_all(self, name: str) -> None:
+        """End every program that was started under this name."""
+        for daemon in self._daemons:
+            if daemon.name == name:
+                daemon.stop()
 
     def path(self, path: str) -> Path:
         """A path of the node as this process reaches it."""
@@ -146,13 +157,20 @@ class Node:
         wait_for(lambda: self._answers(daemon, socket), 15, daemon.log.read_text)
         return daemon
 
-    def try_dockerd(self, *arguments: str, socket: str = "/run/docker.sock") -> Daemon:
+    def try_dockerd(
+        self,
+        *arguments: str,
+        socket: str = "/run/docker.sock",
+        name: str = "dockerd",
+        env: Mapping[str, str] | None = None,
+    ) -> Daemon:
         """Start dockerd and wait until it answers or ends."""
         daemon = self.start(
-            "dockerd",
+            name,
             *("/usr/sbin/dockerd", "--containerd", "/run/containerd/containerd.sock", "--bridge=none"),
             *("--iptables=false", "--ip-forward=false", "--storage-driver=vfs", "--oom-score-adjust=0"),
             *("--host", f"unix://{socket}", *arguments),
+            env=env,
         )
         wait_for(
             lambda: not daemon.running() or self.docker_get("/_ping", socket) is not None,
@@ -161,8 +179,8 @@ class Node:
         )
         return daemon
 
-    def start_dockerd(self, *arguments: str, socket: str = "/run/docker.sock") -> Daemon:
-        daemon = self.try_dockerd(*arguments, socket=socket)
+    def start_dockerd(self, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
+        daemon = self.try_dockerd(*arguments, env=env)
         assert daemon.running(), daemon.log.read_text()
         return daemon
 
@@ -178,7 +196,7 @@ class Node:
 
     def start_registry(self, address: str = f"{ADDRESS}:5000") -> Daemon:
         """Debian's distribution 2.8 over plain HTTP."""
-        folder = self._folder / f"registry-{len(self._daemons)}"
+        folder = self.folder / f"registry-{len(self._daemons)}"
         folder.mkdir()
         config = folder / "config.yml"
         config.write_text(
@@ -194,9 +212,17 @@ class Node:
         )
         return daemon
 
-    def python(self, *arguments: str, stdin: str = "", check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run this environment's Python in the node."""
-        return self.run(sys.executable, *arguments, stdin=stdin, check=check)
+    def converse(self, program: Path, line: str) -> str:
+        """Say a line to a Python program of ours that runs in the node, started at the first, and return its answer."""
+        if self._talker is None:
+            self._talker = subprocess.Popen(
+                self.command(sys.executable, str(program)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        assert self._talker.stdin
+        assert self._talker.stdout
+        self._talker.stdin.write(line + "\n")
+        self._talker.stdin.flush()
+        return self._talker.stdout.readline().strip()
 
     def _answers(self, daemon: Daemon, socket: str) -> bool:
         assert daemon.running(), daemon.log.read_text()

@@ -1,8 +1,8 @@
-"""Runs in a node, as the agent would: passes with one list, then prints the report. Not a test.
+"""Runs in a node, as the agent would: each line of stdin asks for one run of the agent, in a process of its own.
 
-Reads one JSON object from stdin: `document` (the list, text or null), `passes`, `settle_seconds`, `kill_before` (stop
-this process with SIGKILL ahead of the n-th file operation, from 0), `fail_before` with `errno` (an OSError in its place).
-Prints `{"report": …, "operations": …}`.
+A line is a JSON object: `document` (the list, text or null), `passes`, `settle_seconds`, `kill_before` (SIGKILL ahead of
+the n-th file operation, from 0), `fail_before` with `errno` (an OSError there). The answer is a line too:
+`{"report": …, "operations": …}`, or `{"killed": true}`. Forking spares each run the 0.3 s of Python's imports.
 """
 
 import json
@@ -10,14 +10,14 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from regkeeper.nodes.engine import Engine
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.runtimes import runtimes
 
 
-def main() -> None:
-    asked = json.load(sys.stdin)
+def run(asked: dict[str, Any]) -> dict[str, Any]:
     operations: list[str] = []
 
     def before(operation: str, path: str) -> None:
@@ -28,14 +28,29 @@ def main() -> None:
             raise OSError(asked["errno"], os.strerror(asked["errno"]))
 
     files = NodeFiles("/", before)
-    engine = Engine(files, runtimes(files, settle_seconds=asked.get("settle_seconds", 0.3)), node="node")
-    document = asked.get("document")
+    engine = Engine(files, runtimes(files, settle_seconds=asked["settle_seconds"]), node="node")
+    document = asked["document"]
     for _ in range(asked.get("passes", 1)):
         engine.run(None if document is None else document.encode(), time.monotonic(), act=asked.get("act", True))
     engine.verifier.wait(time.monotonic(), 25)
-    report = engine.report().model_dump(mode="json", by_alias=True)
-    print(json.dumps({"report": report, "operations": operations}))
-    engine.verifier.close()
+    return {"report": engine.report().model_dump(mode="json", by_alias=True), "operations": operations}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reader)
+            with os.fdopen(writer, "w") as answer:
+                json.dump(run(json.loads(line)), answer)
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            answer_line = pipe.read()
+        _, status = os.waitpid(child, 0)
+        killed = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+        print('{"killed": true}' if killed else answer_line, flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class Docker:
             refused=plan.refused,
             suspects=_proxied(seen, hosts),
             problems=plan.problems,
-            acts=bool(plan.steps),
+            acts=bool(plan.steps) or record != ledger.record.docker,
             repairs=plan.repairs,
             seen=seen,
             plan=plan,

@@ -20,6 +20,9 @@ RESYNC_SECONDS = 60.0
 SOON_SECONDS = 1.0
 """How soon it is looked at again where a runtime is about to be ready."""
 
+_ACTS_A_PASS = 3
+"""How often a pass acts on one runtime: it may have to finish what a killed agent began before it can plan afresh."""
+
 _BY_ITSELF = frozenset({Reason.NOT_RUNNING, Reason.STARTING, Reason.CONTENDED})
 """What passes without anybody acting."""
 
@@ -142,16 +145,17 @@ class Engine:
         first = look = self._look(runtime, ledger)
         problem = None
         damper = self._dampers[runtime.name]
-        if act and look.acts:
-            pause = damper.wait(now) if look.repairs else 0.0
-            if pause:
+        for _ in range(_ACTS_A_PASS):
+            if problem or not act or not look.acts:
+                break
+            if look.repairs and (pause := damper.wait(now)):
                 problem = _contended(look, pause)
-            else:
-                if look.repairs:
-                    damper.repaired(now)
-                problem = self._act(runtime, look, ledger)
-                self.verifier.forget(runtime.name)
-                look = self._look(runtime, ledger)
+                break
+            if look.repairs:
+                damper.repaired(now)
+            problem = self._act(runtime, look, ledger)
+            self.verifier.forget(runtime.name)
+            look = self._look(runtime, ledger)
         if problem and problem not in look.problems:
             look = _with_problem(look, problem)
         self._looks[runtime.name] = look

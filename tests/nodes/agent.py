@@ -1,0 +1,78 @@
+"""Running the agent's engine in a node, as a process of its own, and reading its report."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regkeeper.nodes.desired import TrustList, encode
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.report import HostReport, Report, RuntimeReport
+from tests.nodes.node import Node
+from tests.waiting import wait_for
+
+PROGRAM = Path(__file__).with_name("one_pass.py")
+SETTLE_SECONDS = 0.3
+"""Twice the age at which SIGHUP was seen to kill dockerd; the agent's own default is several seconds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of the agent did."""
+
+    report: Report
+    operations: list[str]
+
+    def runtime(self, name: str = "docker") -> RuntimeReport:
+        return next(runtime for runtime in self.report.runtimes if runtime.runtime == name)
+
+    def host(self, host: str, runtime: str = "docker") -> HostReport:
+        return next(report for report in self.runtime(runtime).hosts if report.host == host)
+
+    def reasons(self, runtime: str = "docker") -> set[str]:
+        return {problem.reason for problem in self.runtime(runtime).problems}
+
+
+def trust_list(*hosts: str, generation: int = 1, **fields: Any) -> bytes:
+    """A list that makes the node `node` trust these hosts."""
+    trust = TrustList(generation=generation, cluster="here", sets=(hosts,), nodes={"node": 0})
+    return encode(trust.model_copy(update=fields))
+
+
+def run_agent(node: Node, *hosts: str, document: bytes | None = None, **options: Any) -> Outcome:
+    """Let the agent carry a list out, again while dockerd is too young to be signalled.
+
+    Args:
+        node: where it runs.
+        hosts: that it is to trust.
+        document: the list as a whole, instead of `hosts`.
+        options: of one_pass.py.
+    """
+    done: list[Outcome] = []
+
+    def ran() -> bool:
+        outcome = _run(node, document or trust_list(*hosts), options)
+        done.append(outcome)
+        problems = {problem.reason for runtime in outcome.report.runtimes for problem in runtime.problems}
+        return Reason.STARTING not in problems
+
+    wait_for(ran, 10, "a dockerd that is old enough to be signalled")
+    return Outcome(done[-1].report, [operation for outcome in done for operation in outcome.operations])
+
+
+def kill_agent(node: Node, *hosts: str, before: int) -> bool:
+    """Kill the agent ahead of its n-th file operation; False if it made fewer."""
+    answer = _ask(node, trust_list(*hosts), {"kill_before": before})
+    return "killed" in answer
+
+
+def _run(node: Node, document: bytes, options: dict[str, Any]) -> Outcome:
+    answer = _ask(node, document, options)
+    return Outcome(Report.model_validate(answer["report"]), answer["operations"])
+
+
+def _ask(node: Node, document: bytes, options: dict[str, Any]) -> Any:
+    asked = {"document": document.decode(), "settle_seconds": SETTLE_SECONDS, **options}
+    answer = node.converse(PROGRAM, json.dumps(asked))
+    assert answer, "the agent failed; its traceback is in the captured stderr"
+    return json.loads(answer)

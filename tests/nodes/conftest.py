@@ -1,0 +1,13 @@
+"""A node for the tests of one file: it is quick to start, but its runtimes are quicker to start again."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.nodes.node import Node, running_node
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with running_node() as node:
+        yield node

@@ -1,0 +1,243 @@
+"""The states in which a node's dockerd can be before the agent comes, and what the agent is to make of each."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from regkeeper.nodes.reasons import Reason
+from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
+
+HOST = f"{ADDRESS}:5000"
+"""Where the node's registry answers."""
+SECOND_HOST = "master.example:5000"
+"""The same registry, by a name: to Docker another registry."""
+FILE = "/etc/docker/daemon.json"
+
+MIRRORS = b'{\n\t"registry-mirrors" : ["https://mirror.example"],\n\t"log-level": "info"\n}\n'
+UNIT = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// %s\n"
+
+
+@dataclass(frozen=True)
+class State:
+    """One of them."""
+
+    name: str
+    file: bytes | None = None
+    """daemon.json; None: absent."""
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Node, ExitStack], None] = lambda _node, _stack: None
+    """Runs before dockerd starts."""
+    after_start: Callable[[Node, ExitStack], None] = lambda _node, _stack: None
+    """Runs once it is up."""
+    starts: bool = True
+    """Whether dockerd is started at all."""
+    reason: Reason | None = None
+    """Why HOST can't be had; None: it is trusted."""
+    notice: Reason | None = None
+    """What is reported besides."""
+    changes: bool = True
+    """Whether the agent is to write anything."""
+    starts_again: bool = True
+    """Whether dockerd would start from these files without us."""
+    kill: bool = False
+    """Whether the agent is killed at each of its file operations: one state for each way to write and to revert."""
+    covers_only_host: bool = False
+    """HOST is the administrator's, and another host can't be added beside it."""
+
+
+@contextmanager
+def in_state(node: Node, state: State) -> Iterator[Daemon | None]:
+    """Bring the node into the state, and back to an empty /etc/docker without dockerd."""
+    with ExitStack() as stack:
+        stack.callback(_clear, node)
+        if state.file is not None:
+            node.path(FILE).write_bytes(state.file)
+        state.prepare(node, stack)
+        daemon = None
+        if state.starts:
+            daemon = node.start_dockerd(*state.arguments, env=state.environment)
+            stack.callback(node.stop_all, "dockerd")
+        state.after_start(node, stack)
+        yield daemon
+
+
+def _clear(node: Node) -> None:
+    shutil.rmtree(node.path("/etc/docker"), ignore_errors=True)
+    node.path("/etc/docker").mkdir(exist_ok=True)
+    shutil.rmtree(node.path("/var/lib/regkeeper"), ignore_errors=True)
+    shutil.rmtree(node.path("/etc/systemd/system/docker.service.d"), ignore_errors=True)
+    node.path("/etc/systemd/system/docker.service").unlink(missing_ok=True)
+
+
+def _write(path: str, data: bytes, mode: int | None = None) -> Callable[[Node, ExitStack], None]:
+    def write(node: Node, _stack: ExitStack) -> None:
+        node.path(path).parent.mkdir(parents=True, exist_ok=True)
+        node.path(path).write_bytes(data)
+        if mode is not None:
+            node.path(path).chmod(mode)
+
+    return write
+
+
+def _read_only(node: Node, stack: ExitStack) -> None:
+    node.run("mount", "--bind", "/etc/docker", "/etc/docker")
+    stack.callback(node.run, "umount", "/etc/docker")
+    node.run("mount", "-o", "remount,bind,ro", "/etc/docker")
+
+
+def _bind_mounted_file(node: Node, stack: ExitStack) -> None:
+    node.path("/run/daemon.json").write_bytes(MIRRORS)
+    node.run("mount", "--bind", "/run/daemon.json", FILE)
+    stack.callback(node.run, "umount", FILE)
+
+
+def _full_disk(node: Node, stack: ExitStack) -> None:
+    node.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/etc/docker")
+    stack.callback(node.run, "umount", "/etc/docker")
+    node.path(FILE).write_bytes(MIRRORS)
+
+
+def _fill(node: Node, _stack: ExitStack) -> None:
+    node.run("dd", "if=/dev/zero", "of=/etc/docker/filler", "bs=4k", check=False)
+
+
+def _immutable(node: Node, stack: ExitStack) -> None:
+    folder = node.folder / "immutable"
+    folder.mkdir(exist_ok=True)
+    (folder / "daemon.json").write_bytes(MIRRORS)
+    node.run("mount", "--bind", str(folder), "/etc/docker")
+    stack.callback(node.run, "umount", "/etc/docker")
+    node.run("chattr", "+i", FILE)
+    stack.callback(node.run, "chattr", "-i", FILE)
+
+
+def _symlink(node: Node, _stack: ExitStack) -> None:
+    node.path("/etc/docker/real.json").write_bytes(MIRRORS)
+    node.path(FILE).symlink_to("real.json")
+
+
+def _symlinked_directory(node: Node, _stack: ExitStack) -> None:
+    node.path("/run/docker-etc").mkdir(exist_ok=True)
+    node.path("/run/docker-etc/daemon.json").write_bytes(MIRRORS)
+    node.path("/etc/docker").rmdir()
+    node.path("/etc/docker").symlink_to("/run/docker-etc")
+    _stack.callback(node.path("/etc/docker").unlink)
+
+
+def _without_directory(node: Node, _stack: ExitStack) -> None:
+    shutil.rmtree(node.path("/etc/docker"))
+
+
+def _second_dockerd(node: Node, stack: ExitStack) -> None:
+    other = node.try_dockerd(
+        *("--data-root=/var/lib/docker2", "--exec-root=/run/docker2", "--pidfile=/run/docker2.pid"),
+        socket="/run/docker2.sock",
+        name="second dockerd",
+    )
+    assert other.running(), other.log.read_text()
+    stack.callback(other.stop)
+
+
+BROKEN = b'{"registry-mirrors": ["https://mirror.example"]\n'
+
+STATES = (
+    State("no file", kill=True),
+    State("empty object", b"{}"),
+    State("mirrors, tabs and odd spacing", MIRRORS, kill=True),
+    State("one line without spaces", b'{"registry-mirrors":["https://mirror.example"],"debug":false}'),
+    State("another's entry", b'{"insecure-registries": ["other.example:5000"], "debug": false}\n', kill=True),
+    State("a list over several lines", b'{\n  "insecure-registries": [\n    "other.example:5000"\n  ]\n}\n'),
+    State("an empty list", b'{"insecure-registries": []}\n'),
+    State("a list that is null", b'{"insecure-registries": null}\n', kill=True),
+    State("mode 0600", prepare=_write(FILE, MIRRORS, 0o600)),
+    State("the administrator's already", b'{"insecure-registries": ["%s"]}\n' % HOST.encode(), changes=False),
+    State("a network that covers it", b'{"insecure-registries": ["10.99.0.0/24"]}\n', changes=False),
+    State("flag for this host", arguments=(f"--insecure-registry={HOST}",), changes=False, covers_only_host=True),
+    State(
+        "flag for another host",
+        MIRRORS,
+        arguments=("--insecure-registry", "other.example:5000"),
+        reason=Reason.FLAG_CONFLICT,
+        changes=False,
+    ),
+    State(
+        "flag at the next start",
+        MIRRORS,
+        prepare=_write(
+            "/etc/systemd/system/docker.service", (UNIT % "--insecure-registry other.example:5000").encode()
+        ),
+        reason=Reason.FLAG_CONFLICT,
+        changes=False,
+    ),
+    State(
+        "flag in a drop-in",
+        prepare=_write(
+            "/etc/systemd/system/docker.service.d/insecure.conf",
+            ("[Service]\nExecStart=\n" + UNIT % "--insecure-registry other.example:5000").encode(),
+        ),
+        reason=Reason.FLAG_CONFLICT,
+        changes=False,
+    ),
+    State(
+        "flag at the next start, and the key",
+        b'{"insecure-registries": ["other.example:5000"]}\n',
+        prepare=_write(
+            "/etc/systemd/system/docker.service", (UNIT % "--insecure-registry other.example:5000").encode()
+        ),
+        reason=Reason.FLAG_CONFLICT,
+        changes=False,
+    ),
+    State(
+        "broken JSON", after_start=_write(FILE, BROKEN), reason=Reason.FILE_BROKEN, changes=False, starts_again=False
+    ),
+    State("empty file", after_start=_write(FILE, b""), reason=Reason.FILE_BROKEN, changes=False, starts_again=False),
+    State(
+        "a list of the wrong type",
+        after_start=_write(FILE, b'{"insecure-registries": "x:1"}'),
+        reason=Reason.FILE_BROKEN,
+        changes=False,
+        starts_again=False,
+    ),
+    State(
+        "not UTF-8",
+        after_start=_write(FILE, b'{"labels": ["\xff"]}'),
+        reason=Reason.FILE_BROKEN,
+        changes=False,
+        starts_again=False,
+    ),
+    State(
+        "far too large",
+        after_start=_write(FILE, b'{"labels": []}' + b" " * (2 << 20)),
+        reason=Reason.FILE_TOO_LARGE,
+        changes=False,
+    ),
+    State("read-only", MIRRORS, after_start=_read_only, reason=Reason.FILE_READ_ONLY, changes=False),
+    State("immutable", prepare=_immutable, reason=Reason.FILE_DENIED, changes=False),
+    State("bind-mounted file", MIRRORS, prepare=_bind_mounted_file, reason=Reason.FILE_BIND_MOUNTED, changes=False),
+    State("full disk", prepare=_full_disk, after_start=_fill, reason=Reason.FILE_NO_SPACE, changes=False),
+    State("symlink", prepare=_symlink, reason=Reason.FILE_SYMLINK, changes=False),
+    State("symlinked directory", prepare=_symlinked_directory, reason=Reason.FILE_SYMLINK, changes=False),
+    State("no directory", after_start=_without_directory, reason=Reason.FILE_MISSING_DIRECTORY, changes=False),
+    State(
+        "pending edits",
+        MIRRORS,
+        after_start=_write(FILE, b'{"registry-mirrors": ["https://other.example"], "debug": true}\n'),
+        reason=Reason.PENDING_EDITS,
+        changes=False,
+    ),
+    State(
+        "pending edits of the same list",
+        after_start=_write(FILE, b'{"insecure-registries": ["other.example:5000"]}\n'),
+        reason=Reason.PENDING_EDITS,
+        changes=False,
+    ),
+    State(
+        "a proxy that catches the host",
+        environment={"HTTP_PROXY": f"http://{SECOND_ADDRESS}:3128", "HTTPS_PROXY": f"http://{SECOND_ADDRESS}:3128"},
+        reason=Reason.PROXY,
+    ),
+    State("two dockerds", MIRRORS, after_start=_second_dockerd, notice=Reason.TWO_DAEMONS),
+    State("dockerd stopped", MIRRORS, starts=False, changes=False),
+)
