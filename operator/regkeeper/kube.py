@@ -108,6 +108,10 @@ class ForbiddenError(ApiError):
     """401 or 403: RBAC, quota, an admission policy, or a namespace that is terminating."""
 
 
+class TerminatingError(ForbiddenError):
+    """403 because the namespace is being deleted: nothing new can be made in it."""
+
+
 class InvalidError(ApiError):
     """400 or 422: the API server can't accept the object as it is."""
 
@@ -316,14 +320,18 @@ class ApiCluster:
 
 
 def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
+    causes: list[str] = []
     try:
         status = json.loads(content)
         message, reason = str(status["message"]), str(status.get("reason", ""))
+        causes = [str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ()]
     except (ValueError, KeyError, TypeError):
         message, reason = content[:500].decode(errors="replace"), ""
     if code == 429 or code >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return TransientError(message, code=code, reason=reason, retry_after=seconds)
+    if code == 403 and "NamespaceTerminating" in causes:
+        return TerminatingError(message, code=code, reason=reason)
     kinds: dict[int, type[ApiError]] = {
         400: InvalidError,
         401: ForbiddenError,
@@ -358,6 +366,7 @@ __all__ = [
     "NotFoundError",
     "Object",
     "Resource",
+    "TerminatingError",
     "TransientError",
     "connect",
     "connection",

@@ -20,6 +20,8 @@ LONGEST_LOOK_SECONDS = 120.0
 """Every request of a look has a time-out of its own; this one bounds their number."""
 FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 120.0
+TERMINATING_SECONDS = 30.0
+"""The Registry is about to go with its namespace."""
 CONFLICT_SECONDS = 0.2
 """A 409 means that somebody else was faster: the next look sees what they did."""
 
@@ -80,6 +82,8 @@ def judge(error: Exception, failures: int, random: Callable[[], float]) -> Verdi
             return Verdict(Result.CONFLICT, delay, "Conflict", tell=False)
         case kube.TransientError():
             return Verdict(Result.TRANSIENT, max(backoff, error.retry_after or 0), "ApiUnavailable", tell=False)
+        case kube.TerminatingError():
+            return Verdict(Result.WAITING, TERMINATING_SECONDS, "NamespaceTerminating", tell=False)
         case kube.ForbiddenError():
             return Verdict(Result.FAILED, backoff, "Forbidden", tell=True)
         case kube.ApiError():

@@ -1,0 +1,266 @@
+"""The whole operator against a real API server: what it writes, repairs, leaves alone and survives."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from regkeeper import naming
+from tests.audit_log import AuditLog
+from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
+from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
+from tests.registry_objects import registry_object
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.control_plane
+
+SOON = 30  # seconds; takes under one on a quiet machine
+USER_AGENTS = ("regkeeper", "kopf")
+
+
+@pytest.fixture(scope="module")
+def operator(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    install_crds(control_plane)
+    directory = tmp_path_factory.mktemp("operator")
+    # A short resync, so that what happens at one happens in these tests.
+    with operator_process(control_plane.kubeconfig, directory, {"REGKEEPER_RESYNC_SECONDS": "2"}) as running:
+        yield running
+
+
+class Room:
+    """A namespace of a cluster with an operator."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, body: dict[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+
+    def registry(self, name: str = "main", **spec: Any) -> None:
+        self.apply(registry_object(name, namespace=self.namespace, **(spec or {"storage": {"ephemeral": {}}})))
+
+    def get(self, kind: str, name: str = "main") -> dict[str, Any] | None:
+        try:
+            text = self.kubectl("get", kind, name, "-o", "json", "--show-managed-fields")
+        except CommandError as error:
+            if "NotFound" in str(error):
+                return None
+            raise
+        body: dict[str, Any] = json.loads(text)
+        return body
+
+    def condition(self, kind: str, name: str = "main") -> dict[str, Any]:
+        body = self.get("registry", name) or {}
+        listed = body.get("status", {}).get("conditions", [])
+        found: dict[str, Any] = next((condition for condition in listed if condition["type"] == kind), {})
+        return found
+
+    def await_condition(self, kind: str, reason: str, name: str = "main") -> dict[str, Any]:
+        def matches() -> dict[str, Any] | None:
+            found = self.condition(kind, name)
+            return found if found.get("reason") == reason else None
+
+        found = wait_for(matches, SOON, lambda: f"{kind} {reason} of {name}: {self.condition(kind, name)}")
+        assert found is not None
+        return found
+
+    def settle(self, name: str = "main") -> None:
+        """Wait until all objects of a Registry are there; no node runs its pods, so it goes on no further."""
+        wait_for(
+            lambda: self.get("deployment", name) and self.condition("Reconciling", name),
+            SOON,
+            lambda: f"{name} to wait for its pods: {self.get('registry', name)}",
+        )
+
+    def writes_while(self, wait: Callable[[], object]) -> list[str]:
+        log = AuditLog(self.cluster.audit_log)
+        wait()
+        return log.writes(USER_AGENTS, self.namespace)
+
+
+@pytest.fixture
+def room(control_plane: Cluster, operator: OperatorProcess) -> Iterator[Room]:
+    with a_namespace(control_plane, "operator") as name:
+        yield Room(control_plane, name)
+
+
+def passes(operator: OperatorProcess) -> float:
+    line = next(
+        (
+            line
+            for line in operator.metrics().splitlines()
+            if line.startswith("regkeeper_reconcile_duration_seconds_count")
+        ),
+        "0 0",
+    )
+    return float(line.split()[-1])
+
+
+def provoke_passes(room: Room, operator: OperatorProcess, count: int, *names: str) -> None:
+    """Change what concerns nobody on Registries, `count` times, and wait for the pass that each change provokes."""
+    for number in range(count):
+        for name in names or ("main",):
+            before = passes(operator)
+            room.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={number}")
+            wait_for(lambda before=before: passes(operator) > before, SOON, "another pass")  # type: ignore[misc]
+
+
+def test_passes_over_an_unchanged_registry_write_nothing(room: Room, operator: OperatorProcess) -> None:
+    room.registry()
+    room.registry("claimed", storage={"size": "1Gi"}, readOnly=True, replicas=1, podLabels={"a": "b"})
+    room.settle()
+    room.settle("claimed")
+    assert room.writes_while(lambda: provoke_passes(room, operator, 5, "main", "claimed")) == []
+
+
+def test_drift_is_repaired(room: Room) -> None:
+    room.registry()
+    room.settle()
+    room.kubectl("delete", "deployment", "main")
+    room.kubectl("patch", "configmap", "main-config", "--type=merge", "-p", '{"data":{"config.yml":"version: 9"}}')
+    room.kubectl("label", "service", "main", f"{naming.REGISTRY_LABEL}-")
+    wait_for(lambda: room.get("deployment"), SOON, "the Deployment")
+    wait_for(
+        lambda: "rootdirectory" in (room.get("configmap", "main-config") or {})["data"]["config.yml"],
+        SOON,
+        "config.yml",
+    )
+    wait_for(
+        lambda: naming.REGISTRY_LABEL in (room.get("service") or {})["metadata"]["labels"], SOON, "the Service's label"
+    )
+
+
+def test_other_managers_fields_are_left_alone(room: Room, operator: OperatorProcess) -> None:
+    room.registry(storage={"existingClaim": "shared"})
+    room.settle()
+    room.kubectl("annotate", "deployment", "main", "injected=yes")
+    room.kubectl("patch", "service", "main", "--type=merge", "-p", '{"spec":{"sessionAffinity":"ClientIP"}}')
+    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+    assert (room.get("deployment") or {})["metadata"]["annotations"]["injected"] == "yes"
+    assert (room.get("service") or {})["spec"]["sessionAffinity"] == "ClientIP"
+
+
+def test_what_the_spec_no_longer_asks_for_is_removed(room: Room) -> None:
+    storage = {"size": "1Gi", "accessModes": ["ReadWriteMany"]}
+    room.registry(storage=storage, replicas=2)
+    wait_for(lambda: room.get("poddisruptionbudget"), SOON, "the budget of two replicas")
+    room.registry(storage=storage, replicas=1)
+    wait_for(lambda: room.get("poddisruptionbudget") is None, SOON, "no budget of one replica")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "body"),
+    [
+        ("ConfigMap", "main-config", {"apiVersion": "v1", "data": {"mine": "yes"}}),
+        ("Service", "main", {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}}),
+        (
+            "PersistentVolumeClaim",
+            "main-storage",
+            {
+                "apiVersion": "v1",
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            },
+        ),
+    ],
+)
+def test_a_foreign_object_is_never_touched_and_named(room: Room, kind: str, name: str, body: dict[str, Any]) -> None:
+    room.apply({**body, "kind": kind, "metadata": {"name": name, "namespace": room.namespace}})
+    before = room.get(kind, name)
+    room.registry(storage={"size": "1Gi"})
+    stalled = room.await_condition("Stalled", "ForeignObject")
+    assert f"{kind} {name} exists and is not this Registry's" in stalled["message"]
+    assert room.condition("Ready")["status"] == "False"
+    after = room.get(kind, name)
+    assert before is not None
+    assert after is not None
+    assert after["metadata"]["managedFields"][0] == before["metadata"]["managedFields"][0]
+    assert len(after["metadata"]["managedFields"]) <= len(before["metadata"]["managedFields"]) + 1, "the binder's only"
+    assert "ownerReferences" not in after["metadata"]
+
+
+def test_one_volume_has_one_registry_and_the_next_moves_up(room: Room) -> None:
+    room.registry("first", storage={"existingClaim": "shared"})
+    room.settle("first")
+    room.registry("second", storage={"existingClaim": "shared"})
+    stalled = room.await_condition("Stalled", "VolumeInUse", "second")
+    assert f"Registry {room.namespace}/first" in stalled["message"]
+    assert room.get("deployment", "second") is None
+    room.kubectl("delete", "registry", "first")
+    room.settle("second")
+    assert room.condition("Stalled", "second") == {}
+
+
+def test_a_local_directory_that_is_not_allowed_is_refused(room: Room) -> None:
+    room.registry(storage={"local": {"node": "k8smaster", "path": "/etc"}})
+    stalled = room.await_condition("Stalled", "InvalidSpec")
+    assert "/etc on node k8smaster is not open to namespace" in stalled["message"]
+    assert room.get("deployment") is None
+
+
+def test_a_bad_object_delays_no_good_one(room: Room, operator: OperatorProcess) -> None:
+    for number in range(10):
+        room.registry(f"bad-{number}", storage={"local": {"node": "nowhere", "path": "/etc"}})
+    room.registry("good")
+    room.settle("good")
+    for number in range(10):
+        room.await_condition("Stalled", "InvalidSpec", f"bad-{number}")
+    assert operator.probe("/livez") == (200, "ok")
+
+
+def test_a_paused_registry_is_left_alone(room: Room, operator: OperatorProcess) -> None:
+    room.registry()
+    room.settle()
+    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
+    room.kubectl("delete", "service", "main")
+    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+    assert room.get("service") is None
+    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
+    wait_for(lambda: room.get("service"), SOON, "the Service, with the pause over")
+
+
+def test_a_kept_claim_is_adopted_again(room: Room) -> None:
+    room.registry(storage={"size": "1Gi"})
+    room.settle()
+    kept = room.get("pvc", "main-storage")
+    assert kept is not None
+    room.kubectl("delete", "registry", "main", "--cascade=foreground")
+    room.registry(storage={"size": "1Gi"})
+    room.settle()
+    adopted = room.get("pvc", "main-storage")
+    assert adopted is not None
+    assert adopted["metadata"]["uid"] == kept["metadata"]["uid"]
+
+
+def test_an_event_is_posted_once_for_each_transition(room: Room, operator: OperatorProcess) -> None:
+    room.registry(storage={"local": {"node": "nowhere", "path": "/etc"}})
+    room.await_condition("Stalled", "InvalidSpec")
+    provoke_passes(room, operator, 3)
+    events = json.loads(room.kubectl("get", "events", "-o", "json", "--field-selector=involvedObject.kind=Registry"))
+    assert [(event["type"], event["reason"]) for event in events["items"]] == [("Warning", "InvalidSpec")]
+
+
+def test_api_server_and_etcd_may_restart(room: Room, operator: OperatorProcess) -> None:
+    room.registry()
+    room.settle()
+    room.cluster.restart_api_server()
+    room.kubectl("delete", "service", "main")
+    wait_for(lambda: room.get("service"), 60, "the Service after a restart of the API server")
+    room.cluster.restart_etcd()
+    room.kubectl("delete", "service", "main")
+    wait_for(lambda: room.get("service"), 60, "the Service after a restart of etcd")
+    assert operator.process.poll() is None
+    wait_for(lambda: operator.probe("/livez")[0] == 200, SOON, "an operator that is well")
+
+
+def test_every_line_of_the_log_is_json_and_names_its_object(room: Room, operator: OperatorProcess) -> None:
+    room.registry()
+    room.settle()
+    applied = [line for line in operator.log_lines() if line.get("namespace") == room.namespace]
+    assert {line["name"] for line in applied} == {"main"}
+    assert any(line["message"] == "applied Deployment main" for line in applied)
