@@ -67,10 +67,11 @@ def render_text(
 
 
 def render(
-    values: Mapping[str, Any] | None = None, *, release: str = "regkeeper", version: Literal[3, 4] = 4
+    values: Mapping[str, Any] | None = None, *options: str, release: str = "regkeeper", version: Literal[3, 4] = 4
 ) -> list[Object]:
-    """The chart's objects, hooks and tests included."""
-    return [body for body in yaml.safe_load_all(render_text(values, release=release, version=version)) if body]
+    """The chart's objects, like `render_text`."""
+    text = render_text(values, *options, release=release, version=version)
+    return [body for body in yaml.safe_load_all(text) if body]
 
 
 def only(objects: list[Object], kind: str, name: str) -> Object:

@@ -12,6 +12,7 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import LocalStorageRule, Settings
+from tests.chart_account import apply_account
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.helm import CHART, NAMESPACE, Object, render_text
@@ -84,11 +85,8 @@ class Asker:
 def operator(control_plane: Cluster) -> Iterator[Asker]:
     """The chart's objects under a release name of their own; no operator runs."""
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CHART.parent.parent / 'crds'}")
-    for namespace in (NAMESPACE, TENANT):
-        manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
-        control_plane.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(manifest))
-    chart = render_text({"crds": {"install": False}, "localStorage": [RULE]}, "--no-hooks", release=RELEASE)
-    control_plane.kubectl("apply", "--server-side", "--filename=-", stdin=chart)
+    control_plane.kubectl("create", "namespace", TENANT)
+    account = apply_account(control_plane, {"localStorage": [RULE]}, release=RELEASE)
     asker = Asker(control_plane, OPERATOR)
     # A policy works from a moment after its making.
     for body, change, message in FIRST_OF_EACH_POLICY:
@@ -96,7 +94,7 @@ def operator(control_plane: Cluster) -> Iterator[Asker]:
         change(changed)
         wait_for(partial(is_refused, asker, changed, message), 30, f"the policy that says: {message}")
     yield asker
-    control_plane.kubectl("delete", "--filename=-", "--wait=false", stdin=chart)
+    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(account))
     control_plane.kubectl("delete", "namespace", TENANT, "--wait=false")
 
 

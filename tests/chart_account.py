@@ -1,0 +1,49 @@
+"""The operator's service account as the chart makes it, for an operator that a test runs as a process."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster import Cluster
+from tests.helm import NAMESPACE, Object, render
+
+_TOKEN_LIFETIME = "2h"
+
+
+def apply_account(cluster: Cluster, values: Mapping[str, Any] | None = None, *, release: str) -> Object:
+    """Apply service account, rights and admission policies under a release name of the test's own.
+
+    Returns:
+        A List of the objects, for who wants to delete them. CRDs and the operator itself are not among them.
+    """
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    rendered = render({"crds": {"install": False}, **(values or {})}, "--no-hooks", release=release)
+    items = [body for body in rendered if body["kind"] not in ("Deployment", "Service")]
+    account = {"apiVersion": "v1", "kind": "List", "items": items}
+    for body in (namespace, account):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=json.dumps(body))
+    return account
+
+
+def operator_kubeconfig(
+    cluster: Cluster, file: Path, values: Mapping[str, Any] | None = None, *, release: str = "suite"
+) -> Path:
+    """Write a kubeconfig with a token of the service account that `apply_account` makes, and return its path.
+
+    Args:
+        cluster: where the account is made.
+        file: the kubeconfig to write.
+        values: of the chart. A test with `storage.local` gives the same `localStorage` as in REGKEEPER_LOCAL_STORAGE.
+        release: accounts of the same name are one; what is applied last holds.
+    """
+    objects = apply_account(cluster, values, release=release)["items"]
+    (name,) = [body["metadata"]["name"] for body in objects if body["kind"] == "ServiceAccount"]
+    token = cluster.kubectl("create", "token", name, "--namespace", NAMESPACE, f"--duration={_TOKEN_LIFETIME}")
+    kubeconfig = yaml.safe_load(cluster.kubeconfig.read_text())
+    kubeconfig["users"] = [{"name": entry["name"], "user": {"token": token}} for entry in kubeconfig["users"]]
+    file.touch(mode=0o600)
+    file.write_text(yaml.safe_dump(kubeconfig))
+    return file
