@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.nodes.node import Node, running_node
+from tests.nodes.node import Node, docker_node
 
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with running_node() as node:
+    with docker_node() as node:
         yield node

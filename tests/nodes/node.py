@@ -30,7 +30,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p "$NODE/up" "$NODE/work"
 mount -t overlay -o "lowerdir=/etc,upperdir=$NODE/up,workdir=$NODE/work" overlay /etc
 mount -t tmpfs -o mode=755 tmpfs /var/lib
-mkdir -p /etc/docker
+mkdir -p /etc/docker /etc/containerd
 hostname node
 ip link set lo up
 ip address add {ADDRESS}/24 dev lo
@@ -229,10 +229,15 @@ class Node:
         return self.path(socket).exists()
 
 
+CONTAINERD_WITHOUT_CRI = 'version = 2\noom_score = 0\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+"""As Docker's packages configure the containerd that they bring."""
+
+
 @contextmanager
-def running_node() -> Iterator[Node]:
-    """A node with containerd, for dockerd to use, and a registry at ADDRESS:5000."""
+def docker_node() -> Iterator[Node]:
+    """A node with a containerd for dockerd alone, and a registry at ADDRESS:5000."""
     with Node() as node:
+        node.path("/etc/containerd/config.toml").write_text(CONTAINERD_WITHOUT_CRI)
         node.start_containerd()
         node.start_registry()
         yield node

@@ -1,7 +1,7 @@
 """Runs in a node, as the agent would: each line of stdin asks for one run of the agent, in a process of its own.
 
-A line is a JSON object: `document` (the list, text or null), `passes`, `settle_seconds`, `kill_before` (SIGKILL ahead of
-the n-th file operation, from 0), `fail_before` with `errno` (an OSError there). The answer is a line too:
+A line is a JSON object: `document` (the list or null), `passes`, `settle_seconds`, `kill_before` (SIGKILL ahead of the
+n-th file operation, from 0), `fail_before` with `errno` (an OSError there). The answer is a line too:
 `{"report": …, "operations": …}`, or `{"killed": true}`. Forking spares each run the 0.3 s of Python's imports.
 """
 

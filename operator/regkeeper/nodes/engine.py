@@ -84,6 +84,8 @@ class Engine:
             self._looks = {}
             return looks
         valid = self._accept(document, ledger)
+        if act and valid and self._accepted:
+            ledger.write(cluster=self._accepted.cluster, generation=self._accepted.generation)
         for runtime in self._runtimes:
             looks[runtime.name] = self._keep(runtime, ledger, now, act=act and valid)
         return looks
@@ -131,7 +133,6 @@ class Engine:
             self._list_problem = error.problem
             return False
         self._accepted, self._hosts, self._list_problem = trust, hosts, None
-        ledger.write(cluster=trust.cluster, generation=trust.generation)
         return True
 
     def _is_older(self, trust: TrustList, ledger: Ledger) -> bool:

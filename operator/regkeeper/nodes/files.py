@@ -173,17 +173,18 @@ class NodeFiles:
             os.fsync(parent)
 
     def remove_directory(self, path: str) -> bool:
-        """Remove the directory if it is empty; False if something else lives in it."""
+        """Remove the directory if it is empty; False if something else lives in it, or it is a mount point."""
         with _problems(path):
             try:
                 with self._directory(os.path.dirname(path)) as parent:
+                    os.stat(os.path.basename(path), dir_fd=parent, follow_symlinks=False)
                     self._before("remove directory", path)
                     os.rmdir(os.path.basename(path), dir_fd=parent)
                     os.fsync(parent)
             except FileNotFoundError:
                 return True
             except OSError as error:
-                if error.errno == errno.ENOTEMPTY:
+                if error.errno in (errno.ENOTEMPTY, errno.EBUSY):
                     return False
                 raise
             return True

@@ -59,6 +59,8 @@ def _check_address(host: str, text: str, kind: type[ipaddress.IPv4Address] | typ
         address = kind(text)
     except ValueError as error:
         raise InvalidHostError(f"{host!r} is no IP address: {error}") from error
+    if "%" in text:
+        raise InvalidHostError(f"{host!r} names an interface, which differs from node to node")
     if str(address) != text:
         raise InvalidHostError(f"{host!r} has to be written as {address}")
     if address.is_unspecified or address.is_multicast:

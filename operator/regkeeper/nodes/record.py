@@ -107,9 +107,8 @@ class Ledger:
         generation then lives on in the agent alone, which is enough: there is nothing that an older list could undo.
         """
         record = self.record.model_copy(update=changes)
-        if record.is_empty and self.record.is_empty:
-            pass
-        elif record.is_empty:
+        if record.is_empty:
+            # Looked for each time: an agent that was killed half-way may have left the directory.
             self._files.remove(PATH)
             self._files.remove_directory(DIRECTORY)
         elif record != self.record:

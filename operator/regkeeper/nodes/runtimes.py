@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from regkeeper.nodes.containerd import K3S_SOCKET, SOCKET, Containerd
 from regkeeper.nodes.docker import SETTLE_SECONDS, Docker
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.runtime import Runtime
@@ -14,4 +15,8 @@ def runtimes(files: NodeFiles, *, settle_seconds: float = SETTLE_SECONDS) -> lis
         files: the node's tree.
         settle_seconds: age that a daemon must have before it is signalled.
     """
-    return [Docker(files, settle_seconds=settle_seconds)]
+    return [
+        Docker(files, settle_seconds=settle_seconds),
+        Containerd(files, name="containerd", socket=SOCKET),
+        Containerd(files, name="k3s", socket=K3S_SOCKET),
+    ]

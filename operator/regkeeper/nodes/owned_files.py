@@ -1,0 +1,76 @@
+"""Files that are ours as a whole, with the directories that we made for them: written, repaired and removed.
+
+The record names a file before it is made and until it is gone, so that a killed agent's next start knows all of them.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.record import Ledger, OwnedFile
+
+MARK = "# Managed by regkeeper"
+"""The first line of every such file. One that has lost it is somebody else's."""
+
+
+def is_ours(data: bytes) -> bool:
+    """Whether the file bears our mark."""
+    return data.startswith(MARK.encode())
+
+
+def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes) -> None:
+    """Write a file of ours; directories that are missing on the way are made, and become ours too.
+
+    Raises:
+        NodeProblemError: it could not be written; then nothing of it remains.
+    """
+    known = path in ledger.record.files
+    made = _missing_directories(files, path)
+    owned = ledger.record.files.get(path, OwnedFile())
+    directories = tuple(dict.fromkeys((*owned.directories, *made)))
+    ledger.write(files={**ledger.record.files, path: OwnedFile(directories=directories)})
+    try:
+        for directory in made:
+            files.make_directory(directory)
+        files.write(path, data)
+    except BaseException:
+        if not known:
+            take_away(files, ledger, path)
+        raise
+
+
+def take_away(files: NodeFiles, ledger: Ledger, path: str) -> None:
+    """Remove a file of ours unless somebody took it over, and the directories that we made and nobody else uses."""
+    owned = ledger.record.files[path]
+    content = files.read(path)
+    if content is not None and is_ours(content.data):
+        files.remove(path)
+    files.remove_temporaries(os.path.dirname(path))
+    rest = {other: kept for other, kept in ledger.record.files.items() if other != path}
+    for directory in sorted(owned.directories, key=len, reverse=True):
+        if not files.remove_directory(directory):
+            rest = _hand_on(rest, directory)
+    ledger.write(files=rest)
+
+
+def beneath(record_files: Mapping[str, OwnedFile], roots: Sequence[str]) -> list[str]:
+    """Paths of ours that lie under one of these directories."""
+    return [path for path in record_files if any(path.startswith(root.rstrip("/") + "/") for root in roots)]
+
+
+def _missing_directories(files: NodeFiles, path: str) -> list[str]:
+    missing = []
+    directory = os.path.dirname(path)
+    while directory != "/" and not files.is_directory(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    return missing[::-1]
+
+
+def _hand_on(owned: Mapping[str, OwnedFile], directory: str) -> dict[str, OwnedFile]:
+    """Another file of ours in this directory takes over to remove it in the end; where there is none, it is others'."""
+    heirs = beneath(owned, [directory])
+    if not heirs:
+        return dict(owned)
+    directories = tuple(dict.fromkeys((directory, *owned[heirs[0]].directories)))
+    return {**owned, heirs[0]: OwnedFile(directories=directories)}
