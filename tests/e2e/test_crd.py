@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -10,37 +10,45 @@ import pytest
 
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
+from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import LOCAL, SHARED, registry_object
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.control_plane
 
-CRDS = Path(__file__).parents[2] / "crds"
-NAMESPACE = "crd-refusals"
 CLAIM = {"storage": {"size": "10Gi"}}
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the Registries of these tests are applied."""
+
+    cluster: Cluster
+    namespace: str
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", stdin=stdin)
+
+
 @pytest.fixture(scope="module")
-def cluster(control_plane: Cluster) -> Iterator[Cluster]:
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRDS}")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/registries.regkeeper.dev")
-    control_plane.kubectl("create", "namespace", NAMESPACE)
-    yield control_plane
-    control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+def place(control_plane: Cluster) -> Iterator[Place]:
+    install_crds(control_plane)
+    with a_namespace(control_plane, "crd") as namespace:
+        yield Place(control_plane, namespace)
 
 
-def apply(cluster: Cluster, name: str, spec: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-    body = registry_object(name, namespace=NAMESPACE, **spec)
+def apply(place: Place, name: str, spec: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+    body = registry_object(name, namespace=place.namespace, **spec)
     arguments = ["apply", "--server-side", "--filename=-", "--output=json"]
     if dry_run:
         arguments.append("--dry-run=server")
-    answer: dict[str, Any] = json.loads(cluster.kubectl(*arguments, stdin=json.dumps(body)))
+    answer: dict[str, Any] = json.loads(place.kubectl(*arguments, stdin=json.dumps(body)))
     return answer
 
 
-def refusal(cluster: Cluster, name: str, spec: dict[str, Any]) -> str:
+def refusal(place: Place, name: str, spec: dict[str, Any]) -> str:
     with pytest.raises(CommandError) as error:
-        apply(cluster, name, spec, dry_run=True)
+        apply(place, name, spec, dry_run=True)
     return str(error.value)
 
 
@@ -169,21 +177,21 @@ def refusal(cluster: Cluster, name: str, spec: dict[str, Any]) -> str:
         ),
     ],
 )
-def test_what_can_not_work_is_refused_by_name(cluster: Cluster, spec: dict[str, Any], field: str, message: str) -> None:
-    said = refusal(cluster, "main", spec)
+def test_what_can_not_work_is_refused_by_name(place: Place, spec: dict[str, Any], field: str, message: str) -> None:
+    said = refusal(place, "main", spec)
     assert f"{field}:" in said
     assert message in said
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "//a", "/a/", "/a//b", "/a/../b", "/a/./b", "/..", "/a\nb", "/a\0b"])
-def test_paths_that_are_not_exact_are_refused(cluster: Cluster, path: str) -> None:
-    said = refusal(cluster, "main", {"storage": {"local": {"node": "k8smaster", "path": path}}})
+def test_paths_that_are_not_exact_are_refused(place: Place, path: str) -> None:
+    said = refusal(place, "main", {"storage": {"local": {"node": "k8smaster", "path": path}}})
     assert "spec.storage.local" in said
 
 
 @pytest.mark.parametrize("path", ["/a", "/docker/var/lib/registry", "/a/..b/.c", "/mit Leerzeichen/ü"])
-def test_exact_paths_are_accepted(cluster: Cluster, path: str) -> None:
-    apply(cluster, "main", {"storage": {"local": {"node": "k8smaster", "path": path}}}, dry_run=True)
+def test_exact_paths_are_accepted(place: Place, path: str) -> None:
+    apply(place, "main", {"storage": {"local": {"node": "k8smaster", "path": path}}}, dry_run=True)
 
 
 @pytest.mark.parametrize(
@@ -194,12 +202,12 @@ def test_exact_paths_are_accepted(cluster: Cluster, path: str) -> None:
         ("a.b", "metadata.name: the Service has this name"),
     ],
 )
-def test_names_that_no_service_can_have_are_refused(cluster: Cluster, name: str, message: str) -> None:
-    assert message in refusal(cluster, name, CLAIM)
+def test_names_that_no_service_can_have_are_refused(place: Place, name: str, message: str) -> None:
+    assert message in refusal(place, name, CLAIM)
 
 
-def test_the_longest_name_is_accepted(cluster: Cluster) -> None:
-    apply(cluster, "a" * 52, CLAIM, dry_run=True)
+def test_the_longest_name_is_accepted(place: Place) -> None:
+    apply(place, "a" * 52, CLAIM, dry_run=True)
 
 
 KIND = "storage: its kind can't change: make a new Registry and copy the images"
@@ -222,41 +230,41 @@ KIND = "storage: its kind can't change: make a new Registry and copy the images"
     ],
 )
 def test_storage_stays_what_it_is(
-    cluster: Cluster,
+    place: Place,
     before: dict[str, Any],
     after: dict[str, Any],
     message: str,
 ) -> None:
     name = f"stays-{crc32(json.dumps([before, after]).encode())}"
-    apply(cluster, name, {"storage": before})
-    said = refusal(cluster, name, {"storage": after})
+    apply(place, name, {"storage": before})
+    said = refusal(place, name, {"storage": after})
     assert "spec: " in said
     assert message in said
 
 
-def test_a_claim_may_grow_and_change_its_policy(cluster: Cluster) -> None:
-    apply(cluster, "grows", CLAIM)
-    apply(cluster, "grows", {"storage": {"size": "0.02Ti", "deletionPolicy": "Delete"}})
+def test_a_claim_may_grow_and_change_its_policy(place: Place) -> None:
+    apply(place, "grows", CLAIM)
+    apply(place, "grows", {"storage": {"size": "0.02Ti", "deletionPolicy": "Delete"}})
 
 
-def test_several_replicas_where_the_storage_may_be_shared(cluster: Cluster) -> None:
+def test_several_replicas_where_the_storage_may_be_shared(place: Place) -> None:
     for storage in (SHARED, {"existingClaim": "mine"}):
-        apply(cluster, "main", {"storage": storage, "replicas": 3}, dry_run=True)
+        apply(place, "main", {"storage": storage, "replicas": 3}, dry_run=True)
 
 
-def test_every_other_option_of_distribution_passes(cluster: Cluster) -> None:
+def test_every_other_option_of_distribution_passes(place: Place) -> None:
     config = {
         "log": {"level": "debug"},
         "storage": {"delete": {"enabled": True}, "redirect": {"disable": True}},
         "http": {"http2": {"disabled": True}, "headers": {"X-Frame-Options": ["deny"]}},
         "notifications": {"endpoints": [{"name": "a", "url": "https://a.example", "timeout": "1s"}]},
     }
-    assert apply(cluster, "main", {**CLAIM, "config": config}, dry_run=True)["spec"]["config"] == config
+    assert apply(place, "main", {**CLAIM, "config": config}, dry_run=True)["spec"]["config"] == config
 
 
-def test_what_is_left_out_stays_out(cluster: Cluster) -> None:
+def test_what_is_left_out_stays_out(place: Place) -> None:
     """Defaults that the issue asks for, and no more: others may own the rest, and GitOps tools compare."""
-    spec = apply(cluster, "main", {**CLAIM, "access": {"hostPort": {}}}, dry_run=True)["spec"]
+    spec = apply(place, "main", {**CLAIM, "access": {"hostPort": {}}}, dry_run=True)["spec"]
     assert spec == {
         "storage": {"size": "10Gi", "deletionPolicy": "Retain"},
         "access": {"hostPort": {"port": 5000}},
@@ -264,15 +272,15 @@ def test_what_is_left_out_stays_out(cluster: Cluster) -> None:
     }
 
 
-def test_a_registry_that_no_operator_has_seen_is_not_current(cluster: Cluster) -> None:
-    apply(cluster, "unseen", CLAIM)
-    seen = json.loads(cluster.kubectl("get", "registry", "unseen", f"--namespace={NAMESPACE}", "--output=json"))
+def test_a_registry_that_no_operator_has_seen_is_not_current(place: Place) -> None:
+    apply(place, "unseen", CLAIM)
+    seen = json.loads(place.kubectl("get", "registry", "unseen", "--output=json"))
     assert seen["status"] == {"observedGeneration": -1}
     assert seen["metadata"]["generation"] == 1
 
 
-def test_kubectl_shows_what_matters(cluster: Cluster) -> None:
-    apply(cluster, "shown", CLAIM)
+def test_kubectl_shows_what_matters(place: Place) -> None:
+    apply(place, "shown", CLAIM)
     status = {
         "status": {
             "observedGeneration": 1,
@@ -290,21 +298,20 @@ def test_kubectl_shows_what_matters(cluster: Cluster) -> None:
             ],
         }
     }
-    where = f"--namespace={NAMESPACE}"
     patch = f"--patch={json.dumps(status)}"
-    cluster.kubectl("patch", "registry", "shown", where, "--subresource=status", "--type=merge", patch)
-    header, row = cluster.kubectl("get", "regs", "shown", where, "--output=wide").splitlines()
+    place.kubectl("patch", "registry", "shown", "--subresource=status", "--type=merge", patch)
+    header, row = place.kubectl("get", "regs", "shown", "--output=wide").splitlines()
     assert header.split() == ["NAME", "READY", "ADDRESS", "REPOSITORIES", "TAGS", "AGE", "REASON"]
     name, ready, address, repositories, tags, _, reason = row.split()
     assert (name, ready, address) == ("shown", "True", "k8smaster:5000")
     assert (repositories, tags, reason) == ("3", "7", "Serving")
 
 
-def test_kubectl_explains(cluster: Cluster) -> None:
+def test_kubectl_explains(place: Place) -> None:
     def explained() -> str | None:
         """None until the API server has published the schema, a second or two after the CRD."""
         try:
-            return cluster.kubectl("explain", "registry.spec.storage")
+            return place.kubectl("explain", "registry.spec.storage")
         except CommandError:
             return None
 

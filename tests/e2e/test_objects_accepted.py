@@ -3,7 +3,6 @@
 import json
 import string
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,10 @@ from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
+from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import a_registry, registry_object
 
 pytestmark = pytest.mark.control_plane
-
-CRDS = Path(__file__).parents[2] / "crds"
-NAMESPACE = "random-specs"
 
 WORD = st.text(string.ascii_lowercase, min_size=1, max_size=12)
 LABEL_KEYS = st.one_of(WORD, st.builds("{}.example/{}".format, WORD, WORD))
@@ -109,30 +106,29 @@ SPECS = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def cluster(control_plane: Cluster) -> Iterator[Cluster]:
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRDS}")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/registries.regkeeper.dev")
-    control_plane.kubectl("create", "namespace", NAMESPACE)
-    yield control_plane
-    control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    install_crds(control_plane)
+    with a_namespace(control_plane, "random-specs") as name:
+        yield name
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(name=st.from_regex(r"[a-z]([-a-z0-9]{0,50}[a-z0-9])?", fullmatch=True), spec=SPECS, read_only=st.booleans())
 def test_every_valid_spec_gives_objects_that_the_api_server_takes(
-    cluster: Cluster,
+    control_plane: Cluster,
+    namespace: str,
     name: str,
     spec: dict[str, Any],
     read_only: bool,
 ) -> None:
-    registry = a_registry(name, namespace=NAMESPACE, **spec)
+    registry = a_registry(name, namespace=namespace, **spec)
     objects = [
-        registry_object(name, namespace=NAMESPACE, **spec),
+        registry_object(name, namespace=namespace, **spec),
         http_secret(registry, "secret"),
         *desired_objects(registry, Settings(), read_only=read_only),
     ]
     everything = {"apiVersion": "v1", "kind": "List", "items": objects}
-    applied = cluster.kubectl(
+    applied = control_plane.kubectl(
         "apply", "--server-side", "--dry-run=server", "--filename=-", "--output=name", stdin=json.dumps(everything)
     )
     assert len(applied.splitlines()) == len(objects)
