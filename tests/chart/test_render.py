@@ -244,6 +244,15 @@ def test_the_schema_refuses(values: dict[str, Any], message: str) -> None:
     assert message in refused.value.__notes__[0]
 
 
+def test_a_directory_inside_another_is_refused() -> None:
+    inside = {"localStorage": [{**RULE, "path": "/srv/a"}, {**RULE, "path": "/srv/a/b", "namespaces": ["other"]}]}
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render(inside)
+    assert "/srv/a/b lies inside /srv/a" in refused.value.__notes__[0]
+    # The same directory for another namespace, and a name that only begins alike, are fine.
+    render({"localStorage": [{**RULE, "path": path} for path in ("/srv/a", "/srv/ab", "/srv/a")]})
+
+
 def test_odd_paths_are_quoted_in_the_policy() -> None:
     path = '/srv/it\'s "odd" \\ {{ .Values }} <&> ümlaut'
     policy = only(

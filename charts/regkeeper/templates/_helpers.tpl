@@ -49,3 +49,14 @@ readOnlyRootFilesystem: true
 capabilities:
   drop: [ALL]
 {{- end }}
+
+{{/* Refuses what the schema can't see: a directory inside another one, whose users could put a symbolic link in its place. */}}
+{{- define "regkeeper.checkLocalStorage" -}}
+{{- range $inner := .Values.localStorage }}
+{{- range $outer := $.Values.localStorage }}
+{{- if hasPrefix (printf "%s/" $outer.path) $inner.path }}
+{{- fail (printf "localStorage: %s lies inside %s: who may write there could put a symbolic link in its place" $inner.path $outer.path) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,107 @@
+"""`regkeeper release-finalizers` on a real API server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from regkeeper import kube
+from regkeeper.naming import FINALIZER
+from regkeeper.uninstall import release_finalizers
+from tests.cluster import Cluster
+from tests.operator_process import a_namespace, install_crds
+
+pytestmark = pytest.mark.control_plane
+
+FOREIGN = "example.com/other"
+
+
+@pytest.fixture(scope="module")
+def cluster(control_plane: Cluster) -> Cluster:
+    install_crds(control_plane)
+    return control_plane
+
+
+def make_registry(cluster: Cluster, namespace: str, name: str, finalizers: list[str]) -> None:
+    metadata = {"name": name, "namespace": namespace, "finalizers": finalizers}
+    body = {
+        "apiVersion": "regkeeper.dev/v1alpha1",
+        "kind": "Registry",
+        "metadata": metadata,
+        "spec": {"storage": {"ephemeral": {}}},
+    }
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
+
+
+def finalizers(cluster: Cluster, namespace: str, name: str) -> list[str]:
+    found = cluster.kubectl("get", "registry", name, "--namespace", namespace, "--output=json")
+    return list(json.loads(found)["metadata"].get("finalizers", []))
+
+
+def release(cluster: Cluster, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "regkeeper", "release-finalizers"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "KUBECONFIG": str(cluster.kubeconfig), **environment},
+    )
+
+
+def test_takes_off_our_finalizer_alone_and_in_the_watched_namespaces_alone(cluster: Cluster) -> None:
+    with a_namespace(cluster, "release") as watched, a_namespace(cluster, "release") as other:
+        make_registry(cluster, watched, "ours", [FINALIZER])
+        make_registry(cluster, watched, "shared", [FOREIGN, FINALIZER])
+        make_registry(cluster, watched, "foreign", [FOREIGN])
+        make_registry(cluster, other, "ours", [FINALIZER])
+
+        done = release(cluster, {"REGKEEPER_WATCH_NAMESPACES": json.dumps([watched])})
+
+        assert sorted(done.stdout.splitlines()) == [f"released {watched}/ours", f"released {watched}/shared"]
+        assert (done.stderr, done.returncode) == ("", 0)
+        assert finalizers(cluster, watched, "ours") == []
+        assert finalizers(cluster, watched, "shared") == [FOREIGN]
+        assert finalizers(cluster, watched, "foreign") == [FOREIGN]
+        assert finalizers(cluster, other, "ours") == [FINALIZER]
+
+
+async def test_looks_again_at_what_changed_meanwhile(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody adds a finalizer between our reading and our writing: theirs stays."""
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+
+    class Raced(kube.ApiCluster):
+        raced = False
+
+        async def patch(
+            self, resource: kube.Resource, namespace: str | None, name: str, body: kube.Object
+        ) -> kube.Object:
+            if not self.raced:
+                self.raced = True
+                theirs: kube.Object = {"metadata": {"finalizers": [FINALIZER, FOREIGN]}}
+                await super().patch(resource, namespace, name, theirs)
+            return await super().patch(resource, namespace, name, body)
+
+    with a_namespace(cluster, "release") as namespace:
+        make_registry(cluster, namespace, "main", [FINALIZER])
+        async with kube.connect() as connected:
+            raced = Raced(connected._client)
+            released = [name async for name in release_finalizers(raced, [namespace])]
+        assert released == [f"{namespace}/main"]
+        assert finalizers(cluster, namespace, "main") == [FOREIGN]
+
+
+def test_says_that_the_api_server_does_not_answer(cluster: Cluster, tmp_path: Path) -> None:
+    kubeconfig = yaml.safe_load(cluster.kubeconfig.read_text())
+    kubeconfig["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+
+    done = release(cluster, {"KUBECONFIG": str(tmp_path / "kubeconfig")})
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("regkeeper release-finalizers: GET /apis/regkeeper.dev/v1alpha1/registries")
+    assert "Traceback" not in done.stderr
