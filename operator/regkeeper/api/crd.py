@@ -8,15 +8,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from regkeeper.api.v1alpha1.base import Resource
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import GROUP, VERSION
 
-KINDS = (Registry,)
+Kind = Resource[Any, Any]
+
+KINDS: tuple[type[Kind], ...] = (Registry,)
 
 _INT32_MAX = 2**31 - 1
 
 
-def custom_resource_definition(kind: type[Registry]) -> dict[str, Any]:
+def custom_resource_definition(kind: type[Kind]) -> dict[str, Any]:
     """Build the CRD of one kind."""
     definition = kind.definition
     name = kind.__name__
@@ -58,7 +61,7 @@ def custom_resource_definition(kind: type[Registry]) -> dict[str, Any]:
     }
 
 
-def _root_schema(kind: type[Registry]) -> dict[str, Any]:
+def _root_schema(kind: type[Kind]) -> dict[str, Any]:
     schema = structural_schema(kind)
     properties = schema["properties"]
     status = properties["status"]
@@ -76,7 +79,7 @@ def _root_schema(kind: type[Registry]) -> dict[str, Any]:
             "spec": properties["spec"],
             "status": status,
         },
-        "x-kubernetes-validations": schema["x-kubernetes-validations"],
+        "x-kubernetes-validations": schema.get("x-kubernetes-validations", []),
     }
 
 

@@ -1,10 +1,12 @@
 """What the kinds have in common: camel-case models, metadata, conditions."""
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from regkeeper.api.v1alpha1.schema import Definition
 
 
 class Spec(BaseModel):
@@ -60,6 +62,9 @@ class Resource(BaseModel, Generic[S, T]):
     """A custom resource as the API server holds it."""
 
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+
+    definition: ClassVar[Definition]
+    """Its names and columns, for the CRD."""
 
     api_version: str
     kind: str
