@@ -95,14 +95,20 @@ def image(
 
 
 def index(
-    children: Sequence[Descriptor], *, media_type: str = OCI_INDEX, subject: Descriptor | None = None
+    children: Sequence[Descriptor],
+    *,
+    media_type: str = OCI_INDEX,
+    subject: Descriptor | None = None,
+    annotations: dict[str, str] | None = None,
 ) -> Manifest:
     """An OCI image index or, by `media_type`, Docker's manifest list."""
-    document = {
+    document: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": media_type,
         "manifests": [child.document() for child in children],
     }
+    if annotations:
+        document["annotations"] = annotations
     return _with_subject(media_type, document, subject)
 
 

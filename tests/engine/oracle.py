@@ -11,7 +11,8 @@ Where the specification leaves a choice, this is the reading taken here:
   reference names, or everywhere if it names none. A manifest of unknown type is no index.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
 - The children and dependants that go along with a manifest go whatever their own age: their links hold their blobs.
-- An entry of `delete` without a tag and without a pattern is an exact entry for each tag of its repository.
+- An entry of `delete` without a tag and without a pattern is an exact entry for each tag and each referrer of its
+  repository.
 - An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there.
 - A live manifest without `data` holds its repository's layer links, and the blobs that its layers and revisions name,
   whether a tag or an index leads to it. A tag to a manifest without a revision link counts as one without `data`.
@@ -376,6 +377,10 @@ class _Judge:
                 found.add((name, digest))
         return found
 
+    @cached_property
+    def exactly_named_repositories(self) -> set[str]:
+        return {name for name in self.repositories if name in self.policy.delete}
+
     def untagged_of_named_repositories(self) -> set[Node]:
         whole = [entry for entry in self.policy.delete if ":" not in entry]
         tagged = {(name, tag.digest) for (name, _), tag in self.places.items()}
@@ -428,7 +433,8 @@ class _Judge:
         while True:
             digests = {digest for _, digest in alive}
             more = {child for node in alive for child in self.children(node)}
-            more |= {node for node in self.nodes if self.world.documents[node[1]].subject in digests}
+            referrers = {node for node in self.nodes if self.world.documents[node[1]].subject in digests}
+            more |= {node for node in referrers if node[0] not in self.exactly_named_repositories}
             dependant_tags = {
                 place for place, subjects in self.subjects_of_tags.items() if subjects & digests
             } - victims

@@ -170,7 +170,8 @@ class _Builder:
             case "sparse index":
                 return documents.index(earlier, media_type=documents.DOCKER_LIST)
             case "fallback tag":
-                return documents.index(earlier[1:])
+                # Never the same twice: it could be its own subject, and then live as long as itself.
+                return documents.index(earlier[1:], annotations={"number": str(len(self.pushed))})
             case "foreign layer":
                 elsewhere = Descriptor.of(b"never pushed %d" % step.age, documents.DOCKER_FOREIGN_LAYER)
                 return self.image(repository, step, documents.DOCKER_MANIFEST, [elsewhere])
