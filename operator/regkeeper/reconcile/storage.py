@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regkeeper import kube, naming
-from regkeeper.api.v1alpha1.registry import LocalStorage, Registry
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.api.v1alpha1.storage import LocalStorage
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.reconcile import claims
 from regkeeper.reconcile.exclusivity import Place, holder_of_place, place_of
