@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest
+from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.manifest import Shape
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.rules import plausible
-from regkeeper.retention.subjects import Subjects
+from regkeeper.retention.subjects import State, Subjects
 from regkeeper.retention.tag_verdicts import (
     Question,
     TagJudge,
@@ -42,7 +42,6 @@ class Judgement:
         pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
         holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
         whole: a deletion by name is about all of it, and nothing of it stays.
-        dependants: it has tags or manifests that live as long as a subject.
     """
 
     name: str
@@ -55,7 +54,6 @@ class Judgement:
     pinned_by: str = ""
     holds: str = ""
     whole: bool = False
-    dependants: bool = False
 
     @property
     def victims(self) -> list[str]:
@@ -83,6 +81,7 @@ class _Judge:
         self.tag_judge = TagJudge(question, repository, self.used, subjects)
         self.asked = dict(self._named_digests())
         self.kept: dict[Digest, str] = {}
+        self.waiting: list[tuple[Digest, Subject]] = []  # dependants, and the subjects in this repository
 
     def _named_digests(self) -> Iterable[tuple[Digest, str]]:
         for reference in self.question.references(self.repository.name):
@@ -91,20 +90,17 @@ class _Judge:
 
     def judge(self) -> Judgement:
         repository = self.repository
-        pins = self._pins()
-        tags = self.tag_judge.judge(pins[0] if pins else "")
+        tags, pins = self._judge_tags()
         answer = Judgement(repository.name, tags, pinned_by=pins[0] if pins else "")
-        answer.dependants = any(manifest.subject for manifest in repository.manifests.values()) or any(
-            digests.subject_of_tag(name) for name in repository.tags
-        )
         if pins:
             self._hold_everything(answer)
             return answer
         roots = self._tag_roots(tags)
         candidates = self._candidates(tags, roots)
         alive = self._alive(roots, candidates)
+        pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
-            if digest not in roots:
+            if digest in alive and digest not in pointed:
                 answer.manifests[digest] = Verdict(False, reason)
         going = {digest: reason for digest, reason in candidates.items() if digest not in alive}
         for digest, reason in going.items():
@@ -117,32 +113,31 @@ class _Judge:
 
     # What can't be read.
 
-    def _pins(self) -> list[str]:
-        """What pins the repository, save what a deletion names exactly."""
-        pins = []
-        exact = {
-            reference.tag
-            for reference in self.question.references(self.repository.name)
-            if reference.exact and reference.tag is not None and reference.digest is None
-        }
-        whole = any(
-            reference.exact and reference.whole_repository
-            for reference in self.question.references(self.repository.name)
-        )
-        lifted = set(self.asked)
-        for name, tag in self.repository.tags.items():
-            if tag.digest is not None and name in exact:
-                lifted.add(tag.digest)
-        for name, tag in self.repository.tags.items():
-            if name in exact or whole:
-                continue
-            lifted.discard(tag.digest or b"")
-            if tag.digest is None:
-                pins.append(f"tag {name}")
-        for digest, message in self.repository.corrupt.items():
-            if not whole and digest not in lifted:
+    def _judge_tags(self) -> tuple[TagVerdicts, list[str]]:
+        """The verdicts on the tags, and what pins the repository.
+
+        What a deletion names exactly pins nothing, provided that it goes: an unreadable tag in use stays all the same.
+        """
+        named = self.tag_judge.named_exactly()
+        pins = self._pins(named)
+        tags = self.tag_judge.judge(pins[0] if pins else "")
+        staying = {name for name in named if not tags.verdicts[name].goes}
+        if not pins and staying and (pins := self._pins(named - staying)):
+            self.tag_judge = TagJudge(self.question, self.repository, self.used, self.subjects)
+            tags = self.tag_judge.judge(pins[0])
+        return tags, pins
+
+    def _pins(self, going: set[str]) -> list[str]:
+        """What pins the repository if these tags go."""
+        repository = self.repository
+        pins = [f"tag {name}" for name, tag in repository.tags.items() if tag.digest is None and name not in going]
+        pointed = {tag.digest for name, tag in repository.tags.items() if name not in going}
+        lifted = set(self.asked) | {repository.tags[name].digest for name in going & repository.tags.keys()}
+        whole = self._whole_repository()[1] and not pointed
+        for digest, message in repository.corrupt.items():
+            if digest in pointed or not (whole or digest in lifted):
                 pins.append(f"manifest {digests.short(digest)} ({message})")
-        return pins + [f"{problem.where} ({problem.message})" for problem in self.repository.unreadable]
+        return pins + [f"{problem.where} ({problem.message})" for problem in repository.unreadable]
 
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
@@ -170,14 +165,20 @@ class _Judge:
 
     # Causes and roots.
 
-    def _tag_roots(self, tags: TagVerdicts) -> dict[Digest, str]:
-        roots: dict[Digest, str] = {}
+    def _tag_roots(self, tags: TagVerdicts) -> set[Digest]:
+        """What the staying tags point to, save tags of dependants that wait for a subject in this repository."""
+        roots: set[Digest] = set()
         for name, tag in self.repository.tags.items():
-            if tag.digest is not None and not tags.verdicts[name].goes:
-                roots.setdefault(tag.digest, f"tag {name}")
+            if tag.digest is None or tags.verdicts[name].goes:
+                continue
+            subject = tags.waiting.get(name)
+            if subject is None or self._is_firm(subject):
+                roots.add(tag.digest)
+            else:
+                self.waiting.append((tag.digest, subject))
         return roots
 
-    def _candidates(self, tags: TagVerdicts, roots: Mapping[Digest, str]) -> dict[Digest, str]:
+    def _candidates(self, tags: TagVerdicts, roots: set[Digest]) -> dict[Digest, str]:
         """The revisions with a cause to go; notes the reason of each that has none."""
         repository = self.repository
         carried = self._carried(tags)
@@ -219,8 +220,10 @@ class _Judge:
             verdict = self._approved(digest, verdict)
             if verdict.goes:
                 candidates[digest] = verdict.reason
-            else:
-                self.kept[digest] = verdict.reason
+                continue
+            self.kept[digest] = verdict.reason
+            if verdict is of_subject and subject is not None and not self._is_firm(subject):
+                self.waiting.append((digest, subject))
         return candidates
 
     def _carried(self, tags: TagVerdicts) -> dict[Digest, str]:
@@ -258,6 +261,8 @@ class _Judge:
             departures.get(digest, 0),
             self.question.departures.get((self.repository.name, digest), 0),
         )
+        if self.question.now - pushed < self.question.intent.younger_than:
+            return Verdict(False, "pushed a short while ago")
         if self._old_enough(since):
             return Verdict(True, "untagged for longer than the policy allows")
         return Verdict(False, "untagged, but not for long enough")
@@ -270,19 +275,40 @@ class _Judge:
 
     # What stays, and what it needs.
 
-    def _alive(self, roots: Mapping[Digest, str], candidates: Mapping[Digest, str]) -> set[Digest]:
-        """Every manifest that stays: what tags point to, what has no cause to go, and what is below either."""
-        alive = set(roots)
-        for child, parent in closure(self.repository, roots):
-            alive.add(child)
-            self.kept[child] = f"child of {digests.short(parent)}"
-        others = [digest for digest in self.kept if digest not in alive]
-        alive.update(others)
-        for child, parent in closure(self.repository, list(alive)):
-            alive.add(child)
+    def _alive(self, roots: set[Digest], candidates: Mapping[Digest, str]) -> set[Digest]:
+        """Every manifest that stays: what tags point to, what has no cause to go, and what is below either.
+
+        A dependant keeps its own subject alive no more than it does itself: it counts once its subject is found to
+        stay for another reason.
+        """
+        alive: set[Digest] = set()
+        self._add(alive, roots, candidates)
+        doubtful = {digests.subject(digest) for digest in candidates}
+        waiting = [(digest, subject) for digest, subject in self.waiting if subject in doubtful]
+        late = {digest for digest, _ in waiting}
+        self._add(alive, [digest for digest, _ in self.waiting if digest not in late], candidates)
+        self._add(alive, [digest for digest in self.kept if digest not in late], candidates)
+        while True:
+            subjects = {digests.subject(digest) for digest in alive}
+            ready = [digest for digest, subject in waiting if subject in subjects and digest not in alive]
+            if not ready:
+                return alive
+            self._add(alive, ready, candidates)
+
+    def _add(self, alive: set[Digest], roots: Iterable[Digest], candidates: Mapping[Digest, str]) -> None:
+        """Add manifests and what is below them."""
+        new = [digest for digest in roots if digest not in alive]
+        alive.update(new)
+        for child, parent in closure(self.repository, new):
             if child in candidates or child not in self.kept:
                 self.kept[child] = f"child of {digests.short(parent)}"
-        return alive
+            alive.add(child)
+
+    def _is_firm(self, subject: Subject) -> bool:
+        """Whether a subject's life is settled without this repository."""
+        return self.subjects.state(subject) is not State.ALIVE or self.subjects.kept_outside(
+            subject, self.repository.name
+        )
 
     def _collect_needs(self, answer: Judgement, alive: set[Digest]) -> None:
         repository = self.repository

@@ -31,10 +31,10 @@ from regkeeper.retention.links import LinkTimes
 from regkeeper.retention.manifest import Shape
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow, in_safe_order
-from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.subjects import Subjects
-from regkeeper.retention.tag_verdicts import Question
+from regkeeper.retention.tag_verdicts import Question, TagVerdicts
 from regkeeper.retention.uploads import old_uploads
 
 Progress = Callable[[str], None]
@@ -126,10 +126,10 @@ class Planner:
             if repository.opaque:
                 subjects.certain = False
                 self.blobs_stay = True
-            judgement = self._judge(repository, subjects)
-            if judgement.dependants:
-                pending.append(_Pending(repository, judgement))
+            if any(True for _ in _subjects_named(repository)):
+                pending.append(_Pending(repository, Judgement(found.name, TagVerdicts())))
             else:
+                judgement = self._judge(repository, subjects)
                 going = set(judgement.going)
                 staying = (repository.revisions.keys() | repository.corrupt.keys()) - going
                 settled.append((b"".join(staying), b"".join(going)))
@@ -146,23 +146,27 @@ class Planner:
         if not pending:
             return
         wanted = {subject for item in pending for subject in _subjects_named(item.repository)}
-        alive_elsewhere: set[Subject] = set()
+        elsewhere: set[Subject] = set()
         for kept, lost in settled:
-            alive_elsewhere.update(wanted.intersection(_split(kept)))
+            elsewhere.update(wanted.intersection(_split(kept)))
             subjects.present.update(wanted.intersection(_split(lost)))
-        subjects.present |= alive_elsewhere
-        for item in pending:
-            subjects.present |= wanted & _subjects(item.repository)
+        subjects.present |= elsewhere
+        here = {item.repository.name: wanted & _subjects(item.repository) for item in pending}
+        subjects.present = subjects.present.union(*here.values())
         while True:
+            subjects.keepers = {subject: {""} for subject in elsewhere}
+            for name, kept_here in here.items():
+                for subject in kept_here:
+                    subjects.keepers.setdefault(subject, set()).add(name)
+            subjects.going = subjects.present - subjects.keepers.keys()
+            before = here
+            here = {}
             for item in pending:
                 item.judgement = self._judge(item.repository, subjects)
-            alive = set(alive_elsewhere)
-            for item in pending:
-                alive |= wanted & _subjects(item.repository, without=set(item.judgement.going))
-            gone = subjects.present - alive
-            if gone == subjects.going:
+                staying = _subjects(item.repository, without=set(item.judgement.going))
+                here[item.repository.name] = before[item.repository.name] & staying
+            if here == before:
                 return
-            subjects.going = gone
 
     def _settle(self, repository: Repository, judgement: Judgement) -> None:
         """Take into the plan what becomes of a repository."""
@@ -173,7 +177,8 @@ class Planner:
         )
         self.plan.problems.extend(repository.problems())
         entry = RepositoryPlan(repository.name)
-        for name, tag in sorted(repository.tags.items()):
+        unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
+        for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
             verdict = judgement.tags.verdicts[name]
             entry.tags.append(TagRow(name, tag.digest, tag.link.pushed, *verdict))
         for digest, verdict in sorted(judgement.manifests.items()):
@@ -181,13 +186,15 @@ class Planner:
         self.plan.entries.append(entry)
         self.counts.add(repository, judgement)
         moves = len(self.moves)
+        links: set[Digest] = set()
         if judgement.changes:
             self._move_tags(repository, judgement)
             self._move_revisions(repository, judgement)
             links = self._move_links(repository, judgement)
-            if len(self.moves) > moves and self._is_empty(repository, judgement, links):
-                entry.empty = True
-                self._move_rest(repository)
+        changes = len(self.moves) > moves or self.question.intent.sweeps_garbage
+        if changes and self._is_empty(repository, judgement, links):
+            entry.empty = True
+            self._move_rest(repository)
         if self.offline and self.question.intent.uploads_after is not None:
             self.moves.extend(
                 old_uploads(self.volume, repository.name, self.question.now - self.question.intent.uploads_after)
@@ -195,10 +202,11 @@ class Planner:
 
     def _move_tags(self, repository: Repository, judgement: Judgement) -> None:
         for name in sorted(judgement.victims):
-            tag = repository.tags[name]
-            digest = digests.to_text(tag.digest) if tag.digest else ""
+            tag = repository.tags.get(name)
+            digest = digests.to_text(tag.digest) if tag and tag.digest else ""
+            witness = tag.link.witness if tag and tag.link != NO_LINK else None
             path = f"{repository_path(repository.name)}/{TAGS}/{name}"
-            self.moves.append(Move(Kind.TAG, path, repository.name, name, 0, tag.link.witness, digest))
+            self.moves.append(Move(Kind.TAG, path, repository.name, name, 0, witness, digest))
 
     def _move_revisions(self, repository: Repository, judgement: Judgement) -> None:
         edge = self.question.now - self.question.intent.garbage_after
@@ -239,7 +247,7 @@ class Planner:
     def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
         """Whether nothing is left, not even an upload under way."""
         return (
-            len(judgement.victims) == len(repository.tags)
+            len(judgement.victims) == len(repository.tags) + len(repository.unlinked_tags)
             and len(judgement.going) == len(repository.revisions)
             and links >= self.links.present(repository.name, repository.layers)
             and not repository.uploading

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ class Link(NamedTuple):
         return self.inode, self.changed
 
 
+NO_LINK = Link(0, 0, 0)
+
+
 class Tag(NamedTuple):
     """A tag with its `current/link`."""
 
@@ -76,6 +80,7 @@ class Repository:
 
     Attributes:
         tags: every tag that has a `current/link`, the unreadable ones too.
+        unlinked_tags: directories of tags without one; the registry still lists them.
         revisions: digests with a `link` in `_manifests/revisions`.
         unlinked: digests with a directory there but no `link`: deleted through the API.
         manifests: of each revision, and of each tag's digest, whose `data` could be read and verified.
@@ -90,6 +95,7 @@ class Repository:
 
     name: str
     tags: dict[str, Tag] = field(default_factory=dict)
+    unlinked_tags: set[str] = field(default_factory=set)
     revisions: dict[Digest, Link] = field(default_factory=dict)
     unlinked: set[Digest] = field(default_factory=set)
     manifests: dict[Digest, Manifest] = field(default_factory=dict)
@@ -160,21 +166,23 @@ class RepositoryReader:
                         unreadable.append(name)
                 except (OSError, UnicodeDecodeError) as error:
                     if isinstance(error, OSError) and error.errno in ABSENT:
+                        if _is_directory(descriptor, name):
+                            repository.unlinked_tags.add(name)
                         continue
                     if isinstance(error, PermissionError):
                         raise
-                    tags[name] = Tag(None, Link(0, 0, 0))
                     unreadable.append(name)
             for name in unreadable:
                 tag = self._retry(descriptor, f"{name}/current/link")
                 if tag is None:
-                    del tags[name]
+                    tags.pop(name, None)
+                    repository.unlinked_tags.add(name)
                 else:
                     tags[name] = tag
 
     def _retry(self, directory: int, path: str) -> Tag | None:
         """The link once it reads well, or as unreadable after the last attempt; None if it has gone meanwhile."""
-        link = Link(0, 0, 0)
+        link = _status_of(directory, path)
         for _ in range(ATTEMPTS):
             self.pause(PAUSE)
             try:
@@ -291,3 +299,20 @@ class RepositoryReader:
             for name in self._names(repository, directory, f"{parent}/{algorithm.name}"):
                 if (digest := digests.from_hex(algorithm, name)) is not None:
                     yield digest
+
+
+def _status_of(directory: int, path: str) -> Link:
+    """Facts about what stands in the place of a link, a symbolic link for one."""
+    try:
+        status = os.stat(path, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return NO_LINK
+    return Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def _is_directory(directory: int, name: str) -> bool:
+    """Whether an entry of a directory is itself one, and no symbolic link."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False

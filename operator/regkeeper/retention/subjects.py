@@ -26,11 +26,13 @@ class Subjects:
         going: those that no repository keeps. Only ever grows while a plan is made: what is deleted with a subject
             may itself be one.
         certain: False if a repository could not be listed, so that nothing can be said to be nowhere.
+        keepers: the names of the repositories that keep each of those that are present.
     """
 
     present: set[Subject] = field(default_factory=set)
     going: set[Subject] = field(default_factory=set)
     certain: bool = True
+    keepers: dict[Subject, set[str]] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> State:
         if subject in self.going:
@@ -38,3 +40,7 @@ class Subjects:
         if subject in self.present or not self.certain:
             return State.ALIVE
         return State.NOWHERE
+
+    def kept_outside(self, subject: Subject, repository: str) -> bool:
+        """Whether another repository keeps the subject."""
+        return bool(self.keepers.get(subject, set()) - {repository})

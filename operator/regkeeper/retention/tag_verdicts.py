@@ -9,7 +9,7 @@ from regkeeper.retention.digests import Digest, Subject, subject_of_tag
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.references import Reference
-from regkeeper.retention.repository import Repository, Tag
+from regkeeper.retention.repository import NO_LINK, Repository, Tag
 from regkeeper.retention.rules import Covered, Rule, plausible
 from regkeeper.retention.subjects import State, Subjects
 
@@ -57,6 +57,7 @@ class TagVerdicts:
     Attributes:
         verdicts: by tag.
         covered: tags that a rule which deletes covers.
+        waiting: subjects of the tags that stay because their subject does.
         by_rule: victims that no deletion by name asked for.
         answered: the deletions by name that found something.
         refused: what a deletion by name asked for in vain: its text, the tag, the reason.
@@ -64,6 +65,7 @@ class TagVerdicts:
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     covered: set[str] = field(default_factory=set)
+    waiting: dict[str, Subject] = field(default_factory=dict)
     by_rule: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
@@ -98,6 +100,13 @@ class TagJudge:
         dependants = {name: subject for name in tags if (subject := subject_of_tag(name)) is not None}
         self._match_deletions(dependants)
         kept, covered = self._ask_rules(dependants)
+        for name in self.repository.unlinked_tags:
+            named = self.exactly.get(name)
+            self.answer.verdicts[name] = (
+                self._approved(name, Tag(None, NO_LINK), Verdict(True, f"named by delete: {named}"))
+                if named
+                else Verdict(False, "it has no link; only a deletion by its name removes it")
+            )
         everything_stays = not covered and not self.exactly and not self.loosely and not dependants
         if everything_stays and not pinned_by:
             verdict = Verdict(False, "no rule covers it")
@@ -109,6 +118,17 @@ class TagJudge:
             verdict = self._verdict(name, tag, kept, covered, dependants.get(name), pinned_by)
             self.answer.verdicts[name] = self._approved(name, tag, verdict)
         return self.answer
+
+    def named_exactly(self) -> set[str]:
+        """The tags that a deletion names, or all of them if it names the repository."""
+        names = {*self.repository.tags, *self.repository.unlinked_tags}
+        return {
+            name
+            for reference in self.question.references(self.repository.name)
+            if reference.exact
+            for name in names
+            if (reference.tag == name and reference.digest is None) or reference.whole_repository
+        }
 
     def _match_deletions(self, dependants: Mapping[str, Subject]) -> None:
         for reference in self.question.references(self.repository.name):
@@ -122,6 +142,10 @@ class TagJudge:
                     continue
                 self.answer.answered.add(reference.text)
                 if name not in dependants or reference.exact:
+                    found.setdefault(name, reference.text)
+            for name in self.repository.unlinked_tags if reference.exact and reference.digest is None else ():
+                if reference.tag is None or reference.tag == name:
+                    self.answer.answered.add(reference.text)
                     found.setdefault(name, reference.text)
 
     def _ask_rules(self, dependants: Mapping[str, Subject]) -> tuple[dict[str, str], dict[str, str]]:
@@ -167,7 +191,10 @@ class TagJudge:
             return Verdict(True, f"named by delete: {asked}")
         reason = reason or self._protection(name, tag, pinned_by)
         if reason is None and subject is not None:
-            return self._dependant(tag, subject)
+            verdict = dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
+            if not verdict.goes:
+                self.answer.waiting[name] = subject
+            return verdict
         if reason is not None:
             if asked:
                 self.answer.refused.append((asked, name, reason))
@@ -204,9 +231,6 @@ class TagJudge:
             return "pushed a short while ago"
         return None
 
-    def _dependant(self, tag: Tag, subject: Subject) -> Verdict:
-        return dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
-
     def _approved(self, name: str, tag: Tag, verdict: Verdict) -> Verdict:
         approved = self.question.approved
         if not verdict.goes or approved is None:
@@ -242,30 +266,31 @@ def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, 
 
 
 def users_of_manifests(in_use: InUse, repository: Repository) -> dict[Digest, str]:
-    """Who uses which manifest of a repository: what is named, its children, and the indexes that list it."""
+    """Who uses which manifest of a repository: what is named, its children, and the indexes that list it.
+
+    An index counts even if the child in use is not in the repository: a sparse copy still serves other platforms.
+    """
     if not in_use.manifests and not in_use.anywhere:
         return {}
-    name = repository.name
+
+    def user_of(digest: Digest | None) -> str | None:
+        if digest is None:
+            return None
+        return in_use.manifests.get((repository.name, digest)) or in_use.anywhere.get(digest)
+
     used: dict[Digest, str] = {}
-    for digest, manifest in repository.manifests.items():
-        user = in_use.manifests.get((name, digest)) or in_use.anywhere.get(digest)
-        if user is None and manifest.config is not None:
-            user = in_use.anywhere.get(manifest.config) or in_use.manifests.get((name, manifest.config))
+    for digest in (*repository.manifests, *repository.missing, *repository.corrupt):
+        manifest = repository.manifests.get(digest)
+        user = user_of(digest) or user_of(manifest.config if manifest else None)
         if user is not None:
             used[digest] = user
-    for digest in (*repository.missing, *repository.corrupt):
-        user = in_use.manifests.get((name, digest)) or in_use.anywhere.get(digest)
-        if user is not None:
-            used[digest] = user
-    if not used:
-        return used
     below = {child: used[parent] for child, parent in _with_users(repository, used)}
     indexes = [(digest, manifest.children) for digest, manifest in repository.manifests.items() if manifest.children]
     growing = True
     while growing:
         growing = False
         for digest, children in indexes:
-            user = next((used[child] for child in children if child in used), None)
+            user = next((user for child in children if (user := used.get(child) or user_of(child))), None)
             if digest not in used and user is not None:
                 used[digest] = user
                 growing = True

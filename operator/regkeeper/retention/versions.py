@@ -11,6 +11,7 @@ _TAG = re.compile(
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
 )
 _SPACE_AFTER_OPERATOR = re.compile(r"([<>=~^])\s+")
+_PRERELEASE = re.compile(r"([0-9]+)\.([0-9]+)\.([0-9]+)-")
 
 Version = Any
 """A semantic_version.Version, which is ordered; the library has no types."""
@@ -41,9 +42,16 @@ def constraint(text: str | None) -> Callable[[Version], bool]:
     Raises:
         ConstraintError: it can't be understood.
     """
-    normal = _SPACE_AFTER_OPERATOR.sub(r"\1", (text or "*").replace(",", " ").strip())
+    normal = re.sub(r"\s+", " ", _SPACE_AFTER_OPERATOR.sub(r"\1", (text or "*").replace(",", " ").strip()))
     try:
-        specification = semantic_version.NpmSpec(re.sub(r"\s+", " ", normal))
+        specification = semantic_version.NpmSpec(normal)
     except ValueError:
         raise ConstraintError(f"{text!r} is no range of versions; write it as in >=1.0 <3") from None
-    return specification.match  # type: ignore[no-any-return]
+    named = {tuple(map(int, triple)) for triple in _PRERELEASE.findall(normal)}
+
+    def counts(version: Version) -> bool:
+        if version.prerelease and (version.major, version.minor, version.patch) not in named:
+            return False  # the library counts 2.0.0-rc.1 as <2, npm does not
+        return bool(specification.match(version))
+
+    return counts
