@@ -4,10 +4,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tests.cluster.locks import locked
+
+_IN_USE = 300
+"""Seconds for which a published thing counts as in use after it was asked for."""
 
 
 def cache_directory() -> Path:
@@ -34,6 +38,7 @@ def published(path: Path, make: Callable[[Path], None]) -> Path:
             thing at once.
     """
     if path.exists():
+        os.utime(path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_name(f".{path.name}.lock")):
@@ -48,9 +53,9 @@ def published(path: Path, make: Callable[[Path], None]) -> Path:
 
 
 def forget_others(current: Path, pattern: str) -> None:
-    """Remove what earlier inputs left: everything beside `current` that matches `pattern`."""
+    """Remove what earlier inputs left: everything beside `current` that matches `pattern` and is not in use."""
     for other in current.parent.glob(pattern):
-        if other != current:
+        if other != current and time.time() - other.stat().st_mtime > _IN_USE:
             shutil.rmtree(other) if other.is_dir() else other.unlink(missing_ok=True)
 
 

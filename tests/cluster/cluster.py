@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.cluster import cgroups, network, records, requirements, storage
 from tests.cluster.api import Api
 from tests.cluster.commands import run
+from tests.cluster.containerd_store import store_of
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.images.operator import operator_image
 from tests.cluster.images.system import system_images
@@ -47,7 +48,8 @@ class Cluster:
             if plan is None:
                 self._start(records.allocate(self.name), wanted)
             elif records.completed(plan) < wanted:
-                self._start_nodes()
+                self._boot_nodes()
+                self._join_nodes()
                 records.complete(plan, wanted)
             else:
                 self._restart_ended_services()
@@ -207,31 +209,25 @@ class Cluster:
         network.create(plan)
         self._control_plane.prepare()
         if extent == Extent.NODES:
-            self._start_nodes(self._start_control_plane)
+            _in_parallel([self._start_control_plane, self._boot_nodes])
+            self._join_nodes()
         else:
             self._start_control_plane()
         records.complete(plan, extent)
 
-    def _start_nodes(self, *besides: Callable[[], object]) -> None:
-        """Boot the nodes and build the operator's image, all at once and `besides` these, then join the nodes."""
-        boots = [partial(self._boot, node) for node in self._nodes]
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            archive = pool.submit(operator_image)
-            _in_parallel([*besides, *boots])
-        self._join_nodes()
-        self.load(archive.result())
-        say(f"{self.name}: the operator's image is loaded")
+    def _boot_nodes(self) -> None:
+        """Start both machines, with all images."""
+        store = store_of([*system_images(), operator_image()])
+        _in_parallel([partial(self._boot, node, store) for node in self._nodes])
 
     def _start_control_plane(self) -> None:
         self._control_plane.start()
         say(f"{self.name}: the control plane is ready")
 
-    def _boot(self, node: Node) -> None:
-        node.prepare(self._control_plane.certificates)
+    def _boot(self, node: Node, store: Path) -> None:
+        node.prepare(self._control_plane.certificates, store)
         node.boot()
-        for archive in system_images():
-            node.import_image(archive)
-        say(f"{self.name}: {node.plan.name} runs containerd and dockerd and has its images")
+        say(f"{self.name}: {node.plan.name} runs containerd and dockerd")
 
     def _join_nodes(self) -> None:
         """Make Kubernetes nodes of the booted machines."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster import cgroups, network
+from tests.cluster import cgroups, containerd_store, network
 from tests.cluster.commands import CommandError, failure
 from tests.cluster.node_files import node_files, services
 from tests.cluster.plan import NodePlan, Plan
@@ -53,9 +53,10 @@ class Node:
         path = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{KUBERNETES.directory()}"
         return {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"}
 
-    def prepare(self, certificates: Path) -> None:
-        """Write the node's files, once in its life."""
-        (self.data / "root").mkdir(parents=True)
+    def prepare(self, certificates: Path, store: Path) -> None:
+        """Write the node's files, once in its life; `store` is what its containerd has from the start."""
+        (self.data / "root/var/lib").mkdir(parents=True)
+        containerd_store.link(store, self.data / "root/var/lib/containerd")
         (self.data / "etc-work").mkdir()
         for name in _HIDDEN:
             hidden = self.data / "etc" / name

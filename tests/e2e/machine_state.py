@@ -1,30 +1,48 @@
 """What a cluster could leave behind on the machine, as lines that two moments can be compared by."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import records
 from tests.cluster.cache import cache_directory
 from tests.cluster.commands import run
+from tests.cluster.plan import Plan
 
 _SETTINGS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "kernel/panic", "vm/overcommit_memory")
 
 
-def machine_state(but: list[str]) -> set[str]:
-    """One line for each thing that there is.
+@dataclass(frozen=True)
+class MachineState:
+    """One line for each thing that there is, and the marks of clusters that others use meanwhile."""
 
-    Args:
-        but: names of clusters that others use meanwhile; what carries their marks does not count.
-    """
-    marks = [mark for name in but if (plan := records.load(name)) for mark in _marks(name, plan.slot)]
-    return {line for line in _lines() if not any(mark in f"{line} " for mark in marks)}
+    lines: frozenset[str]
+    foreign: frozenset[str]
+
+    def difference(self, other: "MachineState") -> set[str]:
+        """What is there at one moment alone and carries no foreign mark."""
+        marks = self.foreign | other.foreign
+        return {line for line in self.lines ^ other.lines if not any(mark in f"{line} " for mark in marks)}
 
 
-def _marks(name: str, slot: int) -> list[str]:
-    bridge = f"regkeeper{slot}"
-    network = (f" 10.99.{slot}.", f" 10.{224 + slot}.")
-    return [f" {bridge} ", f" {bridge}-", f"{name} ", f"/{name}/", f'{name}"', f"regkeeper-{name}", *network]
+def machine_state(own: Collection[str]) -> MachineState:
+    """Look at the machine; `own` are the names of the clusters whose traces count."""
+    foreign = [plan for name in records.names() if name not in own and (plan := records.load(name))]
+    return MachineState(frozenset(_lines()), frozenset(mark for plan in foreign for mark in _marks(plan)))
+
+
+def _marks(plan: Plan) -> list[str]:
+    names = (
+        f" {plan.bridge} ",
+        f" {plan.bridge}-",
+        f"{plan.name} ",
+        f"/{plan.name}/",
+        f"/{plan.name}.lock",
+        f'{plan.name}"',
+        plan.cgroup,
+    )
+    return [*names, f" {str(plan.network)[:-4]}", f" {str(plan.pods)[:-6]}"]
 
 
 def _lines() -> Iterator[str]:
@@ -47,7 +65,7 @@ def _lines() -> Iterator[str]:
         for path in directory.glob("*"):
             yield f"file {path}"
     for process in subprocess.run(
-        ["ps", "-eo", "args"], check=True, capture_output=True, text=True
+        ["ps", "-ewwo", "args"], check=True, capture_output=True, text=True
     ).stdout.splitlines():
-        if str(cache_directory()) in process:
+        if str(cache_directory() / "clusters") in process:
             yield f"process {process}"

@@ -14,28 +14,27 @@ pytestmark = pytest.mark.nodes
 NAMES = ("test-life-a", "test-life-b")
 
 
-@pytest.fixture
-def others() -> Iterator[list[str]]:
-    """The clusters that stand already; ours are gone at the end, whatever happened."""
-    yield [name for name in records.names() if name not in NAMES]
+@pytest.fixture(autouse=True)
+def _no_remains() -> Iterator[None]:
+    yield
     for name in NAMES:
         Cluster(name).down()
 
 
-def test_nothing_is_left(others: list[str]) -> None:
-    before = machine_state(others)
+def test_nothing_is_left() -> None:
+    before = machine_state(NAMES)
     cluster = Cluster(NAMES[0])
     cluster.up()
     cluster.node_exec("k8smaster", ["mkdir", "--parents", "/docker/var/lib/registry", "/etc/docker"])
     cluster.node_exec("k8smaster", ["docker", "network", "create", "of-this-test"])
-    during = machine_state(others)
+    during = machine_state(NAMES)
     cluster.down()
 
-    assert len(during - before) > 20
-    assert machine_state(others) == before
+    assert len(during.difference(before)) > 20
+    assert machine_state(NAMES).difference(before) == set()
 
 
-def test_up_again_changes_nothing(others: list[str]) -> None:
+def test_up_again_changes_nothing() -> None:
     cluster = Cluster(NAMES[0])
     cluster.up(control_plane_only=True)
     cluster.kubectl("create", "namespace", "kept")
@@ -46,7 +45,7 @@ def test_up_again_changes_nothing(others: list[str]) -> None:
     assert cluster.kubectl("get", "namespace", "kept", "--output=name") == "namespace/kept\n"
 
 
-def test_up_after_a_crash_begins_anew(others: list[str]) -> None:
+def test_up_after_a_crash_begins_anew() -> None:
     cluster = Cluster(NAMES[0])
     cluster.up(control_plane_only=True)
     cluster.kubectl("create", "namespace", "lost")
@@ -57,7 +56,7 @@ def test_up_after_a_crash_begins_anew(others: list[str]) -> None:
     assert "lost" not in cluster.kubectl("get", "namespaces", "--output=name")
 
 
-def test_two_stand_side_by_side(others: list[str]) -> None:
+def test_two_stand_side_by_side() -> None:
     first, second = (Cluster(name) for name in NAMES)
     first.up(control_plane_only=True)
     second.up(control_plane_only=True)

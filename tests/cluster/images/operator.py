@@ -42,9 +42,8 @@ def operator_image() -> Path:
     with tempfile.TemporaryDirectory(prefix="regkeeper-image-") as context:
         sources = [_copied(source, Path(context)) for source in _SOURCES]  # what is hashed is what is built
         path = cache_directory() / "images" / f"operator-{key_of(base.name, content_of(sources))}.tar"
-        if not path.exists():
-            published(path, lambda archive: _build(base, Path(context), archive))
-            forget_others(path, "operator-*.tar")
+        published(path, lambda archive: _build(base, Path(context), archive))
+        forget_others(path, "operator-*.tar")
     return path
 
 
