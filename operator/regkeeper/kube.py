@@ -25,7 +25,8 @@ Object = dict[str, Any]
 REQUEST_SECONDS = 15.0
 """Longest wait for one answer of the API server; the operator never waits without a limit."""
 
-PAGE_SIZE = 500
+PAGE_SIZE = 100
+"""Objects of a listing at a time: a page of Deployments is a megabyte of JSON, and ten of Python."""
 
 
 @dataclass(frozen=True, slots=True)

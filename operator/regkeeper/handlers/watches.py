@@ -94,6 +94,7 @@ class Watches:
         # A look takes microseconds; a worker that lingers for each object is memory.
         settings.queueing.idle_timeout = 0.5
         settings.networking.request_timeout = 60
+        settings.watching.chunk_size = kube.PAGE_SIZE
         settings.networking.error_backoffs = [0.2, 0.5, 1, 1, 2, 2, 5, 5, 10, 10, 10]
         for resource in self._kinds:
             if resource is not kube.REGISTRY:

@@ -32,7 +32,7 @@ from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import Settings
 
 FIRST_PEEK_SECONDS = 0.1
-LAST_PEEK_SECONDS = 15.0
+LAST_PEEK_SECONDS = 30.0
 """Between looks at a Registry that is not ready and gives no sign: its Events and addresses are not watched."""
 
 
