@@ -8,9 +8,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 COMMANDS = (
+    "check",
     "check-volume",
     "delete",
+    "du",
     "list",
+    "nodes",
     "operator",
     "purge",
     "release-finalizers",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from regkeeper.nodes.desired import TrustList, encode
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostReport, Report, RuntimeReport
@@ -36,7 +38,7 @@ class Outcome:
 def trust_list(*hosts: str, generation: int = 1, **fields: Any) -> bytes:
     """A list that makes the node `node` trust these hosts."""
     trust = TrustList(generation=generation, cluster="here", sets=(hosts,), nodes={"node": 0})
-    return encode(trust.model_copy(update=fields))
+    return encode(msgspec.structs.replace(trust, **fields))
 
 
 def run_agent(node: Node, *hosts: str, document: bytes | None = None, **options: Any) -> Outcome:
@@ -68,7 +70,7 @@ def kill_agent(node: Node, *hosts: str, before: int) -> bool:
 
 def _run(node: Node, document: bytes, options: dict[str, Any]) -> Outcome:
     answer = _ask(node, document, options)
-    return Outcome(Report.model_validate(answer["report"]), answer["operations"])
+    return Outcome(msgspec.convert(answer["report"], Report), answer["operations"])
 
 
 def _ask(node: Node, document: bytes, options: dict[str, Any]) -> Any:

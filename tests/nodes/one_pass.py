@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+import msgspec
+
 from regkeeper.nodes.engine import Engine
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.runtimes import runtimes
@@ -33,7 +35,7 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     for _ in range(asked.get("passes", 1)):
         engine.run(None if document is None else document.encode(), time.monotonic(), act=asked.get("act", True))
     engine.verifier.wait(time.monotonic(), 25)
-    return {"report": engine.report().model_dump(mode="json", by_alias=True), "operations": operations}
+    return {"report": msgspec.to_builtins(engine.report()), "operations": operations}
 
 
 def main() -> None:

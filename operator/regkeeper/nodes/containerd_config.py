@@ -1,8 +1,8 @@
 """Where containerd looks for hosts.toml files: `config_path` of its merged configuration, imports included.
 
-containerd 1.x lets an import replace whole plugin sections, 2.x merges deeply (facts of node trust). Relative imports are
-taken from the directory of the file that names them; 1.6 takes those with a star from its working directory instead, which
-then shows as files that have no effect.
+containerd 1.x lets an import replace whole plugin sections, 2.x merges deeply (facts of node trust). Relative imports
+are taken from the directory of the file that names them; 1.6 takes those with a star from its working directory
+instead, which then shows as files that have no effect.
 """
 
 import fnmatch

@@ -14,10 +14,9 @@ import hashlib
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
 
-from regkeeper.nodes.hosts import check_host
+from regkeeper.nodes.hosts import InvalidHostError, check_host
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 
 VERSION = 1
@@ -27,23 +26,25 @@ MAXIMUM_BYTES = 1 << 20
 MAXIMUM_HOSTS = 512
 """Of one node: far beyond any cluster's number of Registries, small enough for daemon.json and a report."""
 
-Host = Annotated[str, AfterValidator(check_host)]
-Hosts = Annotated[tuple[Host, ...], Field(max_length=MAXIMUM_HOSTS)]
+Hosts = Annotated[tuple[str, ...], msgspec.Meta(max_length=MAXIMUM_HOSTS)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Index = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class TrustList(BaseModel):
-    """Who is to trust what."""
+class TrustList(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Who is to trust what.
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid", frozen=True, strict=True)
+    A msgspec struct, not a pydantic model: pydantic alone would be a third of the agent's memory.
+    """
 
-    generation: int = Field(ge=1)
+    generation: Positive
     """Grows with each change; an agent never goes back."""
-    cluster: str = Field(min_length=1, max_length=64)
+    cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     """Uid of the namespace kube-system. A node's record of another cluster's entries is taken back."""
     apply_pending_edits: bool = False
     """Whether a reload may also apply edits of daemon.json that the administrator has not loaded yet."""
     sets: tuple[Hosts, ...]
-    nodes: dict[str, Annotated[int, Field(ge=0)]]
+    nodes: dict[str, Index]
     """Node name → index in `sets`."""
 
     def hosts_of(self, node: str) -> tuple[str, ...]:
@@ -60,9 +61,15 @@ class TrustList(BaseModel):
 
 
 def encode(trust: TrustList) -> bytes:
-    """The document's bytes; equal lists give equal bytes."""
-    body = trust.model_dump(mode="json", by_alias=True)
-    return canonical({"version": VERSION, "checksum": checksum(body), "list": body})
+    """The document's bytes; equal lists give equal bytes.
+
+    Raises:
+        NodeProblemError: agents would refuse it.
+    """
+    body = msgspec.to_builtins(trust)
+    document = canonical({"version": VERSION, "checksum": checksum(body), "list": body})
+    decode(document)
+    return document
 
 
 def decode(data: bytes) -> TrustList:
@@ -87,9 +94,12 @@ def decode(data: bytes) -> TrustList:
     if promised != checksum(body):
         raise NodeProblemError(Reason.LIST_INVALID)
     try:
-        return TrustList.model_validate_json(canonical(body))
-    except ValidationError as error:
+        trust = msgspec.convert(body, TrustList)
+        for host in {host for hosts in trust.sets for host in hosts}:
+            check_host(host)
+    except (msgspec.ValidationError, InvalidHostError) as error:
         raise NodeProblemError(Reason.LIST_INVALID) from error
+    return trust
 
 
 def canonical(value: Any) -> bytes:

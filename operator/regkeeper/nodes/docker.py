@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
 from regkeeper.nodes.docker_plan import DockerPlan, Step, lost_settings, make_plan
 from regkeeper.nodes.dockerd_api import Dockerd, DockerError
@@ -116,11 +118,11 @@ class Docker:
         """The file and the record; each crash in between is settled by the next look."""
         undo = ledger.record.docker
         before = "" if step.before is None else digest(step.before)
-        becomes = step.record or (undo and undo.model_copy(update={"entries": (), "revoking": ()}))
+        becomes = step.record or (undo and replace(undo, entries=(), revoking=()))
         if step.writes and becomes is not None:
             written = "" if step.after is None else digest(step.after)
             intent = Intent(before=before, undo=undo)
-            ledger.write(docker=becomes.model_copy(update={"written": written, "intent": intent}))
+            ledger.write(docker=replace(becomes, written=written, intent=intent))
         backup = seen.path + BACKUP_SUFFIX
         try:
             if step.back_up and seen.content is not None:
@@ -166,12 +168,11 @@ class Docker:
             back = Step(
                 before=step.after,
                 after=step.before,
-                record=step.record.model_copy(
-                    update={
-                        "entries": (),
-                        "revoking": tuple(sorted(took)),
-                        "written": "" if step.before is None else digest(step.before),
-                    }
+                record=replace(
+                    step.record,
+                    entries=(),
+                    revoking=tuple(sorted(took)),
+                    written="" if step.before is None else digest(step.before),
                 ),
             )
         self._write(seen, back, ledger)
@@ -194,7 +195,7 @@ def _settled(record: DockerRecord | None, content: Content | None) -> DockerReco
     found = content.digest if content else ""
     if found == record.intent.before and found != record.written:
         return record.intent.undo
-    return record.model_copy(update={"intent": None})
+    return replace(record, intent=None)
 
 
 def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:

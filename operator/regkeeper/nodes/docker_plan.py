@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from regkeeper.nodes.daemon_json import KEY, entries_of, with_entries
 from regkeeper.nodes.docker_observation import DockerObservation
 from regkeeper.nodes.files import digest
@@ -207,7 +209,7 @@ def _steps(
             Step(
                 before=before,
                 after=before,
-                record=record.model_copy(update={"revoking": tuple(sorted(revoking))}),
+                record=replace(record, revoking=tuple(sorted(revoking))),
                 reload=True,
                 shows=frozenset(_hosts({*targets, *foreign})),
                 forgets=revoking,

@@ -4,8 +4,7 @@ The record says before each change of a file what the file holds before and afte
 finds at its next start whether the change happened, and either completes or forgets it.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
 
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import NodeProblemError, Reason
@@ -15,11 +14,7 @@ DIRECTORY = "/var/lib/regkeeper"
 PATH = f"{DIRECTORY}/node.json"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid", frozen=True)
-
-
-class Intent(_Model):
+class Intent(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A change of the runtime's file that was begun."""
 
     before: str
@@ -28,7 +23,7 @@ class Intent(_Model):
     """What is ours if it did not happen."""
 
 
-class DockerRecord(_Model):
+class DockerRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Our entries in daemon.json."""
 
     path: str
@@ -45,14 +40,14 @@ class DockerRecord(_Model):
     intent: Intent | None = None
 
 
-class OwnedFile(_Model):
+class OwnedFile(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A file that is ours as a whole."""
 
     directories: tuple[str, ...] = ()
     """Directories that we made for it, outermost first."""
 
 
-class NodeRecord(_Model):
+class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Everything that we have on this node."""
 
     version: int = VERSION
@@ -60,7 +55,7 @@ class NodeRecord(_Model):
     """Whose list was carried out last; empty before the first."""
     generation: int = 0
     docker: DockerRecord | None = None
-    files: dict[str, OwnedFile] = Field(default_factory=dict)
+    files: dict[str, OwnedFile] = {}
     """Path → hosts.toml of containerd, drop-in of CRI-O."""
 
     @property
@@ -80,12 +75,11 @@ def load(files: NodeFiles) -> NodeRecord:
     if content is None:
         return NodeRecord()
     try:
-        version = _Version.model_validate_json(content.data).version
-        if version > VERSION:
+        if msgspec.json.decode(content.data, type=_Version).version > VERSION:
             raise NodeProblemError(Reason.RECORD_NEWER, path=PATH)
-        return NodeRecord.model_validate_json(content.data)
-    except ValidationError as error:
-        raise NodeProblemError(Reason.RECORD_BROKEN, path=PATH, detail=error.errors()[0]["msg"]) from error
+        return msgspec.json.decode(content.data, type=NodeRecord)
+    except msgspec.DecodeError as error:
+        raise NodeProblemError(Reason.RECORD_BROKEN, path=PATH, detail=str(error)) from error
 
 
 class Ledger:
@@ -106,16 +100,16 @@ class Ledger:
         Where nothing of ours is left, the file and its directory go: a node without us has no trace of us. The
         generation then lives on in the agent alone, which is enough: there is nothing that an older list could undo.
         """
-        record = self.record.model_copy(update=changes)
+        record = msgspec.structs.replace(self.record, **changes)
         if record.is_empty:
             # Looked for each time: an agent that was killed half-way may have left the directory.
             self._files.remove(PATH)
             self._files.remove_directory(DIRECTORY)
         elif record != self.record:
             self._files.make_directory(DIRECTORY)
-            self._files.write(PATH, record.model_dump_json(by_alias=True, indent=2).encode() + b"\n", mode=0o600)
+            self._files.write(PATH, msgspec.json.format(msgspec.json.encode(record)) + b"\n", mode=0o600)
         self.record = record
 
 
-class _Version(BaseModel):
+class _Version(msgspec.Struct):
     version: int

@@ -20,9 +20,9 @@ import hmac
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
 
 from regkeeper.nodes.reasons import Problem, Reason
 
@@ -50,58 +50,66 @@ class HostState(StrEnum):
     """Somebody has to act; the reason says how."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+Short = Annotated[str, msgspec.Meta(max_length=64)]
+Name = Annotated[str, msgspec.Meta(max_length=260)]
+Facts = Annotated[dict[str, Name], msgspec.Meta(max_length=8)]
 
 
-class ReportedProblem(_Model):
+class ReportedProblem(msgspec.Struct, frozen=True, rename="camel"):
     """A `Problem` on the wire."""
 
-    reason: str = Field(max_length=64)
-    facts: dict[str, str] = Field(default_factory=dict, max_length=8)
+    reason: Short
+    facts: Facts = {}
 
     def words(self) -> str:
         """A sentence for a person; the bare code if it is a newer agent's."""
         return Problem(Reason(self.reason), self.facts).words() if self.reason in set(Reason) else self.reason
 
 
-class HostReport(_Model):
+class HostReport(msgspec.Struct, frozen=True, rename="camel"):
     """One host at one runtime."""
 
-    host: str = Field(max_length=260)
+    host: Name
     state: HostState
     ours: bool
     """False where the administrator had it already, or it needs no entry."""
     problem: ReportedProblem | None = None
 
 
-class RuntimeReport(_Model):
+Problems = Annotated[tuple[ReportedProblem, ...], msgspec.Meta(max_length=16)]
+Hosts = Annotated[tuple[HostReport, ...], msgspec.Meta(max_length=512)]
+
+
+class RuntimeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One runtime of the node."""
 
-    runtime: str = Field(max_length=32)
-    version: str = Field("", max_length=64)
-    hosts: tuple[HostReport, ...] = Field((), max_length=512)
-    problems: tuple[ReportedProblem, ...] = Field((), max_length=16)
+    runtime: Short
+    version: Short = ""
+    hosts: Hosts = ()
+    problems: Problems = ()
     """What concerns the runtime as a whole."""
     reverted: bool
     """Nothing of ours is left at this runtime."""
 
 
-class Report(_Model):
-    """What one agent did and saw."""
+Runtimes = Annotated[tuple[RuntimeReport, ...], msgspec.Meta(max_length=16)]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What one agent did and saw. Unknown fields are a newer agent's and passed over."""
 
     version: int = VERSION
-    node: str = Field(max_length=253)
-    pod_uid: str = Field(max_length=64)
-    nonce: str = Field("", max_length=64)
+    node: Name
+    pod_uid: Short
+    nonce: Short = ""
     generation: int = 0
     """Of the list that this is about; 0 before the first."""
-    cluster: str = Field("", max_length=64)
+    cluster: Short = ""
     list_problem: ReportedProblem | None = None
     """Why the list that is there now is not carried out."""
-    problems: tuple[ReportedProblem, ...] = Field((), max_length=16)
+    problems: Problems = ()
     """What concerns the node as a whole."""
-    runtimes: tuple[RuntimeReport, ...] = Field((), max_length=16)
+    runtimes: Runtimes = ()
 
 
 class ReportRefusedError(Exception):
@@ -136,7 +144,7 @@ def question_is_genuine(key: bytes, headers: Mapping[str, str], *, pod_uid: str)
 
 def encode_answer(key: bytes, report: Report, *, nonce: str) -> tuple[bytes, dict[str, str]]:
     """Body and headers of the answer to a genuine question."""
-    body = report.model_copy(update={"nonce": nonce}).model_dump_json(by_alias=True, exclude_none=True).encode()
+    body = msgspec.json.encode(msgspec.structs.replace(report, nonce=nonce))
     return body, {SIGNATURE_HEADER: _sign(key, "answer", nonce, body)}
 
 
@@ -164,8 +172,8 @@ def decode_answer(
     if not signature.isascii() or not hmac.compare_digest(signature, _sign(key, "answer", nonce, body)):
         raise ReportRefusedError("its signature is wrong")
     try:
-        report = Report.model_validate_json(body)
-    except ValidationError as error:
+        report = msgspec.json.decode(body, type=Report)
+    except msgspec.DecodeError as error:
         raise ReportRefusedError("it is not a report") from error
     for name, expected, found in (
         ("version", VERSION, report.version),
