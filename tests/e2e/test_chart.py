@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.nodes
 
 PATH = "/srv/chart-test"
 PORT = 5077
+SELECT_VOLUMES = "--selector=regkeeper.dev/registry-namespace="
 KINDS = (
     "serviceaccounts,deployments,services,jobs,pods,roles,rolebindings,clusterroles,clusterrolebindings,"
     "validatingadmissionpolicies,validatingadmissionpolicybindings"
@@ -33,7 +35,7 @@ def namespace(cluster: Cluster, name: str) -> Iterator[str]:
     try:
         yield name
     finally:
-        cluster.kubectl("delete", "namespace", name, "--timeout=60s", "--ignore-not-found")
+        cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 def apply_registry(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> None:
@@ -44,6 +46,12 @@ def apply_registry(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> No
 
 def await_ready(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("wait", "--for=condition=Ready", "registry/main", "--namespace", namespace, "--timeout=90s")
+
+
+def says(cluster: Cluster, namespace: str, text: str) -> bool:
+    """Whether the condition Ready says so."""
+    path = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].message}'
+    return text in cluster.kubectl("get", "registry", "main", "--namespace", namespace, path)
 
 
 def registry_pods(cluster: Cluster, namespace: str) -> set[str]:
@@ -125,7 +133,7 @@ async def test_install_upgrade_uninstall_and_install_again(
             two_nodes.kubectl("delete", "namespace", tenant, "--timeout=60s")
         finally:
             release.uninstall()
-            two_nodes.kubectl("delete", "persistentvolumes", f"--selector=regkeeper.dev/registry-namespace={tenant}")
+            two_nodes.kubectl("delete", "persistentvolumes", SELECT_VOLUMES + tenant)
             two_nodes.node_exec("k8sworker1", ["rm", "-rf", PATH])
 
 
@@ -143,3 +151,38 @@ def test_watched_namespaces_alone(two_nodes: Cluster) -> None:
         assert json.loads(two_nodes.kubectl(*get)) == {"observedGeneration": -1}
         log = two_nodes.kubectl("logs", "deployment/regkeeper", "--namespace", NAMESPACE)
         assert "forbidden" not in log
+
+
+def test_a_symbolic_link_planted_in_a_volume_opens_nothing(two_nodes: Cluster) -> None:
+    """Who may write in an allowed directory gets no other one by a path through it."""
+    with namespace(two_nodes, "chart-symlink") as tenant:
+        two_nodes.node_exec("k8sworker1", ["mkdir", "-p", PATH])
+        two_nodes.node_exec("k8sworker1", ["ln", "-s", "/etc", f"{PATH}/planted"])
+        rule = {"namespaces": [tenant], "nodes": ["k8sworker1"], "path": PATH}
+        try:
+            with released(two_nodes, {"localStorage": [rule]}):
+                for path in (f"{PATH}/planted", "/etc"):
+                    apply_registry(two_nodes, tenant, {"storage": {"local": {"node": "k8sworker1", "path": path}}})
+                    refusal = f"spec.storage.local: {path} on node k8sworker1 is not open to namespace {tenant}"
+                    wait_for(partial(says, two_nodes, tenant, refusal), 30, refusal)
+                    two_nodes.kubectl("delete", "registry", "main", "--namespace", tenant, "--timeout=30s")
+                volumes = two_nodes.kubectl("get", "persistentvolumes", "--output=name", SELECT_VOLUMES + tenant)
+                assert volumes == ""
+        finally:
+            two_nodes.node_exec("k8sworker1", ["rm", "-rf", PATH])
+
+
+def test_install_and_remove_without_helm(two_nodes: Cluster) -> None:
+    """deploy/install.yaml, by the commands of docs/install.md."""
+    manifest = (CHART.parent.parent / "deploy" / "install.yaml").read_text().replace("regkeeper:0.1.0", "regkeeper:dev")
+    with namespace(two_nodes, "chart-plain") as tenant:
+        try:
+            two_nodes.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=manifest)
+            two_nodes.kubectl("rollout", "status", "deployment/regkeeper", "--namespace", NAMESPACE, "--timeout=60s")
+            apply_registry(two_nodes, tenant, {"storage": {"ephemeral": {}}, "access": {"nodePort": {}}})
+            await_ready(two_nodes, tenant)
+        finally:
+            selector = "--selector=app.kubernetes.io/name=regkeeper"
+            two_nodes.kubectl("delete", "--filename=-", selector, "--timeout=60s", stdin=manifest)
+        wait_for(lambda: not left_of_the_release(two_nodes), 60, lambda: left_of_the_release(two_nodes))
+        assert registry_pods(two_nodes, tenant)
