@@ -244,6 +244,20 @@ def _summary(run: str, file: BinaryIO) -> Journal:
     return Journal(header=header, end=end, **facts)
 
 
+def encode_header(header: Header) -> bytes:
+    """The first line of a journal."""
+    return encode(
+        {
+            "regkeeper": FORMAT,
+            "run": header.run,
+            "command": header.command,
+            "now": header.now,
+            "undoWindow": header.undo_window,
+            "began": header.began,
+        }
+    )
+
+
 def _header(run: str, entry: dict[str, Any]) -> Header:
     if entry["regkeeper"] != FORMAT or entry["run"] != run:
         raise ValueError(f"it is of format {entry['regkeeper']} and run {entry['run']}")

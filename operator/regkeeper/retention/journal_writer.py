@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from regkeeper.retention.errors import translated
-from regkeeper.retention.journal import FORMAT, Header, Journal, Journals, State, encode, encode_move
+from regkeeper.retention.journal import Header, Journal, Journals, State, encode, encode_header, encode_move
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import JOURNALS
 from regkeeper.retention.storage import WritableVolume
@@ -47,42 +47,35 @@ class WritableJournals(Journals):
             now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
 
         Raises:
-            OSError: it can't be written. An empty file, which plans nothing, may be left.
+            StorageError: it can't be written. An empty file, which plans nothing, may be left.
         """
-        descriptor = self._volume.create_file(self._writable, run)
-        try:
-            began = os.fstat(descriptor).st_mtime_ns
-            header = Header(
-                run=run,
-                command=command,
-                now=began if now is None else now,
-                undo_window=undo_window,
-                began=began,
-            )
-            entry = {
-                "regkeeper": FORMAT,
-                "run": run,
-                "command": command,
-                "now": header.now,
-                "undoWindow": undo_window,
-                "began": began,
-            }
-            end = self._volume.write_at(descriptor, encode(entry), 0)
-            self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        self._volume.sync(self._writable)
+        with translated(_name(run)):
+            descriptor = self._volume.create_file(self._writable, run)
+            try:
+                began = os.fstat(descriptor).st_mtime_ns
+                header = Header(
+                    run=run,
+                    command=command,
+                    now=began if now is None else now,
+                    undo_window=undo_window,
+                    began=began,
+                )
+                end = self._volume.write_at(descriptor, encode_header(header), 0)
+                self._volume.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._volume.sync(self._writable)
         return Journal(header=header, state=State.UNPLANNED, at=header.now, end=end)
 
     def discard(self, run: str) -> None:
         """Remove the journal of a run that moved nothing, or whose life is over."""
-        self._volume.unlink(self._writable, run)
-        self._volume.sync(self._writable)
+        with translated(_name(run)):
+            self._volume.unlink(self._writable, run)
+            self._volume.sync(self._writable)
 
     def plan(self, journal: Journal, *, plan: str, rules: str, repositories: int, moves: Iterable[Move]) -> Journal:
         """Write what the run is going to move, durably; afterwards it is open."""
-        descriptor = self._descriptor(journal.run)
-        try:
+        with self._opened(journal.run) as descriptor:
             offset, count, size = journal.end, 0, 0
             buffer = bytearray(encode({"plan": plan, "rules": rules, "repositories": repositories}))
             for move in moves:
@@ -96,8 +89,6 @@ class WritableJournals(Journals):
             end = offset + len(buffer)
             self._volume.write_at(descriptor, bytes(buffer) + _SPACE, offset)
             self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
         return replace(
             journal,
             state=State.OPEN,
@@ -112,16 +103,23 @@ class WritableJournals(Journals):
     def enter(self, journal: Journal, state: State, at: int, **details: int) -> Journal:
         """Write durably that a run has come to `state`. `details` are figures for people."""
         line = encode({"state": state, "at": at, **details})
-        descriptor = self._descriptor(journal.run)
-        try:
+        with self._opened(journal.run) as descriptor:
             end = self._volume.write_at(descriptor, line, journal.end)
             self._volume.sync(descriptor)
-        finally:
-            os.close(descriptor)
         return replace(journal, state=state, at=at, end=end)
 
-    def _descriptor(self, run: str) -> int:
-        return os.open(run, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._writable)
+    @contextmanager
+    def _opened(self, run: str) -> Iterator[int]:
+        with translated(_name(run)):
+            descriptor = os.open(run, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._writable)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _name(run: str) -> str:
+    return f"the journal of run {run}"
 
 
 @contextmanager

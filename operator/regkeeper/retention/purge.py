@@ -3,8 +3,8 @@
 A purge that was interrupted is simply begun again: it verifies anew and removes what is still there.
 """
 
-import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from regkeeper.retention.contents import Contents, Entry
@@ -118,8 +118,9 @@ def _free(
 ) -> None:
     path = run_directory(journal.run)
     entries, size, held = 0, 0, 0
-    with translated(path), volume.directory(path) as quarantine:
-        there = {int(name) for name in os.listdir(quarantine) if name.isdecimal()}
+    # A purge that was interrupted behind its last entry has no directory any more.
+    there = {int(name) for name in volume.names(path) if name.isdecimal()}
+    with translated(path), volume.directory(path) if there else nullcontext(-1) as quarantine:
         for number, move in journals.moves(journal.run):
             if number not in there:
                 continue
@@ -127,13 +128,12 @@ def _free(
                 held += 1
                 continue
             if reason := stop():
-                raise StoppedError(
-                    f"{reason}: the purge of run {journal.run} has stopped; the next run goes on with it"
-                )
+                raise StoppedError(f"{reason}: the purge of run {journal.run} stopped; the next run goes on")
             _remove(volume, quarantine, number, move)
             entries += 1
             size += move.bytes
-        volume.sync(quarantine)
+        if there:
+            volume.sync(quarantine)
     purged.entries += entries
     purged.bytes += size
     purged.held += held

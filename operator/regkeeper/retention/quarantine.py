@@ -126,16 +126,17 @@ def _is_directory(parent: int, name: str) -> bool:
 
 def drop_run_directory(volume: WritableVolume, run: str) -> bool:
     """Remove the run's quarantine if it is empty; answers whether it is gone."""
-    try:
-        with volume.directory(QUARANTINE) as quarantine:
-            volume.remove_directory(quarantine, run)
-            volume.sync(quarantine)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
+    with translated(run_directory(run)):
+        try:
+            with volume.directory(QUARANTINE) as quarantine:
+                volume.remove_directory(quarantine, run)
+                volume.sync(quarantine)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
     return True
 
 

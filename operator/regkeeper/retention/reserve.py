@@ -7,7 +7,7 @@ import errno
 import os
 from contextlib import suppress
 
-from regkeeper.retention.errors import translated
+from regkeeper.retention.errors import StoppedError, translated
 from regkeeper.retention.places import RESERVE
 from regkeeper.retention.storage import WritableVolume
 
@@ -34,13 +34,9 @@ def spend(volume: WritableVolume) -> bool:
 
 
 def replenish(volume: WritableVolume) -> None:
-    """Lay the reserve in again, as far as there is room."""
-    with translated(RESERVE):
-        try:
-            _lay_in(volume)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
+    """Lay the reserve in again as far as there is room: what prevents it is no failure of a run that is done."""
+    with suppress(OSError, StoppedError):
+        _lay_in(volume)
 
 
 def _lay_in(volume: WritableVolume) -> None:

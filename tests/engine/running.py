@@ -1,0 +1,192 @@
+"""Runs of the engine's writing half in this process: on a copy of a volume, with a guard before each mutating call."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from regkeeper.retention import lock
+from regkeeper.retention.asking import ask
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.journal import Journal, open_journals
+from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moves import Move
+from regkeeper.retention.plan import Plan
+from regkeeper.retention.policy import Intent, deletion_intent, merge
+from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.quiet import Mode
+from regkeeper.retention.recovery import recover
+from regkeeper.retention.references import parse_reference
+from regkeeper.retention.restore import Restored, last_undoable, undo
+from regkeeper.retention.run import Order, Outcome, carry_out
+from regkeeper.retention.storage import Guard, WritableVolume, no_guard, open_writable
+from tests.engine.planning import UNLIMITED, policies
+from tests.engine.volumes import DAY, SECOND, Entry, Volume, files
+
+STATE = "docker/registry/v2/.regkeeper"
+
+
+def never() -> str | None:
+    return None
+
+
+@dataclass
+class Runner:
+    """The engine on one volume, at the volume's `now`.
+
+    Attributes:
+        root: what is mounted as /var/lib/registry.
+        guard: asked before each mutating call.
+        stop: asked between two entries.
+        clock: seconds since 1970, by which runs are named.
+    """
+
+    root: Path
+    now: int
+    guard: Guard = no_guard
+    stop: Callable[[], str | None] = never
+    mode: Mode = Mode.READ_ONLY
+    progress: Callable[[Move], None] = field(default=lambda _: None)
+    quiet: Callable[[], None] = field(default=lambda: None)
+    journal: Path | None = None
+
+    @contextmanager
+    def changing(self) -> Iterator[tuple[WritableVolume, WritableJournals]]:
+        elsewhere = None if self.journal is None else str(self.journal)
+        with (
+            open_writable(str(self.root), self.guard) as volume,
+            lock.exclusive(volume),
+            open_writable_journals(volume, elsewhere) as journals,
+        ):
+            yield volume, journals
+
+    def retain(self, *specs: Mapping[str, Any], **options: Any) -> Outcome[Plan]:
+        """A run of `retain` without limits."""
+        return self.run("retain", merge(policies(*({"limits": UNLIMITED, **spec} for spec in specs))), **options)
+
+    def delete(self, *references: str, undo_window: int = DAY, **options: Any) -> Outcome[Plan]:
+        """A run of the command `delete`."""
+        intent = deletion_intent(map(parse_reference, references), undo_window=undo_window * SECOND)
+        return self.run("delete", intent, **options)
+
+    def run(
+        self, command: str, intent: Intent, *, in_use: InUse | None = None, now: int | None = None
+    ) -> Outcome[Plan]:
+        with self.changing() as (volume, journals):
+
+            def make_plan(moment: int) -> Plan:
+                return ask(volume, journals, intent, now=moment, in_use=in_use, mode=self.mode, progress=lambda _: None)
+
+            order = Order(
+                command=command,
+                undo_window=intent.undo_window // SECOND,
+                make_plan=make_plan,
+                refuse_writers=self.quiet,
+                now=now or self.now,
+                in_use=in_use,
+                stop=self.stop,
+                progress=self.progress,
+            )
+            return carry_out(volume, journals, order, lambda: (now or self.now) / SECOND)
+
+    def restore(self) -> Restored:
+        """Undo the last run; nothing if what had not ended was put back."""
+        with self.changing() as (volume, journals):
+            recovered = recover(volume, journals, now=self.now, in_use=None, stop=self.stop)
+            for restored in (*recovered.rolled_back.values(), *recovered.undone.values()):
+                return restored
+            return undo(volume, journals, last_undoable(journals), self.now)
+
+    def purge(self, *, now: int | None = None, in_use: InUse | None = None) -> Purged:
+        """Purge what is due at `now`: two days later, if none is given."""
+        moment = now or self.now + 2 * DAY * SECOND
+        with self.changing() as (volume, journals):
+            recover(volume, journals, now=moment, in_use=in_use, stop=self.stop)
+            return purge(volume, journals, due(journals, volume, moment), now=moment, in_use=in_use, stop=self.stop)
+
+    def journals(self) -> list[Journal]:
+        with (
+            open_volume(str(self.root)) as volume,
+            open_journals(volume, None if self.journal is None else str(self.journal)) as journals,
+        ):
+            return journals.all()
+
+    def moves(self, run: str) -> list[Move]:
+        with open_volume(str(self.root)) as volume, open_journals(volume) as journals:
+            return [move for _, move in journals.moves(run)]
+
+
+def content(root: Path) -> dict[str, Entry]:
+    """Every file of the registry itself, times included."""
+    return files(root, ignore=lambda path: path == STATE)
+
+
+def quarantined(root: Path) -> list[bytes]:
+    """The contents of the files in the quarantine, whatever their numbers."""
+    return sorted(entry.content for entry in files(root / STATE / "quarantine").values())
+
+
+@dataclass
+class Counting:
+    """A guard that notes each call."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def __call__(self, call: str) -> None:
+        self.calls.append(call)
+
+
+@dataclass
+class Failing:
+    """A guard that makes the call of one number fail, and with `lasting` every later one too."""
+
+    number: int
+    error: int
+    lasting: bool
+    seen: int = 0
+
+    def __call__(self, call: str) -> None:
+        self.seen += 1
+        if self.seen == self.number or (self.lasting and self.seen > self.number):
+            raise OSError(self.error, os.strerror(self.error), call)
+
+
+@dataclass
+class Killing:
+    """A guard that kills its process, as nothing can hold back, before the call of one number."""
+
+    number: int
+    seen: int = 0
+
+    def __call__(self, call: str) -> None:
+        self.seen += 1
+        if self.seen == self.number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed(work: Callable[[], object]) -> bool:
+    """Do the work in a child process; answers whether it was killed. It must not fail otherwise."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def copied(volume: Volume, target: Path) -> Path:
+    """A copy of the volume with owners, modes and times."""
+    shutil.copytree(volume.root, target, symlinks=True, copy_function=shutil.copy2)
+    return target

@@ -1,0 +1,206 @@
+"""The process dies, or the storage fails, at every mutating call: nothing is lost, and the next run ends the same.
+
+"Ends the same" is: the same files in the registry with the same times, and the same contents in the quarantine, as
+after a run that nobody disturbed.
+"""
+
+import errno
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention import reserve
+from regkeeper.retention.errors import NothingToUndoError, StorageError
+from regkeeper.retention.quiet import Mode
+from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, quarantined
+from tests.engine.volumes import DAY, Volume
+
+KEEP_LAST = {"rules": [{"repositories": ["team/**"], "keep": {"last": 1}}], "delete": ["old/**"]}
+ERRORS = {errno.EIO: False, errno.ENOSPC: True, errno.EROFS: True}
+"""By error number, whether it lasts: a volume that is full or read-only stays so."""
+
+FURTHER_ERRORS = {errno.EPERM: False, errno.EXDEV: False, errno.EDQUOT: True}
+"""They take the same ways, so one operation is enough."""
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder in memory, where fsync costs nothing: a killed process loses nothing that it has written."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_reserve() -> Iterator[None]:
+    """Thousands of copies are made of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reserve, "SPACE_BYTES", 4096)
+        yield
+
+
+@pytest.fixture(scope="module")
+def original(memory: Path) -> Volume:
+    """Two tags that share a layer, an index, a signature, a nested repository, and one that goes as a whole."""
+    volume = Volume(memory / "original")
+    team = volume.repository("team/app")
+    old = team.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
+    team.push_signature(old, age=29 * DAY)
+    team.push_image("v2", layers=[b"base", b"two"], age=10 * DAY)
+    children = [volume.repository("team/app/multi").push_image(layers=[name], age=20 * DAY) for name in (b"a", b"b")]
+    volume.repository("team/app/multi").push_index("v1", children=children, age=20 * DAY)
+    volume.repository("team/app/multi").push_image("v2", layers=[b"a"], age=5 * DAY)
+    volume.repository("old/thing").push_image("latest", layers=[b"base", b"old"], age=90 * DAY)
+    return volume
+
+
+def retained(root: Path, original: Volume) -> Runner:
+    """After a run, before its purge."""
+    runner = runner_of(root, original)
+    runner.retain(KEEP_LAST)
+    return runner
+
+
+def runner_of(root: Path, original: Volume) -> Runner:
+    return Runner(root, original.now, mode=Mode.OFFLINE)
+
+
+def whole_tags(root: Path) -> set[str]:
+    """`repository:tag` of each image that can be pulled in full, found out without the engine."""
+    v2 = root / "docker/registry/v2"
+    found = set()
+    for link in v2.glob("repositories/**/_manifests/tags/*/current/link"):
+        repository = link.parents[4]
+        if _is_whole(v2, repository, link.read_text()):
+            found.add(f"{repository.relative_to(v2 / 'repositories')}:{link.parents[1].name}")
+    return found
+
+
+def _is_whole(v2: Path, repository: Path, digest: str) -> bool:
+    algorithm, _, name = digest.partition(":")
+    data = v2 / "blobs" / algorithm / name[:2] / name / "data"
+    if not data.is_file() or not (repository / "_manifests/revisions" / algorithm / name / "link").is_file():
+        return False
+    document = json.loads(data.read_bytes())
+    blobs = [document["config"], *document["layers"]] if "config" in document else []
+    return all(_is_whole(v2, repository, child["digest"]) for child in document.get("manifests", ())) and all(
+        (
+            v2 / "blobs" / algorithm / (hexadecimal := blob["digest"].partition(":")[2])[:2] / hexadecimal / "data"
+        ).is_file()
+        and (repository / "_layers" / algorithm / hexadecimal / "link").is_file()
+        for blob in blobs
+    )
+
+
+class Operation:
+    """One thing that changes the volume, and what it takes to end it after a crash."""
+
+    def __init__(
+        self,
+        prepare: Callable[[Path, Volume], Runner],
+        perform: Callable[[Runner], object],
+        finish: Callable[[Runner], object],
+    ) -> None:
+        self.prepare = prepare
+        self.perform = perform
+        self.finish = finish
+
+
+def _restore_again(runner: Runner) -> None:
+    try:
+        runner.restore()
+    except NothingToUndoError:
+        assert runner.journals()[-1].state == "restored"
+
+
+OPERATIONS = {
+    "retain": Operation(runner_of, lambda runner: runner.retain(KEEP_LAST), lambda runner: runner.retain(KEEP_LAST)),
+    "retain-and-purge": Operation(
+        runner_of,
+        lambda runner: runner.retain({**KEEP_LAST, "undoWindow": "0s"}),
+        lambda runner: runner.retain({**KEEP_LAST, "undoWindow": "0s"}),
+    ),
+    "restore": Operation(retained, lambda runner: runner.restore(), _restore_again),
+    "purge": Operation(retained, lambda runner: runner.purge(), lambda runner: runner.purge()),
+}
+
+
+class Undisturbed:
+    """How an operation ends when nothing happens, and how many mutating calls it makes."""
+
+    def __init__(self, operation: Operation, original: Volume, folder: Path) -> None:
+        self.before = operation.prepare(copied(original, folder / "before"), original)
+        runner = operation.prepare(copied(original, folder / "after"), original)
+        counting = Counting()
+        runner.guard = counting
+        operation.perform(runner)
+        self.calls = counting.calls
+        self.content = content(runner.root)
+        self.quarantined = quarantined(runner.root)
+        self.kept = whole_tags(runner.root)
+
+
+@pytest.fixture(scope="module", params=OPERATIONS)
+def operation(request: pytest.FixtureRequest) -> Operation:
+    return OPERATIONS[request.param]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(operation: Operation, original: Volume, memory: Path) -> Iterator[Undisturbed]:
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Undisturbed(operation, original, Path(folder))
+
+
+def disturbed_copies(undisturbed: Undisturbed, original: Volume, folder: Path) -> Iterator[tuple[int, Runner]]:
+    """A fresh copy of the volume for each mutating call."""
+    before = Volume(undisturbed.before.root, now=original.now)
+    for number in range(1, len(undisturbed.calls) + 1):
+        with tempfile.TemporaryDirectory(dir=folder) as copy:
+            yield number, runner_of(copied(before, Path(copy) / "registry"), original)
+
+
+def test_a_kill_at_each_call_loses_nothing(
+    operation: Operation, undisturbed: Undisturbed, original: Volume, memory: Path
+) -> None:
+    for number, runner in disturbed_copies(undisturbed, original, memory):
+        runner.guard = Killing(number)
+        assert killed(lambda runner=runner: operation.perform(runner))  # type: ignore[misc]
+        assert whole_tags(runner.root) >= undisturbed.kept & whole_tags(undisturbed.before.root), undisturbed.calls[
+            :number
+        ]
+        operation.finish(runner_of(runner.root, original))
+        assert content(runner.root) == undisturbed.content, undisturbed.calls[:number]
+        assert quarantined(runner.root) == undisturbed.quarantined, undisturbed.calls[:number]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
+def test_a_failure_of_each_call_is_told_and_loses_nothing(
+    error: int, operation: Operation, undisturbed: Undisturbed, original: Volume, memory: Path
+) -> None:
+    assert_failures_lose_nothing(Failing(0, error, lasting=ERRORS[error]), operation, undisturbed, original, memory)
+
+
+@pytest.mark.parametrize("error", FURTHER_ERRORS, ids=errno.errorcode.get)
+def test_further_failures_of_a_run_lose_nothing(error: int, original: Volume, memory: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        operation = OPERATIONS["retain"]
+        undisturbed = Undisturbed(operation, original, Path(folder))
+        failing = Failing(0, error, lasting=FURTHER_ERRORS[error])
+        assert_failures_lose_nothing(failing, operation, undisturbed, original, memory)
+
+
+def assert_failures_lose_nothing(
+    failing: Failing, operation: Operation, undisturbed: Undisturbed, original: Volume, memory: Path
+) -> None:
+    for number, runner in disturbed_copies(undisturbed, original, memory):
+        runner.guard = replace(failing, number=number)
+        with suppress(StorageError):  # Any other exception fails the test; without one, the reserve helped.
+            operation.perform(runner)
+        assert whole_tags(runner.root) >= undisturbed.kept & whole_tags(undisturbed.before.root)
+        operation.finish(runner_of(runner.root, original))
+        assert content(runner.root) == undisturbed.content, undisturbed.calls[:number]
+        assert quarantined(runner.root) == undisturbed.quarantined, undisturbed.calls[:number]
