@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, replace
@@ -37,7 +38,8 @@ class Image:
 
     def reference(self, host: str) -> str:
         """The name by which a client pulls it."""
-        return f"{host}/{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
+        prefix = f"{host}/" if host else ""
+        return f"{prefix}{self.repository}:{self.tag}" + (f"@{self.digest}" if self.digest else "")
 
     def document(self, host: str) -> str:
         """A JSON object, without line breaks."""
@@ -72,8 +74,12 @@ class Reporter:
 
 @app.command(name="list")
 def list_images(
-    url: Annotated[str, typer.Argument(help="Address of the registry, such as http://k8smaster:5000.")],
+    url: Annotated[str | None, typer.Argument(help="Address of the registry, such as http://k8smaster:5000.")] = None,
     *,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", help="Read the registry's volume instead: what is mounted as /var/lib/registry."),
+    ] = None,
     digests: Annotated[
         bool,
         typer.Option("--digests", help="Add each tag's digest: host/repository:tag@sha256:… One more request a tag."),
@@ -87,12 +93,23 @@ def list_images(
 ) -> None:
     """List every image of a registry as host/repository:tag, a line each, v2 before v10.
 
+    With --root, without a registry: as repository:tag, REGISTRY_DATA_DIR being the root if no URL is given either.
+
     Needs no more than the registry's HTTP API, page by page; registries that ask for a password can't be listed.
     Proxies from the environment are not used; SSL_CERT_FILE names further certificates to trust for https.
 
     What can't be read is named on stderr and the rest is printed all the same; the exit status is then 1, or 2 if
     the command line itself is wrong.
     """
+    root = root or (None if url else os.environ.get("REGISTRY_DATA_DIR"))
+    if (url is None) == (root is None):
+        raise typer.BadParameter("say either the address of a registry or the --root of a volume", param_hint="URL")
+    if url is None:
+        reporter = Reporter("", as_json=as_json)
+        list_volume(root or "", reporter, digests=digests)
+        if reporter.failed:
+            raise typer.Exit(1)
+        return
     try:
         origin = registry_url(url)
     except RegistryUrlError as error:
@@ -101,6 +118,32 @@ def list_images(
     asyncio.run(list_registry(origin, reporter, digests=digests))
     if reporter.failed:
         raise typer.Exit(1)
+
+
+def list_volume(root: str, reporter: Reporter, *, digests: bool) -> None:
+    """Print the images of the volume at `root` in natural order, one repository in memory at a time."""
+    from regkeeper.retention.digests import to_text  # a listing over HTTP needs nothing of the engine
+    from regkeeper.retention.errors import RetentionError
+    from regkeeper.retention.layout import open_volume, walk_repositories
+    from regkeeper.retention.printing import shown
+    from regkeeper.retention.repository import RepositoryReader
+
+    try:
+        with open_volume(root) as volume:
+            reader = RepositoryReader(volume)
+            for found in sorted(walk_repositories(volume), key=lambda found: natural_key(found.name)):
+                if found.problem:
+                    reporter.problem(shown(found.name), found.problem)
+                    continue
+                repository = reader.read_tags(found.name)
+                for problem in repository.problems():
+                    reporter.problem(shown(problem.repository), f"{problem.where}: {problem.message}")
+                for tag in sorted(repository.tags, key=natural_key):
+                    digest = repository.tags[tag].digest
+                    if digest is not None:
+                        reporter.image(Image(shown(found.name), tag, to_text(digest) if digests else None))
+    except RetentionError as error:
+        reporter.problem(root, str(error))
 
 
 async def list_registry(origin: URL, reporter: Reporter, *, digests: bool) -> None:

@@ -57,7 +57,7 @@ class BlobStore:
         """Every shard with the digests of its directories, in order.
 
         Raises:
-            PermissionRefusedError: a directory may not be read.
+            NotPermittedError: a directory may not be read.
         """
         for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
             for number, name in enumerate(_DIGITS):

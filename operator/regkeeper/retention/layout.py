@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
-from regkeeper.errors import RegkeeperError
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory, open_file
 from regkeeper.retention.digests import ALGORITHMS, Algorithm, Digest
+from regkeeper.retention.errors import NotPermittedError, RefusedError
 
 BLOBS, REPOSITORIES = "blobs", "repositories"
 LAYERS, MANIFESTS, UPLOADS = "_layers", "_manifests", "_uploads"
@@ -38,18 +38,6 @@ MANIFEST_LIMIT = 8 << 20
 """Bytes. Distribution refuses manifests above 4 MiB."""
 
 _READ = 16 << 10  # larger buffers cost more than they save: Python allocates them anew for each read
-
-
-class VolumeError(RegkeeperError):
-    """The volume as a whole can't be worked on."""
-
-    reason = "VolumeUnusable"
-
-
-class PermissionRefusedError(VolumeError):
-    """The process may not read something. That is not corruption: another user may."""
-
-    reason = "PermissionDenied"
 
 
 class Volume:
@@ -78,7 +66,7 @@ class Volume:
 
         Raises:
             OSError: as open(2).
-            PermissionRefusedError: EACCES.
+            NotPermittedError: EACCES.
         """
         try:
             descriptor = open_directory(self.descriptor, path)
@@ -103,6 +91,17 @@ class Volume:
                 return []
             raise
 
+    def size(self, path: str) -> int | None:
+        """The bytes of a file; None if it is absent or can't be opened."""
+        try:
+            descriptor = open_file(self.descriptor, path)
+        except OSError:
+            return None
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
     def device(self, path: str) -> int | None:
         """The number of the device that a directory is on; None if it is absent or can't be opened."""
         try:
@@ -116,7 +115,7 @@ def open_volume(root: str) -> Volume:
     """The volume below `root`, which is what is mounted as /var/lib/registry, or its docker/registry/v2.
 
     Raises:
-        VolumeError: there is none.
+        RefusedError: there is none.
     """
     for below in (V2, "."):
         path = root if below == "." else os.path.join(root, below)
@@ -126,18 +125,18 @@ def open_volume(root: str) -> Volume:
             raise permission_refused(root, below, error) from None
         except OSError as error:
             if error.errno not in ABSENT:
-                raise VolumeError(f"{path}: {error.strerror}") from None
+                raise RefusedError(f"{path}: {error.strerror}") from None
             continue
         if below == V2 or {BLOBS, REPOSITORIES} & set(os.listdir(descriptor)):
             return Volume(descriptor, path)
         os.close(descriptor)
-    raise VolumeError(
+    raise RefusedError(
         f"no registry volume at {root}: neither {V2} nor {BLOBS} and {REPOSITORIES} are there. "
         "The root is the directory that is mounted as /var/lib/registry"
     )
 
 
-def permission_refused(root: str, path: str, error: OSError) -> PermissionRefusedError:
+def permission_refused(root: str, path: str, error: OSError) -> NotPermittedError:
     """What to say of EACCES: who owns the thing, and as whom to run."""
     try:
         status = os.stat(os.path.join(root, path), follow_symlinks=False)
@@ -145,7 +144,7 @@ def permission_refused(root: str, path: str, error: OSError) -> PermissionRefuse
         owner = "its owner, or root"
     else:
         owner = f"user {status.st_uid} (its owner), group {status.st_gid}, or root"
-    return PermissionRefusedError(
+    return NotPermittedError(
         f"{os.path.join(root, path)}: {error.strerror}. Run as {owner}; this process is user {os.geteuid()}, "
         f"groups {', '.join(map(str, sorted({os.getegid(), *os.getgroups()})))}"
     )
@@ -206,7 +205,7 @@ def walk_repositories(volume: Volume) -> Iterator[Found]:
     """Every directory that has `_manifests`, `_layers` or `_uploads`, in the order of names.
 
     Raises:
-        PermissionRefusedError: a directory may not be read.
+        NotPermittedError: a directory may not be read.
     """
     waiting = [""]
     while waiting:

@@ -21,7 +21,7 @@ class LinkTimes:
         A directory without its link is a deleted one. A link that can't be read is left out, and so stays.
 
         Raises:
-            PermissionRefusedError: one may not be read.
+            NotPermittedError: one may not be read.
         """
         ordered = sorted(wanted)
         if not ordered:

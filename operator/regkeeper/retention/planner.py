@@ -93,7 +93,7 @@ class Planner:
         """The plan.
 
         Raises:
-            PermissionRefusedError: something may not be read.
+            NotPermittedError: something may not be read.
         """
         self._judge_repositories()
         self._find_blobs()

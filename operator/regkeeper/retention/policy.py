@@ -105,7 +105,7 @@ def _policy(document: Any, source: str) -> Policy:
     name = parsed.metadata.get("name")
     policy = Policy(name if isinstance(name, str) and name else source, parsed.spec)
     try:
-        _rules(policy, deletes=True)
+        list(_rules(policy, deletes=True))
         _deletions(policy)
     except InvalidPolicyError as error:
         raise InvalidPolicyError(f"{source}: {error}") from None

@@ -131,23 +131,38 @@ class RepositoryReader:
         """Everything about one repository.
 
         Raises:
-            PermissionRefusedError: a file may not be read. Whatever else can't be read is in the answer.
+            NotPermittedError: a file may not be read. Whatever else can't be read is in the answer.
         """
+        repository = self._read_directory(name, self._read_everything)
+        self._read_manifests(repository)
+        return repository
+
+    def read_tags(self, name: str) -> Repository:
+        """The tags of one repository alone.
+
+        Raises:
+            NotPermittedError: as `read`.
+        """
+        return self._read_directory(name, self._read_tags)
+
+    def _read_directory(self, name: str, read: Callable[[Repository, int], None]) -> Repository:
         repository = Repository(name)
         path = repository_path(name)
         try:
             with self.volume.directory(path) as directory:
-                self._read_tags(repository, directory)
-                self._read_revisions(repository, directory)
-                repository.layers = set(self._digests(repository, directory, LAYERS))
-                repository.uploading = bool(self._names(repository, directory, UPLOADS))
+                read(repository, directory)
         except PermissionError as error:
             raise permission_refused(self.volume.path, os.path.join(path, error.filename or ""), error) from None
         except OSError as error:
             repository.opaque = True
             repository.unreadable.append(Problem(name, path, error.strerror or str(error)))
-        self._read_manifests(repository)
         return repository
+
+    def _read_everything(self, repository: Repository, directory: int) -> None:
+        self._read_tags(repository, directory)
+        self._read_revisions(repository, directory)
+        repository.layers = set(self._digests(repository, directory, LAYERS))
+        repository.uploading = bool(self._names(repository, directory, UPLOADS))
 
     def _read_tags(self, repository: Repository, directory: int) -> None:
         tags = repository.tags
@@ -248,7 +263,7 @@ class RepositoryReader:
         Raises:
             FileNotFoundError: it has no `data`.
             CorruptManifestError: it can't be read, is not what its digest says, or no JSON object.
-            PermissionRefusedError: it may not be read.
+            NotPermittedError: it may not be read.
         """
         content = self.read_document(digest)
         if digests.compute(content, digests.algorithm_of(digest)) != digest:
@@ -259,7 +274,7 @@ class RepositoryReader:
         """The content of a manifest or config, not verified.
 
         Raises:
-            FileNotFoundError, CorruptManifestError, PermissionRefusedError: as `read_manifest`.
+            FileNotFoundError, CorruptManifestError, NotPermittedError: as `read_manifest`.
         """
         path = blob_data(digest)
         try:

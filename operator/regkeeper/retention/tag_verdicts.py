@@ -10,7 +10,7 @@ from regkeeper.retention.in_use import InUse
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.references import Reference
 from regkeeper.retention.repository import NO_LINK, Repository, Tag
-from regkeeper.retention.rules import Covered, Rule, plausible
+from regkeeper.retention.rules import Covered, Matching, Rule, plausible
 from regkeeper.retention.subjects import State, Subjects
 
 
@@ -101,12 +101,7 @@ class TagJudge:
         self._match_deletions(dependants)
         kept, covered = self._ask_rules(dependants)
         for name in self.repository.unlinked_tags:
-            named = self.exactly.get(name)
-            self.answer.verdicts[name] = (
-                self._approved(name, Tag(None, NO_LINK), Verdict(True, f"named by delete: {named}"))
-                if named
-                else Verdict(False, "it has no link; only a deletion by its name removes it")
-            )
+            self.answer.verdicts[name] = self._unlinked_verdict(name)
         everything_stays = not covered and not self.exactly and not self.loosely and not dependants
         if everything_stays and not pinned_by:
             verdict = Verdict(False, "no rule covers it")
@@ -206,6 +201,27 @@ class TagJudge:
             self.answer.by_rule.add(name)
             return Verdict(True, f"covered by rule {covered[name]}, which does not keep it")
         return Verdict(False, "no rule covers it")
+
+    def _unlinked_verdict(self, name: str) -> Verdict:
+        """The verdict on a tag without a link, which has neither digest nor time."""
+        named = self.exactly.get(name)
+        user = self.question.in_use.tags.get((self.repository.name, name))
+        kept = f"in use by {user}" if user else self._kept_by_name(name)
+        if named and not kept:
+            return self._approved(name, Tag(None, NO_LINK), Verdict(True, f"named by delete: {named}"))
+        if named and kept:
+            self.answer.refused.append((named, name, kept))
+        return Verdict(False, kept or "it has no link; only a deletion by its name removes it")
+
+    def _kept_by_name(self, name: str) -> str | None:
+        reasons = (
+            f"matches {keeper.text} ({rule.label})"
+            for rule in self.question.rules(self.repository.name)
+            if rule.covers_tag(name)
+            for keeper in rule.keepers
+            if isinstance(keeper, Matching) and keeper.matches(name)
+        )
+        return next(reasons, None)
 
     def _user(self, name: str, tag: Tag) -> str | None:
         user = self.question.in_use.tags.get((self.repository.name, name))

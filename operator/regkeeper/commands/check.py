@@ -1,0 +1,60 @@
+"""`regkeeper check`: is everything there that a registry's images need?"""
+
+from typing import Annotated
+
+import typer
+
+from regkeeper.commands.volume_options import AsJson, Root, failures, print_document
+from regkeeper.retention.inspection import Inspection, inspect
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.printing import count, shown
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def check(
+    *,
+    root: Root,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every blob and compare it with its digest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at every tag and every reference; exit status 1 if anything is missing, unreadable or corrupt.
+
+    The command only reads, and reports what is odd but harmless too: children that an index names and its repository
+    does not have, layers that clients fetch from elsewhere, tags without a link. With --json: `whole`, `counts`, and
+    `missing`, `unreadable`, `corrupt`, each with `repository`, `where`, `message`.
+    """
+    with failures(as_json=as_json), open_volume(root) as volume:
+        found = inspect(volume, deep=deep)
+    if as_json:
+        print_document(found.document())
+    else:
+        _print(found)
+    if not found.whole:
+        raise typer.Exit(1)
+
+
+def _print(found: Inspection) -> None:
+    for label, problems in (
+        ("missing", found.missing),
+        ("unreadable", found.unreadable),
+        ("corrupt", found.corrupt),
+    ):
+        for problem in problems:
+            typer.echo(f"{label}: {shown(str(problem))}")
+    seen = (
+        count(found.repositories, "repository"),
+        count(found.tags, "tag"),
+        count(found.manifests, "manifest"),
+        count(found.blobs, "blob"),
+    )
+    typer.echo(f"Looked at {', '.join(seen)}: {'all is there' if found.whole else 'something is wrong'}.")
+    for number, words in (
+        (found.unlinked_tags, "tags without a link, which the registry lists and can't serve"),
+        (found.deleted_revisions, "manifests deleted through the API"),
+        (found.sparse_children, "children of indexes that their repository does not have"),
+        (found.foreign_layers, "layers that clients fetch from elsewhere"),
+    ):
+        if number:
+            typer.echo(f"{number:,} {words}")

@@ -1,0 +1,160 @@
+"""Looking whether a volume is whole: every tag, every digest that something refers to. Changes nothing."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from regkeeper.retention import digests
+from regkeeper.retention.beneath import open_file
+from regkeeper.retention.blobs import BlobStore
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.layout import ABSENT, Volume, blob_data, permission_refused, walk_repositories
+from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+
+_PIECE = 1 << 20
+
+
+@dataclass(slots=True)
+class Inspection:
+    """What an inspection found.
+
+    Attributes:
+        repositories, tags, manifests, blobs: how many were looked at.
+        unlinked_tags: tags that the registry lists and can't serve, for want of a `current/link`.
+        deleted_revisions: revision directories without a link, which the API's DELETE leaves.
+        sparse_children: children that an index names and its repository never had or has no more.
+        foreign_layers: layers that clients fetch from elsewhere and that are not here.
+        missing: what something refers to and is not there.
+        unreadable: what can't be read.
+        corrupt: blobs whose content has another digest; only `deep` finds those that are no manifests.
+    """
+
+    repositories: int = 0
+    tags: int = 0
+    manifests: int = 0
+    blobs: int = 0
+    unlinked_tags: int = 0
+    deleted_revisions: int = 0
+    sparse_children: int = 0
+    foreign_layers: int = 0
+    missing: list[Problem] = field(default_factory=list)
+    unreadable: list[Problem] = field(default_factory=list)
+    corrupt: list[Problem] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything that is referred to is there and can be read."""
+        return not (self.missing or self.unreadable or self.corrupt)
+
+    def document(self) -> dict[str, Any]:
+        """`whole`, `counts`, and `missing`, `unreadable`, `corrupt`, each `repository`, `where` and `message`."""
+        return {
+            "whole": self.whole,
+            "counts": {
+                "repositories": self.repositories,
+                "tags": self.tags,
+                "manifests": self.manifests,
+                "blobs": self.blobs,
+                "unlinkedTags": self.unlinked_tags,
+                "deletedRevisions": self.deleted_revisions,
+                "sparseChildren": self.sparse_children,
+                "foreignLayers": self.foreign_layers,
+            },
+            **{
+                name: [
+                    {"repository": problem.repository, "where": problem.where, "message": problem.message}
+                    for problem in problems
+                ]
+                for name, problems in (
+                    ("missing", self.missing),
+                    ("unreadable", self.unreadable),
+                    ("corrupt", self.corrupt),
+                )
+            },
+        }
+
+
+def inspect(volume: Volume, *, deep: bool = False) -> Inspection:
+    """Look at every tag and every reference of a volume.
+
+    Args:
+        volume: the volume.
+        deep: read every blob and compare its content with its digest.
+
+    Raises:
+        NotPermittedError: something may not be read.
+    """
+    answer = Inspection()
+    store = BlobStore(volume)
+    present: set[Digest] = set()
+    for shard in store.shards():
+        present.update(blob.digest for blob in store.files(shard.digests))
+    answer.blobs = len(present)
+    reader = RepositoryReader(volume)
+    for found in walk_repositories(volume):
+        if found.problem:
+            answer.unreadable.append(Problem(found.name, found.name, found.problem))
+        else:
+            _inspect_repository(answer, reader.read(found.name), present)
+    answer.unreadable.extend(store.problems)
+    if deep:
+        answer.corrupt.extend(_wrong_contents(volume, present))
+    return answer
+
+
+def _inspect_repository(answer: Inspection, repository: Repository, present: set[Digest]) -> None:
+    answer.repositories += 1
+    answer.tags += len(repository.tags)
+    answer.manifests += len(repository.revisions)
+    answer.unlinked_tags += len(repository.unlinked_tags)
+    answer.deleted_revisions += len(repository.unlinked)
+    answer.unreadable.extend(repository.problems())
+    for tag, (digest, _) in sorted(repository.tags.items()):
+        if digest is None:
+            continue
+        if digest in repository.missing:
+            answer.missing.append(_missing(repository, f"tag {tag}", "manifest", digest))
+        elif digest not in repository.revisions and digest not in repository.corrupt:
+            answer.missing.append(_missing(repository, f"tag {tag}", "revision link of", digest))
+    for digest in sorted(repository.missing & repository.revisions.keys()):
+        answer.missing.append(_missing(repository, "a revision", "manifest", digest))
+    for digest, manifest in sorted(repository.manifests.items()):
+        where = f"manifest {digests.to_text(digest)}"
+        answer.sparse_children += sum(child not in repository.revisions for child in manifest.children)
+        for blob in dict.fromkeys(manifest.blobs):
+            if blob in present and blob in repository.layers:
+                continue
+            if blob in manifest.foreign:
+                answer.foreign_layers += 1
+            elif not manifest.children:
+                what = "blob" if blob not in present else "layer link of"
+                answer.missing.append(_missing(repository, where, what, blob))
+
+
+def _missing(repository: Repository, where: str, what: str, digest: Digest) -> Problem:
+    return Problem(repository.name, where, f"{what} {digests.to_text(digest)} is missing")
+
+
+def _wrong_contents(volume: Volume, present: set[Digest]) -> Iterator[Problem]:
+    for digest in sorted(present):
+        path = blob_data(digest)
+        hasher = digests.hasher(digests.algorithm_of(digest))
+        try:
+            descriptor = open_file(volume.descriptor, path)
+        except PermissionError as error:
+            raise permission_refused(volume.path, path, error) from None
+        except OSError as error:
+            if error.errno not in ABSENT:
+                yield Problem("", path, error.strerror or str(error))
+            continue
+        try:
+            while piece := os.read(descriptor, _PIECE):
+                hasher.update(piece)
+        except OSError as error:
+            yield Problem("", path, error.strerror or str(error))
+            continue
+        finally:
+            os.close(descriptor)
+        if hasher.digest() != digest[1:]:
+            yield Problem("", path, f"its content has the digest {hasher.hexdigest()}")
