@@ -8,6 +8,7 @@ import pytest
 
 from regkeeper import naming
 from tests.audit_log import AuditLog
+from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
@@ -25,7 +26,8 @@ def operator(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     install_crds(control_plane)
     directory = tmp_path_factory.mktemp("operator")
     # A short resync, so that what happens at one happens in these tests.
-    with operator_process(control_plane.kubeconfig, directory, {"REGKEEPER_RESYNC_SECONDS": "2"}) as running:
+    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", release="process")
+    with operator_process(kubeconfig, directory, {"REGKEEPER_RESYNC_SECONDS": "2"}) as running:
         yield running
 
 
@@ -211,6 +213,23 @@ def test_a_bad_object_delays_no_good_one(room: Room, operator: OperatorProcess) 
     for number in range(10):
         room.await_condition("Stalled", "InvalidSpec", f"bad-{number}")
     assert operator.probe("/livez") == (200, "ok")
+
+
+def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_left_alone(
+    room: Room, operator: OperatorProcess
+) -> None:
+    room.registry("fixed")
+    room.registry("free", storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]})
+    room.settle("fixed")
+    room.settle("free")
+    for name in ("fixed", "free"):
+        room.kubectl("scale", "deployment", name, "--replicas=3")
+    contested = room.await_condition("Contested", "ReplicasContested", "fixed")
+    assert "kubectl set 3 replicas, and regkeeper sets 1 again" in contested["message"]
+    wait_for(lambda: (room.get("deployment", "fixed") or {})["spec"]["replicas"] == 1, SOON, "one replica")
+    provoke_passes(room, operator, 2, "free")
+    assert (room.get("deployment", "free") or {})["spec"]["replicas"] == 3
+    assert room.condition("Contested", "free") == {}
 
 
 def test_a_paused_registry_is_left_alone(room: Room, operator: OperatorProcess) -> None:

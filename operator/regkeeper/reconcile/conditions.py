@@ -9,8 +9,10 @@ READY = "Ready"
 STORAGE_READY = "StorageReady"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
+CONTESTED = "Contested"
+"""Present while another manager keeps setting what the spec decides."""
 
-OURS = (READY, STORAGE_READY, RECONCILING, STALLED)
+OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED)
 """Condition types that this pass writes; others in the list are left as they are."""
 
 LONGEST_MESSAGE = 8192
@@ -46,7 +48,7 @@ def merge(
 ) -> list[dict[str, Any]]:
     """The conditions to write: `lastTransitionTime` moves only with the status.
 
-    kstatus wants `Reconciling` and `Stalled` absent unless true, so what is not in `states` goes.
+    kstatus wants conditions of what is wrong absent unless true, so what is not in `states` goes.
     """
     before = {condition["type"]: condition for condition in previous}
     merged = [dict(condition) for condition in previous if condition["type"] not in OURS]

@@ -18,7 +18,8 @@ from regkeeper.distribution import Counts
 from regkeeper.errors import BlockedError, InvalidSpecError
 from regkeeper.reconcile import claims, conditions
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
-from regkeeper.reconcile.conditions import READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile.contest import is_contested, rival
 from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
 from regkeeper.reconcile.exclusivity import holder_of_port, matching_nodes
 from regkeeper.reconcile.nodes import Nodes
@@ -35,6 +36,9 @@ FIRST_PEEK_SECONDS = 0.1
 LAST_PEEK_SECONDS = 30.0
 """Between looks at a Registry that is not ready and gives no sign: its Events and addresses are not watched."""
 
+CONTEST_SECONDS = 600.0
+"""How long a condition names a manager that set our replicas; an autoscaler would be back by then."""
+
 
 @dataclass(slots=True)
 class Memory:
@@ -47,6 +51,10 @@ class Memory:
     counts: Counts | None = None
     counted: float = 0.0
     """Clock time of the last count."""
+    contest: str = ""
+    """What to say about another manager that set our replicas."""
+    contested: float = 0.0
+    """Clock time when it last did."""
 
 
 @dataclass(slots=True)
@@ -158,6 +166,7 @@ class RegistryReconciler:
                 continue  # the storage keeper's
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
+                await self._note_contest(key, body)
             live[body["kind"]] = await self._objects.ensure(registry, body)
         await self._objects.remove_unwanted(registry, desired)
         return Observation(
@@ -166,6 +175,16 @@ class RegistryReconciler:
             pods=self._store.children(key, kube.POD),
             storage=storage,
         )
+
+    async def _note_contest(self, key: Key, desired: kube.Object) -> None:
+        live = self._store.get(kube.DEPLOYMENT, key.namespace, key.name)
+        if not is_contested(desired, live):
+            return
+        # The store keeps no other manager's fields.
+        said = rival(desired, await self._cluster.get(kube.DEPLOYMENT, key.namespace, key.name))
+        if said is not None:
+            memory = self._memories.setdefault(key, Memory())
+            memory.contest, memory.contested = said, self._clock()
 
     async def _ensure_secret(self, key: Key, registry: Registry) -> None:
         """Create the Secret where it may be missing: before the first pod, or when a pod says so."""
@@ -195,6 +214,8 @@ class RegistryReconciler:
         states = {READY: ready, STORAGE_READY: storage}
         if ready.status != "True":
             states[RECONCILING] = conditions.true(ready.reason, ready.message)
+        if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
+            states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
         await self._status.write(body, states, _fields(body, seen, memory.counts))
         if ready.status == "True":
             return self._settings.resync_seconds

@@ -5,7 +5,7 @@ between a write and its watch event sees what it wrote, and does not write again
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from regkeeper import kube, naming
@@ -91,6 +91,8 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[Identity, kube.Object] = {}
+        self._registries: dict[Key, kube.Object] = {}
+        """Those of `_objects` that are Registries."""
         self._by_owner: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._gone: dict[Identity, int] = {}
         """Version at which an object went, so that a late answer to an earlier write does not bring it back."""
@@ -104,7 +106,9 @@ class Store:
         if known is not None:
             self._drop(key, known)
         self._gone.pop(key, None)
-        self._objects[key] = trim(body)
+        self._objects[key] = trimmed = trim(body)
+        if body["kind"] == kube.REGISTRY.kind:
+            self._registries[Key(key[1], key[2])] = trimmed
         if (owner := owner_key(body)) is not None:
             self._by_owner[owner].add(key)
         return True
@@ -125,6 +129,8 @@ class Store:
 
     def _drop(self, key: Identity, known: Mapping[str, Any]) -> None:
         del self._objects[key]
+        if key[0] == kube.REGISTRY.kind:
+            del self._registries[Key(key[1], key[2])]
         if (owner := owner_key(known)) is not None:
             siblings = self._by_owner[owner]
             siblings.discard(key)
@@ -137,11 +143,11 @@ class Store:
 
     def registry(self, key: Key) -> kube.Object | None:
         """The Registry as it was seen last."""
-        return self._objects.get((kube.REGISTRY.kind, key.namespace, key.name))
+        return self._registries.get(key)
 
-    def registries(self) -> Iterator[kube.Object]:
+    def registries(self) -> list[kube.Object]:
         """Every Registry."""
-        return iter([body for (kind, _, _), body in self._objects.items() if kind == kube.REGISTRY.kind])
+        return list(self._registries.values())
 
     def children(self, owner: Key, resource: kube.Resource) -> list[kube.Object]:
         """Objects of one kind that belong to a Registry, in the order of their names."""

@@ -1,0 +1,92 @@
+"""The net under the watches, where no watch is: every change has to be found by listing alone."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.resync import CHILDREN, LATEST_SECONDS, Resync
+from regkeeper.reconcile.store import Store
+from tests.cluster import Cluster
+from tests.operator_process import a_namespace, install_crds
+from tests.registry_objects import registry_object
+
+pytestmark = pytest.mark.control_plane
+
+
+class Net:
+    """A resync with its store, a clock of the test's, and whom it notified."""
+
+    def __init__(self, cluster: kube.ApiCluster, namespace: str) -> None:
+        self.now = 0.0
+        self.store = Store()
+        self.notified: list[Key] = []
+        self.resync = Resync(
+            cluster,
+            self.store,
+            kinds=(kube.REGISTRY, *CHILDREN),
+            namespaces=[namespace],
+            notify=self.notified.append,
+            clock=lambda: self.now,
+        )
+
+
+@pytest.fixture
+async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    async with kube.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    install_crds(control_plane)
+    with a_namespace(control_plane, "resync") as name:
+        yield name
+
+
+@pytest.fixture
+async def net(cluster: kube.ApiCluster, namespace: str) -> Net:
+    net = Net(cluster, namespace)
+    await cluster.create(registry_object(namespace=namespace))
+    await net.resync.load()
+    assert net.notified == [Key(namespace, "main")]
+    net.notified.clear()
+    return net
+
+
+async def test_nothing_is_notified_where_nothing_changed(net: Net) -> None:
+    await net.resync.compare()
+    assert net.notified == []
+    assert net.resync.late() == []
+
+
+async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_time(
+    net: Net, cluster: kube.ApiCluster, namespace: str
+) -> None:
+    changed = await cluster.patch(kube.REGISTRY, namespace, "main", {"spec": {"readOnly": True}})
+    await net.resync.compare()
+    assert net.notified == [Key(namespace, "main")]
+    seen = net.store.registry(Key(namespace, "main"))
+    assert seen is not None
+    assert seen["spec"]["readOnly"] is True
+    net.now = LATEST_SECONDS
+    assert net.resync.late() == []
+    net.now += 1
+    assert net.resync.late() == [f"Registry {namespace}/main"]
+    net.resync.saw(changed)
+    assert net.resync.late() == []
+
+
+async def test_what_is_gone_and_what_is_new_is_found(net: Net, cluster: kube.ApiCluster, namespace: str) -> None:
+    key = Key(namespace, "main")
+    metadata = {"name": "main-config", "namespace": namespace, "labels": naming.object_labels("main")}
+    made = await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    await net.resync.compare()
+    assert net.notified == [key]
+    assert net.store.children(key, kube.CONFIG_MAP) != []
+    await cluster.delete(kube.CONFIG_MAP, namespace, made["metadata"]["name"], uid=made["metadata"]["uid"])
+    await net.resync.compare()
+    assert net.notified == [key, key]
+    assert net.store.children(key, kube.CONFIG_MAP) == []
