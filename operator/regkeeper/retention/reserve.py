@@ -5,11 +5,15 @@ A full volume is the commonest reason to run, and a run needs a journal and a di
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
-from regkeeper.retention.errors import StoppedError, translated
+from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.places import RESERVE
 from regkeeper.retention.storage import WritableVolume
+
+Answer = TypeVar("Answer")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a volume without space or inodes."""
@@ -19,7 +23,17 @@ SPACE_BYTES = 4 << 20
 
 _SPACE = "space"
 _INODES = tuple(f"inode-{number}" for number in range(1, 5))
-"""For a journal, a run's directory, a mark and its temporary name."""
+"""For a journal and a run's directory; for the directory of marks and a mark."""
+
+
+def on_full(volume: WritableVolume, work: Callable[[], Answer]) -> Answer:
+    """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails."""
+    try:
+        return work()
+    except StorageError as error:
+        if error.errno not in FULL or not spend(volume):
+            raise
+    return work()
 
 
 def spend(volume: WritableVolume) -> bool:

@@ -8,8 +8,9 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
-from regkeeper.retention import digests
+from regkeeper.retention import digests, reserve
 from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.errors import NothingToUndoError, translated
 from regkeeper.retention.journal import Journal, State
@@ -65,7 +66,7 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
 
     What another run took meanwhile, because nothing but this run's images needed it, comes back too.
     """
-    write_mark(volume, journal, (move for _, move in journals.moves(journal.run)))
+    reserve.on_full(volume, lambda: write_mark(volume, journal, (move for _, move in journals.moves(journal.run))))
     if journal.state != State.RESTORING:
         journal = journals.enter(journal, State.RESTORING, at)
     contents = Contents(volume, journals, _undoable(journals))
@@ -101,7 +102,8 @@ def undo_images(
     for entry in entries:
         by_run[entry.run].append(entry)
     for run, of_run in sorted(by_run.items()):
-        write_mark(volume, journals.load(run), (entry.move for entry in of_run))
+        journal, moves = journals.load(run), [entry.move for entry in of_run]
+        reserve.on_full(volume, partial(write_mark, volume, journal, moves))
     restored = put_entries_back(volume, entries)
     restored.missing = [digests.to_text(digest) for digest in missing]
     return restored

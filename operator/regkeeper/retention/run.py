@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from regkeeper.retention import reserve
-from regkeeper.retention.errors import NotQuietError, RetentionError, StorageError, translated
+from regkeeper.retention.errors import NotQuietError, RetentionError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
@@ -87,12 +87,7 @@ def carry_out(
     recovered = recover(volume, journals, now=now, in_use=order.in_use, stop=order.stop)
     purged = purge(volume, journals, due(journals, volume, now), now=now, in_use=order.in_use, stop=order.stop)
     started = datetime.fromtimestamp(clock(), UTC)
-    try:
-        plan, journal = _prepare(volume, journals, order, started)
-    except StorageError as error:
-        if error.errno not in reserve.FULL or not reserve.spend(volume):
-            raise
-        plan, journal = _prepare(volume, journals, order, started)
+    plan, journal = reserve.on_full(volume, lambda: _prepare(volume, journals, order, started))
     outcome = Outcome(plan, journal, recovered, [purged])
     if journal is not None:
         outcome.journal = _sweep(volume, journals, order, plan, journal)

@@ -1,0 +1,121 @@
+"""The commonest reason to run: a volume without a byte and without an inode left. Real filesystems, small ones."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention.errors import StorageError
+from tests.engine.running import STATE, Runner, content
+from tests.engine.volumes import DAY, Volume
+
+pytestmark = pytest.mark.root
+
+
+@contextmanager
+def mounted(folder: Path, *mount: str) -> Iterator[Path]:
+    folder.mkdir()
+    subprocess.run(["mount", *mount, str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def small_volume(kind: str, tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 32 MiB with few inodes."""
+    with ExitStack() as stack:
+        if kind == "tmpfs":
+            options = ["-t", "tmpfs", "-o", "size=32m,nr_inodes=400", "none"]
+        else:
+            image = tmp_path / "image"
+            with image.open("wb") as file:
+                file.truncate(32 << 20)
+            # Without blocks that only root may use: then 0 bytes are 0 bytes.
+            subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "400", str(image)], check=True)
+            options = ["-o", "loop", str(image)]
+        yield stack.enter_context(mounted(tmp_path / kind, *options))
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
+    """A volume with ten images, the first two of which an earlier run has deleted."""
+    with small_volume(request.param, tmp_path) as folder:
+        volume = Volume(folder / "registry")
+        app = volume.repository("app")
+        for number in range(10):
+            app.push_image(f"v{number}", layers=[b"base", b"layer %d" % number], age=(30 - number) * DAY)
+        yield volume
+
+
+def fill(folder: Path) -> None:
+    """Take every inode and every byte that is left."""
+    filler = folder / "filler"
+    filler.mkdir()
+    descriptor = os.open(filler / "bytes", os.O_WRONLY | os.O_CREAT)
+    with no_space_left():
+        for number in range(10_000):
+            (filler / str(number)).touch()
+    for size in (1 << 20, 4096, 1):
+        with no_space_left():
+            for _ in range(10_000):
+                os.write(descriptor, b"x" * size)
+    os.close(descriptor)
+    left = os.statvfs(folder)
+    assert (left.f_bavail, left.f_favail) == (0, 0)
+
+
+@contextmanager
+def no_space_left() -> Iterator[None]:
+    with pytest.raises(OSError, match="No space left") as raised:
+        yield
+    assert raised.value.errno == errno.ENOSPC
+
+
+def test_a_full_volume_can_be_cleaned_and_the_cleaning_undone(small: Volume) -> None:
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    fill(small.root.parent)
+    before = content(small.root)
+    outcome = runner.retain({"rules": [{"keep": {"last": 2}}]})
+    assert outcome.journal is not None
+    assert outcome.plan.count(*{move.kind for move in outcome.plan.moves}) == outcome.journal.count > 30
+    runner.restore()
+    assert content(small.root) == before
+
+
+def test_a_full_volume_is_freed_for_good(small: Volume) -> None:
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    fill(small.root.parent)
+    outcome = runner.retain({"rules": [{"keep": {"last": 2}}], "undoWindow": "0s"})
+    assert sum(purged.bytes for purged in outcome.purged) == outcome.plan.deleted_bytes
+    assert (small.root / STATE / "reserve" / "space").stat().st_size > 0, "it is laid in again"
+
+
+def test_a_purge_needs_no_space(small: Volume) -> None:
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0", "app:v1")
+    shutil.rmtree(small.root / STATE / "reserve")
+    fill(small.root.parent)
+    assert runner.purge().bytes > 0
+
+
+def test_without_a_reserve_the_failure_is_clear_and_changes_nothing(small: Volume) -> None:
+    fill(small.root.parent)
+    before = content(small.root)
+    with pytest.raises(StorageError, match="no space or no inode is left"):
+        Runner(small.root, small.now).delete("app:v0")
+    assert content(small.root) == before
+
+
+def test_a_read_only_volume_is_told(small: Volume) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small.root.parent)], check=True)
+    with pytest.raises(StorageError, match="mounted read-only"):
+        Runner(small.root, small.now).delete("app:v0")

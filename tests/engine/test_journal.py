@@ -1,0 +1,153 @@
+"""The journal's file: what a crash tore is not part of it, what is damaged is told, names keep the order of runs."""
+
+import errno
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regkeeper.retention.errors import DamagedJournalError, RefusedError, StorageError
+from regkeeper.retention.journal import Journals, State, decode_move, encode_move
+from regkeeper.retention.moves import Kind, Move
+from tests.engine.running import STATE, Runner
+from tests.engine.volumes import Volume
+
+MOVES = [
+    Move(Kind.TAG, "repositories/a/_manifests/tags/v1", "a", "v1", 0, (1, 2), "sha256:" + "0" * 64),
+    Move(Kind.BLOB, "blobs/sha256/00/" + "0" * 64, "", "sha256:" + "0" * 64, 7, None),
+]
+
+
+@pytest.fixture
+def runner(volume: Volume) -> Runner:
+    return Runner(volume.root, volume.now)
+
+
+def planned(runner: Runner) -> Path:
+    """A journal that has planned `MOVES`."""
+    with runner.changing() as (_, journals):
+        journal = journals.begin(run="20260101T000000Z", command="retain", undo_window=60, now=5)
+        journals.plan(journal, plan="p", rules="r", repositories=3, moves=MOVES)
+    return runner.root / STATE / "journals" / "20260101T000000Z"
+
+
+@given(
+    st.builds(
+        Move,
+        st.sampled_from(Kind),
+        st.text(st.characters(codec=None)),
+        st.text(st.characters(codec=None)),
+        st.text(st.characters(codec=None)),
+        st.integers(0, 1 << 60),
+        st.none() | st.tuples(st.integers(0, 1 << 60), st.integers(0, 1 << 60)),
+        st.text(max_size=10),
+    )
+)
+def test_a_line_is_read_as_it_was_written(move: Move) -> None:
+    line = encode_move(move)
+    assert line.count(b"\n") == 1
+    assert decode_move(line) == move
+
+
+def test_every_stage_is_read_again(runner: Runner) -> None:
+    planned(runner)
+    with runner.changing() as (_, journals):
+        journal = journals.load("20260101T000000Z")
+        assert (journal.state, journal.count, journal.bytes, journal.repositories) == (State.OPEN, 2, 7, 3)
+        assert journal.purge_due == 5 + 60 * 10**9
+        assert [move for _, move in journals.moves(journal.run)] == MOVES
+        assert list(journals.moves_backwards(journal.run)) == [(1, MOVES[1]), (0, MOVES[0])]
+        assert journals.enter(journal, State.DONE, 9) == journals.load(journal.run)
+
+
+def test_wherever_a_plan_is_cut_off_nothing_is_open(runner: Runner) -> None:
+    """Before "open" is durable no rename is made, so a shorter file means that nothing was moved."""
+    file = planned(runner)
+    content = file.read_bytes().rstrip(b"\0")
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
+        assert [journal.state for journal in runner.journals()] == [State.UNPLANNED]
+        file.write_bytes(content[:length] + bytes(100))
+        assert [journal.state for journal in runner.journals()] == [State.UNPLANNED]
+
+
+def test_a_torn_later_line_does_not_count(runner: Runner) -> None:
+    file = planned(runner)
+    content = file.read_bytes().rstrip(b"\0")
+    line = b'{"state":"done","at":9}\n'
+    for length in range(len(line)):
+        file.write_bytes(content + line[:length] + bytes(100))
+        assert [journal.state for journal in runner.journals()] == [State.OPEN]
+
+
+def test_later_lines_need_no_space(runner: Runner) -> None:
+    file = planned(runner)
+    size = file.stat().st_size
+    with runner.changing() as (_, journals):
+        journals.enter(journals.load("20260101T000000Z"), State.DONE, 9)
+    assert file.stat().st_size == size
+
+
+@pytest.mark.parametrize("damage", [b"{}\n", b'{"regkeeper": 2}\n', b"nonsense\n"])
+def test_a_damaged_journal_stops_whoever_would_change_something(volume: Volume, runner: Runner, damage: bytes) -> None:
+    planned(runner).write_bytes(damage)
+    with pytest.raises(DamagedJournalError, match="20260101T000000Z can't be understood"):
+        runner.delete("app:v1")
+
+
+def test_a_journal_that_lost_moves_is_damaged(runner: Runner) -> None:
+    file = planned(runner)
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(line for line in lines if not line.startswith(b'["blob"')))
+    with pytest.raises(DamagedJournalError, match="announces 2 moves and has 1"):
+        runner.journals()
+
+
+def test_a_quarantine_without_its_journal_stops_the_run(volume: Volume, runner: Runner, tmp_path: Path) -> None:
+    """It may be that of an open run, whose journal was written elsewhere."""
+    elsewhere = tmp_path / "journals"
+    elsewhere.mkdir()
+    volume.repository("app").push_image("v1")
+    runner.journal = elsewhere
+    runner.delete("app:v1")
+    with pytest.raises(RefusedError, match="--journal"):
+        Runner(volume.root, volume.now).delete("app:v1")
+    runner.restore()
+    assert volume.repository("app").tag_link("v1").exists()
+
+
+def test_a_journal_directory_elsewhere_must_exist(volume: Volume, tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as raised:
+        Runner(volume.root, volume.now, journal=tmp_path / "missing").delete("app:v1")
+    assert raised.value.errno == errno.ENOENT
+
+
+def test_names_keep_the_order_of_runs_when_the_clock_goes_back(runner: Runner) -> None:
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    names = []
+    with runner.changing() as (_, journals):
+        for moment in (noon, noon, noon.replace(hour=11), noon.replace(hour=13)):
+            names.append(journals.next_run(moment))
+            journals.begin(run=names[-1], command="retain", undo_window=0, now=0)
+        assert journals.runs() == names
+    assert names == ["20260101T120000Z", "20260101T120000Z-0002", "20260101T120000Z-0003", "20260101T130000Z"]
+
+
+def test_foreign_files_beside_the_journals_are_left_alone(runner: Runner) -> None:
+    (planned(runner).parent / "README").write_text("mine")
+    assert [journal.run for journal in runner.journals()] == ["20260101T000000Z"]
+
+
+def test_without_journals_there_are_no_runs() -> None:
+    assert Journals(None).all() == []
+
+
+def test_the_file_is_lines_of_json(runner: Runner) -> None:
+    lines = planned(runner).read_bytes().rstrip(b"\0").splitlines()
+    header, plan, *moves, opened = map(json.loads, lines)
+    assert header["run"] == "20260101T000000Z"
+    assert plan == {"plan": "p", "rules": "r", "repositories": 3}
+    assert len(moves) == opened["moves"] == 2

@@ -1,0 +1,122 @@
+"""Whose files they are: what the engine makes belongs to who owns the volume, and what it may not do it says first."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention.errors import NotPermittedError, StorageError
+from tests.engine.running import STATE, Runner, content
+from tests.engine.volumes import DAY, Volume
+
+pytestmark = pytest.mark.root
+
+OWNER, MEMBER, GROUP = 12000, 12001, 12002
+
+
+@pytest.fixture
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    """A volume of OWNER:GROUP whose directories the group may write, as a registry with fsGroup has it."""
+    folder = tmp_path_factory.mktemp("owned")
+    volume = Volume(folder / "registry")
+    app = volume.repository("app")
+    for number in range(4):
+        app.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(30 - number) * DAY)
+    for directory, _, files in os.walk(volume.root):
+        os.chown(directory, OWNER, GROUP)
+        os.chmod(directory, 0o2775)
+        for name in files:
+            os.chown(Path(directory) / name, OWNER, GROUP)
+            os.chmod(Path(directory) / name, 0o664)
+    for parent in (folder, *folder.parents[:2]):
+        os.chmod(parent, 0o755)
+    return volume
+
+
+def as_user(user: int, work: Callable[[], object], group: int = GROUP) -> str:
+    """Do the work as another user in a child process; answers the error's kind and text, or ""."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            work()
+            os._exit(0)
+        except BaseException as error:
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
+
+
+def owners(volume: Volume) -> set[tuple[int, int]]:
+    """Of what the engine made: not of what it moved into the quarantine, two levels deep."""
+    state = volume.root / STATE
+    made = [state, *state.glob("*"), *state.glob("*/*")]
+    return {(status.st_uid, status.st_gid) for path in made if (status := path.lstat())}
+
+
+def test_what_root_makes_belongs_to_the_owner_and_a_group_member_goes_on(owned: Volume) -> None:
+    runner = Runner(owned.root, owned.now)
+    runner.delete("app:v0")
+    assert owners(owned) == {(OWNER, GROUP)}
+    assert (owned.root / STATE).stat().st_mode & 0o7777 == 0o2775
+    before = content(owned.root)
+    assert as_user(MEMBER, lambda: runner.delete("app:v1")) == ""
+    assert as_user(MEMBER, runner.restore) == ""
+    assert content(owned.root) == before
+    assert as_user(OWNER, lambda: runner.delete("app:v2")) == ""
+    assert as_user(OWNER, runner.purge) == ""
+    assert runner.delete("app:v3").journal is not None
+
+
+def test_what_a_member_makes_keeps_the_group(owned: Volume) -> None:
+    runner = Runner(owned.root, owned.now)
+    assert as_user(MEMBER, lambda: runner.delete("app:v0")) == ""
+    assert owners(owned) == {(MEMBER, GROUP)}
+    assert as_user(OWNER, lambda: runner.delete("app:v1")) == ""
+
+
+def test_one_refusal_names_what_may_not_be_changed_before_anything_is(owned: Volume) -> None:
+    runner = Runner(owned.root, owned.now)
+    runner.delete("app:v0")
+    tags = owned.repository("app").tags
+    os.chmod(tags, 0o2755)
+    os.chmod(owned.repository("app").layers / "sha256", 0o2755)
+    before = content(owned.root)
+    error = as_user(MEMBER, lambda: runner.delete("app:v1"))
+    assert error.startswith(NotPermittedError.__name__)
+    assert "app/_manifests/tags, " in error
+    assert "app/_layers/sha256" in error
+    assert f"Run as user {OWNER}, or: chown -R {MEMBER}:{GROUP} {owned.v2}" in error
+    assert content(owned.root) == before
+    assert [journal.state for journal in runner.journals()] == ["done"]
+
+
+def test_a_stranger_is_refused(owned: Volume) -> None:
+    error = as_user(4321, lambda: Runner(owned.root, owned.now).delete("app:v0"), group=4321)
+    assert error.startswith(StorageError.__name__)
+    assert "run as the owner" in error
+
+
+def test_an_immutable_directory_stops_the_run_and_the_next_one_ends_the_same(owned: Volume) -> None:
+    runner = Runner(owned.root, owned.now)
+    before = content(owned.root)
+    blob = owned.blob_data(owned.put_blob(b"0")).parent
+    subprocess.run(["chattr", "+i", str(blob)], check=True)
+    try:
+        with pytest.raises((StorageError, NotPermittedError)):
+            runner.delete("app:v0")
+    finally:
+        subprocess.run(["chattr", "-i", str(blob)], check=True)
+    runner.delete("app:v0")
+    runner.restore()
+    assert content(owned.root) == before

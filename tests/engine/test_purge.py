@@ -1,0 +1,108 @@
+"""The purge: what it frees, when, and what it brings back instead because it is needed again."""
+
+import pytest
+
+from tests.engine.planning import used
+from tests.engine.running import STATE, Runner, quarantined
+from tests.engine.volumes import DAY, SECOND, Volume
+
+
+@pytest.fixture
+def runner(volume: Volume) -> Runner:
+    return Runner(volume.root, volume.now)
+
+
+def test_a_run_is_purged_when_its_window_is_over_and_not_before(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    deleted = runner.delete("app:v1")
+    assert runner.purge(now=volume.now + DAY * SECOND - 1).runs == []
+    purged = runner.purge(now=volume.now + DAY * SECOND)
+    assert purged.bytes == deleted.plan.deleted_bytes > 0
+    assert list((volume.root / STATE / "quarantine").iterdir()) == []
+    assert [journal.state for journal in runner.journals()] == ["purged"]
+
+
+def test_the_next_run_purges_what_is_due(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v2", layers=[b"two"])
+    runner.delete("app:v1")
+    outcome = runner.delete("app:v2", now=volume.now + 2 * DAY * SECOND)
+    assert outcome.purged[0].runs == [runner.journals()[0].run]
+
+
+def test_without_a_window_the_run_itself_frees_everything(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    outcome = runner.delete("app:v1", undo_window=0)
+    assert quarantined(volume.root) == []
+    assert sum(purged.bytes for purged in outcome.purged) == outcome.plan.deleted_bytes
+
+
+def test_a_blob_that_a_new_link_names_comes_back(volume: Volume, runner: Runner) -> None:
+    """A cross-repository mount, or a `moveBlob` that found the blob just before the run took it."""
+    volume.repository("app").push_image("v1", layers=[b"base"])
+    base = volume.put_blob(b"base")
+    runner.delete("app:v1")
+    volume.repository("other").mount(base, age=0)
+    purged = runner.purge()
+    assert [move.name for move in purged.returned.moves] == [base]
+    assert volume.blob_data(base).read_bytes() == b"base"
+
+
+def test_a_layer_directory_without_its_link_needs_nothing(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[b"base"])
+    base = volume.put_blob(b"base")
+    runner.delete("app:v1")
+    other = volume.repository("other")
+    other.mount(base, age=0)
+    other.layer_link(base).unlink()
+    assert runner.purge().returned.moves == []
+    assert not volume.blob_data(base).exists()
+
+
+def test_a_manifest_that_a_new_link_names_comes_back_with_its_blobs(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"base"])
+    runner.delete("app:v1")
+    app.tag("again", image.digest, age=0)
+    runner.purge()
+    assert volume.blob_data(image.digest).exists()
+    assert volume.blob_data(volume.put_blob(b"base", age=0)).read_bytes() == b"base"
+
+
+@pytest.mark.parametrize("form", ["app:v1", "app@{digest}", "{digest}"])
+def test_an_image_that_came_into_use_comes_back_whole(volume: Volume, runner: Runner, form: str) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"base"])
+    app.push_image("v2", layers=[b"other"])
+    runner.delete("app:v1")
+    runner.delete("app:v2", now=volume.now + SECOND)
+    runner.purge(in_use=used(form.format(digest=image.digest)))
+    assert app.tag_link("v1").read_text() == image.digest
+    assert app.layer_link(volume.put_blob(b"base")).exists()
+    assert not app.tag_link("v2").exists()
+
+
+def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:
+    """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"shared", b"one"])
+    app.push_image("v2", layers=[b"shared", b"two"])
+    runner.delete("app:v1")
+    outcome = runner.delete("app:v2", undo_window=0, now=volume.now + SECOND)
+    assert outcome.purged[-1].held == 1
+    assert quarantined(volume.root).count(b"shared") == 1
+    purged = runner.purge()
+    assert purged.held == 0
+    assert quarantined(volume.root) == []
+
+
+def test_the_loser_against_a_newer_push_is_freed_in_the_end(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("latest", layers=[b"old"])
+    runner.delete("app:latest")
+    app.push_image("latest", layers=[b"new"], age=0)
+    runner.restore()
+    assert quarantined(volume.root) != []
+    runner.purge()
+    assert quarantined(volume.root) == []
+    assert app.tag_link("latest").exists()

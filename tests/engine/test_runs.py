@@ -1,0 +1,201 @@
+"""One run among others: the lock, signals, the end time, writers that disturb it, a dry run beside it."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from regkeeper.retention import lock
+from regkeeper.retention.errors import BusyError, NotQuietError, StoppedError
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moves import Move
+from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.stop import StopOnSignal
+from regkeeper.retention.storage import EndTime
+from tests.engine import driver
+from tests.engine.running import STATE, Counting, Runner, content
+from tests.engine.volumes import DAY, Volume, snapshot
+from tests.registry_process import registry_program, serve_registry
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+
+
+@pytest.fixture
+def runner(volume: Volume) -> Runner:
+    """With two images of which one goes."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    return Runner(volume.root, volume.now)
+
+
+def test_two_runs_exclude_each_other(runner: Runner) -> None:
+    with runner.changing(), pytest.raises(BusyError), runner.changing():
+        pytest.fail("the second run got the lock")
+
+
+def test_a_dead_holder_keeps_no_lock(volume: Volume, runner: Runner) -> None:
+    ready, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with runner.changing():
+            os.write(told, b"x")
+            signal.pause()
+    os.read(ready, 1)
+    with open_volume(str(volume.root)) as opened:
+        assert lock.is_held(opened)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert not lock.is_held(opened)
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_between_two_entries_and_the_next_run_ends_the_same(
+    volume: Volume, runner: Runner, number: signal.Signals
+) -> None:
+    before = content(volume.root)
+    moved: list[Move] = []
+
+    def interrupt(move: Move) -> None:
+        moved.append(move)
+        if len(moved) == 2:
+            os.kill(os.getpid(), number)
+
+    with StopOnSignal() as stop, pytest.raises(StoppedError, match=number.name):
+        Runner(volume.root, volume.now, stop=stop, progress=interrupt).retain(KEEP_ONE)
+    assert len(moved) == 2
+    outcome = runner.retain(KEEP_ONE)
+    assert [len(restored.moves) for restored in outcome.recovered.rolled_back.values()] == [2]
+    runner.restore()
+    assert content(volume.root) == before
+
+
+def test_after_the_end_time_no_mutating_call_is_made(volume: Volume, runner: Runner) -> None:
+    counting = Counting()
+    times = iter(range(1, 1000))
+    end = EndTime(20, lambda: next(times))
+
+    def guard(call: str) -> None:
+        end(call)
+        counting(call)
+
+    with pytest.raises(StoppedError, match="end time"):
+        Runner(volume.root, volume.now, guard=guard).retain(KEEP_ONE)
+    assert len(counting.calls) == 19
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+def test_a_dry_run_changes_nothing_at_all_even_beside_an_open_run(volume: Volume, runner: Runner) -> None:
+    times = iter(range(1, 1000))
+    with pytest.raises(StoppedError):
+        Runner(volume.root, volume.now, guard=EndTime(35, lambda: next(times))).retain(KEEP_ONE)
+    before = snapshot(volume.root)
+    outcome = driver.retain(volume, KEEP_ONE, arguments=["--dry-run"])
+    assert "has not ended" in outcome.errors
+    assert snapshot(volume.root) == before
+
+
+def test_a_dry_run_of_a_new_volume_leaves_no_trace(volume: Volume, runner: Runner) -> None:
+    before = snapshot(volume.root)
+    driver.retain(volume, KEEP_ONE, arguments=["--dry-run"])
+    driver.delete(volume, "app:v1", "--dry-run")
+    driver.run(volume, "runs")
+    assert snapshot(volume.root) == before
+
+
+def test_a_run_with_nothing_to_do_leaves_no_journal(volume: Volume, runner: Runner) -> None:
+    assert runner.retain({"rules": [{"keep": {"last": 2}}]}).journal is None
+    assert runner.journals() == []
+
+
+@pytest.mark.parametrize("age", [1, 599])
+def test_an_upload_under_way_stops_the_run(volume: Volume, runner: Runner, age: int) -> None:
+    volume.repository("other").start_upload("u-1", age=age)
+    before = content(volume.root)
+    with pytest.raises(NotQuietError, match=r"other was touched in the last 10 minutes \(u-1\)"):
+        runner.retain(KEEP_ONE)
+    assert content(volume.root) == before
+
+
+def test_an_old_upload_stops_nothing(volume: Volume, runner: Runner) -> None:
+    volume.repository("other").start_upload("u-1", age=601)
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+def test_a_push_after_the_mark_stops_the_run_before_its_first_rename(volume: Volume, runner: Runner) -> None:
+    runner.quiet = lambda: volume.repository("app").tag("v3", volume.put_blob(b"pushed"), age=0)
+    with pytest.raises(NotQuietError, match=r"something writes here: .*app.* changed"):
+        runner.retain(KEEP_ONE)
+    assert volume.repository("app").tag_link("v1").exists()
+
+
+def test_a_push_during_the_sweep_brings_everything_back_at_once(volume: Volume, runner: Runner) -> None:
+    """Old layers may be needed again by it."""
+    before = content(volume.root)
+    mounted = volume.repository("app")
+
+    def push(move: Move) -> None:
+        if move.kind == "blob":
+            mounted.mount("sha256:" + "0" * 64, age=0)
+
+    runner.progress = push
+    with pytest.raises(NotQuietError, match="something writes here"):
+        runner.retain(KEEP_ONE)
+    after = content(volume.root)
+    assert {path: entry for path, entry in after.items() if "0" * 64 not in path} == before
+    assert [journal.state for journal in runner.journals()] == ["rolled-back"]
+
+
+def test_a_candidate_that_changed_since_the_plan_stays(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+
+    def push_again(move: Move) -> None:
+        if move.kind == "tag":
+            app.push_image("v1", layers=[b"one"], age=0)
+
+    runner.progress = push_again
+    with pytest.raises(NotQuietError):
+        runner.retain(KEEP_ONE)
+    assert app.tag_link("v1").exists()
+    assert volume.blob_data(volume.put_blob(b"one")).exists()
+
+
+def test_a_pull_through_cache_is_for_offline_only(volume: Volume) -> None:
+    (volume.root / "scheduler-state.json").write_text("{}")
+    with open_volume(str(volume.root)) as opened:
+        with pytest.raises(NotQuietError, match="pull-through cache"):
+            refuse_pull_through_cache(opened, Mode.READ_ONLY)
+        refuse_pull_through_cache(opened, Mode.OFFLINE)
+
+
+READ_ONLY = {"REGISTRY_STORAGE_MAINTENANCE_READONLY": "{enabled: true}"}
+
+
+@pytest.mark.parametrize("version", ["2.8", "3.1"])
+def test_a_real_registry_is_asked_whether_it_takes_pushes(version: Literal["2.8", "3.1"], tmp_path: Path) -> None:
+    program = registry_program(version)
+    with serve_registry(program, tmp_path, READ_ONLY) as url:
+        probe(url, Mode.READ_ONLY)
+        with pytest.raises(NotQuietError, match="something answers"):
+            probe(url, Mode.OFFLINE)
+    probe(url, Mode.OFFLINE)
+    with pytest.raises(NotQuietError, match="does not answer"):
+        probe(url, Mode.READ_ONLY)
+    with serve_registry(program, tmp_path) as url, pytest.raises(NotQuietError, match="takes pushes"):
+        probe(url, Mode.READ_ONLY)
+    # The probe's own upload is taken back; 2.8 forgets an empty hash state when it does that.
+    assert list(tmp_path.glob("volume/**/_uploads/*/data")) == []
+
+
+def test_nobody_knows_is_not_quiet() -> None:
+    with pytest.raises(NotQuietError, match="can't be reached"):
+        probe("http://registry.invalid:5000", Mode.OFFLINE)
+
+
+def test_the_state_lies_beside_the_blobs(volume: Volume, runner: Runner) -> None:
+    runner.retain(KEEP_ONE)
+    assert {path.name for path in volume.v2.iterdir()} == {"blobs", "repositories", ".regkeeper"}
+    assert (volume.root / STATE).is_dir()

@@ -1,0 +1,161 @@
+"""Undo: what comes back, what later runs keep because of it, and what a newer push or a purge leaves to it."""
+
+import pytest
+
+from regkeeper.retention import marks
+from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.references import parse_reference
+from regkeeper.retention.restore import Restored
+from regkeeper.retention.restore_images import restore_reference
+from tests.engine.running import STATE, Runner, content
+from tests.engine.volumes import DAY, SECOND, Volume
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+
+
+@pytest.fixture
+def runner(volume: Volume) -> Runner:
+    return Runner(volume.root, volume.now)
+
+
+def restore_image(runner: Runner, reference: str) -> Restored:
+    with runner.changing() as (volume, journals):
+        return restore_reference(volume, journals, parse_reference(reference))
+
+
+def test_an_undo_brings_back_every_byte_and_every_time(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("team/app")
+    old = app.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
+    app.push_signature(old, age=29 * DAY)
+    app.push_image("v2", layers=[b"base", b"two"], age=DAY)
+    volume.repository("old").push_index("all", children=[volume.repository("old").push_image(layers=[b"x"])])
+    before = content(volume.root)
+    runner.retain({**KEEP_ONE, "delete": ["old"]})
+    assert content(volume.root) != before
+    restored = runner.restore()
+    assert content(volume.root) == before
+    assert restored.missing == []
+    assert restored.newer == []
+
+
+def test_a_later_run_keeps_what_an_undo_brought_back(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    runner.retain(KEEP_ONE)
+    runner.restore()
+    outcome = runner.retain(KEEP_ONE)
+    assert outcome.journal is None
+    (row,) = [row for entry in outcome.plan.entries for row in entry.tags if row.tag == "v1"]
+    assert row.reason == f"restored from run {runner.journals()[0].run}"
+
+
+def test_other_rules_end_what_an_undo_of_rules_keeps(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    runner.retain(KEEP_ONE)
+    runner.restore()
+    assert not _deleted(runner.retain({"rules": [{"keep": {"last": 1}}]}).plan)
+    assert _deleted(runner.retain({"rules": [{"tags": ["v*"], "keep": {"last": 1}}]}).plan) == {"v1"}
+
+
+def test_the_undo_of_a_delete_is_kept_whatever_the_rules_until_its_mark_is_removed(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    runner.delete("app:v1")
+    runner.restore()
+    assert not _deleted(runner.retain(KEEP_ONE).plan)
+    (mark,) = (volume.root / STATE / "kept").iterdir()
+    mark.unlink()
+    assert _deleted(runner.retain(KEEP_ONE).plan) == {"v1"}
+
+
+def test_an_exact_delete_takes_what_an_undo_brought_back(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[b"one"])
+    runner.delete("app:v1")
+    runner.restore()
+    assert _deleted(runner.delete("app:v1").plan) == {"v1"}
+
+
+def test_a_tag_that_was_pushed_since_stays(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("latest", layers=[b"old"])
+    runner.delete("app:latest")
+    newer = app.push_image("latest", layers=[b"new"], age=0)
+    restored = runner.restore()
+    assert [move.name for move in restored.newer] == ["latest"]
+    assert app.tag_link("latest").read_text() == newer.digest
+
+
+def test_a_blob_that_was_pushed_again_is_no_obstacle(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"shared", b"one"])
+    runner.delete("app:v1")
+    app.push_image("v2", layers=[b"shared", b"two"], age=0)
+    restored = runner.restore()
+    assert restored.missing == []
+    assert volume.blob_data(image.digest).exists()
+    assert app.tag_link("v1").read_text() == image.digest
+
+
+def test_an_undo_is_done_once(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    runner.restore()
+    with pytest.raises(NothingToUndoError):
+        runner.restore()
+
+
+def test_after_a_purge_the_refusal_says_when_it_was(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    runner.purge(now=volume.now + 3 * DAY * SECOND)
+    with pytest.raises(NothingToUndoError, match="was purged at 2026-05-31T20:26:40Z"):
+        runner.restore()
+    with pytest.raises(NothingToUndoError, match=r"app:v1: it was purged at 2026-05-31"):
+        restore_image(runner, "app:v1")
+
+
+def test_one_image_comes_back_with_its_dependants_and_nothing_else(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    signed = app.push_image("v1", layers=[b"base", b"one"])
+    app.push_signature(signed)
+    referrer = app.push_image(subject=signed, layers=[b"sbom"])
+    app.push_image("v2", layers=[b"base", b"two"])
+    runner.delete("app:v*")
+    restored = restore_image(runner, "app:v1")
+    assert restored.missing == []
+    signature = signed.digest.replace(":", "-") + ".sig"
+    assert {path.name for path in app.tags.iterdir()} == {"v1", signature}
+    assert app.revision_link(referrer.digest).exists()
+    assert _kept_tags(runner) == {"v1", signature}
+
+
+def test_an_undo_brings_back_what_a_later_run_took(volume: Volume, runner: Runner) -> None:
+    """Run 1 left the shared layer, which v2 still needed; run 2 took it with v2."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"shared", b"one"])
+    app.push_image("v2", layers=[b"shared", b"two"])
+    shared = volume.put_blob(b"shared")
+    runner.delete("app:v1")
+    runner.delete("app:v2", now=volume.now + SECOND)
+    assert not volume.blob_data(shared).exists()
+    first = runner.journals()[0]
+    restored = restore_image(runner, "app:v1")
+    assert restored.missing == []
+    assert volume.blob_data(shared).exists()
+    assert app.layer_link(shared).exists()
+    assert restored.runs == sorted({first.run, runner.journals()[1].run})
+
+
+def _deleted(plan: object) -> set[str]:
+    return {move.name for move in plan.moves if move.kind == "tag"}  # type: ignore[attr-defined]
+
+
+def _kept_tags(runner: Runner) -> set[str]:
+    with runner.changing() as (volume, _):
+        return {mark.move.name for mark in marks.kept(volume, "") if mark.move.kind == "tag"}
