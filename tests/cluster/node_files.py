@@ -51,6 +51,8 @@ def services(plan: Plan, node: NodePlan, kubernetes: Path) -> dict[str, list[str
             "--oom-score-adjust=0",
         ],
         "kubelet": [
+            # As its systemd unit has it: kubelet gives up if containerd is not done reading its images, for one thing.
+            *_RESTART_ALWAYS,
             f"{kubernetes}/kubelet",
             f"--config={_KUBERNETES}/kubelet.yaml",
             f"--kubeconfig={_KUBERNETES}/kubelet.kubeconfig",
@@ -60,6 +62,9 @@ def services(plan: Plan, node: NodePlan, kubernetes: Path) -> dict[str, list[str
         ],
         "kube-proxy": [f"{kubernetes}/kube-proxy", f"--config={_KUBERNETES}/kube-proxy.yaml"],
     }
+
+
+_RESTART_ALWAYS = ("/bin/sh", "-c", 'while :; do "$@"; sleep 0.5; done', "restart-always")
 
 
 def _hosts(plan: Plan) -> str:

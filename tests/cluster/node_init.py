@@ -12,11 +12,11 @@ which the machine's programs are bound read-only; so whatever a node writes, at 
 
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -105,6 +105,7 @@ def start(name: str) -> None:
     if pid := os.fork():
         (STATE / f"{name}.pid").write_text(str(pid))
         os._exit(0)
+    os.setpgid(0, 0)  # a group of its own, for `stop`
     log = os.open(f"/var/log/{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open("/dev/null", os.O_RDONLY)
     for descriptor, target in ((null, 0), (log, 1), (log, 2)):
@@ -113,21 +114,19 @@ def start(name: str) -> None:
 
 
 def stop(name: str) -> None:
-    """End a service and wait until it is gone; a stubborn one is killed."""
+    """End a service with its process group, and wait until all of it is gone; what is stubborn is killed."""
     record = STATE / f"{name}.pid"
     try:
-        pid = int(record.read_text())
-        descriptor = os.pidfd_open(pid)
-    except (FileNotFoundError, ProcessLookupError):
+        group = int(record.read_text())
+    except FileNotFoundError:
         return
-    ended = select.poll()
-    ended.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + _STOP_TIMEOUT
     with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        if not ended.poll(_STOP_TIMEOUT * 1000):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            ended.poll()
-    os.close(descriptor)
+        os.killpg(group, signal.SIGTERM)
+        while True:  # killpg finds the group until process 1 has reaped its last member
+            late = time.monotonic() > deadline
+            os.killpg(group, signal.SIGKILL if late else 0)
+            time.sleep(0.02)
     record.unlink()
 
 

@@ -101,6 +101,12 @@ KUBERNETES = _kubernetes()
 ETCD = Module(name="etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"})
 HELM = Module(name="helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"})
 HELM3 = Module(name="helm3", programs={"helm": "helm.sh/helm/v3/cmd/helm"})
+CONTAINERD = Module(
+    name="containerd",
+    programs={"containerd": "github.com/containerd/containerd/v2/cmd/containerd"},
+    tags=("no_aufs", "no_btrfs", "no_devmapper", "no_zfs"),
+)
+"""containerd 2.x, which reads hosts.toml otherwise than Debian's 1.6. Only the tests of the node agent use it."""
 CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
 LOCAL_PATH_PROVISIONER = Module(
     name="local-path-provisioner",
