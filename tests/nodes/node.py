@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket as socketlib
 import subprocess
 import sys
 import tempfile
@@ -226,7 +227,8 @@ class Node:
 
     def _answers(self, daemon: Daemon, socket: str) -> bool:
         assert daemon.running(), daemon.log.read_text()
-        return self.path(socket).exists()
+        with socketlib.socket(socketlib.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.path(socket))) == 0
 
 
 CONTAINERD_WITHOUT_CRI = 'version = 2\noom_score = 0\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'

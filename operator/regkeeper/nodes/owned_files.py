@@ -6,6 +6,8 @@ The record names a file before it is made and until it is gone, so that a killed
 import os
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.record import Ledger, OwnedFile
 
@@ -18,8 +20,15 @@ def is_ours(data: bytes) -> bool:
     return data.startswith(MARK.encode())
 
 
-def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes) -> None:
+def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes, *, reload_pending: bool = False) -> None:
     """Write a file of ours; directories that are missing on the way are made, and become ours too.
+
+    Args:
+        files: the node's tree.
+        ledger: the record, in which the file stands before it is made.
+        path: of the file.
+        data: its content.
+        reload_pending: the runtime has to be told; `reloaded` notes that it was.
 
     Raises:
         NodeProblemError: it could not be written; then nothing of it remains.
@@ -28,7 +37,8 @@ def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes) -> None:
     made = _missing_directories(files, path)
     owned = ledger.record.files.get(path, OwnedFile())
     directories = tuple(dict.fromkeys((*owned.directories, *made)))
-    ledger.write(files={**ledger.record.files, path: OwnedFile(directories=directories)})
+    becomes = OwnedFile(directories=directories, reload_pending=reload_pending)
+    ledger.write(files={**ledger.record.files, path: becomes})
     try:
         for directory in made:
             files.make_directory(directory)
@@ -37,6 +47,19 @@ def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes) -> None:
         if not known:
             take_away(files, ledger, path)
         raise
+
+
+def reloaded(ledger: Ledger, path: str) -> None:
+    """The runtime was told of the file."""
+    owned = replace(ledger.record.files[path], reload_pending=False)
+    ledger.write(files={**ledger.record.files, path: owned})
+
+
+def remove(files: NodeFiles, ledger: Ledger, path: str, *, reload_pending: bool) -> None:
+    """Remove the file but keep it in the record, for what is still to be done about it."""
+    owned = replace(ledger.record.files.get(path, OwnedFile()), reload_pending=reload_pending)
+    ledger.write(files={**ledger.record.files, path: owned})
+    files.remove(path)
 
 
 def take_away(files: NodeFiles, ledger: Ledger, path: str) -> None:
@@ -72,5 +95,5 @@ def _hand_on(owned: Mapping[str, OwnedFile], directory: str) -> dict[str, OwnedF
     heirs = beneath(owned, [directory])
     if not heirs:
         return dict(owned)
-    directories = tuple(dict.fromkeys((directory, *owned[heirs[0]].directories)))
-    return {**owned, heirs[0]: OwnedFile(directories=directories)}
+    heir = owned[heirs[0]]
+    return {**owned, heirs[0]: replace(heir, directories=tuple(dict.fromkeys((directory, *heir.directories))))}

@@ -45,6 +45,8 @@ class OwnedFile(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fiel
 
     directories: tuple[str, ...] = ()
     """Directories that we made for it, outermost first."""
+    reload_pending: bool = False
+    """The runtime was not told of its last change yet."""
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from regkeeper.nodes.containerd import K3S_SOCKET, SOCKET, Containerd
+from regkeeper.nodes.crio import Crio
 from regkeeper.nodes.docker import SETTLE_SECONDS, Docker
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.runtime import Runtime
@@ -19,4 +20,5 @@ def runtimes(files: NodeFiles, *, settle_seconds: float = SETTLE_SECONDS) -> lis
         Docker(files, settle_seconds=settle_seconds),
         Containerd(files, name="containerd", socket=SOCKET),
         Containerd(files, name="k3s", socket=K3S_SOCKET),
+        Crio(files, settle_seconds=settle_seconds),
     ]

@@ -1,0 +1,139 @@
+"""The drop-in for CRI-O, judged by skopeo, which reads registries.conf with CRI-O's own library (containers/image).
+
+CRI-O itself is in no package of Debian 12 and not to be had as a Go module. So the way to its process is tried with a
+real containerd named `crio`: it serves the same interface, and SIGHUP ends it, which shows whom the signal reached.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.report import HostState
+from tests.nodes.agent import kill_agent, run_agent
+from tests.nodes.node import ADDRESS, Daemon, Node
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
+
+HOST = f"{ADDRESS}:5000"
+SECOND_HOST = "master.example:5000"
+SOCKET = "/run/crio/crio.sock"
+MAIN = "/etc/containers/registries.conf"
+OURS = "/etc/containers/registries.conf.d/99-regkeeper.conf"
+CONFIG = f"""version = 2
+oom_score = 0
+root = "/var/lib/crio"
+state = "/run/crio/state"
+[grpc]
+address = "{SOCKET}"
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "/etc/crio-certs.d"
+"""
+
+
+@pytest.fixture(scope="module")
+def bare() -> Iterator[Node]:
+    with Node() as node:
+        node.start_registry()
+        node.run("mkdir", "/run/programs")
+        node.run("cp", "/usr/bin/containerd", "/run/programs/crio")
+        yield node
+
+
+@pytest.fixture
+def node(bare: Node) -> Iterator[Node]:
+    yield bare
+    bare.stop_all("containerd")
+    bare.run("rm", "-rf", "/etc/containers", "/var/lib/regkeeper", "/run/crio", "/etc/crio-certs.d")
+
+
+def start(node: Node) -> Daemon:
+    """Start the stand-in for CRI-O, again if it runs."""
+    node.stop_all("containerd")
+    node.run("mkdir", "-p", "/etc/containers/registries.conf.d", "/etc/crio-certs.d")
+    node.path("/etc/crio.toml").write_text(CONFIG)
+    return node.start_containerd("--config", "/etc/crio.toml", program="/run/programs/crio", socket=SOCKET)
+
+
+def skopeo(node: Node, host: str = HOST) -> str:
+    """What the library says of an image that does not exist."""
+    return node.run("skopeo", "inspect", f"docker://{host}/none/none:1", check=False).stderr
+
+
+def trusted(node: Node, host: str = HOST) -> bool:
+    answer = skopeo(node, host)
+    assert ("manifest unknown" in answer) != ("HTTP response to HTTPS client" in answer), answer
+    return "manifest unknown" in answer
+
+
+def test_trust_and_untrust(node: Node) -> None:
+    crio = start(node)
+    assert not trusted(node)
+    run_agent(node, HOST, SECOND_HOST)
+    assert trusted(node)
+    assert trusted(node, SECOND_HOST)
+    wait_for(lambda: not crio.running(), 5, "the end of what was signalled")
+    start(node)
+    run_agent(node, SECOND_HOST)
+    assert not trusted(node)
+    assert trusted(node, SECOND_HOST)
+    start(node)
+    run_agent(node)
+    assert not trusted(node, SECOND_HOST)
+    assert not node.path(OURS).exists()
+    assert not node.path("/var/lib/regkeeper").exists()
+
+
+def test_localhost_needs_an_entry(node: Node) -> None:
+    start(node)
+    run_agent(node, "localhost:5000")
+    assert 'location = "localhost:5000"' in node.path(OURS).read_text()
+
+
+def test_an_administrators_entry_is_left(node: Node) -> None:
+    start(node)
+    node.path(MAIN).write_text(f'[[registry]]\nlocation = "{HOST}"\ninsecure = true\n')
+    outcome = run_agent(node, HOST)
+    assert outcome.operations == []
+    assert not outcome.host(HOST, "crio").ours
+    assert trusted(node)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "reason"),
+    [
+        (MAIN, "[[registry]\n", Reason.FILE_BROKEN),
+        ("/etc/containers/registries.conf.d/10-x.conf", "\x00", Reason.FILE_BROKEN),
+        (MAIN, "[registries.insecure]\nregistries = []\n", Reason.UNSUPPORTED),
+        (OURS, "# somebody else's\n", Reason.FILE_FOREIGN),
+    ],
+    ids=["broken", "broken drop-in", "old format", "our name is taken"],
+)
+def test_what_is_reported_and_left(node: Node, path: str, content: str, reason: Reason) -> None:
+    crio = start(node)
+    node.path(path).write_text(content)
+    outcome = run_agent(node, HOST)
+    report = outcome.host(HOST, "crio")
+    assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, reason)
+    assert outcome.operations == []
+    assert crio.running()
+
+
+def test_killed_at_each_file_operation(node: Node) -> None:
+    for operation in range(100):
+        start(node)
+        killed = kill_agent(node, HOST, before=operation)
+        start(node)
+        run_agent(node, HOST)
+        assert trusted(node), operation
+        start(node)
+        killed |= kill_agent(node, before=operation)
+        start(node)
+        run_agent(node)
+        assert not trusted(node), operation
+        assert not node.path("/var/lib/regkeeper").exists(), operation
+        assert node.path("/etc/containers/registries.conf.d").exists()
+        if not killed:
+            return
+    pytest.fail("it never came to an end")
