@@ -5,21 +5,17 @@ installs into that cluster instead and stops at a registry that is Ready: to pus
 embedded one.
 """
 
-import json
 import os
 import shlex
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from tests import docker
 from tests.cluster import Cluster
-from tests.cluster.images.tiny import tiny_image
 from tests.cluster.programs import HELM, KUBERNETES
-from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 NAMESPACE = "regkeeper-system"
@@ -52,21 +48,9 @@ class Demo:
 
 
 def trust(cluster: Cluster, node: str) -> None:
-    """What a person does by hand until the node agent does it: an entry in daemon.json, and a reload."""
-    file = cluster.node(node).root / "etc/docker/daemon.json"
-    configuration = json.loads(file.read_text()) if file.exists() else {}
-    entries = configuration.setdefault("insecure-registries", [])
-    if REGISTRY not in entries:
-        entries.append(REGISTRY)
-        file.write_text(json.dumps(configuration, indent=2) + "\n")
+    """What a person does by hand until the node agent does it."""
     console.print(f"[cyan]root@{node}:~# vi /etc/docker/daemon.json; kill -HUP $(cat /run/docker.pid)[/cyan]")
-    cluster.node_exec(node, ["sh", "-c", "kill -HUP $(cat /run/docker.pid)"])
-    wait_for(lambda: REGISTRY in _docker_info(cluster, node), 10, f"dockerd on {node} to trust {REGISTRY}")
-
-
-def _docker_info(cluster: Cluster, node: str) -> Sequence[str]:
-    answer = cluster.node_exec(node, ["docker", "info", "--format", "{{json .RegistryConfig.IndexConfigs}}"])
-    return list(json.loads(answer.stdout))
+    docker.trust(cluster, node, REGISTRY)
 
 
 def install(demo: Demo) -> None:
@@ -86,12 +70,9 @@ def push_and_pull(demo: Demo, cluster: Cluster) -> None:
     demo.say("3. Images, pushed from one node, pulled on the other")
     for node in ("k8smaster", "k8sworker1"):
         trust(cluster, node)
-    with tempfile.TemporaryDirectory() as directory:
-        for image in IMAGES:
-            archive = tiny_image(f"{REGISTRY}/{image}", seed=image, layers=3, directory=Path(directory))
-            with archive.open("rb") as content:
-                cluster.node("k8sworker1").run(["docker", "load"], stdin=content)
-            demo.run_on(cluster, "k8sworker1", f"docker push {REGISTRY}/{image}", shown_lines=1)
+    for image in IMAGES:
+        docker.load(cluster, "k8sworker1", f"{REGISTRY}/{image}")
+        demo.run_on(cluster, "k8sworker1", f"docker push {REGISTRY}/{image}", shown_lines=1)
     demo.run_on(cluster, "k8smaster", f"docker pull {REGISTRY}/{IMAGES[0]}", shown_lines=2)
 
 

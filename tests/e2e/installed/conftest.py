@@ -1,0 +1,71 @@
+"""The operator, installed by the chart before the first test of this folder and uninstalled after the last."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import yaml
+
+from tests.cluster import Cluster
+from tests.operator_process import a_namespace
+from tests.release import released
+from tests.room import Room
+from tests.waiting import wait_for
+
+ROOT = Path(__file__).parent.parent.parent.parent
+DIRECTORIES = "/srv/installed"
+LOCAL_NAMESPACE = "installed"
+"""Its Registries may use each of LOCAL_DIRECTORIES on the worker."""
+
+LOCAL_DIRECTORIES = tuple(
+    f"{DIRECTORIES}/{name}" for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes")
+)
+WORKER = "k8sworker1"
+GONE = 90  # seconds
+
+
+class MakeRoom(Protocol):
+    """Makes a namespace of a test's own, which goes at the test's end."""
+
+    def __call__(self, labels: Mapping[str, str] | None = None) -> Room: ...
+
+
+@pytest.fixture(scope="package")
+def installed(two_nodes: Cluster) -> Iterator[Cluster]:
+    """Both nodes with the operator. What the tests made is gone before the operator goes."""
+    values = yaml.safe_load((ROOT / "deploy" / "demo-values.yaml").read_text())
+    rules = [{"namespaces": [LOCAL_NAMESPACE], "nodes": [WORKER], "path": path} for path in LOCAL_DIRECTORIES]
+    with released(two_nodes, {**values, "localStorage": [*values["localStorage"], *rules]}):
+        yield two_nodes
+        wait_for(lambda: not _registries(two_nodes), GONE, lambda: f"all Registries to go: {_registries(two_nodes)}")
+
+
+@pytest.fixture
+def make_room(installed: Cluster) -> Iterator[MakeRoom]:
+    with ExitStack() as stack:
+
+        def make(labels: Mapping[str, str] | None = None) -> Room:
+            return Room(installed, stack.enter_context(a_namespace(installed, "installed", labels)))
+
+        yield make
+
+
+@pytest.fixture
+def room(make_room: MakeRoom) -> Room:
+    """A namespace of the test's own."""
+    return make_room()
+
+
+@pytest.fixture(scope="package")
+def local_room(installed: Cluster) -> Iterator[Room]:
+    """The namespace whose Registries may use directories of the worker; each test takes one of its own."""
+    installed.kubectl("create", "namespace", LOCAL_NAMESPACE)
+    yield Room(installed, LOCAL_NAMESPACE)
+    installed.kubectl("delete", "namespace", LOCAL_NAMESPACE, f"--timeout={GONE}s")
+    installed.node_exec(WORKER, ["rm", "-rf", DIRECTORIES])
+
+
+def _registries(cluster: Cluster) -> list[str]:
+    return cluster.kubectl("get", "registries", "--all-namespaces", "--output=name").split()

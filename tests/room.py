@@ -1,0 +1,108 @@
+"""A namespace of a cluster with an operator, and what tests do in it."""
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from regkeeper import naming
+from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
+from tests.registry_objects import registry_object
+from tests.waiting import wait_for
+
+SOON = 120  # seconds; a pod takes 2 on a quiet machine, and kubelet its time to give up on a mount
+
+CONTROL_PLANE_TOLERATION = {
+    "key": "node-role.kubernetes.io/control-plane",
+    "operator": "Exists",
+    "effect": "NoSchedule",
+}
+
+
+def on_node(name: str) -> dict[str, Any]:
+    """Fields of a spec that put its pods on a node, the control plane's included."""
+    return {"nodeSelector": {"kubernetes.io/hostname": name}, "tolerations": [CONTROL_PLANE_TOLERATION]}
+
+
+class Room:
+    """One namespace. Registries are called `main` unless a test says otherwise."""
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """Run kubectl in this namespace and return what it printed."""
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+
+    def apply(self, *bodies: dict[str, Any]) -> None:
+        """Apply objects."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+
+    def registry(self, name: str = "main", **spec: Any) -> None:
+        """Apply a Registry; without a `storage` it is ephemeral."""
+        self.apply(registry_object(name, namespace=self.namespace, **{"storage": {"ephemeral": {}}, **spec}))
+
+    def delete(self, kind: str, name: str = "main") -> None:
+        """Delete an object and wait until it is gone."""
+        self.kubectl("delete", kind, name, f"--timeout={SOON}s")
+
+    def get(self, kind: str, name: str = "main") -> dict[str, Any] | None:
+        """An object with its managed fields; None if it is not there."""
+        try:
+            text = self.kubectl("get", kind, name, "--output=json", "--show-managed-fields")
+        except CommandError as error:
+            if "NotFound" in str(error):
+                return None
+            raise
+        body: dict[str, Any] = json.loads(text)
+        return body
+
+    def need(self, kind: str, name: str = "main") -> dict[str, Any]:
+        """An object that must be there."""
+        body = self.get(kind, name)
+        assert body is not None, f"{kind} {name} is not there"
+        return body
+
+    def status(self, name: str = "main") -> dict[str, Any]:
+        """A Registry's status."""
+        status: dict[str, Any] = self.need("registry", name)["status"]
+        return status
+
+    def condition(self, kind: str, name: str = "main") -> dict[str, Any]:
+        """A Registry's condition of a type; empty if it has none."""
+        listed = self.status(name).get("conditions", [])
+        found: dict[str, Any] = next((condition for condition in listed if condition["type"] == kind), {})
+        return found
+
+    def await_condition(self, kind: str, reason: str, name: str = "main") -> dict[str, Any]:
+        """Wait until a Registry's condition has that reason and is about its present spec; return it."""
+
+        def matches() -> dict[str, Any]:
+            body = self.need("registry", name)
+            for condition in body["status"].get("conditions", []):
+                current = condition.get("observedGeneration") == body["metadata"]["generation"]
+                if condition["type"] == kind and condition["reason"] == reason and current:
+                    return dict(condition)
+            return {}
+
+        return wait_for(matches, SOON, lambda: f"{kind} {reason} of {name}: {self.status(name)}")
+
+    def await_serving(self, name: str = "main") -> None:
+        """Wait until a Registry is Ready with its present spec."""
+        self.await_condition("Ready", "Serving", name)
+
+    def pods(self, name: str = "main") -> list[dict[str, Any]]:
+        """A Registry's pods."""
+        selector = f"--selector={naming.REGISTRY_LABEL}={name}"
+        pods: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", selector, "--output=json"))["items"]
+        return pods
+
+    def url(self, name: str = "main") -> str:
+        """Where this machine reaches a Registry: its first address that is a node's, by the node's IP address."""
+        addresses = self.status(name)["addresses"]
+        host = next(entry["host"] for entry in addresses if entry["type"] in ("HostPort", "NodePort"))
+        parts = urlsplit(f"http://{host}")
+        assert parts.hostname is not None
+        return f"http://{self.cluster.node_ip(parts.hostname)}:{parts.port}"
