@@ -33,13 +33,13 @@ def open_file(directory: int, path: str) -> int:
     Raises:
         OSError: as open(2); ELOOP for a symbolic link anywhere in the path, EXDEV for a path that leaves the directory.
     """
-    descriptor: int = _syscall(_OPENAT2, directory, os.fsencode(path), _FILE_ADDRESS, _SIZE)
+    descriptor: int = _syscall(_OPENAT2, directory, path.encode("utf-8", "surrogateescape"), _FILE_ADDRESS, _SIZE)
     return descriptor if descriptor >= 0 else _failed(directory, path, _FLAGS)
 
 
 def open_directory(directory: int, path: str) -> int:
     """The same for a directory; ENOTDIR for anything else."""
-    descriptor: int = _syscall(_OPENAT2, directory, os.fsencode(path), _DIRECTORY_ADDRESS, _SIZE)
+    descriptor: int = _syscall(_OPENAT2, directory, path.encode("utf-8", "surrogateescape"), _DIRECTORY_ADDRESS, _SIZE)
     return descriptor if descriptor >= 0 else _failed(directory, path, _FLAGS | os.O_DIRECTORY)
 
 

@@ -61,11 +61,8 @@ class BlobStore:
         """
         for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
             for number, name in enumerate(_DIGITS):
-                found = set()
-                for entry in self._names(f"{BLOBS}/{algorithm.name}/{name}"):
-                    digest = digests.from_hex(algorithm, entry)
-                    if digest is not None and digest[1] == number:
-                        found.add(digest)
+                named = digests.from_names(algorithm, self._names(f"{BLOBS}/{algorithm.name}/{name}"))
+                found = {digest for digest in named.values() if digest[1] == number}
                 if found:
                     yield Shard(algorithm, number, found)
 

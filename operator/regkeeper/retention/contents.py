@@ -79,7 +79,7 @@ class Contents:
             if not path:
                 continue
             try:
-                content, _ = read_file(self._volume.descriptor, path, MANIFEST_LIMIT)
+                content = read_file(self._volume.descriptor, path, MANIFEST_LIMIT)
                 return parse_manifest(content)
             except CorruptManifestError:
                 return None

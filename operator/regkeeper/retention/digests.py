@@ -6,6 +6,7 @@ lies in such a directory stays.
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,21 @@ def from_hex(algorithm: Algorithm, hexadecimal: str) -> Digest | None:
     if len(digest) != algorithm.size - 1 or digest.hex() != hexadecimal:  # fromhex takes upper case and spaces
         return None
     return algorithm.code + digest
+
+
+def from_names(algorithm: Algorithm, names: Iterable[str]) -> dict[str, Digest]:
+    """The digests of many directories' names at once, by name; other names are left out."""
+    right = [name for name in names if len(name) == algorithm.hex_length]
+    code = algorithm.code.hex()
+    joined = code + code.join(right) if right else ""
+    try:
+        raw = bytes.fromhex(joined)
+    except ValueError:
+        raw = b""
+    if raw.hex() != joined:  # one name of a foreign file: fromhex takes upper case and spaces too
+        return {name: digest for name in right if (digest := from_hex(algorithm, name)) is not None}
+    size = algorithm.size
+    return dict(zip(right, [raw[start : start + size] for start in range(0, len(raw), size)], strict=True))
 
 
 def algorithm_of(digest: Digest) -> Algorithm:

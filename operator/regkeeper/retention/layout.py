@@ -23,7 +23,7 @@ from types import TracebackType
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory, open_file
-from regkeeper.retention.digests import ALGORITHMS, Algorithm, Digest
+from regkeeper.retention.digests import ALGORITHMS, BY_CODE, LONGEST_LINK, Algorithm, Digest
 from regkeeper.retention.errors import NotPermittedError, RefusedError
 
 BLOBS, REPOSITORIES = "blobs", "repositories"
@@ -150,16 +150,15 @@ def permission_refused(root: str, path: str, error: OSError) -> NotPermittedErro
     )
 
 
-def read_file(directory: int, path: str, limit: int) -> tuple[bytes, os.stat_result]:
-    """The content of a file and its status.
+def read_file(directory: int, path: str, limit: int) -> bytes:
+    """The content of a file.
 
     Raises:
         OSError: as open(2) and read(2); EFBIG for more than `limit` bytes.
     """
     descriptor = open_file(directory, path)
     try:
-        status = os.fstat(descriptor)
-        content = os.read(descriptor, min(_READ, limit + 1))
+        content = os.read(descriptor, _READ)
         if len(content) == _READ:
             parts = [content]
             size = len(content)
@@ -171,13 +170,26 @@ def read_file(directory: int, path: str, limit: int) -> tuple[bytes, os.stat_res
         os.close(descriptor)
     if len(content) > limit:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-    return content, status
+    return content
+
+
+def read_link(directory: int, path: str) -> tuple[bytes, os.stat_result]:
+    """What a link file begins with, one byte more than the longest link, and the file's status.
+
+    Raises:
+        OSError: as open(2) and read(2).
+    """
+    descriptor = open_file(directory, path)
+    try:
+        return os.read(descriptor, LONGEST_LINK + 1), os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def blob_directory(digest: Digest) -> str:
     """`blobs/<alg>/<hh>/<hex>`."""
-    hexadecimal = digest[1:].hex()
-    return f"blobs/{digests.algorithm_of(digest).name}/{hexadecimal[:2]}/{hexadecimal}"
+    hexadecimal = digest.hex()
+    return f"blobs/{BY_CODE[digest[0]].name}/{hexadecimal[2:4]}/{hexadecimal[2:]}"
 
 
 def blob_data(digest: Digest) -> str:

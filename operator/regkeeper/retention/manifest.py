@@ -6,7 +6,7 @@ understood keeps more, never less.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -91,6 +91,7 @@ class _NotUnderstoodError(Exception):
     """The document has not the fields that its media type promises."""
 
 
+_NONE: Mapping[str, Digest] = {}
 _decode = msgspec.json.Decoder(_Document).decode
 _decode_subject = msgspec.json.Decoder(_Subject).decode
 _FIELD = re.compile(rb'"(config|layers|manifests|digest|subject|mediatype|fslayers|blobsum|blobs)"\s*:', re.IGNORECASE)
@@ -100,19 +101,23 @@ _SPELLINGS = {
 }
 
 
-def parse_manifest(content: bytes) -> Manifest:
+def parse_manifest(content: bytes, known: Mapping[str, Digest] = _NONE) -> Manifest:
     """The references of a manifest whose digest was verified.
+
+    Args:
+        content: the document.
+        known: digests by their text, which need not be parsed again.
 
     Raises:
         CorruptManifestError: the content is not a JSON object.
     """
     try:
-        return _known(_decode(content), content)
+        return _understood(_decode(content), content, known)
     except (msgspec.MsgspecError, _NotUnderstoodError, UnicodeDecodeError):
         return _unknown(content)
 
 
-def _known(document: _Document, content: bytes) -> Manifest:
+def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]) -> Manifest:
     shape = _shape(document)
     subject = None if document.subject is None else _digest(document.subject)
     named = 0 if subject is None else 1
@@ -124,13 +129,13 @@ def _known(document: _Document, content: bytes) -> Manifest:
     if shape is Shape.IMAGE:
         if document.config is msgspec.UNSET:
             raise _NotUnderstoodError
-        config = _digest(document.config)
+        config = known.get(document.config.digest) or _digest(document.config)
         layers = document.layers or ()
-        blobs = (config, *map(_digest, layers))
-        foreign = tuple(_digest(layer) for layer in layers if layer.urls)
+        blobs = (config, *[known.get(layer.digest) or _digest(layer) for layer in layers])
+        foreign = tuple([_digest(layer) for layer in layers if layer.urls])
     elif shape is Shape.INDEX:
         listed = document.manifests or ()
-        children = tuple(map(_digest, listed))
+        children = tuple([known.get(child.digest) or _digest(child) for child in listed])
         attestations = tuple(_digest(child) for child in listed if ATTESTATION in (child.annotations or ()))
     elif shape is Shape.SCHEMA1:
         blobs = tuple(map(_digest, document.fs_layers or ()))

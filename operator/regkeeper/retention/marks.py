@@ -56,7 +56,7 @@ def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
     path = f"{KEPT}/{run}"
     with translated(path):
         try:
-            first, *lines = read_file(volume.descriptor, path, _LARGEST)[0].splitlines()
+            first, *lines = read_file(volume.descriptor, path, _LARGEST).splitlines()
         except FileNotFoundError:
             return
     try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
-from regkeeper.retention.digests import ALGORITHMS, LONGEST_LINK, Digest
+from regkeeper.retention.digests import ALGORITHMS, Digest
 from regkeeper.retention.layout import (
     ABSENT,
     LAYERS,
@@ -24,6 +24,7 @@ from regkeeper.retention.layout import (
     blob_data,
     permission_refused,
     read_file,
+    read_link,
     repository_path,
 )
 from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
@@ -126,6 +127,7 @@ class RepositoryReader:
     def __init__(self, volume: Volume, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.volume = volume
         self.pause = pause
+        self._known: dict[str, Digest] = {}  # by text, the digests of the repository at hand: each is parsed once
 
     def read(self, name: str) -> Repository:
         """Everything about one repository.
@@ -159,13 +161,15 @@ class RepositoryReader:
         return repository
 
     def _read_everything(self, repository: Repository, directory: int) -> None:
-        self._read_tags(repository, directory)
+        self._known = {}
+        self._read_layers(repository, directory)
         self._read_revisions(repository, directory)
-        repository.layers = set(self._digests(repository, directory, LAYERS))
+        self._read_tags(repository, directory)
         repository.uploading = bool(self._names(repository, directory, UPLOADS))
 
     def _read_tags(self, repository: Repository, directory: int) -> None:
         tags = repository.tags
+        known = self._known
         unreadable = []
         with self._directory(repository, directory, TAGS) as descriptor:
             if descriptor is None:
@@ -174,8 +178,9 @@ class RepositoryReader:
                 if not _TAG.fullmatch(name):
                     continue
                 try:
-                    content, status = read_file(descriptor, f"{name}/current/link", LONGEST_LINK + 1)
-                    digest = digests.parse(content.decode("ascii"))
+                    content, status = read_link(descriptor, f"{name}/current/link")
+                    text = content.decode("ascii")
+                    digest = known.get(text) or digests.parse(text)
                     tags[name] = Tag(digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns))
                     if digest is None:
                         unreadable.append(name)
@@ -201,7 +206,7 @@ class RepositoryReader:
         for _ in range(ATTEMPTS):
             self.pause(PAUSE)
             try:
-                content, status = read_file(directory, path, LONGEST_LINK + 1)
+                content, status = read_link(directory, path)
             except PermissionError:
                 raise
             except OSError as error:
@@ -221,12 +226,10 @@ class RepositoryReader:
             with self._directory(repository, directory, parent) as descriptor:
                 if descriptor is None:
                     continue
-                for name in os.listdir(descriptor):
-                    digest = digests.from_hex(algorithm, name)
-                    if digest is None:
-                        continue
+                for name, digest in digests.from_names(algorithm, os.listdir(descriptor)).items():
+                    self._known[prefix + name] = digest
                     try:
-                        content, status = read_file(descriptor, f"{name}/link", LONGEST_LINK + 1)
+                        content, status = read_link(descriptor, f"{name}/link")
                     except OSError as error:
                         if isinstance(error, PermissionError):
                             raise
@@ -268,7 +271,7 @@ class RepositoryReader:
         content = self.read_document(digest)
         if digests.compute(content, digests.algorithm_of(digest)) != digest:
             raise CorruptManifestError("its content has another digest")
-        return parse_manifest(content)
+        return parse_manifest(content, self._known)
 
     def read_document(self, digest: Digest) -> bytes:
         """The content of a manifest or config, not verified.
@@ -278,7 +281,7 @@ class RepositoryReader:
         """
         path = blob_data(digest)
         try:
-            content, _ = read_file(self.volume.descriptor, path, MANIFEST_LIMIT)
+            content = read_file(self.volume.descriptor, path, MANIFEST_LIMIT)
         except PermissionError as error:
             raise permission_refused(self.volume.path, path, error) from None
         except OSError as error:
@@ -309,11 +312,12 @@ class RepositoryReader:
         with self._directory(repository, directory, path) as descriptor:
             return [] if descriptor is None else os.listdir(descriptor)
 
-    def _digests(self, repository: Repository, directory: int, parent: str) -> Iterator[Digest]:
+    def _read_layers(self, repository: Repository, directory: int) -> None:
         for algorithm in ALGORITHMS.values():
-            for name in self._names(repository, directory, f"{parent}/{algorithm.name}"):
-                if (digest := digests.from_hex(algorithm, name)) is not None:
-                    yield digest
+            named = digests.from_names(algorithm, self._names(repository, directory, f"{LAYERS}/{algorithm.name}"))
+            repository.layers.update(named.values())
+            prefix = f"{algorithm.name}:"
+            self._known.update({prefix + name: digest for name, digest in named.items()})
 
 
 def _status_of(directory: int, path: str) -> Link:

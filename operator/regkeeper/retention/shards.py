@@ -37,7 +37,7 @@ class Shards:
             yield from _split(shard, BY_CODE[code])
 
 
-def _split(shard: bytearray, algorithm: Algorithm) -> Iterator[Digest]:
+def _split(shard: bytearray, algorithm: Algorithm) -> list[Digest]:
     content = bytes(shard)
     size = algorithm.size
-    return (content[start : start + size] for start in range(0, len(content), size))
+    return [content[start : start + size] for start in range(0, len(content), size)]
