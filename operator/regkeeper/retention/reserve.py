@@ -30,7 +30,7 @@ def on_full(volume: WritableVolume, work: Callable[[], Answer]) -> Answer:
     """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails."""
     try:
         return work()
-    except StorageError as error:
+    except (StorageError, OSError) as error:
         if error.errno not in FULL or not spend(volume):
             raise
     return work()

@@ -6,7 +6,9 @@ at whatever point the power fails, every manifest that a registry can still reac
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 
+from regkeeper.retention import reserve
 from regkeeper.retention.errors import NotQuietError, StoppedError, translated
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
@@ -80,7 +82,8 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
             parent = parents.open(path)
             if move.witness is not None and _witness(parent, name, move.kind) != move.witness:
                 raise NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
-            volume.rename(parent, name, quarantine, str(number))
+            # The quarantine's directory grows with its entries.
+            reserve.on_full(volume, partial(volume.rename, parent, name, quarantine, str(number)))
         except FileNotFoundError:
             raise NotQuietError(f"something writes here: {move.path} has gone since the plan was made") from None
         parents.touch()

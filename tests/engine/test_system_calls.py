@@ -1,0 +1,79 @@
+"""The command itself under strace: each mutating system call is made in the one room, and a kill at one loses nothing.
+
+test_crash.py kills at every call, in the room where they are made; this is the proof that there is no other.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.engine.driver import policy
+from tests.engine.planning import UNLIMITED
+from tests.engine.running import Counting, Runner, content, copied, quarantined
+from tests.engine.volumes import DAY, Volume
+
+SPEC = {"rules": [{"keep": {"last": 1}}], "undoWindow": "0s"}
+
+MUTATING = (
+    "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,mknod,mknodat,"
+    "pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,chmod,fchmod,fchmodat,chown,lchown,fchown,fchownat,"
+    "utime,utimes,utimensat,setxattr,fsetxattr,fsync,fdatasync,syncfs"
+)
+
+CREATING = re.compile(r"^(?:\d+ +)?(?:openat|open|openat2|creat)\(.*O_CREAT")
+CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
+
+
+@pytest.fixture
+def asked(volume: Volume, tmp_path: Path) -> list[str]:
+    """A command that deletes one of two images and frees it."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"base", b"two"], age=20 * DAY)
+    file = tmp_path / "policy.json"
+    file.write_text(policy({**SPEC, "limits": UNLIMITED}))
+    return [sys.executable, "-m", "regkeeper", "retain", "--policy", str(file), "--now", "2026-05-28T20:26:40Z"]
+
+
+def strace(asked: list[str], root: Path, log: Path, *options: str) -> int:
+    """Run the command; answers its exit status, -9 when it was killed."""
+    command = ["strace", "-f", "-qq", "-o", str(log), *options, *asked, "--root", str(root)]
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
+
+
+def test_every_mutating_system_call_goes_through_the_one_room(volume: Volume, asked: list[str], tmp_path: Path) -> None:
+    guard = Counting()
+    Runner(copied(volume, tmp_path / "counted"), volume.now, guard=guard).retain(SPEC)
+    log = tmp_path / "log"
+    assert (
+        strace(asked, copied(volume, tmp_path / "traced"), log, "-e", f"trace={MUTATING},openat,open,openat2,creat")
+        == 0
+    )
+    calls = [
+        match[1]
+        for line in log.read_text().splitlines()
+        if (match := CALL.match(line)) and (not match[1].startswith("open") or CREATING.match(line))
+    ]
+    assert len(calls) == len(guard.calls), (Counter(calls), Counter(guard.calls))
+
+
+@pytest.mark.parametrize("call", ["mkdirat", "pwrite64", "fsync", "renameat", "unlinkat"])
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_kill_within_a_system_call_loses_nothing(
+    volume: Volume, asked: list[str], tmp_path: Path, call: str, number: int
+) -> None:
+    undisturbed = copied(volume, tmp_path / "undisturbed")
+    Runner(undisturbed, volume.now).retain(SPEC)
+    root = copied(volume, tmp_path / "killed")
+    injection = f"inject={call}:signal=KILL:when={number}"
+    assert strace(asked, root, tmp_path / "log", "-e", f"trace={call}", "-e", injection) == -9
+    assert volume.repository("app").tag_link("v2").exists()
+    Runner(root, volume.now).retain(SPEC)
+    assert content(root) == content(undisturbed)
+    assert quarantined(root) == []
