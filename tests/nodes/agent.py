@@ -53,7 +53,7 @@ def run_agent(node: Node, *hosts: str, document: bytes | None = None, **options:
     done: list[Outcome] = []
 
     def ran() -> bool:
-        outcome = _run(node, document or trust_list(*hosts), options)
+        outcome = _run(node, document if document is not None else trust_list(*hosts), options)
         done.append(outcome)
         problems = {problem.reason for runtime in outcome.report.runtimes for problem in runtime.problems}
         return Reason.STARTING not in problems

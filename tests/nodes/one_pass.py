@@ -1,8 +1,9 @@
 """Runs in a node, as the agent would: each line of stdin asks for one run of the agent, in a process of its own.
 
 A line is a JSON object: `document` (the list or null), `passes`, `settle_seconds`, `kill_before` (SIGKILL ahead of the
-n-th file operation, from 0), `fail_before` with `errno` (an OSError there). The answer is a line too:
-`{"report": …, "operations": …}`, or `{"killed": true}`. Forking spares each run the 0.3 s of Python's imports.
+n-th file operation, from 0), `fail_before` with `errno` (an OSError there), `rewrite` (what somebody else writes into
+daemon.json between passes). The answer is a line too: `{"report": …, "operations": …}`, or `{"killed": true}`.
+Forking spares each run the 0.3 s of Python's imports.
 """
 
 import json
@@ -32,7 +33,10 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     files = NodeFiles("/", before)
     engine = Engine(files, runtimes(files, settle_seconds=asked["settle_seconds"]), node="node")
     document = asked["document"]
-    for _ in range(asked.get("passes", 1)):
+    for number in range(asked.get("passes", 1)):
+        if number and asked.get("rewrite") is not None:
+            with open("/etc/docker/daemon.json", "w") as file:
+                file.write(asked["rewrite"])
         engine.run(None if document is None else document.encode(), time.monotonic(), act=asked.get("act", True))
     engine.verifier.wait(time.monotonic(), 25)
     return {"report": msgspec.to_builtins(engine.report()), "operations": operations}

@@ -82,7 +82,7 @@ class Docker:
         if look.seen is None or look.plan is None:
             return
         seen = look.seen
-        ledger.write(docker=_settled(ledger.record.docker, seen.content))
+        self._settle(seen.path, ledger)
         self._files.remove_temporaries(os.path.dirname(seen.path))
         for step in look.plan.steps:
             undo = ledger.record.docker
@@ -132,14 +132,19 @@ class Docker:
             elif step.writes and step.after is not None:
                 self._files.write(seen.path, step.after, like=seen.content)
         except NodeProblemError:
-            if undo is None:
-                with suppress(NodeProblemError):  # where nothing can be written, no backup was
-                    self._files.remove(backup)
-            ledger.write(docker=undo)
+            with suppress(NodeProblemError):  # then the intent stays in the record, for the next look
+                self._settle(seen.path, ledger)
             raise
         if step.record is None:
             self._files.remove(backup)
         ledger.write(docker=step.record)
+
+    def _settle(self, path: str, ledger: Ledger) -> None:
+        """Finish in the record what was interrupted in the file."""
+        settled = _settled(ledger.record.docker, self._files.read(path))
+        if settled is None:
+            self._files.remove(path + BACKUP_SUFFIX)
+        ledger.write(docker=settled)
 
     def _reload(self, process: Process, before: dict[str, Any], step: Step, path: str) -> None:
         """Signal, and wait until dockerd says that it follows.

@@ -85,7 +85,11 @@ class Engine:
             return looks
         valid = self._accept(document, ledger)
         if act and valid and self._accepted:
-            ledger.write(cluster=self._accepted.cluster, generation=self._accepted.generation)
+            try:
+                ledger.write(cluster=self._accepted.cluster, generation=self._accepted.generation)
+            except NodeProblemError as error:
+                # Without a record nothing may be changed: nobody would know what is ours.
+                self._node_problem, valid = error.problem, False
         for runtime in self._runtimes:
             looks[runtime.name] = self._keep(runtime, ledger, now, act=act and valid)
         return looks

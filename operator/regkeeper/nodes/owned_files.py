@@ -5,10 +5,12 @@ The record names a file before it is made and until it is gone, so that a killed
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.reasons import NodeProblemError
 from regkeeper.nodes.record import Ledger, OwnedFile
 
 MARK = "# Managed by regkeeper"
@@ -45,7 +47,8 @@ def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes, *, reload_pend
         files.write(path, data)
     except BaseException:
         if not known:
-            take_away(files, ledger, path)
+            with suppress(NodeProblemError):  # then it stays in the record, for the next pass
+                take_away(files, ledger, path)
         raise
 
 

@@ -94,6 +94,7 @@ class Ledger:
             NodeProblemError: as `load`.
         """
         self._files = files
+        self._is_on_disk = True
         self.record = load(files)
 
     def write(self, **changes: object) -> None:
@@ -103,14 +104,15 @@ class Ledger:
         generation then lives on in the agent alone, which is enough: there is nothing that an older list could undo.
         """
         record = msgspec.structs.replace(self.record, **changes)
+        known, self._is_on_disk = self._is_on_disk, False
         if record.is_empty:
             # Looked for each time: an agent that was killed half-way may have left the directory.
             self._files.remove(PATH)
             self._files.remove_directory(DIRECTORY)
-        elif record != self.record:
+        elif record != self.record or not known:
             self._files.make_directory(DIRECTORY)
             self._files.write(PATH, msgspec.json.format(msgspec.json.encode(record)) + b"\n", mode=0o600)
-        self.record = record
+        self.record, self._is_on_disk = record, True
 
 
 class _Version(msgspec.Struct):

@@ -1,0 +1,317 @@
+"""The agent and a real dockerd: what the matrix of states and acts does not show."""
+
+import errno
+import json
+import random
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.report import HostState
+from tests.nodes.agent import PROGRAM, SETTLE_SECONDS, run_agent, trust_list
+from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
+from tests.nodes.node import ADDRESS, Daemon, Node
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]
+
+RECORD = "/var/lib/regkeeper/node.json"
+
+
+@pytest.fixture
+def dockerd(node: Node) -> Iterator[Daemon]:
+    """With mirrors in its daemon.json."""
+    with in_state(node, State("mirrors", MIRRORS)) as daemon:
+        assert daemon
+        yield daemon
+
+
+def entries(node: Node) -> list[str]:
+    found: list[str] = json.loads(node.path(FILE).read_text()).get("insecure-registries", [])
+    return found
+
+
+def secure(node: Node, host: str = HOST) -> bool:
+    indexes = node.docker_get("/info")["RegistryConfig"]["IndexConfigs"]
+    return bool(indexes.get(host, {"Secure": True})["Secure"])
+
+
+def assert_untouched(node: Node, content: bytes = MIRRORS) -> None:
+    assert node.path(FILE).read_bytes() == content
+    assert sorted(path.name for path in node.path("/etc/docker").glob("daemon.json*")) == ["daemon.json"]
+    assert not node.path("/var/lib/regkeeper").exists()
+
+
+def test_push_and_pull_with_nothing_edited_by_hand(node: Node, dockerd: Daemon) -> None:
+    """The walk-through's heart: the push fails before, works after, and dockerd is the same process."""
+    pid = dockerd.pid
+    image = f"{HOST}/boke/wordpress:latest"
+    node.run("sh", "-c", f"tar -C /etc -c hosts | docker import - {image}")
+    refused = node.run("docker", "push", image, check=False)
+    assert "server gave HTTP response to HTTPS client" in refused.stderr
+    run_agent(node, HOST)
+    node.run("docker", "push", image)
+    node.run("docker", "rmi", image)
+    node.run("docker", "pull", image)
+    assert json.loads(node.path(FILE).read_text())["registry-mirrors"] == ["https://mirror.example"]
+    assert dockerd.running()
+    assert dockerd.pid == pid
+    run_agent(node)
+    assert "HTTP response to HTTPS client" in node.run("docker", "push", image, check=False).stderr
+    assert_untouched(node)
+
+
+def test_a_hundred_random_changes_of_two_registries_leave_no_trace(node: Node, dockerd: Daemon) -> None:
+    chance = random.Random(4)
+    for _ in range(100):
+        hosts = [host for host in (HOST, SECOND_HOST) if chance.random() < 0.5]
+        chance.shuffle(hosts)
+        run_agent(node, *hosts)
+        assert sorted(entries(node)) == sorted(hosts)
+        assert [secure(node, host) for host in (HOST, SECOND_HOST)] == [
+            host not in hosts for host in (HOST, SECOND_HOST)
+        ]
+    run_agent(node)
+    assert_untouched(node)
+    assert dockerd.running()
+
+
+def test_what_somebody_edited_meanwhile_stays(node: Node, dockerd: Daemon) -> None:
+    run_agent(node, HOST, SECOND_HOST)
+    text = node.path(FILE).read_text()
+    edited = text.replace(f'"{HOST}"', f'"{HOST}", "other.example:5000"').replace('"info"', '"warn"')
+    node.path(FILE).write_text(edited)
+    node.run("kill", "-HUP", str(dockerd.pid))
+    wait_for(lambda: not secure(node, "other.example:5000"), 5, "the reload")
+    run_agent(node)
+    settings = json.loads(node.path(FILE).read_text())
+    assert settings == {
+        "registry-mirrors": ["https://mirror.example"],
+        "log-level": "warn",
+        "insecure-registries": ["other.example:5000"],
+    }
+    assert secure(node)
+    assert not secure(node, "other.example:5000")
+    assert not node.path("/var/lib/regkeeper").exists()
+
+
+def test_a_file_that_was_rewritten_without_us_is_repaired_and_comes_back_as_it_was_rewritten(
+    node: Node, dockerd: Daemon
+) -> None:
+    run_agent(node, HOST)
+    rewritten = b'{"registry-mirrors": ["https://mirror.example"]}'
+    node.path(FILE).write_bytes(rewritten)
+    outcome = run_agent(node, HOST)
+    assert outcome.host(HOST).state is HostState.TRUSTED
+    assert entries(node) == [HOST]
+    run_agent(node)
+    assert_untouched(node, rewritten)
+
+
+def test_a_file_that_was_deleted_is_repaired_and_deleted_again(node: Node, dockerd: Daemon) -> None:
+    run_agent(node, HOST)
+    node.path(FILE).unlink()
+    dockerd.stop()
+    node.start_dockerd()
+    run_agent(node, HOST)
+    assert entries(node) == [HOST]
+    run_agent(node)
+    assert not node.path(FILE).exists()
+
+
+def test_another_writer_is_damped_and_reported(node: Node, dockerd: Daemon) -> None:
+    outcome = run_agent(node, HOST, passes=6, rewrite=MIRRORS.decode())
+    assert Reason.CONTENDED in outcome.reasons()
+    assert outcome.host(HOST).state is HostState.PENDING
+    renames = [operation for operation in outcome.operations if operation == f"rename {FILE}"]
+    assert len(renames) == 4, "the first change and three repairs"
+
+
+def test_a_change_that_dockerd_rejects_is_taken_back(node: Node, dockerd: Daemon) -> None:
+    """An unknown key, which the administrator put there and did not load, makes dockerd reject the whole file."""
+    content = b'{"registry-mirrors": ["https://mirror.example"], "nonsense": 1}'
+    node.path(FILE).write_bytes(content)
+    outcome = run_agent(node, HOST)
+    assert Reason.REJECTED in outcome.reasons()
+    assert outcome.host(HOST).state is HostState.BLOCKED
+    assert_untouched(node, content)
+    assert dockerd.running()
+
+
+def test_a_rejected_change_is_not_tried_again_and_again(node: Node, dockerd: Daemon) -> None:
+    node.path(FILE).write_bytes(b'{"nonsense": 1}')
+    outcome = run_agent(node, HOST, passes=4)
+    assert len([operation for operation in outcome.operations if operation == f"rename {FILE}"]) == 2
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_an_error_at_any_file_operation_leaves_what_was_or_what_will_be(
+    node: Node, dockerd: Daemon, number: int
+) -> None:
+    for operation in range(100):
+        outcome = run_agent(node, HOST, fail_before=operation, errno=number)
+        json.loads(node.path(FILE).read_text())
+        assert run_agent(node, HOST).host(HOST).state is HostState.TRUSTED
+        run_agent(node, fail_before=operation, errno=number)
+        run_agent(node)
+        assert_untouched(node)
+        if len(outcome.operations) <= operation:
+            break
+    assert dockerd.running()
+
+
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        (b"", Reason.LIST_MISSING),
+        (trust_list()[:-10], Reason.LIST_INVALID),
+        (trust_list().replace(b'"version":1', b'"version":2'), Reason.LIST_VERSION),
+        (trust_list(generation=4), Reason.LIST_OLDER),
+        (trust_list(nodes={"another": 0}, generation=9), Reason.NODE_NOT_LISTED),
+    ],
+    ids=["empty", "truncated", "newer", "older", "of other nodes"],
+)
+def test_no_order_no_change(node: Node, dockerd: Daemon, document: bytes, reason: Reason) -> None:
+    run_agent(node, document=trust_list(HOST, generation=5))
+    outcome = run_agent(node, document=document)
+    assert outcome.report.list_problem
+    assert outcome.report.list_problem.reason == reason
+    assert outcome.operations == []
+    assert entries(node) == [HOST]
+
+
+def test_a_node_that_moved_to_another_cluster_is_cleaned(node: Node, dockerd: Daemon) -> None:
+    run_agent(node, document=trust_list(HOST, generation=5))
+    run_agent(node, document=trust_list(SECOND_HOST, generation=1, cluster="there"))
+    assert entries(node) == [SECOND_HOST]
+    assert secure(node, HOST)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [(b'{"version": 2, "more": true}', Reason.RECORD_NEWER), (b'{"version": 1, "x": 1}', Reason.RECORD_BROKEN)],
+)
+def test_a_record_that_is_not_understood_is_left(node: Node, dockerd: Daemon, record: bytes, reason: Reason) -> None:
+    node.path(RECORD).parent.mkdir()
+    node.path(RECORD).write_bytes(record)
+    outcome = run_agent(node, HOST)
+    assert [problem.reason for problem in outcome.report.problems] == [reason]
+    assert outcome.operations == []
+    assert node.path(RECORD).read_bytes() == record
+
+
+def test_the_backup_is_for_root_alone_and_no_name_that_docker_reads(node: Node, dockerd: Daemon) -> None:
+    run_agent(node, HOST)
+    backup = node.path(FILE + ".regkeeper-backup")
+    assert backup.read_bytes() == MIRRORS
+    assert backup.stat().st_mode & 0o777 == 0o600
+    assert node.path(RECORD).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_young_dockerd_is_not_signalled(node: Node, dockerd: Daemon) -> None:
+    asked = {"document": trust_list(HOST).decode(), "settle_seconds": 3600}
+    answer = json.loads(node.converse(PROGRAM, json.dumps(asked)))
+    assert answer["operations"] == []
+    assert answer["report"]["runtimes"][0]["problems"][0]["reason"] == Reason.STARTING
+    assert dockerd.running()
+
+
+def test_without_the_nodes_pids_nothing_is_signalled(node: Node, dockerd: Daemon) -> None:
+    """Without hostPID both credentials give pid 0, and kill(0, SIGHUP) would end the agent's own group."""
+    asked = {"document": trust_list(HOST).decode(), "settle_seconds": SETTLE_SECONDS}
+    # The agent's parent is outside of its PID namespace, as dockerd is.
+    done = node.run(
+        *("unshare", "--pid", "--fork", "--mount-proc", "--"),
+        *(sys.executable, str(PROGRAM)),
+        stdin=json.dumps(asked) + "\n",
+    )
+    answer = json.loads(done.stdout)
+    assert answer["operations"] == []
+    assert answer["report"]["runtimes"] == [] or (
+        answer["report"]["runtimes"][0]["problems"][0]["reason"] == Reason.NOT_PROVED
+    )
+    assert dockerd.running()
+
+
+def test_a_stopped_dockerd_with_our_entries(node: Node, dockerd: Daemon) -> None:
+    """What is unwanted goes at once; what is new waits for dockerd."""
+    run_agent(node, HOST)
+    dockerd.stop()
+    outcome = run_agent(node, HOST, SECOND_HOST)
+    assert entries(node) == [HOST]
+    assert {host.state for host in outcome.runtime().hosts} == {HostState.PENDING}
+    run_agent(node)
+    assert_untouched(node)
+    node.start_dockerd()
+    assert secure(node)
+
+
+def test_localhost_needs_nothing(node: Node, dockerd: Daemon) -> None:
+    node.start_registry("127.0.0.1:5000")
+    outcome = run_agent(node, "127.0.0.1:5000")
+    assert outcome.host("127.0.0.1:5000").state is HostState.TRUSTED
+    assert not outcome.host("127.0.0.1:5000").ours
+    assert_untouched(node)
+
+
+def test_a_flag_that_came_later_drives_our_entry_out(node: Node, dockerd: Daemon) -> None:
+    """Flag and key together would make the next start fatal."""
+    run_agent(node, HOST)
+    node.path("/etc/systemd/system").mkdir(parents=True, exist_ok=True)
+    node.path("/etc/systemd/system/docker.service").write_text(
+        "[Service]\nExecStart=/usr/bin/dockerd --insecure-registry=other.example:5000\n"
+    )
+    outcome = run_agent(node, HOST)
+    assert Reason.FLAG_CONFLICT in outcome.reasons()
+    assert_untouched(node)
+    dockerd.stop()
+    node.start_dockerd("--insecure-registry=other.example:5000")
+
+
+def test_allowed_pending_edits_are_applied(node: Node, dockerd: Daemon) -> None:
+    node.path(FILE).write_text('{"debug": true}')
+    assert Reason.PENDING_EDITS in run_agent(node, HOST).reasons()
+    outcome = run_agent(node, document=trust_list(HOST, apply_pending_edits=True))
+    assert outcome.host(HOST).state is HostState.TRUSTED
+    assert node.docker_get("/info")["Debug"] is True
+
+
+def test_a_name_that_the_node_cannot_resolve_and_a_registry_that_is_down(node: Node, dockerd: Daemon) -> None:
+    nowhere, down = "nowhere.example:5000", f"{ADDRESS}:5999"
+    outcome = run_agent(node, nowhere, down, HOST)
+    assert outcome.host(HOST).state is HostState.TRUSTED
+    for host, state, reason in (
+        (nowhere, HostState.BLOCKED, Reason.NAME_UNRESOLVED),
+        (down, HostState.CONFIGURED, Reason.UNREACHABLE),
+    ):
+        problem = outcome.host(host).problem
+        assert (outcome.host(host).state, problem and problem.reason) == (state, reason)
+    assert entries(node) == [nowhere, down, HOST], "what is unreachable is never taken back"
+
+
+def test_the_flag_and_the_key_make_dockerd_fatal(node: Node, dockerd: Daemon) -> None:
+    """The fact on which the agent's care rests (moby#30183)."""
+    dockerd.stop()
+    node.path(FILE).write_text('{"insecure-registries": []}')
+    daemon = node.try_dockerd(f"--insecure-registry={HOST}")
+    assert not daemon.running()
+    assert "specified both as a flag and in the configuration file" in daemon.log.read_text()
+
+
+def test_only_an_empty_list_revokes(node: Node, dockerd: Daemon) -> None:
+    """The fact behind the two steps of a removal."""
+
+    def reload(text: str) -> None:
+        reloads = dockerd.log.read_text().count("Got signal to reload configuration")
+        node.path(FILE).write_text(text)
+        node.run("kill", "-HUP", str(dockerd.pid))
+        wait_for(lambda: dockerd.log.read_text().count("Got signal to reload configuration") > reloads, 5, "the reload")
+
+    run_agent(node, HOST)
+    reload("{}")
+    node.docker_get("/info")
+    assert not secure(node)
+    reload('{"insecure-registries": []}')
+    wait_for(lambda: secure(node), 5, "the revocation")
