@@ -11,17 +11,21 @@ from regkeeper.commands.volume_options import (
     EndTimeOption,
     InUseFile,
     JournalDirectory,
+    ModeOption,
     Now,
+    RegistryOption,
     Root,
     changing,
     failures,
     print_document,
     read_in_use,
+    refuse_writers,
 )
 from regkeeper.retention import reserve
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.purge import due
 from regkeeper.retention.purge import purge as purge_runs
+from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 
 app = typer.Typer(add_completion=False)
@@ -35,6 +39,8 @@ def purge(
         str | None, typer.Option(metavar="AGE", help="Runs that began longer ago, instead of each run's own window.")
     ] = None,
     in_use: InUseFile = None,
+    mode: ModeOption = Mode.READ_ONLY,
+    registry: RegistryOption = None,
     as_json: AsJson = False,
     now: Now = None,
     journal: JournalDirectory = None,
@@ -51,6 +57,7 @@ def purge(
     with failures(as_json=as_json):
         used = read_in_use(in_use)
         with changing(root, now=now, journal=journal, end_time=end_time) as session:
+            refuse_writers(session.volume, mode, registry)
             volume, journals, present = session.volume, session.journals, session.present
             recovered = recover(volume, journals, now=present, in_use=used, stop=session.stop)
             note_recovered(recovered)

@@ -15,15 +15,19 @@ from regkeeper.commands.volume_options import (
     AsJson,
     EndTimeOption,
     JournalDirectory,
+    ModeOption,
     Now,
+    RegistryOption,
     Root,
     Session,
     changing,
     failures,
     print_document,
+    refuse_writers,
 )
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError, RetentionError
+from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.restore import UNDOABLE, Restored, last_undoable, undo, undoable
@@ -41,6 +45,8 @@ def restore(
         str | None, typer.Option(metavar="REF", help="Bring back only this repo:tag or repo@sha256:…")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Undo every run that can be undone.")] = False,
+    mode: ModeOption = Mode.READ_ONLY,
+    registry: RegistryOption = None,
     as_json: AsJson = False,
     now: Now = None,
     journal: JournalDirectory = None,
@@ -56,6 +62,7 @@ def restore(
     reference = None if ref is None else _parse(ref)
     with failures(as_json=as_json):
         with changing(root, now=now, journal=journal, end_time=end_time) as session:
+            refuse_writers(session.volume, mode, registry)
             recovered = recover(session.volume, session.journals, now=session.present, in_use=None, stop=session.stop)
             note_recovered(recovered)
             restored = _restore(session, recovered, run, reference, every=every)

@@ -4,23 +4,44 @@ from typing import Any
 
 import typer
 
-from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, note, print_document
+from regkeeper.commands.volume_options import (
+    AsJson,
+    JournalDirectory,
+    ModeOption,
+    Now,
+    RegistryOption,
+    Root,
+    failures,
+    note,
+    present,
+    print_document,
+)
 from regkeeper.retention import history, lock
 from regkeeper.retention.journal import Journal, State, open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moments import moment
 from regkeeper.retention.printing import count, size_of
+from regkeeper.retention.quiet import Mode
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def runs(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = None) -> None:
+def runs(
+    *,
+    root: Root,
+    as_json: AsJson = False,
+    now: Now = None,
+    mode: ModeOption = Mode.READ_ONLY,  # noqa: ARG001 (all commands take it, and this one changes nothing)
+    registry: RegistryOption = None,  # noqa: ARG001
+    journal: JournalDirectory = None,
+) -> None:
     """List the runs that deleted something, oldest first.
 
     With --json: `runs`, each with `run`, `command`, `now`, `state` (open, rolled-back, done, restoring, restored,
-    purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `plan` (the hash); and `underWay`.
+    purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `due` (by --now), `plan` (the hash); and `underWay`.
     """
+    moment_now = present(now)
     with (
         failures(as_json=as_json),
         open_volume(root) as volume,
@@ -31,7 +52,7 @@ def runs(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = Non
         if not under_way and (unfinished := history.open_run(journals)) is not None:
             note(f"run {unfinished.run} has not ended: the next run that changes something puts its entries back")
     if as_json:
-        print_document({"underWay": under_way, "runs": [_document(item) for item in every]})
+        print_document({"underWay": under_way, "runs": [_document(item, moment_now) for item in every]})
         return
     if under_way:
         note("a run is under way")
@@ -39,7 +60,7 @@ def runs(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = Non
         typer.echo(_line(item))
 
 
-def _document(journal: Journal) -> dict[str, Any]:
+def _document(journal: Journal, now: int) -> dict[str, Any]:
     return {
         "run": journal.run,
         "command": journal.header.command,
@@ -49,6 +70,7 @@ def _document(journal: Journal) -> dict[str, Any]:
         "moves": journal.count,
         "bytes": journal.bytes,
         "purgeDue": moment(journal.purge_due),
+        "due": journal.state == State.DONE and now >= journal.purge_due,
         "plan": journal.plan,
     }
 

@@ -1,0 +1,290 @@
+"""The commands that change a volume, as a person or a script has them: exit status, refusals, documents."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from regkeeper.cli import app
+from tests.engine import driver
+from tests.engine.driver import policy
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume, snapshot
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}], "limits": driver.REFUSES_NOTHING}
+
+
+@pytest.fixture
+def filled(volume: Volume) -> Volume:
+    """app:v1 to v3, 30 to 28 days old, and an untagged manifest of the same age."""
+    repository = volume.repository("app")
+    for number in (1, 2, 3):
+        repository.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(31 - number) * DAY)
+    repository.push_image(layers=[b"untagged"], age=30 * DAY)
+    return volume
+
+
+def invoke(
+    *arguments: str, standard_input: str | None = None, environment: dict[str, str] | None = None
+) -> driver.Outcome:
+    result = CliRunner().invoke(
+        app, list(arguments), input=standard_input, env=environment or {}, catch_exceptions=False
+    )
+    try:
+        document = json.loads(result.stdout)
+    except ValueError:
+        document = {}
+    return driver.Outcome(result.exit_code, document, result.stderr)
+
+
+def tags(volume: Volume, repository: str = "app") -> set[str]:
+    return {path.name for path in volume.repository(repository).tags.iterdir()}
+
+
+# Where the volume is.
+
+
+@pytest.mark.parametrize("command", ["retain --policy p", "delete app:v1", "runs", "restore", "purge"])
+def test_without_a_root_the_usage_is_wrong(command: str) -> None:
+    outcome = invoke(*command.split(), environment={"REGISTRY_DATA_DIR": ""})
+    assert outcome.code == 2
+    assert "--root" in outcome.errors
+
+
+@pytest.mark.parametrize("below", ["", "docker/registry/v2"])
+def test_the_root_may_be_the_mount_or_v2_or_come_from_the_environment(filled: Volume, below: str) -> None:
+    root = {"REGISTRY_DATA_DIR": str(filled.root / below)}
+    assert invoke("delete", "app:v1", "--json", environment=root).document["outcome"] == "done"
+    assert tags(filled) == {"v2", "v3"}
+
+
+@pytest.mark.parametrize("command", ["delete app:v1", "runs", "restore", "purge"])
+def test_what_is_no_registry_is_refused(tmp_path: Path, command: str) -> None:
+    before = snapshot(tmp_path)
+    outcome = invoke(*command.split(), "--root", str(tmp_path), "--json")
+    assert outcome.code == 1
+    assert outcome.document["outcome"] == "failed"
+    assert snapshot(tmp_path) == before
+
+
+# delete
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "app:", "..", "../blobs", "/etc/passwd", "app:..", "App:v1", "app:v1\n", "a//b:c", "app@sha256:1"]
+)
+def test_a_hostile_reference_is_wrong_usage(filled: Volume, reference: str) -> None:
+    before = snapshot(filled.root)
+    assert driver.delete(filled, "--yes", "--", reference).code == 2
+    assert snapshot(filled.root) == before
+
+
+def test_all_or_nothing(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v1", "app:unknown")
+    assert outcome.code == 1
+    assert "app:unknown" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "app:v1", "app:unknown", "--missing-ok").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_a_digest_that_a_tag_points_to_is_refused_with_its_name(filled: Volume) -> None:
+    digest = filled.repository("app").tag_link("v1").read_text()
+    outcome = driver.delete(filled, f"app@{digest}")
+    assert outcome.code == 1
+    assert "v1" in outcome.errors
+    assert driver.run(filled, "runs").document["runs"] == []
+
+
+def test_a_tag_with_a_digest_goes_only_while_it_points_there(filled: Volume) -> None:
+    links = {name: filled.repository("app").tag_link(name).read_text() for name in ("v1", "v2")}
+    assert driver.delete(filled, f"app:v1@{links['v2']}").code == 1
+    assert driver.delete(filled, f"app:v1@{links['v1']}").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_a_repository_goes_only_when_it_is_said(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app")
+    assert outcome.code == 2
+    assert "--repository" in outcome.errors
+    assert driver.delete(filled, "app", "--repository").code == 0
+    assert not filled.repository("app").tags.exists()
+
+
+def test_references_come_from_standard_input(filled: Volume) -> None:
+    arguments = ("delete", "-", "--root", str(filled.root), "--json")
+    assert invoke(*arguments, standard_input="").code == 2
+    assert invoke(*arguments, standard_input="\n\n").code == 2
+    assert invoke(*arguments, standard_input="app:v1\napp:v2\n").code == 0
+    assert tags(filled) == {"v3"}
+
+
+def test_nothing_named_is_wrong_usage(filled: Volume) -> None:
+    assert driver.delete(filled).code == 2
+
+
+def test_a_pattern_that_matches_several_wants_yes_where_nobody_can_be_asked(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v*")
+    assert outcome.code == 1
+    assert "3 tags" in outcome.errors
+    assert "--yes" in outcome.errors
+    assert driver.delete(filled, "app:v[1]").code == 0
+    assert driver.delete(filled, "app:v*", "--yes").code == 0
+    assert tags(filled) == set()
+
+
+def test_an_address_in_front_must_be_the_registrys(filled: Volume) -> None:
+    assert driver.delete(filled, "k8smaster:5000/app:v1").code == 2
+    outcome = driver.delete(filled, "k8smaster:5000/app:v1", "--dry-run", "--registry", "http://k8smaster:5000")
+    assert outcome.code == 0
+    assert driver.delete(filled, "k8smaster:5000/app:v1", "--any-address").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
+    app = filled.repository("app")
+    young = app.push_image(layers=[b"young"], age=23 * HOUR)
+    assert driver.delete(filled, "--untagged").document["totals"]["deletedManifests"] == 1
+    assert app.revision_link(young.digest).exists()
+    filled.now += SECOND
+    assert driver.delete(filled, "--untagged", "app", "--older-than", "1h").document["totals"]["deletedManifests"] == 1
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_an_age_filters_tags_by_their_push(filled: Volume) -> None:
+    assert driver.delete(filled, "app:v*", "--older-than", "29d12h").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_without_an_undo_window_it_is_gone_at_once(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v1", "--undo-window", "0s")
+    assert outcome.document["purged"]["bytes"] == outcome.document["totals"]["deletedBytes"] > 0
+    assert driver.run(filled, "restore").code == 1
+
+
+# retain
+
+
+def test_a_real_run_does_what_its_dry_run_said(filled: Volume) -> None:
+    before = snapshot(filled.root)
+    planned = driver.retain(filled, KEEP_ONE, arguments=["--dry-run"]).document
+    assert snapshot(filled.root) == before
+    done = driver.retain(filled, KEEP_ONE).document
+    assert (planned["outcome"], planned["run"], planned["dryRun"]) == ("ready", None, True)
+    assert (done["outcome"], done["dryRun"]) == ("done", False)
+    assert {key: planned[key] for key in ("hash", "totals", "repositories")} == {
+        key: done[key] for key in ("hash", "totals", "repositories")
+    }
+    assert tags(filled) == {"v3"}
+
+
+def test_a_second_run_has_nothing_to_do(filled: Volume) -> None:
+    driver.retain(filled, KEEP_ONE)
+    again = driver.retain(filled, KEEP_ONE)
+    assert (again.code, again.document["outcome"], again.document["run"]) == (0, "nothing", None)
+
+
+def test_a_limit_wants_the_approval_of_this_very_plan(filled: Volume) -> None:
+    spec = {"rules": [{"keep": {"last": 0}}]}
+    refused = driver.retain(filled, spec)
+    assert refused.code == 1
+    assert refused.document["outcome"] == "limited"
+    assert driver.retain(filled, spec, arguments=["--approve", "0" * 64]).code == 1
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.retain(filled, spec, arguments=["--approve", refused.document["hash"]]).code == 0
+    assert tags(filled) == set()
+
+
+@pytest.mark.parametrize("text", ["", "nonsense: [", "apiVersion: v1", policy({"rules": [{"typo": 1}]})])
+def test_an_invalid_policy_is_wrong_usage(filled: Volume, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    assert driver.run(filled, "retain", "--policy", str(file)).code == 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"app:v1 Pod a/b\n", b"app:v1 Pod a/b\n# 2\n", b"\xff\xfe\n# 1\n"])
+def test_a_list_of_images_in_use_that_may_not_be_whole_stops_the_run(
+    filled: Volume, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "in-use"
+    if content is not None:
+        file.write_bytes(content)
+    outcome = driver.retain(filled, KEEP_ONE, arguments=["--in-use", str(file)])
+    assert outcome.code == 1
+    assert "--in-use" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_something_unreadable_that_was_kept_shows_in_the_status(filled: Volume) -> None:
+    broken = filled.repository("broken")
+    broken.push_image("v1")
+    filled.empty(broken.tag_link("v1"))
+    outcome = driver.retain(filled, KEEP_ONE)
+    assert outcome.code == 3
+    assert outcome.document["outcome"] == "done"
+    assert tags(filled) == {"v3"}
+
+
+# runs, restore, purge
+
+
+def test_runs_are_listed_with_what_became_of_them(filled: Volume) -> None:
+    driver.delete(filled, "app:v1")
+    filled.now += SECOND
+    driver.delete(filled, "app:v2")
+    driver.run(filled, "restore")
+    document = driver.run(filled, "runs").document
+    assert [(run["command"], run["state"]) for run in document["runs"]] == [("delete", "done"), ("delete", "restored")]
+    assert document["underWay"] is False
+
+
+def test_a_run_is_restored_by_name_and_all_at_once(filled: Volume) -> None:
+    runs = []
+    for name in ("v1", "v2", "v3"):
+        runs.append(driver.delete(filled, f"app:{name}").document["run"]["run"])
+        filled.now += SECOND
+    restored = driver.run(filled, "restore", runs[1]).document["restored"]
+    assert set(restored["runs"]) == {runs[1], runs[2]}, "the layer that all share went with the last"
+    assert tags(filled) == {"v2"}
+    assert driver.run(filled, "restore", "--all").code == 0
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_one_reference_comes_back(filled: Volume) -> None:
+    driver.delete(filled, "app:v1", "app:v2")
+    assert driver.run(filled, "restore", "--ref", "app:v2").code == 0
+    assert tags(filled) == {"v2", "v3"}
+    outcome = driver.run(filled, "restore", "--ref", "app:v9")
+    assert (outcome.code, outcome.document["reason"]) == (1, "NothingToUndo")
+
+
+@pytest.mark.parametrize("arguments", [["x", "--all"], ["--ref", "a:b", "--all"], ["--ref", ".."], ["--ref", ""]])
+def test_contradicting_or_hostile_arguments_of_restore_are_wrong_usage(filled: Volume, arguments: list[str]) -> None:
+    assert driver.run(filled, "restore", *arguments).code == 2
+
+
+@pytest.mark.parametrize("run", ["../x", "20260101T000000Z"])
+def test_an_unknown_run_is_refused(filled: Volume, run: str) -> None:
+    assert driver.run(filled, "restore", run).code == 1
+
+
+def test_a_purge_takes_what_is_due_or_what_is_older_than_asked(filled: Volume) -> None:
+    driver.delete(filled, "app:v1")
+    filled.now += HOUR * SECOND
+    assert driver.run(filled, "purge").document["purged"]["runs"] == []
+    assert driver.run(filled, "purge", "--older-than", "2h").document["purged"]["runs"] == []
+    purged = driver.run(filled, "purge", "--older-than", "1h").document["purged"]
+    assert purged["entries"] > 0
+    assert driver.run(filled, "purge", "--older-than", "nonsense").code == 2
+
+
+@pytest.mark.parametrize("moment", ["yesterday", "2026-01-01T00:00:00", "12"])
+def test_a_time_must_be_one(filled: Volume, moment: str) -> None:
+    assert invoke("purge", "--root", str(filled.root), "--now", moment).code == 2
+
+
+def test_after_the_end_time_nothing_is_changed(filled: Volume) -> None:
+    before = snapshot(filled.root)
+    outcome = driver.delete(filled, "app:v1", "--end-time", "2020-01-01T00:00:00Z")
+    assert (outcome.code, outcome.document["reason"]) == (1, "Stopped")
+    assert snapshot(filled.root) == before
