@@ -110,6 +110,9 @@ def test_killed_while_it_trusts(node: Node, state: State) -> None:
             assert snapshot(node) == expected, operation
             run_agent(node)
             assert snapshot(node) == original, operation
+            kill_agent(node, HOST, before=operation)
+            run_agent(node)
+            assert snapshot(node) == original, f"{operation}: killed, and then no longer wanted"
             if not killed:
                 return
     pytest.fail("it never came to an end")
