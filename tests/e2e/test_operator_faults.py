@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import pytest
@@ -249,13 +250,37 @@ async def test_every_fault_at_a_deletion_leaves_nothing(
             (kube.CLAIM, namespace, naming.claim_name(bench.key.name)),
             (kube.VOLUME, None, naming.persistent_volume_name(*bench.key)),
         ):
-            await wait_for_async(
-                lambda: is_gone(cluster, resource, namespace_of, name),  # noqa: B023
-                30,
-                f"the end of {resource.kind} {name} after {fault} at write {at}",
-            )
+            gone = partial(is_gone, cluster, resource, namespace_of, name)
+            await wait_for_async(gone, 30, f"the end of {resource.kind} {name} after {fault} at write {at}")
         at += 1
     assert at > 3
+
+
+async def test_a_volume_whose_claim_went_is_bound_again(
+    namespace: str, cluster: kube.ApiCluster, prober: Prober
+) -> None:
+    bench = Bench(cluster, prober, Key(namespace, "kept"))
+    await _made(bench)
+    # As after an uninstall: our finalizer is off, and the Registry goes without an operator.
+    await cluster.patch(kube.REGISTRY, *bench.key, {"metadata": {"finalizers": None}})
+    volume = naming.persistent_volume_name(*bench.key)
+    before = await cluster.get(kube.VOLUME, None, volume)
+    for resource, name in ((kube.REGISTRY, "kept"), (kube.CLAIM, naming.claim_name("kept"))):
+        body = await cluster.get(resource, namespace, name)
+        await cluster.delete(resource, namespace, name, uid=body["metadata"]["uid"])
+    for resource, name in (
+        (kube.CLAIM, naming.claim_name("kept")),
+        (kube.CONFIG_MAP, naming.config_map_name("kept")),
+        (kube.SERVICE, "kept"),
+        (kube.DEPLOYMENT, "kept"),
+    ):
+        gone = partial(is_gone, cluster, resource, namespace, name)
+        await wait_for_async(gone, 60, f"the garbage collector to take {resource.kind} {name}")
+    again = await _made(bench)
+    assert ("StorageReady", "True", "Bound") in again["conditions"]
+    after = await cluster.get(kube.VOLUME, None, volume)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["spec"]["claimRef"]["uid"] != before["spec"]["claimRef"]["uid"]
 
 
 async def is_gone(cluster: kube.ApiCluster, resource: kube.Resource, namespace: str | None, name: str) -> bool:

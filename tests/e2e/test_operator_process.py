@@ -17,17 +17,72 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.control_plane
 
+EVERYTHING: dict[str, Any] = {
+    "storage": {"size": "1Gi", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
+    "access": {"hostPort": {"port": 5099}, "nodePort": {"nodes": ["nowhere"]}},
+    "image": "docker.io/library/registry:2.8",
+    "imagePullPolicy": "IfNotPresent",
+    "imagePullSecrets": [{"name": "pull"}],
+    "replicas": 2,
+    "readOnly": True,
+    "resources": {"requests": {"cpu": "0.1", "memory": "0.25Gi"}, "limits": {"memory": "1024Mi"}},
+    "nodeSelector": {"a": "b"},
+    "tolerations": [{"key": "a", "operator": "Exists"}, {"key": "b", "value": "c", "effect": "NoExecute"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}]
+            }
+        },
+        "podAntiAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 1, "podAffinityTerm": {"topologyKey": "a", "labelSelector": {"matchLabels": {"c": "d"}}}}
+            ]
+        },
+    },
+    "priorityClassName": "system-cluster-critical",
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "a",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"e": "f"}},
+        }
+    ],
+    "podLabels": {"g": "h"},
+    "podAnnotations": {"i": ""},
+    "extraEnv": [
+        {"name": "EMPTY", "value": ""},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k", "optional": True}}},
+    ],
+    "config": {"log": {"level": "debug"}},
+}
+"""A spec with all fields, written as people write them and not as the API server would."""
+
 SOON = 30  # seconds; takes under one on a quiet machine
 USER_AGENTS = ("regkeeper", "kopf")
 
 
 @pytest.fixture(scope="module")
-def operator(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def namespace(control_plane: Cluster) -> Iterator[str]:
     install_crds(control_plane)
+    with a_namespace(control_plane, "operator") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def operator(
+    control_plane: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OperatorProcess]:
+    """An operator of this namespace alone, so that others on the same API server go their own ways."""
     directory = tmp_path_factory.mktemp("operator")
+    values = {"watchNamespaces": [namespace]}
+    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", values, release="process")
     # A short resync, so that what happens at one happens in these tests.
-    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", release="process")
-    with operator_process(kubeconfig, directory, {"REGKEEPER_RESYNC_SECONDS": "2"}) as running:
+    settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
+    with operator_process(kubeconfig, directory, settings) as running:
         yield running
 
 
@@ -87,9 +142,11 @@ class Room:
 
 
 @pytest.fixture
-def room(control_plane: Cluster, operator: OperatorProcess) -> Iterator[Room]:
-    with a_namespace(control_plane, "operator") as name:
-        yield Room(control_plane, name)
+def room(control_plane: Cluster, namespace: str, operator: OperatorProcess) -> Iterator[Room]:
+    room = Room(control_plane, namespace)
+    yield room
+    room.kubectl("delete", "registries", "--all", "--cascade=foreground")
+    room.kubectl("delete", "persistentvolumeclaims,services,configmaps,events", "--all")
 
 
 def passes(operator: OperatorProcess) -> float:
@@ -115,10 +172,12 @@ def provoke_passes(room: Room, operator: OperatorProcess, count: int, *names: st
 
 def test_passes_over_an_unchanged_registry_write_nothing(room: Room, operator: OperatorProcess) -> None:
     room.registry()
-    room.registry("claimed", storage={"size": "1Gi"}, readOnly=True, replicas=1, podLabels={"a": "b"})
-    room.settle()
-    room.settle("claimed")
-    assert room.writes_while(lambda: provoke_passes(room, operator, 5, "main", "claimed")) == []
+    room.registry("claimed", storage={"size": "1Gi"})
+    room.registry("everything", **EVERYTHING)
+    names = ("main", "claimed", "everything")
+    for name in names:
+        room.settle(name)
+    assert room.writes_while(lambda: provoke_passes(room, operator, 4, *names)) == []
 
 
 def test_drift_is_repaired(room: Room) -> None:
@@ -278,8 +337,19 @@ def test_api_server_and_etcd_may_restart(room: Room, operator: OperatorProcess) 
 
 
 def test_every_line_of_the_log_is_json_and_names_its_object(room: Room, operator: OperatorProcess) -> None:
+    before = len(operator.log_lines())
     room.registry()
     room.settle()
-    applied = [line for line in operator.log_lines() if line.get("namespace") == room.namespace]
+    applied = [line for line in operator.log_lines()[before:] if line.get("namespace") == room.namespace]
     assert {line["name"] for line in applied} == {"main"}
     assert any(line["message"] == "applied Deployment main" for line in applied)
+
+
+def test_other_namespaces_are_not_ours(room: Room, operator: OperatorProcess) -> None:
+    with a_namespace(room.cluster, "unwatched") as name:
+        other = Room(room.cluster, name)
+        other.registry()
+        room.registry()
+        room.settle()
+        assert other.get("deployment") is None
+        assert other.condition("Ready") == {}

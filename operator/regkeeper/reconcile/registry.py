@@ -36,6 +36,8 @@ FIRST_PEEK_SECONDS = 0.1
 LAST_PEEK_SECONDS = 30.0
 """Between looks at a Registry that is not ready and gives no sign: its Events and addresses are not watched."""
 
+SECOND_OPINION_SECONDS = 1.0
+"""Before a Registry that was ready and does not answer ceases to be ready."""
 CONTEST_SECONDS = 600.0
 """How long a condition names a manager that set our replicas; an autoscaler would be back by then."""
 
@@ -260,6 +262,11 @@ class RegistryReconciler:
         if seen.deployment["spec"].get("replicas") == 0:
             return conditions.false("ScaledToZero", "spec.replicas is 0: no pod serves.")
         wrong = await self._prober.check(seen.endpoints, registry.metadata.uid)
+        last = conditions.find((body.get("status") or {}).get("conditions") or (), READY)
+        if wrong is not None and last is not None and last["status"] == "True":
+            # One lost packet is no outage.
+            await asyncio.sleep(SECOND_OPINION_SECONDS)
+            wrong = await self._prober.check(seen.endpoints, registry.metadata.uid)
         if wrong is not None:
             return conditions.false(wrong.reason, wrong.message)
         where = ", ".join(endpoint.host for endpoint in seen.endpoints)
