@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from regkeeper.nodes.hosts import address_of, is_loopback, name_of
+from regkeeper.nodes.hosts import address_of, name_of
 
 
 def catches(host: str, no_proxy: str) -> bool:
@@ -13,24 +13,27 @@ def catches(host: str, no_proxy: str) -> bool:
         no_proxy: the comma-separated exceptions: `*`, names (with or without the leading dot), addresses, networks,
             each with an optional port.
     """
-    name, port, address = name_of(host), host.rpartition(":")[2], address_of(host)
-    if is_loopback(host) or (address is not None and address.is_loopback):
+    address = address_of(host)
+    if name_of(host) == "localhost" or (address is not None and address.is_loopback):
         return False
-    for item in (item.strip().lower() for item in no_proxy.split(",")):
-        if item == "*":
-            return False
-        try:
-            if address is not None and address in ipaddress.ip_network(item, strict=False):
-                return False
-            continue
-        except ValueError:
-            pass  # a name, or something with a port
-        pattern, colon, wanted = item.rpartition(":")
-        if not colon:
-            pattern, wanted = item, port
-        pattern = pattern.strip("[]")
-        if not pattern or wanted != port:
-            continue
-        if name == pattern or name.endswith("." + pattern.lstrip(".")):
-            return False
-    return True
+    return not any(_excepts(item.strip().lower(), host) for item in no_proxy.split(","))
+
+
+def _excepts(item: str, host: str) -> bool:
+    """Whether one exception covers the host."""
+    if item == "*":
+        return True
+    try:
+        network = ipaddress.ip_network(item, strict=False)
+    except ValueError:
+        pass  # a name, or something with a port
+    else:
+        address = address_of(host)
+        return address is not None and address in network
+    pattern, colon, port = item.rpartition(":")
+    if not colon:
+        pattern = item
+    elif port != host.rpartition(":")[2]:
+        return False
+    bare, name = pattern.strip("[]").lstrip("."), name_of(host)
+    return bool(bare) and ((name == bare and not pattern.startswith(".")) or name.endswith("." + bare))

@@ -1,0 +1,189 @@
+"""Small pure parts: the proxy's rules, systemd's units, damping, answers, and files below a root."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from regkeeper.nodes import systemd
+from regkeeper.nodes.answers import judge
+from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.proxy import catches
+from regkeeper.nodes.reasons import NodeProblemError, Reason
+from regkeeper.nodes.report import HostState
+
+
+@pytest.mark.parametrize(
+    ("host", "no_proxy", "caught"),
+    [
+        ("registry.example:5000", "", True),
+        ("registry.example:5000", "other.example", True),
+        ("registry.example:5000", "*", False),
+        ("registry.example:5000", "registry.example", False),
+        ("registry.example:5000", "registry.example:5000", False),
+        ("registry.example:5000", "registry.example:5001", True),
+        ("registry.example:5000", ".example", False),
+        ("registry.example:5000", "a.b, example", False),
+        ("registry.example:5000", "xample", True),
+        ("10.1.2.3:5000", "10.0.0.0/8", False),
+        ("10.1.2.3:5000", "10.1.2.3", False),
+        ("10.1.2.3:5000", "10.1.2.3:5000", False),
+        ("10.1.2.3:5000", "10.1.2.4,192.168.0.0/16", True),
+        ("[fd00::1]:5000", "fd00::/8", False),
+        ("[fd00::1]:5000", "[fd00::1]:5000", False),
+        ("localhost:5000", "", False),
+        ("127.0.0.1:5000", "", False),
+        ("[::1]:5000", "", False),
+    ],
+)
+def test_what_a_proxy_catches(host: str, no_proxy: str, caught: bool) -> None:
+    assert catches(host, no_proxy) is caught
+
+
+def write(root: Path, path: str, text: str) -> None:
+    target = root / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+
+
+def arguments(root: Path) -> tuple[str, ...]:
+    return systemd.start_arguments(NodeFiles(str(root)), "docker.service")
+
+
+def test_no_unit(tmp_path: Path) -> None:
+    assert arguments(tmp_path) == ()
+
+
+def test_a_unit_with_continued_lines_and_comments(tmp_path: Path) -> None:
+    write(
+        tmp_path, "/lib/systemd/system/docker.service", "[Service]\n#ExecStart=no\nExecStart=/d -H fd:// \\\n  --x=1\n"
+    )
+    assert arguments(tmp_path) == ("/d", "-H", "fd://", "--x=1")
+
+
+def test_etc_goes_before_lib_and_drop_ins_come_after_both(tmp_path: Path) -> None:
+    write(tmp_path, "/lib/systemd/system/docker.service", "[Service]\nExecStart=/lib\n")
+    write(tmp_path, "/etc/systemd/system/docker.service", "[Service]\nExecStart=/etc\n")
+    assert arguments(tmp_path) == ("/etc",)
+    write(tmp_path, "/lib/systemd/system/docker.service.d/10-a.conf", "[Service]\nExecStart=\nExecStart=/ten\n")
+    assert arguments(tmp_path) == ("/ten",)
+    write(tmp_path, "/etc/systemd/system/docker.service.d/20-b.conf", "[Service]\nExecStart=\nExecStart=/twenty\n")
+    assert arguments(tmp_path) == ("/twenty",)
+    write(tmp_path, "/etc/systemd/system/docker.service.d/10-a.conf", "[Unit]\nExecStart=/no\n")
+    write(tmp_path, "/etc/systemd/system/docker.service.d/20-b.conf", "")
+    assert arguments(tmp_path) == ("/etc",), "a drop-in of the same name in /etc hides the one in /lib"
+
+
+def test_variables(tmp_path: Path) -> None:
+    write(tmp_path, "/etc/default/docker", '# a comment\nDOCKER_OPTS="--insecure-registry h:1"\n')
+    write(
+        tmp_path,
+        "/etc/systemd/system/docker.service",
+        "[Service]\nEnvironmentFile=-/etc/default/docker\nEnvironmentFile=-/absent\nEnvironment=A=b\n"
+        "ExecStart=/d $DOCKER_OPTS ${A} $NOTHING\n",
+    )
+    assert arguments(tmp_path) == ("/d", "--insecure-registry", "h:1", "b")
+
+
+def test_hostile_units(tmp_path: Path) -> None:
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "etc/systemd/system/docker.service").symlink_to("/etc/hostname")
+    assert arguments(tmp_path) == ()
+    write(tmp_path, "/lib/systemd/system/docker.service", "[Service]\nEnvironmentFile=../../x\nExecStart=/d 'open\n")
+    assert arguments(tmp_path) == ("/d", "'open")
+
+
+def test_a_few_repairs_are_free_and_further_ones_wait_twice_as_long_each() -> None:
+    damper, now, pauses = Damper(), 0.0, []
+    for _ in range(12):
+        pause = damper.wait(now)
+        pauses.append(pause)
+        now += pause
+        damper.repaired(now)
+    assert pauses[:6] == [0, 0, 0, FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS]
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+    assert damper.wait(now + 3 * LONGEST_PAUSE_SECONDS) == 0, "peace is believed in the end"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "reason"),
+    [
+        ("", HostState.TRUSTED, None),
+        ("manifest unknown: manifest unknown", HostState.TRUSTED, None),
+        ("unauthorized: authentication required", HostState.TRUSTED, None),
+        ("failed to resolve reference: h:1/x:none: not found", HostState.TRUSTED, None),
+        (
+            'Get "https://h:1/v2/": http: server gave HTTP response to HTTPS client',
+            HostState.BLOCKED,
+            Reason.NOT_EFFECTIVE,
+        ),
+        ("x509: certificate signed by unknown authority", HostState.BLOCKED, Reason.CERTIFICATE),
+        ("dial tcp: lookup h on 10.0.0.10:53: no such host", HostState.BLOCKED, Reason.NAME_UNRESOLVED),
+        ("proxyconnect tcp: dial tcp 10.0.0.1:3128: connect: connection refused", HostState.BLOCKED, Reason.PROXY),
+        ("dial tcp 10.0.0.1:5000: connect: connection refused", HostState.CONFIGURED, Reason.UNREACHABLE),
+        ("context deadline exceeded", HostState.CONFIGURED, Reason.UNREACHABLE),
+        ("invalid reference format", HostState.BLOCKED, Reason.UNSUPPORTED),
+        ("something new", HostState.CONFIGURED, Reason.UNVERIFIED),
+    ],
+)
+def test_answers(answer: str, state: HostState, reason: Reason | None) -> None:
+    found, problem = judge("h:1", answer, runtime="docker")
+    assert (found, problem and problem.reason) == (state, reason)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> NodeFiles:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    return NodeFiles(str(tmp_path / "root"))
+
+
+def test_no_symlink_leads_out_of_the_tree(files: NodeFiles, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("secret")
+    (tmp_path / "root/etc/link").symlink_to(outside)
+    (tmp_path / "root/etc/file").symlink_to(outside / "file")
+    for path in ("/etc/link/file", "/etc/file"):
+        with pytest.raises(NodeProblemError) as caught:
+            files.read(path)
+        assert caught.value.problem.reason is Reason.FILE_SYMLINK
+    with pytest.raises(NodeProblemError):
+        files.write("/etc/link/new", b"x")
+    with pytest.raises(ValueError, match="not a path"):
+        files.read("/etc/../../outside/file")
+    assert sorted(path.name for path in outside.iterdir()) == ["file"]
+    files.write("/etc/file", b"ours")
+    assert (outside / "file").read_text() == "secret", "a rename replaces the link, not what it points to"
+
+
+def test_a_pipe_is_no_file_and_does_not_block(files: NodeFiles, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "root/etc/pipe")
+    with pytest.raises(NodeProblemError) as caught:
+        files.read("/etc/pipe")
+    assert caught.value.problem.reason is Reason.FILE_NOT_REGULAR
+
+
+def test_mode_and_attributes_are_kept(files: NodeFiles, tmp_path: Path) -> None:
+    path = tmp_path / "root/etc/file"
+    path.write_text("old")
+    path.chmod(0o640)
+    os.setxattr(path, "user.note", b"kept")
+    files.write("/etc/file", b"new", like=files.read("/etc/file"))
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o640)
+    assert os.getxattr(path, "user.note") == b"kept"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/file").write_text("old")
+
+    def refuse(operation: str, _path: str) -> None:
+        if operation == "rename":
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(NodeProblemError) as caught:
+        NodeFiles(str(tmp_path), refuse).write("/etc/file", b"new")
+    assert caught.value.problem.reason is Reason.FILE_NO_SPACE
+    assert [path.name for path in (tmp_path / "etc").iterdir()] == ["file"]
+    assert (tmp_path / "etc/file").read_text() == "old"
