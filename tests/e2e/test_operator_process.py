@@ -15,7 +15,7 @@ from tests.operator_process import OperatorProcess, a_namespace, install_crds, o
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-process")]
 
 EVERYTHING: dict[str, Any] = {
     "storage": {"size": "1Gi", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
@@ -321,19 +321,6 @@ def test_an_event_is_posted_once_for_each_transition(room: Room, operator: Opera
     provoke_passes(room, operator, 3)
     events = json.loads(room.kubectl("get", "events", "-o", "json", "--field-selector=involvedObject.kind=Registry"))
     assert [(event["type"], event["reason"]) for event in events["items"]] == [("Warning", "InvalidSpec")]
-
-
-def test_api_server_and_etcd_may_restart(room: Room, operator: OperatorProcess) -> None:
-    room.registry()
-    room.settle()
-    room.cluster.restart_api_server()
-    room.kubectl("delete", "service", "main")
-    wait_for(lambda: room.get("service"), 60, "the Service after a restart of the API server")
-    room.cluster.restart_etcd()
-    room.kubectl("delete", "service", "main")
-    wait_for(lambda: room.get("service"), 60, "the Service after a restart of etcd")
-    assert operator.process.poll() is None
-    wait_for(lambda: operator.probe("/livez")[0] == 200, SOON, "an operator that is well")
 
 
 def test_every_line_of_the_log_is_json_and_names_its_object(room: Room, operator: OperatorProcess) -> None:

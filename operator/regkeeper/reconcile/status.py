@@ -16,6 +16,9 @@ logger = logging.getLogger(__name__)
 LONGEST_EVENT_MESSAGE = 1024
 """Characters: the API's limit."""
 
+PASSING = frozenset({"Progressing", "NotAnswering", "Waiting", "FormerObject", "ClaimPending"})
+"""Reasons that belong to every start and need nobody."""
+
 
 class StatusWriter:
     """The one writer of Registries' status. `now` gives the time of day with its zone."""
@@ -89,10 +92,6 @@ def _transition(before: Mapping[str, Any] | None, states: Mapping[str, State]) -
     was_ready = before is not None and before["status"] == "True"
     passing = after.reason in PASSING and STALLED not in states
     return after if was_ready or not passing else None
-
-
-PASSING = frozenset({"Progressing", "NotAnswering", "Waiting", "FormerObject", "ClaimPending"})
-"""Reasons that belong to every start and need nobody."""
 
 
 def failing(reason: str, message: str, *, stalled: bool) -> dict[str, State]:

@@ -1,0 +1,58 @@
+"""The operator goes on, with no restart of its own, when the API server and etcd restart."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chart_account import operator_kubeconfig
+from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
+from tests.cluster.fixtures import shared
+from tests.operator_process import OperatorProcess, install_crds, operator_process
+from tests.registry_objects import registry_object
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-restarts")]
+
+SOON = 90  # seconds; takes 3 on a quiet machine
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A control plane of its own: nobody else's tests shall see the restarts."""
+    with shared(Cluster("test-restarts"), control_plane_only=True) as own:
+        install_crds(own)
+        yield own
+
+
+@pytest.fixture(scope="module")
+def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    directory = tmp_path_factory.mktemp("restarts")
+    with operator_process(operator_kubeconfig(cluster, directory / "kubeconfig"), directory) as running:
+        yield running
+
+
+@pytest.mark.parametrize("restart", [Cluster.restart_api_server, Cluster.restart_etcd])
+def test_drift_after_a_restart_is_repaired(
+    cluster: Cluster, operator: OperatorProcess, restart: Callable[[Cluster], None]
+) -> None:
+    cluster.kubectl(
+        "apply", "-f", "-", stdin=json.dumps(registry_object(namespace="default", storage={"ephemeral": {}}))
+    )
+    wait_for(lambda: uid_of_service(cluster), SOON, "the Service")
+    restart(cluster)
+    before = uid_of_service(cluster)
+    cluster.kubectl("delete", "service", "main")
+    wait_for(lambda: uid_of_service(cluster) not in (None, before), SOON, "another Service")
+    assert operator.process.poll() is None
+    wait_for(lambda: operator.probe("/livez")[0] == 200, SOON, "an operator that is well")
+
+
+def uid_of_service(cluster: Cluster) -> str | None:
+    try:
+        return cluster.kubectl("get", "service", "main", "--output=jsonpath={.metadata.uid}")
+    except CommandError as error:
+        if "NotFound" in str(error):
+            return None
+        raise
