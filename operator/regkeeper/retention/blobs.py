@@ -106,7 +106,7 @@ class BlobStore:
 
     def _note(self, path: str, error: OSError) -> None:
         if error.errno == errno.EACCES:
-            raise permission_refused(self.volume.path, path, error) from None
+            raise permission_refused(self.volume, path, error) from None
         if error.errno not in ABSENT:
             self.problems.append(Problem("", path, error.strerror or str(error)))
 

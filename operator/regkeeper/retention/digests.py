@@ -72,7 +72,8 @@ def from_hex(algorithm: Algorithm, hexadecimal: str) -> Digest | None:
 
 def from_names(algorithm: Algorithm, names: Iterable[str]) -> dict[str, Digest]:
     """The digests of many directories' names at once, by name; other names are left out."""
-    right = [name for name in names if len(name) == algorithm.hex_length]
+    length = algorithm.hex_length
+    right = [name for name in names if len(name) == length]
     code = algorithm.code.hex()
     joined = code + code.join(right) if right else ""
     try:

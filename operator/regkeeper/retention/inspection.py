@@ -143,7 +143,7 @@ def _wrong_contents(volume: Volume, present: set[Digest]) -> Iterator[Problem]:
         try:
             descriptor = open_file(volume.descriptor, path)
         except PermissionError as error:
-            raise permission_refused(volume.path, path, error) from None
+            raise permission_refused(volume, path, error) from None
         except OSError as error:
             if error.errno not in ABSENT:
                 yield Problem("", path, error.strerror or str(error))

@@ -5,7 +5,7 @@ been untagged for longer than the policy allows. And it goes only if nothing tha
 manifest that has no cause to go.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regkeeper.retention import digests
@@ -181,7 +181,8 @@ class _Judge:
     def _candidates(self, tags: TagVerdicts, roots: set[Digest]) -> dict[Digest, str]:
         """The revisions with a cause to go; notes the reason of each that has none."""
         repository = self.repository
-        carried = self._carried(tags)
+        carried = self._carried(tags, tags.verdicts)
+        carried_by_name = self._carried(tags, self.tag_judge.exactly)
         loosely, exactly = self._whole_repository()
         candidates: dict[Digest, str] = {}
         pointed = {tag.digest for tag in repository.tags.values()}
@@ -200,7 +201,7 @@ class _Judge:
                 verdict = Verdict(True, f"named by delete: {self.asked[digest]}")
             elif exactly:
                 verdict = Verdict(True, f"named by delete: {exactly}")
-            elif restored is not None:
+            elif restored is not None and digest not in carried_by_name:
                 verdict = Verdict(False, f"restored from run {restored}")
             elif of_subject is not None and not of_subject.goes and subject in self.subjects.present:
                 verdict = of_subject
@@ -226,11 +227,11 @@ class _Judge:
                 self.waiting.append((digest, subject))
         return candidates
 
-    def _carried(self, tags: TagVerdicts) -> dict[Digest, str]:
-        """What the tags that go take along: their manifests and the children of these."""
+    def _carried(self, tags: TagVerdicts, names: Container[str]) -> dict[Digest, str]:
+        """What those of some tags that go take along: their manifests and the children of these."""
         carried: dict[Digest, str] = {}
         for name, tag in self.repository.tags.items():
-            if tag.digest is not None and tags.verdicts[name].goes:
+            if tag.digest is not None and name in names and tags.verdicts[name].goes:
                 carried.setdefault(tag.digest, f"its tag {name} goes")
         for child, parent in list(closure(self.repository, list(carried))):
             carried[child] = f"child of {digests.short(parent)}, which goes"

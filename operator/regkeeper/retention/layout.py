@@ -71,7 +71,7 @@ class Volume:
         try:
             descriptor = open_directory(self.descriptor, path)
         except PermissionError as error:
-            raise permission_refused(self.path, path, error) from None
+            raise permission_refused(self, path, error) from None
         try:
             yield descriptor
         finally:
@@ -122,7 +122,7 @@ def open_volume(root: str) -> Volume:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except PermissionError as error:
-            raise permission_refused(root, below, error) from None
+            raise _refused(path, error, path, None) from None
         except OSError as error:
             if error.errno not in ABSENT:
                 raise RefusedError(f"{path}: {error.strerror}") from None
@@ -136,17 +136,21 @@ def open_volume(root: str) -> Volume:
     )
 
 
-def permission_refused(root: str, path: str, error: OSError) -> NotPermittedError:
+def permission_refused(volume: Volume, path: str, error: OSError) -> NotPermittedError:
     """What to say of EACCES: who owns the thing, and as whom to run."""
+    return _refused(os.path.join(volume.path, path), error, path, volume.descriptor)
+
+
+def _refused(name: str, error: OSError, path: str, directory: int | None) -> NotPermittedError:
     try:
-        status = os.stat(os.path.join(root, path), follow_symlinks=False)
+        status = os.stat(path, dir_fd=directory, follow_symlinks=False)
     except OSError:
         owner = "its owner, or root"
     else:
         owner = f"user {status.st_uid} (its owner), group {status.st_gid}, or root"
+    groups = ", ".join(map(str, sorted({os.getegid(), *os.getgroups()})))
     return NotPermittedError(
-        f"{os.path.join(root, path)}: {error.strerror}. Run as {owner}; this process is user {os.geteuid()}, "
-        f"groups {', '.join(map(str, sorted({os.getegid(), *os.getgroups()})))}"
+        f"{name}: {error.strerror}. Run as {owner}; this process is user {os.geteuid()}, groups {groups}"
     )
 
 

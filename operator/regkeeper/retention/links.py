@@ -33,7 +33,7 @@ class LinkTimes:
                 try:
                     descriptor = open_file(directory, name)
                 except PermissionError as error:
-                    raise permission_refused(self.volume.path, f"{path}/{name}", error) from None
+                    raise permission_refused(self.volume, f"{path}/{name}", error) from None
                 except OSError:
                     continue
                 try:

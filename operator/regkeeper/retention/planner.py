@@ -235,7 +235,7 @@ class Planner:
         for digest, link in self.links.of(repository.name, judgement.unneeded):
             if link.pushed > edge and not judgement.whole:
                 self.held.add(digest)
-            elif judgement.whole or digest in judgement.freed or self.question.intent.sweeps_garbage:
+            elif judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest):
                 path = f"{repository_path(repository.name)}/{link_directory(LAYERS, digest)}"
                 name = digests.to_text(digest)
                 self.moves.append(Move(Kind.LAYER_LINK, path, repository.name, name, 0, link.witness))
@@ -243,6 +243,11 @@ class Planner:
             if digest not in judgement.freed:
                 self.owners[digest] = "" if digest in self.owners else repository.name
         return moved
+
+    def _is_swept(self, repository: str, digest: Digest) -> bool:
+        """Whether a link, or a blob (of no repository), goes as garbage; not if an undo brought it back."""
+        restored = (repository, digests.to_text(digest)) in self.question.restored
+        return self.question.intent.sweeps_garbage and not restored
 
     def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
         """Whether nothing is left, not even an upload under way."""
@@ -277,7 +282,7 @@ class Planner:
         if not self.question.intent.sweeps_garbage:
             rest &= freed
         for blob in self.blobs.files(rest):
-            if blob.digest not in freed and blob.modified > edge:
+            if blob.digest not in freed and (blob.modified > edge or not self._is_swept("", blob.digest)):
                 continue
             kind = Kind.MANIFEST_BLOB if blob.digest in self.manifests else Kind.BLOB
             name = digests.to_text(blob.digest)

@@ -154,7 +154,7 @@ class RepositoryReader:
             with self.volume.directory(path) as directory:
                 read(repository, directory)
         except PermissionError as error:
-            raise permission_refused(self.volume.path, os.path.join(path, error.filename or ""), error) from None
+            raise permission_refused(self.volume, os.path.join(path, error.filename or ""), error) from None
         except OSError as error:
             repository.opaque = True
             repository.unreadable.append(Problem(name, path, error.strerror or str(error)))
@@ -283,7 +283,7 @@ class RepositoryReader:
         try:
             content = read_file(self.volume.descriptor, path, MANIFEST_LIMIT)
         except PermissionError as error:
-            raise permission_refused(self.volume.path, path, error) from None
+            raise permission_refused(self.volume, path, error) from None
         except OSError as error:
             if error.errno in ABSENT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
@@ -304,6 +304,8 @@ class RepositoryReader:
             descriptor = None
         try:
             yield descriptor
+        except PermissionError as error:  # the path below the repository, for the message
+            raise PermissionError(error.errno, error.strerror, f"{path}/{error.filename}") from None
         finally:
             if descriptor is not None:
                 os.close(descriptor)

@@ -1,0 +1,146 @@
+"""Circuit breakers: what a plan may not exceed without an approval, and what is refused whatever is approved."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regkeeper.retention.errors import NotPermittedError
+from regkeeper.retention.layout import Volume as OpenVolume
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.plan import Outcome
+from regkeeper.retention.planner import Planner
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.tag_verdicts import Question
+from tests.engine.planning import delete, retain
+from tests.engine.volumes import DAY, Volume
+
+HALF = {"maxDeletedShare": "50%", "allowEmptyRepositories": True}
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return Volume(tmp_path)
+
+
+def fill(volume: Volume, name: str, tags: int, **image: Any) -> None:
+    repository = volume.repository(name)
+    for number in range(tags):
+        age = {"age": (2 + number) * DAY, **image}
+        repository.push_image(f"v{number}", layers=[f"{name} {number:02d}".encode() * 50], **age)
+
+
+def keep(last: int, **limits: Any) -> dict[str, Any]:
+    return {"rules": [{"keep": {"last": last}}], "limits": {**HALF, **limits}}
+
+
+@pytest.mark.parametrize(("last", "exceeded"), [(10, set()), (9, {"tags", "manifests", "bytes"})])
+def test_a_share_is_taken_of_tags_manifests_and_bytes(volume: Volume, last: int, exceeded: set[str]) -> None:
+    fill(volume, "app", 20)
+    planned = retain(volume, keep(last), limited=True).plan
+    assert {limit.limit for limit in planned.limits} == ({"maxDeletedShare"} if exceeded else set())
+    assert {limit.message.split()[3] for limit in planned.limits} == exceeded
+    assert planned.outcome is (Outcome.LIMITED if exceeded else Outcome.READY)
+
+
+def test_no_share_is_taken_of_few_tags(volume: Volume) -> None:
+    fill(volume, "app", 19)
+    assert retain(volume, keep(0), limited=True).plan.limits == []
+
+
+def test_other_repositories_do_not_dilute_the_share(volume: Volume) -> None:
+    fill(volume, "app", 20)
+    fill(volume, "other", 60)
+    policy = {"rules": [{"repositories": ["app"], "keep": {"last": 9}}], "limits": HALF}
+    assert retain(volume, policy, limited=True).plan.outcome is Outcome.LIMITED
+
+
+def test_bytes_that_no_repository_names_count(volume: Volume) -> None:
+    fill(volume, "app", 20)
+    volume.put_blob(b"garbage" * 100_000)
+    limits = retain(volume, keep(20), limited=True).plan.limits
+    assert [limit.message.split()[3] for limit in limits] == ["bytes"]
+
+
+def test_a_repository_may_not_lose_its_last_tag_by_a_rule(volume: Volume) -> None:
+    fill(volume, "app", 2)
+    planned = retain(volume, keep(0, allowEmptyRepositories=False), limited=True).plan
+    assert [(limit.limit, limit.message) for limit in planned.limits] == [
+        ("allowEmptyRepositories", "app would lose its last tag")
+    ]
+    by_name = {"delete": ["app"], "limits": {"allowEmptyRepositories": False}}
+    assert retain(volume, by_name, limited=True).plan.outcome is Outcome.READY
+
+
+def test_the_strictest_limit_of_several_policies_counts(volume: Volume) -> None:
+    fill(volume, "app", 20)
+    lax = keep(10, maxDeletedShare="100%")
+    assert retain(volume, lax, limited=True).plan.outcome is Outcome.READY
+    strict = {"limits": {"maxDeletedShare": "10%", "allowEmptyRepositories": True}}
+    assert retain(volume, lax, limited=True, also_keep=[strict]).plan.outcome is Outcome.LIMITED
+
+
+def test_the_command_delete_knows_no_limits(volume: Volume) -> None:
+    fill(volume, "app", 30)
+    assert delete(volume, "app").plan.outcome is Outcome.READY
+
+
+@pytest.mark.parametrize(
+    ("months", "hours", "suspected"),
+    [(range(1, 13), 0, True), ([5], 0, False), (range(1, 13), 2, False)],
+    ids=["one hour, a year of builds", "one month of builds", "pushed over days"],
+)
+def test_times_that_a_copy_has_reset_are_suspected(
+    volume: Volume, months: range | list[int], hours: int, suspected: bool
+) -> None:
+    app = volume.repository("app")
+    for number in range(24):
+        created = f"2025-{list(months)[number % len(months)]:02d}-01T00:00:00Z"
+        app.push_image(
+            f"v{number}", layers=[b"%d" % number], created=created, age=DAY * 40 + number * (1 + hours * 3600)
+        )
+    policy = keep(20, maxDeletedShare="100%")
+    limits = retain(volume, policy, limited=True).plan.limits
+    assert [limit.limit for limit in limits] == (["timestamps"] if suspected else [])
+
+
+def test_blobs_without_repositories_are_refused(volume: Volume) -> None:
+    volume.put_blob(b"x")
+    assert retain(volume, {}).plan.refusal == "blobs holds data while repositories is empty"
+    volume.repositories.rmdir()
+    assert retain(volume, {}).plan.refusal == "blobs holds data while repositories is missing"
+    assert retain(volume, {}).plan.outcome is Outcome.REFUSED
+
+
+def test_fewer_than_half_of_the_repositories_of_the_last_run_are_refused(volume: Volume) -> None:
+    for name in ("a", "b"):
+        volume.repository(name).push_image("v1")
+    assert retain(volume, {}, repositories_before=4).plan.refusal == ""
+    refused = retain(volume, keep(0), repositories_before=5).plan
+    assert "it has 2 repositories and had 5 at the last run" in refused.refusal
+    assert refused.outcome is Outcome.REFUSED
+
+
+@pytest.mark.root
+def test_what_another_user_may_read_is_no_corruption(volume: Volume) -> None:
+    fill(volume, "app", 1)
+    link = volume.repository("app").tag_link("v0")
+    os.chown(link, 1234, 1234)
+    link.chmod(0o600)
+    with open_volume(str(volume.root)) as opened:
+        pid = os.fork()
+        if pid == 0:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os._exit(_exit_status(opened))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _exit_status(volume: OpenVolume) -> int:
+    try:
+        Planner(volume, Question(Intent(), 0)).make()
+    except NotPermittedError as error:
+        return 0 if "Run as user 1234" in str(error) else 1
+    return 2
