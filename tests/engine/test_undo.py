@@ -78,7 +78,34 @@ def test_an_exact_delete_takes_what_an_undo_brought_back(volume: Volume, runner:
     volume.repository("app").push_image("v1", layers=[b"one"])
     runner.delete("app:v1")
     runner.restore()
-    assert _deleted(runner.delete("app:v1").plan) == {"v1"}
+    plan = runner.delete("app:v1").plan
+    assert _deleted(plan) == {"v1"}
+    assert list(volume.blobs.rglob("data")) == [], "with all that the tag had"
+
+
+def test_later_runs_keep_garbage_and_untagged_manifests_that_an_undo_brought_back(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    app.push_image(layers=[b"untagged"])
+    app.push_blob(b"garbage")
+    volume.put_blob(b"named by nobody")
+    spec = {"untagged": {"deleteAfter": "1h"}}
+    before = content(volume.root)
+    assert runner.retain(spec).journal is not None
+    runner.restore()
+    assert runner.retain(spec).journal is None
+    assert content(volume.root) == before
+
+
+def test_a_pattern_does_not_take_what_an_undo_brought_back(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    runner.retain(KEEP_ONE)
+    runner.restore()
+    assert _deleted(runner.delete("app:v*").plan) == {"v2"}
 
 
 def test_a_tag_that_was_pushed_since_stays(volume: Volume, runner: Runner) -> None:

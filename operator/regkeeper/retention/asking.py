@@ -7,7 +7,6 @@ from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.marks import kept
-from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
@@ -53,6 +52,5 @@ def ask(
 
 
 def _restored(volume: Volume, rules: str) -> dict[tuple[str, str], str]:
-    """Runs whose undo brought something back, by repository and tag or digest; a blob's repository is empty."""
-    kinds = (Kind.TAG, Kind.INDEX_REVISION, Kind.REVISION, Kind.BLOB, Kind.MANIFEST_BLOB)
-    return {(mark.move.repository, mark.move.name): mark.run for mark in kept(volume, rules) if mark.move.kind in kinds}
+    """Runs whose undo brought something back, by repository and tag or digest (a blob's has no name)."""
+    return {(mark.move.repository, mark.move.name): mark.run for mark in kept(volume, rules)}

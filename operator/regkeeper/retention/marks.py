@@ -45,11 +45,12 @@ def kept(volume: Volume, rules: str) -> Iterator[Mark]:
 
     Args:
         volume: Where the marks are.
-        rules: Digest of today's rules: the marks of runs by other rules have ended.
+        rules: Digest of today's rules: the marks of runs by other rules have ended. Empty: the command `delete`, which
+            has no rules and so ends none.
     """
     for run in sorted(volume.names(KEPT)):
         if not run.endswith(".new"):
-            yield from _read(volume, run, rules=rules)
+            yield from _read(volume, run, rules=rules or None)
 
 
 def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
