@@ -7,13 +7,16 @@ runs.
 Where the specification leaves a choice, this is the reading taken here:
 
 - A tag that is kept only because no rule covers it is no obstacle to `delete`; a `keep` that covers it is.
-- A digest in use is kept with the indexes that name it and the tags that point to either: in the repository that the
-  reference names, or everywhere if it names none. A manifest of unknown type is no index.
+- A digest in use is kept with the indexes that lead to it, the children that it leads to, and the tags that point to
+  any of them: in the repository that the reference names, or everywhere if it names none.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
-- The children and dependants that go along with a manifest go whatever their own age: their links hold their blobs.
+- The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.
+  An untagged index that has been there for too long takes its dependants along, but not its children: each of them is
+  untagged itself, and counts from its own times.
 - An entry of `delete` without a tag and without a pattern is an exact entry for each tag and each referrer of its
   repository.
-- An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there.
+- An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there. An exact
+  entry that takes the whole repository, of which nothing is kept, takes what pins it.
 - A live manifest without `data` holds its repository's layer links, and the blobs that its layers and revisions name,
   whether a tag or an index leads to it. A tag to a manifest without a revision link counts as one without `data`.
 - A tag directory without `current/link` is no version, points nowhere and stays.
@@ -21,8 +24,9 @@ Where the specification leaves a choice, this is the reading taken here:
 - An entry of `delete` without a tag takes the untagged manifests too; if it is a pattern, not those younger than
   `protect.youngerThan`.
 - A repository is deleted as a whole if the run takes its last tag and revision and `delete` named any of them: then
-  young links in it hold nothing. One in which nothing is left, uploads included, leaves the catalog, whatever emptied
-  it, also if it was empty before.
+  young links in it hold nothing; if a pattern named it, those younger than `protect.youngerThan` do.
+- A repository in which nothing is left, uploads included, leaves the catalog, whatever emptied it, and also if it was
+  empty before.
 - An implausible time is no age of an untagged manifest or an orphan either: it stays.
 - `highest` counts versions of whatever age: only `last` has a use for push times.
 - A pre-release needs a comparison that names a pre-release of the same version (as in npm).
@@ -137,7 +141,7 @@ class _Judge:
         verdict = Verdict(reasons=reasons)
         verdict.tags = victims | {place for place in self.dependant_tags if place not in dependants_kept}
         verdict.revisions = self.nodes - alive
-        deleted_whole = self.deleted_whole(verdict)
+        deleted_whole = self.deleted_whole(verdict, victims)
         verdict.layers = self.layer_links_that_go(alive, verdict, deleted_whole)
         verdict.blobs = self.blobs_that_go(alive, verdict, deleted_whole)
         verdict.repositories = self.left_empty(verdict)
@@ -267,19 +271,21 @@ class _Judge:
 
     @cached_property
     def nodes_in_use(self) -> set[Node]:
-        """With the manifests of a config, and the indexes around them."""
-        used = {(name, digest) for name in self.repositories for digest in self.in_use.anywhere}
+        """With the manifests of a config, the indexes that name them, and what those in use lead to."""
+        used = {(name, digest) for name in self.repositories for digest in self.in_use.anywhere} | self.in_use.manifests
         used |= {node for node in self.nodes if self.world.documents[node[1]].config in self.in_use.anywhere}
-        used |= self.in_use.manifests
+        upwards, downwards = set(used), used & self.nodes
         while True:
-            more = {
+            parents = {
                 (name, digest)
                 for name, digest in self.nodes
-                if any((name, child) in used for child in self.world.documents[digest].platforms)
+                if any((name, child) in upwards for child in self.world.documents[digest].children)
             }
-            if more <= used:
-                return used & self.nodes
-            used |= more
+            children = {child for node in downwards for child in self.children(node)}
+            if parents <= upwards and children <= downwards:
+                return (upwards & self.nodes) | downwards
+            upwards |= parents
+            downwards |= children
 
     # Repositories in which something is unreadable.
 
@@ -290,13 +296,14 @@ class _Judge:
 
     @cached_property
     def pinned(self) -> set[str]:
-        """Deleting an unreadable tag, which only an exact entry does, lifts its pin."""
+        """Deleting an unreadable tag, which only an exact entry does, lifts its pin; so does deleting all of it."""
         deleted = self.exact - self.kept_by_rules_or_use.keys()
         names = {place[0] for place, tag in self.places.items() if tag.unreadable and place not in deleted}
         for name, repository in self.repositories.items():
             if repository.bad_revisions or any(not self.world.documents[d].readable for d in repository.revisions):
                 names.add(name)
-        return names
+        stays = {place[0] for place in self.places if place not in deleted} | {name for name, _ in self.nodes_in_use}
+        return names - (self.exactly_named_repositories - stays)
 
     # Manifests.
 
@@ -358,12 +365,15 @@ class _Judge:
         for place, subjects in self.subjects_of_tags.items():
             if not subjects and place not in self.kept_orphan_tags:
                 fallen.add((place[0], str(self.places[place].digest)))
-        fallen |= self.untagged_too_long() | self.untagged_of_named_repositories() | self.orphans_too_long
+        fallen |= self.untagged_of_named_repositories() | self.orphans_too_long
+        untagged = self.untagged_too_long()
+        for _, digest in untagged:
+            fallen |= self.dependants(digest)
         while True:
             more = {child for node in fallen & self.nodes for child in self.children(node)}
             more |= {dependant for node in fallen & self.nodes for dependant in self.dependants(node[1])}
             if more <= fallen:
-                return {node for node in fallen & self.nodes if node[0] not in self.pinned}
+                return {node for node in (fallen | untagged) & self.nodes if node[0] not in self.pinned}
             fallen |= more
 
     def untagged_too_long(self) -> set[Node]:
@@ -372,14 +382,19 @@ class _Judge:
         found = set()
         for name, digest in self.untagged():
             since = self.untagged_since(self.repositories[name], digest)
-            young = self.now - self.repositories[name].revisions[digest] < self.policy.younger_than
-            if since > PLAUSIBLE and not young and self.now - since >= self.policy.untagged:
+            pushed = self.repositories[name].revisions[digest]
+            young = pushed <= PLAUSIBLE or self.now - pushed < self.policy.younger_than
+            if not young and self.now - since >= self.policy.untagged:
                 found.add((name, digest))
         return found
 
     @cached_property
     def exactly_named_repositories(self) -> set[str]:
         return {name for name in self.repositories if name in self.policy.delete}
+
+    def named_whole(self, name: str) -> bool:
+        """By an entry of `delete` without a tag."""
+        return any(matches(entry, name) for entry in self.policy.delete if ":" not in entry)
 
     def untagged_of_named_repositories(self) -> set[Node]:
         whole = [entry for entry in self.policy.delete if ":" not in entry]
@@ -392,11 +407,10 @@ class _Judge:
         return found
 
     def untagged(self) -> set[Node]:
-        """No tag points to them, no index of the repository has them, and they are nobody's referrer."""
+        """No tag points to them, and they are nobody's referrer. What an index needs is found alive in the end."""
         tagged = {(name, tag.digest) for (name, _), tag in self.places.items()}
-        children = {child for node in self.nodes for child in self.children(node)}
         referrers = {node for node in self.nodes if self.world.documents[node[1]].subject}
-        return {node for node in self.nodes if node not in tagged} - children - referrers
+        return self.nodes - tagged - referrers
 
     @cached_property
     def orphans(self) -> set[Node]:
@@ -446,22 +460,20 @@ class _Judge:
 
     # Links and blobs.
 
-    def deleted_whole(self, verdict: Verdict) -> set[str]:
+    def deleted_whole(self, verdict: Verdict, victims: set[Place]) -> set[str]:
         """Repositories of which the run takes the last tag and revision, some of them because `delete` named them."""
-        whole = [entry for entry in self.policy.delete if ":" not in entry]
-        named = {name for name in self.repositories if any(matches(entry, name) for entry in whole)}
-        named |= {
-            place[0]
-            for place in verdict.tags
-            if self.asked_for(place, exactly=True) or self.asked_for(place, exactly=False)
-        }
+        named = {place[0] for place in victims if self.asked_for(place, exactly=True)}
+        by_pattern = {place[0] for place in victims if self.asked_for(place, exactly=False)}
+        by_pattern |= {name for name in self.repositories if self.named_whole(name)}
+        for name in by_pattern:
+            if all(self.now - time >= self.policy.younger_than for time in self.repositories[name].layers.values()):
+                named.add(name)
+        named |= self.exactly_named_repositories
         return {
             name
-            for name, repository in self.repositories.items()
-            if (repository.tags or repository.revisions)
-            and name in named
-            and all((name, tag) in verdict.tags for tag in repository.tags)
-            and all((name, digest) in verdict.revisions for digest in repository.revisions)
+            for name in named
+            if all((name, tag) in verdict.tags for tag in self.repositories[name].tags)
+            and all((name, digest) in verdict.revisions for digest in self.repositories[name].revisions)
         }
 
     def left_empty(self, verdict: Verdict) -> set[str]:

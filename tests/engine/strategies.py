@@ -171,7 +171,8 @@ class _Builder:
                 return documents.index(earlier, media_type=documents.DOCKER_LIST)
             case "fallback tag":
                 # Never the same twice: it could be its own subject, and then live as long as itself.
-                return documents.index(earlier[1:], annotations={"number": str(len(self.pushed))})
+                others = [each for each in earlier[1:] if each != earlier[0]]
+                return documents.index(others, annotations={"number": str(len(self.pushed))})
             case "foreign layer":
                 elsewhere = Descriptor.of(b"never pushed %d" % step.age, documents.DOCKER_FOREIGN_LAYER)
                 return self.image(repository, step, documents.DOCKER_MANIFEST, [elsewhere])
