@@ -129,3 +129,11 @@ def test_a_tag_that_is_its_own_subjects_only_tag_is_left_alone(volume: Volume) -
     image = app.push_image(layers=[b"1"])
     app.tag(image.digest.replace(":", "-"), image.digest)
     assert retain(volume, KEEP_NONE, {"untagged": {"deleteAfter": "0s"}}).plan.moves == []
+
+
+def test_a_fallback_index_that_lists_its_own_subject_does_not_keep_it(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    index = app.push_fallback_tag(image, [image])
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_manifests() == {("app", image.digest), ("app", index.digest)}

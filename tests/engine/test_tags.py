@@ -219,3 +219,18 @@ def _config_of(volume: Volume, digest: str) -> str:
     config = json.loads(volume.blob_data(digest).read_bytes())["config"]["digest"]
     assert isinstance(config, str)
     return config
+
+
+def test_keep_wins_over_an_exact_name_for_odd_tags_too(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    app.push_image("v2", layers=[b"2"], age=volume.now / 10**9)
+    volume.truncate(app.tag_link("v1"))
+    spec = {"rules": [{"keep": {"matching": ["v*"]}}], "delete": ["app:v1", "app:v2"]}
+    assert retain(volume, spec).deleted_tags() == set()
+
+
+def test_a_pattern_spares_a_first_push_under_way(volume: Volume) -> None:
+    volume.repository("team").mount(volume.put_blob(b"1"), age=600)
+    assert retain(volume, {"delete": ["t*"]}).plan.moves == []
+    assert retain(volume, {"delete": ["team"]}).plan.moves != []

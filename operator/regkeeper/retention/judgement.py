@@ -41,7 +41,8 @@ class Judgement:
         unneeded: layer links that nothing in it needs.
         pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
         holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
-        whole: a deletion by name is about all of it, and nothing of it stays.
+        whole: a deletion by name is about all of it, and no tag or manifest stays.
+        by_pattern: that deletion is a pattern.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Judgement:
     pinned_by: str = ""
     holds: str = ""
     whole: bool = False
+    by_pattern: bool = False
 
     @property
     def victims(self) -> list[str]:
@@ -109,6 +111,7 @@ class _Judge:
         self._collect_needs(answer, alive)
         self._note_refusals(tags, alive, going)
         answer.whole = self._is_whole(tags, alive)
+        answer.by_pattern = not self._whole_repository()[1]
         return answer
 
     # What can't be read.

@@ -187,6 +187,10 @@ class Planner:
         self.counts.add(repository, judgement)
         moves = len(self.moves)
         links: set[Digest] = set()
+        if judgement.whole and judgement.by_pattern:
+            edge = self.question.now - self.question.intent.younger_than
+            links_now = self.links.of(repository.name, repository.layers)
+            judgement.whole = all(link.pushed <= edge for _, link in links_now)  # else a first push may be under way
         if judgement.changes:
             self._move_tags(repository, judgement)
             self._move_revisions(repository, judgement)

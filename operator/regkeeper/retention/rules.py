@@ -21,9 +21,12 @@ class Covered(NamedTuple):
     """A tag that a rule covers."""
 
     name: str
-    digest: Digest
+    digest: Digest | None
+    """None: its link can't be read."""
     pushed: int
     """Nanoseconds since the epoch."""
+    whole: bool
+    """Its link and its manifest can be read: another takes no place among the N that stay."""
 
 
 class Keeper(Protocol):
@@ -40,21 +43,25 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The tags of the N distinct digests that were pushed last; equal times at the edge all stay."""
+    """The tags of the N distinct digests that were pushed last; equal times at the edge all stay.
+
+    Times that can't be right take no place.
+    """
 
     number: int
 
-    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - ranks, not ages
+    def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
         if self.number == 0:
             return {}
         newest: dict[Digest, int] = {}
-        for _, digest, pushed in tags:
-            if pushed > newest.get(digest, -1):
+        for _, digest, pushed, whole in tags:
+            if whole and digest is not None and OLDEST_PLAUSIBLE <= pushed <= now and pushed > newest.get(digest, -1):
                 newest[digest] = pushed
         times = sorted(newest.values(), reverse=True)
         edge = times[self.number - 1] if len(times) >= self.number else -1
+        last = {digest for digest, pushed in newest.items() if pushed >= edge}
         reason = f"among the last {self.number}"
-        return {name: reason for name, digest, _ in tags if newest[digest] >= edge}
+        return {tag.name: reason for tag in tags if tag.digest in last and plausible(tag.pushed, now)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class PushedWithin:
     def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
         edge = now - self.nanoseconds
         reason = f"pushed within {self.text}"
-        return {name: reason for name, _, pushed in tags if pushed >= edge}
+        return {tag.name: reason for tag in tags if tag.pushed >= edge}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +88,10 @@ class HighestVersions:
     def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - ranks, not ages
         counts = constraint(self.constraint)
         versions: dict[str, Version] = {}
-        for name, _, _ in tags:
-            version = version_of(name)
+        for tag in tags:
+            version = version_of(tag.name) if tag.whole else None
             if version is not None and counts(version):
-                versions[name] = version
+                versions[tag.name] = version
         distinct = sorted(set(versions.values()), reverse=True)
         highest = set(distinct if self.number is None else distinct[: self.number])
         of = f" of {self.constraint}" if self.constraint else ""
@@ -100,7 +107,7 @@ class Matching:
     matches: Matcher = field(compare=False)
 
     def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - names, not ages
-        return {name: f"matches {self.text}" for name, _, _ in tags if self.matches(name)}
+        return {tag.name: f"matches {self.text}" for tag in tags if self.matches(tag.name)}
 
 
 @dataclass(frozen=True, slots=True)

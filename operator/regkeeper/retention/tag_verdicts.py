@@ -150,23 +150,20 @@ class TagJudge:
         rules = self.question.rules(self.repository.name)
         if not rules:
             return kept, covered
+        missing = self.repository.missing
         versions = [
-            Covered(name, tag.digest, tag.link.pushed)
+            Covered(name, tag.digest, tag.link.pushed, tag.digest is not None and tag.digest not in missing)
             for name, tag in self.repository.tags.items()
-            if name not in dependants and tag.digest is not None
+            if name not in dependants
         ]
-        counted = {
-            version.name
-            for version in versions
-            if plausible(version.pushed, self.question.now) and version.digest not in self.repository.missing
-        }
         for rule in rules:
             mine = [version for version in versions if rule.covers_tag(version.name)]
-            for name, reason in rule.kept([v for v in mine if v.name in counted], self.question.now).items():
+            for name, reason in rule.kept(mine, self.question.now).items():
                 kept.setdefault(name, reason)
             if rule.deletes:
                 for version in mine:
-                    covered.setdefault(version.name, rule.label)
+                    if version.digest is not None:
+                        covered.setdefault(version.name, rule.label)
         self.answer.covered = set(covered)
         return kept, covered
 
