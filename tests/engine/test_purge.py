@@ -106,3 +106,17 @@ def test_the_loser_against_a_newer_push_is_freed_in_the_end(volume: Volume, runn
     runner.purge()
     assert quarantined(volume.root) == []
     assert app.tag_link("latest").exists()
+
+
+def test_a_journal_is_forgotten_a_year_after_its_run_has_ended(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    for number in range(3):
+        app.push_image(f"v{number}", layers=[b"%d" % number])
+    runner.delete("app:v0")
+    runner.purge()
+    runner.delete("app:v1", now=volume.now + 360 * DAY * SECOND)
+    runner.purge(now=volume.now + 361 * DAY * SECOND)
+    assert len(runner.journals()) == 2
+    runner.delete("app:v2", now=volume.now + 367 * DAY * SECOND)
+    runner.purge(now=volume.now + 369 * DAY * SECOND)
+    assert [journal.run[:8] for journal in runner.journals()] == ["20270523", "20270530"]

@@ -21,8 +21,8 @@ def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
     for journal in journals.all():
         if journal.state not in _DELETED:
             continue
-        for _, move in journals.moves(journal.run):
-            if move.kind == Kind.TAG and (digest := digests.parse(move.digest)) is not None:
+        for _, move in journals.moves_of(journal.run, Kind.TAG):
+            if (digest := digests.parse(move.digest)) is not None:
                 key = (move.repository, digest)
                 since[key] = max(since.get(key, 0), journal.header.now)
     return since

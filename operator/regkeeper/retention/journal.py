@@ -145,23 +145,24 @@ class Journals:
 
     def moves(self, run: str) -> Iterator[tuple[int, Move]]:
         """The moves of a run with their numbers, read as they are asked for."""
+        return self._moves(run, b"[")
+
+    def moves_of(self, run: str, kind: Kind) -> Iterator[tuple[int, Move]]:
+        """Those of one kind, without decoding the others."""
+        return self._moves(run, f'["{kind}",'.encode())
+
+    def moves_backwards(self, run: str) -> Iterator[tuple[int, Move]]:
+        """All in the order of an undo: what is referred to before what refers to it."""
+        for kind in reversed(Kind):
+            yield from self.moves_of(run, kind)
+
+    def _moves(self, run: str, start: bytes) -> Iterator[tuple[int, Move]]:
         with self._open(run) as file:
             number = 0
             for line, _ in _lines(file):
-                if line.startswith(b"["):
+                if line.startswith(start):
                     yield number, decode_move(line)
-                    number += 1
-
-    def moves_backwards(self, run: str) -> Iterator[tuple[int, Move]]:
-        """The same in the order of an undo: what is referred to before what refers to it."""
-        for kind in reversed(Kind):
-            start = f'["{kind}",'.encode()
-            with self._open(run) as file:
-                number = 0
-                for line, _ in _lines(file):
-                    if line.startswith(start):
-                        yield number, decode_move(line)
-                    number += line.startswith(b"[")
+                number += line.startswith(b"[")
 
     def _open(self, run: str) -> BinaryIO:
         return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")

@@ -12,6 +12,7 @@ from regkeeper.retention.errors import StoppedError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
 from regkeeper.retention.places import run_directory
@@ -22,6 +23,11 @@ from regkeeper.retention.sweep import Stop
 
 _HOLDING = frozenset({State.DONE, State.PURGING, State.RESTORED, State.ROLLED_BACK})
 """States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
+
+_ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
+
+REMEMBERED_SECONDS = 366 * 86400
+"""How long after a run's end its journal stays, to tell when something went and since when a manifest is untagged."""
 
 
 @dataclass
@@ -90,7 +96,16 @@ def purge(
     staying = {contents.blobs[digest].path for digest in held}
     for journal in entering:
         _free(volume, journals, journal, staying, purged, now=now, stop=stop)
+    _forget(volume, journals, now)
     return purged
+
+
+def _forget(volume: WritableVolume, journals: WritableJournals, now: int) -> None:
+    """Remove the journals of runs whose life ended long ago."""
+    for journal in journals.all():
+        ended = journal.state in _ENDED and not volume.exists(run_directory(journal.run))
+        if ended and now - journal.at > REMEMBERED_SECONDS * SECOND:
+            journals.discard(journal.run)
 
 
 def _return_needed(

@@ -43,8 +43,7 @@ def _purged(journals: WritableJournals, reference: Reference) -> str:
     for journal in reversed(journals.all()):
         if journal.state != State.PURGED:
             continue
-        for _, move in journals.moves(journal.run):
-            entry = Entry(journal.run, 0, move)
-            if move.kind == Kind.TAG and _is_named(entry, reference):
+        for number, move in journals.moves_of(journal.run, Kind.TAG):
+            if _is_named(Entry(journal.run, number, move), reference):
                 return f": it was purged at {moment(journal.at)} (run {journal.run})"
     return ""
