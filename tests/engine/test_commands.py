@@ -178,6 +178,14 @@ def test_a_real_run_does_what_its_dry_run_said(filled: Volume) -> None:
     assert tags(filled) == {"v3"}
 
 
+def test_a_dry_run_warns_of_a_clock_that_is_behind_the_volume(filled: Volume) -> None:
+    filled.repository("app").push_image("v4", layers=[b"4"], age=-60)
+    assert driver.retain(filled, KEEP_ONE, arguments=["--dry-run"]).document["warnings"] == []
+    filled.repository("app").push_image("v5", layers=[b"5"], age=-61)
+    (warning,) = driver.retain(filled, KEEP_ONE, arguments=["--dry-run"]).document["warnings"]
+    assert "2026-05-28T20:27:41Z" in warning
+
+
 def test_a_second_run_has_nothing_to_do(filled: Volume) -> None:
     driver.retain(filled, KEEP_ONE)
     again = driver.retain(filled, KEEP_ONE)

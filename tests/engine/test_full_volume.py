@@ -1,4 +1,4 @@
-"""The commonest reason to run: a volume without a byte and without an inode left. Real filesystems, small ones."""
+"""Volumes on real, small filesystems: without a byte and an inode left, as is common, read-only, or split."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.errors import StorageError
+from regkeeper.retention.errors import RefusedError, StorageError
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, Volume
 
@@ -119,3 +119,31 @@ def test_a_read_only_volume_is_told(small: Volume) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small.root.parent)], check=True)
     with pytest.raises(StorageError, match="mounted read-only"):
         Runner(small.root, small.now).delete("app:v0")
+
+
+def test_a_volume_that_is_split_over_two_filesystems_is_refused_before_the_first_rename(
+    volume: Volume, tmp_path: Path
+) -> None:
+    with mounted(volume.blobs / "sha256", "-t", "tmpfs", "none"):
+        volume.repository("app").push_image("v1")
+        before = content(volume.root)
+        with pytest.raises(RefusedError, match=r"blobs/sha256/.* is on another filesystem than the quarantine"):
+            Runner(volume.root, volume.now).delete("app:v1")
+        assert content(volume.root) == before
+
+
+def test_a_mount_within_the_same_filesystem_stops_the_run_and_the_next_one_puts_everything_back(
+    volume: Volume, tmp_path: Path
+) -> None:
+    """The kernel refuses a rename across a bind mount, which no number of a device shows."""
+    volume.repository("app").push_image("v1")
+    before = content(volume.root)
+    layers = volume.repository("app").layers
+    subprocess.run(["mount", "--bind", str(layers), str(layers)], check=True)
+    try:
+        with pytest.raises(StorageError, match="only a rename within one can be undone"):
+            Runner(volume.root, volume.now).delete("app:v1")
+    finally:
+        subprocess.run(["umount", str(layers)], check=True)
+    Runner(volume.root, volume.now).restore()
+    assert content(volume.root) == before

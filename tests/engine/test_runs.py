@@ -1,6 +1,7 @@
 """One run among others: the lock, signals, the end time, writers that disturb it, a dry run beside it."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Literal
@@ -8,12 +9,19 @@ from typing import Literal
 import pytest
 
 from regkeeper.retention import lock
-from regkeeper.retention.errors import BusyError, NotQuietError, StoppedError
+from regkeeper.retention.errors import (
+    BusyError,
+    NotQuietError,
+    RefusedError,
+    RetentionError,
+    StoppedError,
+    StorageError,
+)
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
 from regkeeper.retention.stop import StopOnSignal
-from regkeeper.retention.storage import EndTime
+from regkeeper.retention.storage import EndTime, components
 from tests.engine import driver
 from tests.engine.running import STATE, Counting, Runner, content
 from tests.engine.volumes import DAY, Volume, snapshot
@@ -199,3 +207,37 @@ def test_the_state_lies_beside_the_blobs(volume: Volume, runner: Runner) -> None
     runner.retain(KEEP_ONE)
     assert {path.name for path in volume.v2.iterdir()} == {"blobs", "repositories", ".regkeeper"}
     assert (volume.root / STATE).is_dir()
+
+
+def test_a_planted_link_leads_nowhere(volume: Volume, runner: Runner, tmp_path: Path) -> None:
+    """Whoever may write the volume could plant a link in the place of our own directory."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (volume.root / STATE).symlink_to(outside)
+    with pytest.raises(StorageError, match="symbolic link"):
+        runner.retain(KEEP_ONE)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_link_that_takes_the_place_of_a_directory_during_the_run_is_not_followed(
+    volume: Volume, runner: Runner, tmp_path: Path
+) -> None:
+    tags = volume.repository("app").tags
+    outside = tmp_path / "outside"
+
+    def plant() -> None:
+        shutil.copytree(tags, outside)
+        tags.rename(tmp_path / "before")
+        tags.symlink_to(outside)
+
+    runner.quiet = plant
+    before = snapshot(tags)
+    with pytest.raises(RetentionError):
+        runner.retain(KEEP_ONE)
+    assert snapshot(outside).keys() == before.keys()
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a//b", "a/./b", "a/../b", "", "a\0b"])
+def test_no_path_of_a_journal_leads_out_of_the_volume(path: str) -> None:
+    with pytest.raises(RefusedError):
+        components(path)

@@ -29,12 +29,15 @@ from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import open_journals
 from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moments import moment
+from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.run import Order, Outcome, carry_out
+
+_CLOCK_SKEW = 60 * SECOND
+"""How far ahead of a dry run's clock a push may lie without a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,12 @@ def plan_only(deletion: Deletion) -> None:
             in_use=deletion.in_use,
             mode=deletion.mode,
             progress=shown.read,
+        )
+    newest = max((row.pushed for entry in plan.entries for row in entry.tags), default=0)
+    if newest > now + _CLOCK_SKEW:
+        plan.warnings.append(
+            f"the newest tag was pushed at {moment(newest)}, after now ({moment(now)}): this machine's clock may be "
+            "behind the volume's, by which a real run judges"
         )
     refusal = _refusal(deletion, plan)
     _print(deletion, plan, {"dryRun": True, "run": None})
@@ -146,7 +155,7 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
         refuse()
         order = Order(
             command=deletion.command,
-            undo_window=deletion.intent.undo_window // 10**9,
+            undo_window=deletion.intent.undo_window // SECOND,
             make_plan=make_plan,
             refuse_writers=refuse,
             now=session.now,
