@@ -69,6 +69,10 @@ class Daemon:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def returncode(self) -> int | None:
+        return self._process.poll()
+
     def stop(self, kind: int = signal.SIGTERM) -> None:
         if self.running():
             os.kill(self.host_pid, kind)
@@ -140,6 +144,14 @@ class Node:
         daemon = Daemon(name, process, log)
         self._daemons.append(daemon)
         return daemon
+
+    def start_python(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
+        """Run this environment's Python, with the project on its path."""
+        return self.start(name, *self.python, *arguments, env=env)
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        return (sys.executable,)
 
     def stop_all(self, name: str) -> None:
         """End every program that was started under this name."""

@@ -315,3 +315,18 @@ def test_only_an_empty_list_revokes(node: Node, dockerd: Daemon) -> None:
     assert not secure(node)
     reload('{"insecure-registries": []}')
     wait_for(lambda: secure(node), 5, "the revocation")
+
+
+def test_a_second_dockerd_on_the_same_file_with_the_flag(node: Node, dockerd: Daemon) -> None:
+    """It would not start again beside our key."""
+    other = node.try_dockerd(
+        *("--data-root=/var/lib/docker2", "--exec-root=/run/docker2", "--pidfile=/run/docker2.pid"),
+        "--insecure-registry=other.example:5000",
+        socket="/run/docker2.sock",
+        name="second dockerd",
+    )
+    assert other.running(), other.log.read_text()
+    outcome = run_agent(node, HOST)
+    other.stop()
+    assert outcome.reasons() == {Reason.TWO_DAEMONS, Reason.FLAG_CONFLICT}
+    assert_untouched(node)

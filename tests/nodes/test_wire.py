@@ -117,7 +117,7 @@ def test_a_newer_version_is_named() -> None:
         {"generation": "3"},
         {"more": 1},
         {"nodes": {"one": -1}},
-        {"sets": [["a:1"] * 513]},
+        {"sets": [["a:1"] * 1025]},
     ],
     ids=str,
 )
@@ -202,6 +202,25 @@ def test_an_answer_about_another_generation_says_why() -> None:
     with pytest.raises(StaleReportError) as caught:
         read(*answer(generation=2, list_problem=problem))
     assert caught.value.problem == problem
+
+
+def test_the_largest_report_is_within_its_bound() -> None:
+    fact = "x" * report.MAXIMUM_FACT
+    problem = report.reported(Problem(Reason.FILE_ERROR, {"path": fact, "detail": fact, "host": fact}))
+    name = ".".join(["x" * 63] * 4)[:253]
+    hosts = [
+        report.HostReport(
+            host=f"{name}:65535",
+            state=report.HostState.CONFIGURED,
+            ours=False,
+            problem=problem if number < report.MAXIMUM_EXPLAINED else None,
+        )
+        for number in range(desired.MAXIMUM_HOSTS)
+    ]
+    runtime = report.RuntimeReport(runtime="containerd", hosts=tuple(hosts), problems=(problem,) * 16, reverted=False)
+    body, headers = answer(runtimes=(runtime,) * 4)
+    assert len(body) <= report.MAXIMUM_BYTES
+    assert len(read(body, headers).runtimes) == 4
 
 
 def test_a_report_is_bounded() -> None:

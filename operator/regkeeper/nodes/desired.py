@@ -23,8 +23,8 @@ VERSION = 1
 MAXIMUM_BYTES = 1 << 20
 """The size of a ConfigMap."""
 
-MAXIMUM_HOSTS = 512
-"""Of one node: far beyond any cluster's number of Registries, small enough for daemon.json and a report."""
+MAXIMUM_HOSTS = 1024
+"""Of one node: 500 Registries by name and by address, and still small enough for a report."""
 
 Hosts = Annotated[tuple[str, ...], msgspec.Meta(max_length=MAXIMUM_HOSTS)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]

@@ -74,10 +74,11 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
     process, process_problem = _find(files, socket, proc)
     dockerd = Dockerd(files, socket)
     info = _info(dockerd) if process else None
-    running = tuple(process.arguments) if process else ()
     planned = systemd.start_arguments(files, "docker.service")
-    path = (flag_values(running, "--config-file") or (DEFAULT_PATH,))[-1]
-    flag = tuple(flag_values(running, FLAG)), tuple(flag_values(planned, FLAG))
+    others = processes_named("dockerd", proc)
+    path = _config_path(process.arguments if process else ())
+    sharing = [other.arguments for other in others if _config_path(other.arguments) == path]
+    flags = [set(values) for words in (planned, *sharing) if (values := flag_values(words, FLAG))]
     content, backup, settings, file_problem = _file(files, path, info)
     return DockerObservation(
         path=path,
@@ -88,10 +89,10 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
         process=process,
         process_problem=process_problem,
         info=info,
-        # Only what both have may be counted on: the next start may be the one without the host.
-        flag=(tuple(value for value in flag[0] or flag[1] if value in (flag[1] or flag[0])) if any(flag) else None),
-        flag_where="docker.service" if flag[1] else "its command line",
-        notices=_several(process, socket, proc),
+        # Only what all have may be counted on: the next start may be the one without the host.
+        flag=tuple(sorted(set.intersection(*flags))) if flags else None,
+        flag_where="docker.service" if flag_values(planned, FLAG) else "its command line",
+        notices=_several(others, socket) if process else (),
         unnameable=_unnameable(dockerd, hosts) if info else frozenset(),
     )
 
@@ -128,13 +129,15 @@ def _find(files: NodeFiles, socket: str, proc: str) -> tuple[Process | None, Pro
     return process, None
 
 
-def _several(process: Process | None, socket: str, proc: str) -> tuple[Problem, ...]:
-    if process is None:
+def _config_path(arguments: Sequence[str]) -> str:
+    return (flag_values(arguments, "--config-file") or [DEFAULT_PATH])[-1]
+
+
+def _several(processes: Sequence[Process], socket: str) -> tuple[Problem, ...]:
+    if len(processes) < 2:
         return ()
-    pids = [str(other.pid) for other in processes_named("dockerd", proc)]
-    if len(pids) < 2:
-        return ()
-    return (Problem(Reason.TWO_DAEMONS, {"path": socket, "detail": f"pids {', '.join(pids[:8])}"}),)
+    pids = ", ".join(str(process.pid) for process in processes[:8])
+    return (Problem(Reason.TWO_DAEMONS, {"path": socket, "detail": f"pids {pids}"}),)
 
 
 def _info(dockerd: Dockerd) -> dict[str, Any] | None:

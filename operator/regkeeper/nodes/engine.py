@@ -11,7 +11,7 @@ from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
 from regkeeper.nodes.record import Ledger
-from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
+from regkeeper.nodes.report import MAXIMUM_EXPLAINED, HostReport, HostState, Report, RuntimeReport, reported
 from regkeeper.nodes.runtime import Look, Runtime
 from regkeeper.nodes.verification import Verifier
 
@@ -190,25 +190,27 @@ class Engine:
         return None
 
     def _report_runtime(self, runtime: Runtime[Any], look: Look, *, reverted: bool) -> RuntimeReport:
+        hosts, unexplained = [], MAXIMUM_EXPLAINED
+        for host in self._hosts:
+            state, problem = self._state(runtime.name, host, look)
+            explained = reported(problem) if problem and unexplained > 0 else None
+            unexplained -= bool(problem)
+            hosts.append(HostReport(host=host, state=state, ours=host in look.ours, problem=explained))
         return RuntimeReport(
             runtime=runtime.name,
             version=look.version[:64],
-            hosts=tuple(self._report_host(runtime.name, host, look) for host in self._hosts),
+            hosts=tuple(hosts),
             problems=tuple(reported(problem) for problem in look.problems[:16]),
             reverted=reverted,
         )
 
-    def _report_host(self, runtime: str, host: str, look: Look) -> HostReport:
-        problem = look.refused.get(host)
-        if problem:
-            state = HostState.PENDING if problem.reason in _BY_ITSELF else HostState.BLOCKED
-        else:
-            state, problem = self.verifier.known(runtime, host)
-            if state in (HostState.BLOCKED, HostState.CONFIGURED) and host in look.suspects:
-                state, problem = HostState.BLOCKED, look.suspects[host]
-        return HostReport(
-            host=host, state=state, ours=host in look.ours, problem=reported(problem) if problem else None
-        )
+    def _state(self, runtime: str, host: str, look: Look) -> tuple[HostState, Problem | None]:
+        if problem := look.refused.get(host):
+            return (HostState.PENDING if problem.reason in _BY_ITSELF else HostState.BLOCKED), problem
+        state, problem = self.verifier.known(runtime, host)
+        if state in (HostState.BLOCKED, HostState.CONFIGURED) and host in look.suspects:
+            return HostState.BLOCKED, look.suspects[host]
+        return state, problem
 
 
 def _contended(look: Look, pause: float) -> Problem:

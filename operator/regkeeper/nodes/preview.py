@@ -33,7 +33,7 @@ def preview(document: bytes | None, *, node: str, root: str, diffs: bool) -> Ite
         diffs: show each change of a file, too. Their lines may hold what the file holds (a proxy's password).
     """
     files = NodeFiles(root)
-    engine = Engine(files, runtimes(files), node=node)
+    engine = Engine(files, runtimes(files, settle_seconds=0), node=node)
     looks = engine.run(document, time.monotonic(), act=False)
     engine.verifier.wait(time.monotonic(), _ASK_SECONDS)
     engine.verifier.close()

@@ -24,11 +24,16 @@ from typing import Annotated
 
 import msgspec
 
+from regkeeper.nodes.desired import MAXIMUM_HOSTS
 from regkeeper.nodes.reasons import Problem, Reason
 
 VERSION = 1
-MAXIMUM_BYTES = 256 << 10
-"""Of a report's body; 512 hosts at three runtimes take about half."""
+MAXIMUM_BYTES = 2 << 20
+"""Of a report's body, whose parts are bounded so that none is larger; one with ten hosts has 1 KiB."""
+MAXIMUM_EXPLAINED = 64
+"""Hosts of one runtime of which a report says why they are not trusted; further ones have their state alone."""
+MAXIMUM_FACT = 200
+"""Characters of one fact."""
 MINIMUM_KEY_BYTES = 32
 
 NONCE_HEADER = "X-Regkeeper-Nonce"
@@ -77,7 +82,7 @@ class HostReport(msgspec.Struct, frozen=True, rename="camel"):
 
 
 Problems = Annotated[tuple[ReportedProblem, ...], msgspec.Meta(max_length=16)]
-Hosts = Annotated[tuple[HostReport, ...], msgspec.Meta(max_length=512)]
+Hosts = Annotated[tuple[HostReport, ...], msgspec.Meta(max_length=MAXIMUM_HOSTS)]
 
 
 class RuntimeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -125,8 +130,10 @@ class StaleReportError(ReportRefusedError):
 
 
 def reported(problem: Problem) -> ReportedProblem:
-    """The wire form, each fact cut to 200 characters so that a report stays bounded whatever a node holds."""
-    return ReportedProblem(reason=problem.reason, facts={key: value[:200] for key, value in problem.facts.items()})
+    """The wire form, each fact cut short, so that a report stays bounded whatever a node holds."""
+    return ReportedProblem(
+        reason=problem.reason, facts={key: value[:MAXIMUM_FACT] for key, value in problem.facts.items()}
+    )
 
 
 def question_headers(key: bytes, *, nonce: str, pod_uid: str) -> dict[str, str]:

@@ -29,6 +29,7 @@ class ReportServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64
     address_family = socket.AF_INET6
 
     def __init__(

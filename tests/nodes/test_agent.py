@@ -1,0 +1,223 @@
+"""The agent as the process that its pod runs, against a real dockerd: wakes, reports, stops."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from regkeeper.nodes import report
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.report import HostState, Report, ReportRefusedError, StaleReportError
+from tests.nodes.agent import trust_list
+from tests.nodes.docker_states import FILE, HOST, State, in_state
+from tests.nodes.node import Daemon, Node
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]
+
+PORT = 8082
+KEY = secrets.token_bytes(32)
+
+
+@dataclass
+class RunningAgent:
+    """One agent with its mounted list and key."""
+
+    node: Node
+    folder: Path
+    daemon: Daemon
+
+    def deliver(self, document: bytes) -> None:
+        """Replace the list as kubelet does: a new directory, and a symlink that is renamed over the old one."""
+        number = len(list(self.folder.glob("..2*")))
+        target = self.folder / f"..2{number}"
+        target.mkdir()
+        (target / "list.json").write_bytes(document)
+        (self.folder / "..data_tmp").symlink_to(target.name)
+        (self.folder / "..data_tmp").rename(self.folder / "..data")
+
+    def ask(self, generation: int, *, nonce: str | None = None, key: bytes = KEY) -> Report:
+        nonce = nonce or secrets.token_hex(16)
+        headers = report.question_headers(key, nonce=nonce, pod_uid="uid")
+        status, found, body = self.get("/report", headers)
+        if status != 200:
+            raise ReportRefusedError(f"{status} {body!r}")
+        return report.decode_answer(KEY, body, found, nonce=nonce, node="node", pod_uid="uid", generation=generation)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
+        options = [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
+        done = self.node.run("curl", "-s", "-i", "-m", "5", *options, f"http://127.0.0.1:{PORT}{path}", check=False)
+        head, _, body = done.stdout.partition("\n\n")
+        if not head:
+            return 0, {}, b""
+        lines = head.splitlines()
+        return int(lines[0].split()[1]), dict(line.split(": ", 1) for line in lines[1:]), body.encode()
+
+    def wait_for_report(self, generation: int, state: HostState) -> Report:
+        """Wait until every host is in this state."""
+
+        def arrived() -> Report | None:
+            try:
+                found = self.ask(generation)
+            except ReportRefusedError:
+                return None
+            states = {host.state for runtime in found.runtimes for host in runtime.hosts}
+            return found if states == {state} else None
+
+        found = wait_for(arrived, 15, self.daemon.log.read_text)
+        assert found
+        return found
+
+
+@pytest.fixture
+def agent(node: Node, tmp_path: Path) -> Iterator[RunningAgent]:
+    """Started with an empty list of generation 1, on a node whose dockerd does not run."""
+    with in_state(node, State("stopped", starts=False)):
+        folder = tmp_path / "list"
+        folder.mkdir()
+        (tmp_path / "key").write_bytes(KEY)
+        (folder / "list.json").symlink_to("..data/list.json")
+        yield start_agent(node, folder)
+        node.stop_all("agent")
+        node.stop_all("dockerd")
+
+
+def start_agent(node: Node, folder: Path) -> RunningAgent:
+    arguments = ("--root=/", f"--list={folder}/list.json", f"--key={folder.parent}/key", f"--port={PORT}")
+    daemon = node.start_python(
+        "agent", "-m", "regkeeper.nodes", *arguments, env={"REGKEEPER_NODE": "node", "REGKEEPER_POD_UID": "uid"}
+    )
+    running = RunningAgent(node, folder, daemon)
+    wait_for(lambda: running.get("/healthz")[0] == 200, 15, daemon.log.read_text)
+    return running
+
+
+def test_a_list_is_carried_out_and_a_later_dockerd_too(agent: RunningAgent) -> None:
+    """inotify sees the list's symlink and dockerd's socket; the clock alone would take a minute."""
+    agent.deliver(trust_list(HOST, generation=2))
+    wait_for(lambda: stale_or_report(agent, 2) == (), 5, agent.daemon.log.read_text)
+    agent.node.start_dockerd()
+    agent.wait_for_report(2, HostState.TRUSTED)
+    agent.deliver(trust_list(generation=3))
+    wait_for(lambda: not agent.node.path(FILE).exists(), 5, agent.daemon.log.read_text)
+    wait_for(lambda: agent.ask(3).runtimes[0].reverted, 5, agent.daemon.log.read_text)
+
+
+def stale_or_report(agent: RunningAgent, generation: int) -> object:
+    try:
+        return agent.ask(generation).runtimes
+    except StaleReportError as error:
+        return error
+
+
+def test_drift_is_repaired_at_once(agent: RunningAgent) -> None:
+    agent.node.start_dockerd()
+    agent.deliver(trust_list(HOST, generation=2))
+    agent.wait_for_report(2, HostState.TRUSTED)
+    agent.node.path(FILE).write_text("{}")
+    wait_for(lambda: HOST in agent.node.path(FILE).read_text(), 5, agent.daemon.log.read_text)
+
+
+def test_a_term_signal_is_no_order_to_revert(agent: RunningAgent) -> None:
+    agent.node.start_dockerd()
+    agent.deliver(trust_list(HOST, generation=2))
+    agent.wait_for_report(2, HostState.TRUSTED)
+    content = agent.node.path(FILE).read_bytes()
+    agent.daemon.stop()
+    assert agent.daemon.returncode == 0
+    assert agent.node.path(FILE).read_bytes() == content
+    again = start_agent(agent.node, agent.folder)
+    again.wait_for_report(2, HostState.TRUSTED)
+    assert agent.node.path(FILE).read_bytes() == content
+
+
+def test_a_damaged_list_is_reported(agent: RunningAgent) -> None:
+    agent.deliver(trust_list(generation=1))
+    wait_for(lambda: stale_or_report(agent, 1) == (), 5, agent.daemon.log.read_text)
+    agent.deliver(trust_list(HOST, generation=2)[:-5])
+
+    def told() -> bool:
+        error = stale_or_report(agent, 2)
+        return isinstance(error, StaleReportError) and bool(
+            error.problem and error.problem.reason == Reason.LIST_INVALID
+        )
+
+    wait_for(told, 5, agent.daemon.log.read_text)
+
+
+def test_strangers_learn_nothing(agent: RunningAgent) -> None:
+    wait_for(lambda: agent.get("/report")[0] == 403, 5, "an answer")
+    assert agent.get("/report")[2] == b""
+    with pytest.raises(ReportRefusedError, match="403"):
+        agent.ask(1, key=secrets.token_bytes(32))
+    assert agent.get("/")[0] == 404
+    assert agent.get("/report/../../etc/passwd")[0] == 404
+
+
+def test_a_recorded_answer_is_refused(agent: RunningAgent) -> None:
+    agent.deliver(trust_list(generation=2))
+    wait_for(lambda: stale_or_report(agent, 2) == (), 5, agent.daemon.log.read_text)
+    nonce = secrets.token_hex(16)
+    _, headers, body = agent.get("/report", report.question_headers(KEY, nonce=nonce, pod_uid="uid"))
+    fresh = secrets.token_hex(16)
+    with pytest.raises(ReportRefusedError, match="signature"):
+        report.decode_answer(KEY, body, headers, nonce=fresh, node="node", pod_uid="uid", generation=2)
+
+
+def test_strangers_that_say_nothing_hold_nobody_up_for_long(agent: RunningAgent) -> None:
+    """More silent connections than the agent keeps: they are cut, and the operator gets its answer again."""
+    agent.deliver(trust_list(generation=2))
+    script = f"""import signal, socket
+held = [socket.create_connection(("127.0.0.1", {PORT})) for _ in range(40)]
+print("held", flush=True)
+signal.pause()"""
+    strangers = agent.node.start_python("strangers", "-c", script)
+    wait_for(lambda: "held" in strangers.log.read_text(), 5, strangers.log.read_text)
+    wait_for(lambda: stale_or_refused(agent, 2) == (), 15, agent.daemon.log.read_text)
+
+
+def stale_or_refused(agent: RunningAgent, generation: int) -> object:
+    try:
+        return agent.ask(generation).runtimes
+    except ReportRefusedError as error:
+        return error
+
+
+def test_memory_stays_within_forty_mebibytes(agent: RunningAgent) -> None:
+    """Measured: 28 MiB with Python 3.11."""
+    agent.node.start_dockerd()
+    agent.deliver(trust_list(HOST, *(f"registry-{number}.example:5000" for number in range(50)), generation=2))
+    wait_for(lambda: HOST in read_file(agent.node), 15, agent.daemon.log.read_text)
+    wait_for(lambda: '"Trusted"' in agent.daemon.log.read_text(), 15, agent.daemon.log.read_text)
+    status = Path(f"/proc/{agent.daemon.host_pid}/status").read_text()
+    peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+    assert peak <= 40 << 10
+
+
+def read_file(node: Node) -> str:
+    return node.path(FILE).read_text() if node.path(FILE).exists() else ""
+
+
+def test_the_log_tells_what_changed_in_one_line_each(agent: RunningAgent) -> None:
+    agent.deliver(trust_list(generation=2))
+    wait_for(lambda: '"generation": 2' in agent.daemon.log.read_text(), 5, agent.daemon.log.read_text)
+    lines = [json.loads(line) for line in agent.daemon.log.read_text().splitlines()]
+    assert [line["generation"] for line in lines] == [0, 2]
+    assert lines[0]["listProblem"]["reason"] == Reason.LIST_MISSING
+
+
+def test_the_preview_shows_and_changes_nothing(node: Node) -> None:
+    with in_state(node, State("mirrors", b'{"registry-mirrors": ["https://mirror.example"]}\n')):
+        before = node.path(FILE).read_bytes()
+        shown = node.run(*node.python, "-m", "regkeeper", "nodes", "--dry-run", HOST).stdout
+        assert node.path(FILE).read_bytes() == before
+        assert not node.path("/var/lib/regkeeper").exists()
+        assert "docker 20.10" in shown
+        assert f"would change {FILE}" in shown
+        assert f'+{{"registry-mirrors": ["https://mirror.example"], "insecure-registries": ["{HOST}"]}}' in shown
+        refused = node.run(*node.python, "-m", "regkeeper", "nodes", "quay.io:443", check=False)
+        assert refused.returncode == 2
+        assert "public registry" in refused.stderr
