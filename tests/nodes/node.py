@@ -111,7 +111,15 @@ class Node:
         for daemon in self._daemons:
             daemon._process.wait(10)
         wait_for(lambda: not Path(f"/proc/{self._init}").exists(), 10, "the end of the node")
+        for cgroup in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            for folder, _, _ in os.walk(cgroup, topdown=False):
+                Path(folder).rmdir()
         shutil.rmtree(self.folder)
+
+    @property
+    def cgroup(self) -> str:
+        """For the node's containers, in every hierarchy of cgroups v1; removed with the node."""
+        return f"/{self.folder.name}"
 
     def command(self, *command: str) -> list[str]:
         """The command line that runs `command` inside."""
@@ -145,12 +153,9 @@ class Node:
         self._daemons.append(daemon)
         return daemon
 
-    def start_python(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
-        """Run this environment's Python, with the project on its path."""
-        return self.start(name, *self.python, *arguments, env=env)
-
     @property
     def python(self) -> tuple[str, ...]:
+        """This environment's Python, which is at the same place in the node."""
         return (sys.executable,)
 
     def stop_all(self, name: str) -> None:

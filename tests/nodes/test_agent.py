@@ -85,10 +85,17 @@ def agent(node: Node, tmp_path: Path) -> Iterator[RunningAgent]:
         node.stop_all("dockerd")
 
 
+UNPRIVILEGED = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--")
+"""Uid 0 without any capability, as in the agent's pod."""
+
+
 def start_agent(node: Node, folder: Path) -> RunningAgent:
     arguments = ("--root=/", f"--list={folder}/list.json", f"--key={folder.parent}/key", f"--port={PORT}")
-    daemon = node.start_python(
-        "agent", "-m", "regkeeper.nodes", *arguments, env={"REGKEEPER_NODE": "node", "REGKEEPER_POD_UID": "uid"}
+    daemon = node.start(
+        "agent",
+        *UNPRIVILEGED,
+        *(*node.python, "-m", "regkeeper.nodes", *arguments),
+        env={"REGKEEPER_NODE": "node", "REGKEEPER_POD_UID": "uid"},
     )
     running = RunningAgent(node, folder, daemon)
     wait_for(lambda: running.get("/healthz")[0] == 200, 15, daemon.log.read_text)
@@ -111,6 +118,16 @@ def stale_or_report(agent: RunningAgent, generation: int) -> object:
         return agent.ask(generation).runtimes
     except StaleReportError as error:
         return error
+
+
+def test_no_capability_is_needed(agent: RunningAgent) -> None:
+    status = Path(f"/proc/{agent.daemon.host_pid}/status").read_text()
+    lines = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert {int(lines[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {0}
+    assert lines["NoNewPrivs"] == "1"
+    agent.node.start_dockerd()
+    agent.deliver(trust_list(HOST, generation=2))
+    agent.wait_for_report(2, HostState.TRUSTED)
 
 
 def test_drift_is_repaired_at_once(agent: RunningAgent) -> None:
@@ -174,7 +191,7 @@ def test_strangers_that_say_nothing_hold_nobody_up_for_long(agent: RunningAgent)
 held = [socket.create_connection(("127.0.0.1", {PORT})) for _ in range(40)]
 print("held", flush=True)
 signal.pause()"""
-    strangers = agent.node.start_python("strangers", "-c", script)
+    strangers = agent.node.start("strangers", *agent.node.python, "-c", script)
     wait_for(lambda: "held" in strangers.log.read_text(), 5, strangers.log.read_text)
     wait_for(lambda: stale_or_refused(agent, 2) == (), 15, agent.daemon.log.read_text)
 

@@ -10,6 +10,7 @@ import pytest
 
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
+from tests.cluster.programs import PAUSE
 from tests.nodes.agent import PROGRAM, SETTLE_SECONDS, run_agent, trust_list
 from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
 from tests.nodes.node import ADDRESS, Daemon, Node
@@ -48,19 +49,25 @@ def test_push_and_pull_with_nothing_edited_by_hand(node: Node, dockerd: Daemon) 
     """The walk-through's heart: the push fails before, works after, and dockerd is the same process."""
     pid = dockerd.pid
     image = f"{HOST}/boke/wordpress:latest"
-    node.run("sh", "-c", f"tar -C /etc -c hosts | docker import - {image}")
+    node.run("sh", "-c", f"tar -C {PAUSE.directory()} -c pause | docker import -c 'CMD [\"/pause\"]' - {image}")
+    options = ("--detach", "--network=none", f"--cgroup-parent={node.cgroup}")
+    container = node.run("docker", "run", *options, image).stdout.strip()
+    running = node.run("docker", "inspect", "-f", "{{.State.Pid}}", container).stdout
     refused = node.run("docker", "push", image, check=False)
     assert "server gave HTTP response to HTTPS client" in refused.stderr
     run_agent(node, HOST)
     node.run("docker", "push", image)
-    node.run("docker", "rmi", image)
+    node.run("docker", "rmi", "-f", image)
     node.run("docker", "pull", image)
+    assert node.run("docker", "inspect", "-f", "{{.State.Pid}}", container).stdout == running
     assert json.loads(node.path(FILE).read_text())["registry-mirrors"] == ["https://mirror.example"]
     assert dockerd.running()
     assert dockerd.pid == pid
     run_agent(node)
     assert "HTTP response to HTTPS client" in node.run("docker", "push", image, check=False).stderr
     assert_untouched(node)
+    assert node.run("docker", "inspect", "-f", "{{.State.Pid}}", container).stdout == running
+    node.run("docker", "rm", "-f", container)
 
 
 def test_a_hundred_random_changes_of_two_registries_leave_no_trace(node: Node, dockerd: Daemon) -> None:
