@@ -5,7 +5,6 @@ from collections.abc import Callable
 from regkeeper import kube
 
 FRESH_SECONDS = 60.0
-HOSTNAME_LABEL = "kubernetes.io/hostname"
 
 
 class Nodes:

@@ -10,13 +10,13 @@ from regkeeper.api.v1alpha1.storage import LocalStorage
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.reconcile import claims
 from regkeeper.reconcile.exclusivity import Place, holder_of_place, place_of
-from regkeeper.reconcile.nodes import HOSTNAME_LABEL, Nodes
+from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.claim import claim as build_claim
-from regkeeper.resources.persistent_volume import persistent_volume
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL, persistent_volume
 from regkeeper.settings import LocalStorageRule, Settings
 
 
