@@ -20,6 +20,7 @@ from regkeeper.reconcile import claims, conditions
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.contest import is_contested, rival
+from regkeeper.reconcile.counting import Tally
 from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
 from regkeeper.reconcile.exclusivity import holder_of_port, matching_nodes
 from regkeeper.reconcile.nodes import Nodes
@@ -50,9 +51,7 @@ class Memory:
     """Looks in a row that found it not ready for the same reason."""
     reason: str = ""
     """That reason."""
-    counts: Counts | None = None
-    counted: float = 0.0
-    """Clock time of the last count."""
+    tally: Tally = field(default_factory=Tally)
     contest: str = ""
     """What to say about another manager that set our replicas."""
     contested: float = 0.0
@@ -123,7 +122,7 @@ class RegistryReconciler:
         body = self._store.registry(key)
         if body is None:
             return
-        stalled = isinstance(error, InvalidSpecError | BlockedError)
+        stalled = isinstance(error, InvalidSpecError | BlockedError | kube.InvalidError)
         message = str(error) if verdict.reason != "InternalError" else f"{type(error).__name__}: {error}"
         await self._status.write(body, self._with_storage(body, failing(verdict.reason, message, stalled=stalled)))
 
@@ -210,20 +209,17 @@ class RegistryReconciler:
         )
         seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes)
         ready = await self._ready(body, registry, seen, problem)
-        if ready.status == "True":
-            memory.reason = ready.reason
-            await self._count(memory, seen.endpoints[0])
         states = {READY: ready, STORAGE_READY: storage}
-        if ready.status != "True":
+        if ready.status == "True":
+            delay = await self._count(memory, seen.endpoints[0])
+        else:
+            delay = _peek(memory, ready.reason)
             states[RECONCILING] = conditions.true(ready.reason, ready.message)
         if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
             states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
-        await self._status.write(body, states, _fields(body, seen, memory.counts))
-        if ready.status == "True":
-            return self._settings.resync_seconds
-        memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
         memory.reason = ready.reason
-        return min(LAST_PEEK_SECONDS, FIRST_PEEK_SECONDS * 2.0 ** min(memory.peeks, 10))
+        await self._status.write(body, states, _fields(body, seen, memory.tally.counts))
+        return delay
 
     async def _find_problem(self, seen: Observation) -> Problem | None:
         """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
@@ -284,13 +280,13 @@ class RegistryReconciler:
             "Set spec.nodeSelector or spec.replicas so that they agree",
         )
 
-    async def _count(self, memory: Memory, endpoint: Endpoint) -> None:
-        # A little early, so that the look of the resync counts.
-        if memory.counts is not None and self._clock() - memory.counted < 0.9 * self._settings.resync_seconds:
-            return
-        counts = await self._prober.count(endpoint)
-        if counts is not None:
-            memory.counts, memory.counted = counts, self._clock()
+    async def _count(self, memory: Memory, endpoint: Endpoint) -> float:
+        return await memory.tally.refresh(
+            lambda: self._prober.count(endpoint),
+            self._clock,
+            registries=sum(1 for _ in self._store.registries()),
+            longest=self._settings.resync_seconds,
+        )
 
 
 def parse(body: kube.Object) -> Registry:
@@ -305,6 +301,12 @@ def parse(body: kube.Object) -> Registry:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidSpecError(f"{place}: {first['msg']}") from error
+
+
+def _peek(memory: Memory, reason: str) -> float:
+    """Seconds until the next look at what is not ready: at first soon, then less and less often."""
+    memory.peeks = memory.peeks + 1 if memory.reason == reason else 0
+    return min(LAST_PEEK_SECONDS, FIRST_PEEK_SECONDS * 2.0 ** min(memory.peeks, 10))
 
 
 def _progress(deployment: kube.Object) -> State | None:
