@@ -126,10 +126,14 @@ def registry_url(text: str) -> URL:
     return url.origin()
 
 
-def open_session() -> aiohttp.ClientSession:
-    """A session that keeps no cookie, decodes no compressed body and reads no proxy or .netrc from the environment."""
+def open_session(*, keep_alive: bool = True) -> aiohttp.ClientSession:
+    """A session that keeps no cookie, decodes no compressed body and reads no proxy or .netrc from the environment.
+
+    Without `keep_alive` each request makes a connection of its own.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),  # each client bounds its own requests
+        # Each client bounds its own requests.
+        connector=aiohttp.TCPConnector(limit=0, force_close=not keep_alive),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -196,7 +196,7 @@ async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> As
 @pytest.fixture
 async def prober() -> AsyncIterator[Prober]:
     async with open_session() as session:
-        yield Prober(session)
+        yield Prober(session, session)
 
 
 @pytest.fixture

@@ -139,7 +139,8 @@ async def run(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(kube.connect())
         session = await stack.enter_async_context(open_session())
-        operator = Operator(cluster, settings, Prober(session), loop.time)
+        fresh = await stack.enter_async_context(open_session(keep_alive=False))
+        operator = Operator(cluster, settings, Prober(session, fresh), loop.time)
         probes = probe_app(operator.ailment, lambda: operator.is_synced)
         await stack.enter_async_context(serve(probes, settings.probe_port))
         await stack.enter_async_context(serve(metrics_app(operator.metrics), settings.metrics_port))

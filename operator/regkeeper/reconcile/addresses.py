@@ -75,10 +75,15 @@ async def endpoints(
 
 
 class Prober:
-    """Asks addresses who answers there. The session is one for hostile servers (`distribution.open_session`)."""
+    """Asks addresses who answers there. The sessions are for hostile servers (`distribution.open_session`).
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    `fresh` keeps no connection alive: one that was made before kube-proxy or the port mapping knew the pod, and went
+    elsewhere, would answer for long after.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, fresh: aiohttp.ClientSession) -> None:
         self._session = session
+        self._fresh = fresh
 
     async def check(self, wanted: Sequence[Endpoint], uid: str) -> Problem | None:
         """None if the Registry with `uid` answers at each endpoint, else what is wrong at the first that is not well.
@@ -91,7 +96,7 @@ class Prober:
 
     async def _check(self, endpoint: Endpoint, uid: str) -> Problem | None:
         try:
-            answer = await RegistryClient(self._session, endpoint.url, PING).ping()
+            answer = await RegistryClient(self._fresh, endpoint.url, PING).ping()
         except RegistryReadError as error:
             return Problem("NotAnswering", f"no registry answers at {endpoint.host}: {error}")
         if answer.registry_uid == uid:
