@@ -178,7 +178,7 @@ async def test_an_earlier_time_wins_over_a_later_one_and_an_event_over_both() ->
         (TimeoutError(), Result.TRANSIENT, FIRST_BACKOFF_SECONDS / 2, False),
         (kube.TerminatingError("going", code=403), Result.WAITING, TERMINATING_SECONDS, False),
         (kube.ForbiddenError("quota", code=403), Result.FAILED, FIRST_BACKOFF_SECONDS / 2, True),
-        (kube.InvalidError("bad", code=422, reason="Invalid"), Result.FAILED, FIRST_BACKOFF_SECONDS / 2, True),
+        (kube.InvalidError("bad", code=422, reason="Invalid"), Result.INVALID, LAST_BACKOFF_SECONDS, True),
         (ValueError("bug"), Result.FAILED, FIRST_BACKOFF_SECONDS / 2, True),
     ],
 )

@@ -84,6 +84,9 @@ def judge(error: Exception, failures: int, random: Callable[[], float]) -> Verdi
             return Verdict(Result.TRANSIENT, max(backoff, error.retry_after or 0), "ApiUnavailable", tell=False)
         case kube.TerminatingError():
             return Verdict(Result.WAITING, TERMINATING_SECONDS, "NamespaceTerminating", tell=False)
+        case kube.InvalidError():
+            # Mostly an edit helps; but a port of the nodes, say, may become free.
+            return Verdict(Result.INVALID, LAST_BACKOFF_SECONDS, error.reason or "Invalid", tell=True)
         case kube.ForbiddenError():
             return Verdict(Result.FAILED, backoff, "Forbidden", tell=True)
         case kube.ApiError():
