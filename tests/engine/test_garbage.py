@@ -88,8 +88,11 @@ def test_a_young_link_holds_what_the_run_sets_free(volume: Volume) -> None:
 def test_the_deletion_of_a_whole_repository_heeds_no_link_of_its_own(volume: Volume) -> None:
     app = volume.repository("app")
     app.push_image("v1", layers=[b"1"], age=HOUR)
-    assert documents.digest_of(b"1") not in delete(volume, "app:v1").deleted_blobs()
+    assert documents.digest_of(b"1") in delete(volume, "app:v1").deleted_blobs()
     assert documents.digest_of(b"1") in delete(volume, "app").deleted_blobs()
+    app.push_image("v2", layers=[b"2"], age=HOUR)
+    assert documents.digest_of(b"1") not in delete(volume, "app:v1").deleted_blobs()
+    assert documents.digest_of(b"1") not in retain(volume, KEEP_NONE).deleted_blobs()
 
 
 def test_delete_leaves_other_garbage_alone(volume: Volume) -> None:
@@ -162,3 +165,12 @@ def test_an_unknown_algorithm_is_left_alone(volume: Volume) -> None:
     strange = volume.blobs / "blake3" / "aa" / ("a" * 64) / "data"
     volume.write(strange, b"x", age=90 * DAY)
     assert retain(volume, NOTHING).plan.moves == []
+
+
+def test_a_repository_that_was_deleted_by_name_holds_nothing(volume: Volume) -> None:
+    app = volume.repository("app")
+    index = app.push_index("v1", children=[], age=HOUR)
+    assert index.digest in delete(volume, "app:v1").deleted_blobs()
+    assert index.digest not in retain(volume, KEEP_NONE).deleted_blobs()
+    app.push_image("v2", layers=[b"2"], age=9 * DAY)
+    assert index.digest not in delete(volume, "app:v1").deleted_blobs()

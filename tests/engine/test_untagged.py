@@ -6,6 +6,7 @@ import pytest
 
 from regkeeper.retention import digests
 from regkeeper.retention.moves import Kind
+from tests.engine import documents
 from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
@@ -126,3 +127,11 @@ def test_a_whole_repository_goes_and_those_within_it_stay(volume: Volume) -> Non
     }
     below = delete(volume, "team/**")
     assert below.deleted_tags() == {"team/app:v1"}
+
+
+def test_what_an_unknown_manifest_mentions_does_not_go_with_it(volume: Volume) -> None:
+    app = volume.repository("app")
+    image = app.push_image(layers=[b"1"])
+    content = documents.encode({"mediaType": "application/x-strange", "part": image.digest})
+    strange = app.push(documents.Manifest("application/x-strange", content), "v1")
+    assert retain(volume, KEEP_NONE).deleted_manifests() == {("app", strange.digest)}

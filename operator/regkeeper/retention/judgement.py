@@ -41,7 +41,7 @@ class Judgement:
         unneeded: layer links that nothing in it needs.
         pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
         holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
-        whole: a deletion by name is about all of it, and no tag or manifest stays.
+        whole: a deletion by name empties it: no tag and no manifest stays, so its links hold nothing.
         by_pattern: that deletion is a pattern.
     """
 
@@ -110,8 +110,7 @@ class _Judge:
         answer.going = _parents_first(repository, going)
         self._collect_needs(answer, alive)
         self._note_refusals(tags, alive, going)
-        answer.whole = self._is_whole(tags, alive)
-        answer.by_pattern = not self._whole_repository()[1]
+        answer.whole, answer.by_pattern = self._empties_by_name(tags, alive)
         return answer
 
     # What can't be read.
@@ -236,7 +235,7 @@ class _Judge:
         for name, tag in self.repository.tags.items():
             if tag.digest is not None and name in names and tags.verdicts[name].goes:
                 carried.setdefault(tag.digest, f"its tag {name} goes")
-        for child, parent in list(closure(self.repository, list(carried))):
+        for child, parent in list(closure(self.repository, list(carried), mentions=False)):
             carried[child] = f"child of {digests.short(parent)}, which goes"
         return carried
 
@@ -346,9 +345,13 @@ class _Judge:
                 )
                 tags.refused.append((text, digests.to_text(digest), reason))
 
-    def _is_whole(self, tags: TagVerdicts, alive: set[Digest]) -> bool:
-        named = any(reference.whole_repository for reference in self.question.references(self.repository.name))
-        return named and not alive and all(verdict.goes for verdict in tags.verdicts.values())
+    def _empties_by_name(self, tags: TagVerdicts, alive: set[Digest]) -> tuple[bool, bool]:
+        """Whether deletions by name leave no tag and no manifest, and whether all of these are patterns."""
+        if alive or not all(verdict.goes for verdict in tags.verdicts.values()):
+            return False, False
+        loosely, exactly = self._whole_repository()
+        exact = bool(exactly or self.tag_judge.exactly or self.asked.keys() & self.repository.revisions.keys())
+        return exact or bool(loosely or self.tag_judge.loosely), not exact
 
 
 def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[Digest]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest, Subject, subject_of_tag
 from regkeeper.retention.in_use import InUse
+from regkeeper.retention.manifest import Shape
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.references import Reference
 from regkeeper.retention.repository import NO_LINK, Repository, Tag
@@ -317,14 +318,22 @@ def _with_users(repository: Repository, used: Mapping[Digest, str]) -> Iterator[
             yield child, root
 
 
-def closure(repository: Repository, roots: Iterable[Digest]) -> Iterator[tuple[Digest, Digest]]:
-    """Every manifest of the repository below the roots, with its parent; what is in `roots` is not repeated."""
+def closure(
+    repository: Repository, roots: Iterable[Digest], *, mentions: bool = True
+) -> Iterator[tuple[Digest, Digest]]:
+    """Every manifest of the repository below the roots, with its parent; what is in `roots` is not repeated.
+
+    Args:
+        repository: the repository.
+        roots: where to begin.
+        mentions: whether what a manifest of an unknown kind mentions counts as its children.
+    """
     seen = set(roots)
     waiting = list(roots)
     while waiting:
         parent = waiting.pop()
         manifest = repository.manifests.get(parent)
-        if manifest is None:
+        if manifest is None or (manifest.shape is Shape.UNKNOWN and not mentions):
             continue
         for child in manifest.children:
             if child not in seen and (child in repository.revisions or child in repository.manifests):
