@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from regkeeper.nodes.reasons import Reason
 from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
+from tests.waiting import wait_for
 
 HOST = f"{ADDRESS}:5000"
 """Where the node's registry answers."""
@@ -140,6 +142,37 @@ def _second_dockerd(node: Node, stack: ExitStack) -> None:
     stack.callback(other.stop)
 
 
+def _rootless(node: Node, stack: ExitStack) -> None:
+    """A process of this name that is another user's: all that the agent can see of a rootless Docker."""
+    node.run("mkdir", "-p", "/run/programs")
+    node.run("cp", "/bin/sleep", "/run/programs/dockerd")
+    other = node.start("rootless", "setpriv", "--reuid=1000", "--clear-groups", "/run/programs/dockerd", "infinity")
+    wait_for(lambda: Path(f"/proc/{other.host_pid}/comm").read_text() == "dockerd\n", 5, "the other user's dockerd")
+    stack.callback(other.stop)
+
+
+def _socket_activation(node: Node, stack: ExitStack) -> None:
+    """Who connects to docker.socket starts dockerd, even if it was stopped on purpose."""
+    script = """import os, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/docker.sock")
+listener.listen()
+print("listening", flush=True)
+listener.accept()
+print("dockerd would be started", flush=True)
+"""
+    node.path("/run/docker.sock").unlink(missing_ok=True)
+    systemd = node.start("systemd", *node.python, "-c", script)
+    wait_for(lambda: "listening" in systemd.log.read_text(), 5, systemd.log.read_text)
+
+    def stop() -> None:
+        systemd.stop()
+        node.path("/run/docker.sock").unlink()
+        assert systemd.log.read_text() == "listening\n"
+
+    stack.callback(stop)
+
+
 BROKEN = b'{"registry-mirrors": ["https://mirror.example"]\n'
 
 STATES = (
@@ -238,6 +271,15 @@ STATES = (
         environment={"HTTP_PROXY": f"http://{SECOND_ADDRESS}:3128", "HTTPS_PROXY": f"http://{SECOND_ADDRESS}:3128"},
         reason=Reason.PROXY,
     ),
+    State(
+        "from a snap",
+        arguments=("--config-file=/var/lib/snap/docker/daemon.json",),
+        prepare=_write("/var/lib/snap/docker/daemon.json", b"{}"),
+        reason=Reason.UNSUPPORTED,
+        changes=False,
+    ),
+    State("rootless", starts=False, after_start=_rootless, reason=Reason.UNSUPPORTED, changes=False),
+    State("stopped behind systemd's socket", starts=False, after_start=_socket_activation, changes=False),
     State("two dockerds", MIRRORS, after_start=_second_dockerd, notice=Reason.TWO_DAEMONS),
     State("dockerd stopped", MIRRORS, starts=False, changes=False),
 )

@@ -63,7 +63,8 @@ class Daemon:
     @property
     def host_pid(self) -> int:
         """Its pid as the machine sees it: nsenter waits for a child of the node's PID namespace."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        listing = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        children = wait_for(lambda: listing.read_text().split(), 5, f"{self.name} in the node")
         return int(children[0])
 
     def running(self) -> bool:

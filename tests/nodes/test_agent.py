@@ -16,7 +16,7 @@ from tests.nodes.docker_states import FILE, HOST, State, in_state
 from tests.nodes.node import Daemon, Node
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agent")]
 
 PORT = 8082
 KEY = secrets.token_bytes(32)

@@ -10,7 +10,7 @@ from tests.cluster.programs import CONTAINERD
 from tests.nodes.agent import run_agent
 from tests.nodes.node import ADDRESS, Node
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 
 HOST = f"{ADDRESS}:5000"
 CERTS = "/etc/containerd/certs.d"

@@ -14,7 +14,7 @@ from tests.nodes.agent import kill_agent, run_agent
 from tests.nodes.node import ADDRESS, Daemon, Node
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("crio")]
 
 HOST = f"{ADDRESS}:5000"
 SECOND_HOST = "master.example:5000"

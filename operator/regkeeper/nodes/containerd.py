@@ -31,7 +31,6 @@ class ContainerdLook(Look):
     """Files of ours that go."""
     put: dict[str, bytes] = field(default_factory=dict)
     """Files that come or change."""
-    roots: tuple[str, ...] = ()
 
 
 class Containerd:
@@ -131,7 +130,6 @@ class Containerd:
             repairs=any(path in ours for path in put),
             remove=tuple(remove),
             put=put,
-            roots=self._roots,
         )
 
     def _foreign(self, root: str, host: str, path: str, ours: Sequence[str]) -> str | None:

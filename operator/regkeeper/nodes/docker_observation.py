@@ -71,13 +71,13 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
         socket: of dockerd.
         proc: where proc is mounted.
     """
-    process, process_problem = _find(files, socket, proc)
+    processes = processes_named("dockerd", proc)
+    process, process_problem = _find(files, socket, proc, processes)
     dockerd = Dockerd(files, socket)
     info = _info(dockerd) if process else None
     planned = systemd.start_arguments(files, "docker.service")
-    others = processes_named("dockerd", proc)
     path = _config_path(process.arguments if process else ())
-    sharing = [other.arguments for other in others if _config_path(other.arguments) == path]
+    sharing = [other.arguments for other in processes if _config_path(other.arguments) == path]
     flags = [set(values) for words in (planned, *sharing) if (values := flag_values(words, FLAG))]
     content, backup, settings, file_problem = _file(files, path, info)
     return DockerObservation(
@@ -92,7 +92,7 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
         # Only what all have may be counted on: the next start may be the one without the host.
         flag=tuple(sorted(set.intersection(*flags))) if flags else None,
         flag_where="docker.service" if flag_values(planned, FLAG) else "its command line",
-        notices=_several(others, socket) if process else (),
+        notices=_several(processes, socket) if process else (),
         unnameable=_unnameable(dockerd, hosts) if info else frozenset(),
     )
 
@@ -110,14 +110,18 @@ def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
     return values + [value for word, value in pairwise(arguments) if word == flag]
 
 
-def _find(files: NodeFiles, socket: str, proc: str) -> tuple[Process | None, Problem | None]:
+def _find(
+    files: NodeFiles, socket: str, proc: str, processes: Sequence[Process]
+) -> tuple[Process | None, Problem | None]:
+    if not processes:
+        # To connect would start a dockerd that somebody stopped: systemd listens for it (docker.socket).
+        return None, Problem(Reason.NOT_RUNNING, {"runtime": "dockerd"})
     try:
         process = prove(files, socket, name="dockerd", request=PING, proc=proc)
     except NodeProblemError as error:
-        others = processes_named("dockerd", proc)
-        if error.problem.reason is not Reason.NOT_RUNNING or not others:
+        if error.problem.reason is not Reason.NOT_RUNNING:
             return None, error.problem
-        if any(other.uid for other in others):
+        if any(other.uid for other in processes):
             return None, Problem(Reason.UNSUPPORTED, {"detail": "rootless Docker keeps its own configuration"})
         return None, Problem(
             Reason.NOT_PROVED, {"runtime": "dockerd", "path": socket, "detail": "it runs but does not answer there"}

@@ -30,14 +30,6 @@ class Dockerd:
         self._files = files
         self._path = path
 
-    def ping(self) -> bool:
-        """Whether it answers."""
-        try:
-            status, _ = self._get("/_ping", timeout=5)
-        except DockerError:
-            return False
-        return status == 200
-
     def info(self) -> dict[str, Any]:
         """`GET /info`.
 

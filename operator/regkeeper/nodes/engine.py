@@ -113,11 +113,7 @@ class Engine:
 
     def next_pass(self, now: float) -> float:
         """Seconds until the next pass, if nothing happens before."""
-        soon = any(
-            problem.reason in _BY_ITSELF - {Reason.NOT_RUNNING}
-            for look in self._looks.values()
-            for problem in look.problems
-        )
+        soon = any(problem.reason is Reason.STARTING for look in self._looks.values() for problem in look.problems)
         pause = SOON_SECONDS if soon else RESYNC_SECONDS * self._chance.uniform(0.8, 1.2)
         due = self.verifier.next_due()
         return pause if due is None else max(0.05, min(pause, due - now))
