@@ -1,6 +1,11 @@
 """The commands that change a volume, as a person or a script has them: exit status, refusals, documents."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -131,6 +136,26 @@ def test_a_pattern_that_matches_several_wants_yes_where_nobody_can_be_asked(fill
     assert driver.delete(filled, "app:v[1]").code == 0
     assert driver.delete(filled, "app:v*", "--yes").code == 0
     assert tags(filled) == set()
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", set()), ("n", {"v1", "v2", "v3"})])
+def test_on_a_terminal_a_person_is_asked(filled: Volume, answer: str, left: set[str]) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "regkeeper", "delete", "--root", str(filled.root), "app:v*"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = bytearray()
+    try:
+        while b"Delete 3 tags?" not in shown:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, answer.encode() + b"\n")
+        with suppress(OSError):  # The end of a terminal that nobody has open any more is EIO on Linux.
+            while part := os.read(terminal, 4096):
+                shown += part
+    finally:
+        os.close(terminal)
+    assert process.wait() == (0 if answer == "y" else 1), shown.decode()
+    assert tags(filled) == left
 
 
 def test_an_address_in_front_must_be_the_registrys(filled: Volume) -> None:

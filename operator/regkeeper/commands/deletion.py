@@ -145,7 +145,9 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
                 mode=deletion.mode,
                 progress=shown.read,
             )
-            if refusal := _refusal(deletion, plan):
+            with shown.hidden():
+                refusal = _refusal(deletion, plan)
+            if refusal:
                 raise _NotAcceptedError(plan, refusal)
             return plan
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from regkeeper.commands.volume_options import note
 
@@ -28,6 +28,10 @@ class Progress:
         if self._moved % _LINE_EVERY == 0:
             note(f"{self._moved:,} entries moved")
 
+    def hidden(self) -> AbstractContextManager[object]:
+        """Out of the way of a question."""
+        return nullcontext()
+
 
 @contextmanager
 def progress() -> Iterator[Progress]:
@@ -50,5 +54,13 @@ def progress() -> Iterator[Progress]:
 
             def moved(self, move: object) -> None:  # noqa: ARG002
                 bars.advance(moving)
+
+            @contextmanager
+            def hidden(self) -> Iterator[None]:
+                bars.stop()
+                try:
+                    yield
+                finally:
+                    bars.start()
 
         yield Shown()
