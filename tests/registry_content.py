@@ -1,4 +1,4 @@
-"""Puts small, real images into a running registry with plain HTTP requests, so that no client program is needed."""
+"""Small, real images in and out of a running registry by plain HTTP requests, so that no client program is needed."""
 
 import hashlib
 import json
@@ -87,3 +87,35 @@ def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
 
 def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def pull(url: str, name: str, reference: str) -> str:
+    """Get a manifest by tag or digest with everything that it names, check each against its digest.
+
+    Returns:
+        The manifest's digest.
+    """
+    connection = HTTPConnection(urlsplit(url).netloc)
+    try:
+        return _pull_manifest(connection, name, reference)
+    finally:
+        connection.close()
+
+
+def _pull_manifest(connection: HTTPConnection, name: str, reference: str) -> str:
+    content = _get(connection, f"/v2/{name}/manifests/{reference}")
+    manifest = json.loads(content)
+    for child in manifest.get("manifests", ()):
+        assert _pull_manifest(connection, name, child["digest"]) == child["digest"]
+    parts = [manifest["config"], *manifest["layers"]] if "config" in manifest else []
+    for part in parts:
+        assert _digest(_get(connection, f"/v2/{name}/blobs/{part['digest']}")) == part["digest"]
+    return _digest(content)
+
+
+def _get(connection: HTTPConnection, path: str) -> bytes:
+    connection.request("GET", path, headers={"Accept": f"{INDEX_TYPE}, {IMAGE_TYPE}, */*"})
+    response = connection.getresponse()
+    content = response.read()
+    assert response.status == 200, f"GET {path}: {response.status} {content!r}"
+    return content

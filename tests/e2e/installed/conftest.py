@@ -22,6 +22,9 @@ LOCAL_NAMESPACE = "installed"
 LOCAL_DIRECTORIES = tuple(
     f"{DIRECTORIES}/{name}" for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes")
 )
+GOING_NAMESPACE = "installed-going"
+"""A namespace that a test deletes; its Registries may use `left` on the worker."""
+
 WORKER = "k8sworker1"
 GONE = 90  # seconds
 
@@ -37,6 +40,7 @@ def installed(two_nodes: Cluster) -> Iterator[Cluster]:
     """Both nodes with the operator. What the tests made is gone before the operator goes."""
     values = yaml.safe_load((ROOT / "deploy" / "demo-values.yaml").read_text())
     rules = [{"namespaces": [LOCAL_NAMESPACE], "nodes": [WORKER], "path": path} for path in LOCAL_DIRECTORIES]
+    rules.append({"namespaces": [GOING_NAMESPACE], "nodes": [WORKER], "path": f"{DIRECTORIES}/left"})
     with released(two_nodes, {**values, "localStorage": [*values["localStorage"], *rules]}):
         yield two_nodes
         wait_for(lambda: not _registries(two_nodes), GONE, lambda: f"all Registries to go: {_registries(two_nodes)}")
