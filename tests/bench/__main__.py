@@ -10,7 +10,7 @@ from importlib import import_module
 
 from tests.bench.table import write
 
-BENCHMARKS: tuple[str, ...] = ()
+BENCHMARKS: tuple[str, ...] = ("apply_to_ready", "garbage_collection", "many_registries")
 
 
 def main(names: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,7 +111,9 @@ class BlobStore:
             self.problems.append(Problem("", path, error.strerror or str(error)))
 
 
-def unneeded(shard: Shard, needed: Shards, held: set[Digest]) -> set[Digest]:
+def unneeded(shard: Shard, needed: Iterable[Shards], held: set[Digest]) -> set[Digest]:
     """The digests of a shard that nothing needs and no young link holds."""
-    rest = shard.digests - needed.shard(shard.algorithm, shard.first)
+    rest = shard.digests
+    for some in needed:
+        rest = rest - some.shard(shard.algorithm, shard.first)
     return rest - held if rest else rest

@@ -33,7 +33,7 @@ class Counts:
 
     Attributes:
         covered: digest and push time of each covered tag.
-        kept_blobs: what the covered repositories need from now on.
+        kept_blobs: what the covered repositories need from now on; the planner fills it.
         emptied: repositories that lose their last tag by rules.
     """
 
@@ -61,7 +61,6 @@ class Counts:
         self.deleted_tags += len(victims)
         self.manifests += len(repository.revisions)
         self.deleted_manifests += len(judgement.going)
-        self.kept_blobs.add(judgement.needed)
         for name in verdicts.covered:
             tag = repository.tags[name]
             if tag.digest is not None:

@@ -79,7 +79,7 @@ class Planner:
         self.plan = Plan(question.now, rules=question.intent.fingerprint)
         self.links = LinkTimes(volume)
         self.blobs = BlobStore(volume)
-        self.needed = Shards()
+        self.needed = Shards()  # of repositories without covered tags; `counts` has the others
         self.freed = Shards()
         self.held: set[Digest] = set()
         self.manifests: set[Digest] = set()  # digests of revisions that go
@@ -170,7 +170,8 @@ class Planner:
 
     def _settle(self, repository: Repository, judgement: Judgement) -> None:
         """Take into the plan what becomes of a repository."""
-        self.needed.add(judgement.needed)
+        needed = self.counts.kept_blobs if judgement.tags.covered else self.needed
+        needed.add(judgement.needed)
         self.answered |= judgement.tags.answered
         self.plan.kept.extend(
             Refused(asked, repository.name, name, reason) for asked, name, reason in judgement.tags.refused
@@ -275,7 +276,7 @@ class Planner:
         if self.blobs_stay:
             return
         for shard in self.blobs.shards():
-            rest = unneeded(shard, self.needed, self.held)
+            rest = unneeded(shard, (self.needed, self.counts.kept_blobs), self.held)
             if rest:
                 self._move_blobs(shard, rest)
 

@@ -4,6 +4,7 @@ Each labels the tags that it keeps with the reason. What keeps nothing deletes n
 a rule covers it and no rule, of whatever policy, keeps it.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -128,9 +129,12 @@ class Rule:
     def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:
         """The reason for each tag that stays by this rule."""
         reasons: dict[str, str] = {}
+        labelled: dict[str, str] = {}  # a hundred thousand tags share a handful of reasons
         for keeper in self.keepers:
             for name, reason in keeper.kept(tags, now).items():
-                reasons.setdefault(name, f"{reason} ({self.label})")
+                if reason not in labelled:
+                    labelled[reason] = sys.intern(f"{reason} ({self.label})")
+                reasons.setdefault(name, labelled[reason])
         return reasons
 
 

@@ -1,5 +1,6 @@
 """Which tags of one repository go, which stay, and why: rules, deletions by name, what is in use, dependants."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -197,7 +198,7 @@ class TagJudge:
             return Verdict(True, f"matches delete: {asked}")
         if name in covered:
             self.answer.by_rule.add(name)
-            return Verdict(True, f"covered by rule {covered[name]}, which does not keep it")
+            return Verdict(True, sys.intern(f"covered by rule {covered[name]}, which does not keep it"))
         return Verdict(False, "no rule covers it")
 
     def _unlinked_verdict(self, name: str) -> Verdict:
