@@ -1,7 +1,9 @@
 """Count the writes of one client in an API server's audit log."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
@@ -18,16 +20,28 @@ class AuditLog:
 
         With `namespace` only those to its objects, the others of clients that serve several.
         """
-        found: list[str] = []
+        return [
+            _sentence(entry)
+            for entry in self._entries()
+            if entry["userAgent"].startswith(user_agents)
+            and (namespace is None or entry.get("objectRef", {}).get("namespace") == namespace)
+        ]
+
+    def writes_of(self, users: str) -> list[str]:
+        """The same of users whose name begins so, as `system:serviceaccount:NAMESPACE:` does."""
+        return [_sentence(entry) for entry in self._entries() if entry["user"]["username"].startswith(users)]
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
         with self._path.open("rb") as log:
             log.seek(self._offset)
             for line in log:
                 if not line.endswith(b"\n"):
                     break  # still being written
-                entry = json.loads(line)
-                reference = entry.get("objectRef", {})
-                if namespace is not None and reference.get("namespace") != namespace:
-                    continue
-                if entry["verb"] in _WRITES and entry["userAgent"].startswith(user_agents):
-                    found.append(f"{entry['verb']} {reference.get('resource')} {reference.get('name')}")
-        return found
+                entry: dict[str, Any] = json.loads(line)
+                if entry["verb"] in _WRITES:
+                    yield entry
+
+
+def _sentence(entry: dict[str, Any]) -> str:
+    reference = entry.get("objectRef", {})
+    return f"{entry['verb']} {reference.get('resource')} {reference.get('name')}"

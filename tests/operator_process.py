@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,24 +55,16 @@ class OperatorProcess:
     log: Path
     probe_port: int
     metrics_port: int
+    host: str = "127.0.0.1"
+    """Where it serves them."""
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and text of `/livez` or `/readyz`; status 0 while nobody answers."""
-        return _get(f"http://127.0.0.1:{self.probe_port}{path}")
+        return _get(f"http://{self.host}:{self.probe_port}{path}")
 
     def metrics(self) -> str:
         """All metrics, as text."""
-        return _get(f"http://127.0.0.1:{self.metrics_port}/metrics")[1]
-
-    def memory_mib(self) -> float:
-        """Resident memory at its peak."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
-
-    def cpu_seconds(self) -> float:
-        """Time on a processor since its start."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return _get(f"http://{self.host}:{self.metrics_port}/metrics")[1]
 
     def log_lines(self) -> list[dict[str, Any]]:
         """What it logged so far."""
@@ -81,9 +73,22 @@ class OperatorProcess:
 
 @contextmanager
 def operator_process(
-    kubeconfig: Path, directory: Path, environment: Mapping[str, str] | None = None
+    kubeconfig: Path,
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    launcher: Sequence[str] = (),
+    host: str = "127.0.0.1",
 ) -> Iterator[OperatorProcess]:
-    """Run an operator until it is ready, and stop it as kubelet would; its log stays in `directory`."""
+    """Run an operator until it is ready, and stop it as kubelet would; its log stays in `directory`.
+
+    Args:
+        kubeconfig: of its account.
+        directory: for its log.
+        environment: its settings.
+        launcher: words before its command, of a program that becomes the command (`ip netns exec NAME`).
+        host: where its ports are then reached.
+    """
     probe_port, metrics_port = _free_port(), _free_port()
     log = directory / "operator.log"
     settings = {
@@ -94,13 +99,13 @@ def operator_process(
     }
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "regkeeper", "operator"],
+            [*launcher, sys.executable, "-W", "error", "-m", "regkeeper", "operator"],
             env={**os.environ, **settings},
             stderr=output,
             stdout=output,
             start_new_session=True,
         )
-    running = OperatorProcess(process, log, probe_port, metrics_port)
+    running = OperatorProcess(process, log, probe_port, metrics_port, host)
     try:
         wait_for(lambda: running.probe("/readyz")[0] == 200, _START_TIMEOUT, lambda: f"an operator: {log.read_text()}")
         yield running

@@ -27,7 +27,7 @@ class Section:
     rows: list[tuple[str, ...]] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
 
-    def expect(self, holds: bool, bound: str) -> None:  # noqa: FBT001
+    def expect(self, holds: bool, bound: str) -> None:
         """Record whether a bound holds; a missed one stands in the document and fails the run."""
         if not holds:
             self.missed.append(bound)
