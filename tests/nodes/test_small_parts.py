@@ -8,6 +8,7 @@ import pytest
 from regkeeper.nodes import systemd
 from regkeeper.nodes.answers import judge
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
+from regkeeper.nodes.docker_plan import lost_settings
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.proxy import catches
 from regkeeper.nodes.reasons import NodeProblemError, Reason
@@ -39,6 +40,13 @@ from regkeeper.nodes.report import HostState
 )
 def test_what_a_proxy_catches(host: str, no_proxy: str, caught: bool) -> None:
     assert catches(host, no_proxy) is caught
+
+
+def test_a_setting_that_a_reload_loses_is_noticed_unless_the_file_asks_for_it() -> None:
+    before = {"Debug": False, "Labels": ["a=b"], "RegistryConfig": {"Mirrors": ["https://m/"]}}
+    after = {"Debug": True, "Labels": [], "RegistryConfig": {"Mirrors": []}}
+    assert lost_settings(before, before, {}) == ()
+    assert lost_settings(before, after, {"debug": True}) == ("labels", "registry-mirrors")
 
 
 def write(root: Path, path: str, text: str) -> None:

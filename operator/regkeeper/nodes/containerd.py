@@ -46,14 +46,12 @@ class Containerd:
 
     def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> ContainerdLook:  # noqa: ARG002
         try:
-            process = prove(self._files, self._socket, name="containerd", request=HELLO, proc=self._proc)
             version = self._cri.version()
-        except NodeProblemError as error:
-            if error.problem.reason is not Reason.NOT_RUNNING:
-                raise
+        except NodeProblemError:
             version = None
         if version is None:
             return self._look_without_runtime(hosts, ledger)
+        process = prove(self._files, self._socket, name="containerd", request=HELLO, proc=self._proc)
         config = [*flag_values(process.arguments, "--config"), *flag_values(process.arguments, "-c")]
         major = version.split(".")[0]
         settings = read_registry_settings(

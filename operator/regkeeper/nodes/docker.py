@@ -89,7 +89,7 @@ class Docker:
             self._write(seen, step, ledger)
             if step.reload and seen.process is not None and seen.info is not None:
                 try:
-                    self._reload(seen.process, seen.info, step, seen.path)
+                    self._reload(seen.process, seen.info, seen.settings or {}, step, seen.path)
                 except NodeProblemError as error:
                     self._rejected[_key(seen, look.plan)] = error.problem
                     self._take_back(seen, step, undo, ledger)
@@ -146,7 +146,9 @@ class Docker:
             self._files.remove(path + BACKUP_SUFFIX)
         ledger.write(docker=settled)
 
-    def _reload(self, process: Process, before: dict[str, Any], step: Step, path: str) -> None:
+    def _reload(
+        self, process: Process, before: dict[str, Any], settings: dict[str, Any], step: Step, path: str
+    ) -> None:
         """Signal, and wait until dockerd says that it follows.
 
         Raises:
@@ -162,7 +164,7 @@ class Docker:
             if time.monotonic() > deadline:
                 raise NodeProblemError(Reason.REJECTED, runtime="dockerd", path=path)
             time.sleep(_POLL_SECONDS)
-        if lost := lost_settings(before, after):
+        if lost := lost_settings(before, after, settings):
             raise NodeProblemError(Reason.SETTING_LOST, runtime="dockerd", path=path, keys=", ".join(lost))
 
     def _take_back(self, seen: DockerObservation, step: Step, undo: DockerRecord | None, ledger: Ledger) -> None:

@@ -37,6 +37,8 @@ class DockerObservation:
     file_problem: Problem | None
     process: Process | None
     """The proved dockerd."""
+    age: float
+    """Seconds since it was started; 0 where there is none."""
     process_problem: Problem | None
     """Why there is none: `NOT_RUNNING`, or one that forbids every change."""
     info: dict[str, Any] | None
@@ -87,6 +89,7 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
         settings=settings,
         file_problem=file_problem,
         process=process,
+        age=process.age() if process else 0.0,
         process_problem=process_problem,
         info=info,
         # Only what all have may be counted on: the next start may be the one without the host.

@@ -18,6 +18,15 @@ from regkeeper.nodes.record import DockerRecord
 _BUILT_IN = frozenset({"127.0.0.0/8", "::1/128"})
 """What dockerd trusts by itself."""
 
+_SHOWN = {
+    "debug": "Debug",
+    "default-runtime": "DefaultRuntime",
+    "labels": "Labels",
+    "live-restore": "LiveRestoreEnabled",
+    "runtimes": "Runtimes",
+}
+"""Reloadable key of daemon.json → field of /info."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -79,11 +88,11 @@ def make_plan(
     if not wanted and record is None:
         return DockerPlan(refused=refused, problems=seen.notices)
 
-    def refuse(problem: Problem, *, also: tuple[Problem, ...] = ()) -> DockerPlan:
+    def refuse(problem: Problem) -> DockerPlan:
         return DockerPlan(
             ours=wanted,
             refused={**refused, **dict.fromkeys(wanted, problem)},
-            problems=(*seen.notices, problem, *also),
+            problems=(*seen.notices, problem),
         )
 
     running = seen.process is not None
@@ -104,18 +113,17 @@ def make_plan(
         problem = seen.process_problem
         targets = tuple(host for host in wanted if host in ours)
     steps = _steps(seen, targets, foreign, record)
-    if any(step.reload for step in steps) and seen.process is not None:
-        if seen.process.age() < settle_seconds:
+    if any(step.reload for step in steps):
+        if seen.age < settle_seconds:
             return refuse(Problem(Reason.STARTING, {"runtime": "dockerd"}))
         pending = pending_edits(seen, foreign, record)
         if pending and not allow_pending_edits:
             return refuse(Problem(Reason.PENDING_EDITS, {"path": seen.path, "keys": ", ".join(pending)}))
-    conflict = problem if problem and (wanted or problem.reason is not Reason.NOT_RUNNING) else None
     return DockerPlan(
         steps=steps,
         ours=wanted,
-        refused={**refused, **(dict.fromkeys(wanted, conflict) if conflict else {})},
-        problems=(*seen.notices, *((conflict,) if conflict and wanted else ())),
+        refused={**refused, **(dict.fromkeys(wanted, problem) if problem else {})},
+        problems=(*seen.notices, *((problem,) if problem and wanted else ())),
         repairs=bool(steps) and any(host in ours and host not in entries_of(seen.settings or {}) for host in targets),
     )
 
@@ -162,18 +170,21 @@ def pending_edits(seen: DockerObservation, foreign: Sequence[str], record: Docke
     return tuple(found)
 
 
-def lost_settings(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
-    """What dockerd had before a reload and has no more, apart from the hosts that the reload was about."""
+def lost_settings(before: dict[str, Any], after: dict[str, Any], settings: dict[str, Any]) -> tuple[str, ...]:
+    """Keys whose value dockerd had before a reload and has no more.
+
+    What the file itself asks for is no loss: a reload that may apply others' edits does so.
+
+    Args:
+        before: /info before the reload.
+        after: /info after it.
+        settings: of the file.
+    """
     registries = before.get("RegistryConfig") or {}, after.get("RegistryConfig") or {}
-    lost = [key for key in ("Mirrors",) if registries[0].get(key) != registries[1].get(key)]
-    return tuple(
-        lost
-        + [
-            key
-            for key in ("Debug", "Labels", "LiveRestoreEnabled", "DefaultRuntime", "Runtimes")
-            if before.get(key) != after.get(key)
-        ]
-    )
+    lost = [key for key, name in _SHOWN.items() if before.get(name) != after.get(name)]
+    if registries[0].get("Mirrors") != registries[1].get("Mirrors"):
+        lost.append("registry-mirrors")
+    return tuple(key for key in lost if key not in settings)
 
 
 def _steps(

@@ -77,8 +77,8 @@ _WORDS = {
         "remove the flag, or add {hosts} to it"
     ),
     Reason.PENDING_EDITS: (
-        "{path} holds edits of {keys} that dockerd has not loaded yet; a reload would apply them too. Reload dockerd "
-        "(kill -HUP), or allow it in the chart's values"
+        "{path} and dockerd differ in {keys}, and a reload would apply that too: reload dockerd yourself (kill -HUP; "
+        "restart it where a key was taken out), or allow it in the chart's values"
     ),
     Reason.REJECTED: "{runtime} did not take the change of {path}; it was taken back. See {runtime}'s log",
     Reason.SETTING_LOST: "after the change of {path} {runtime} no longer had its earlier {keys}; it was taken back",
