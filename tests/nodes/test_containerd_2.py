@@ -8,7 +8,7 @@ from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, Node
+from tests.nodes.node import ADDRESS, ADDRESS_V6, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 
@@ -22,6 +22,7 @@ TABLE = '[plugins."io.containerd.cri.v1.images".registry]\n'
 def bare() -> Iterator[Node]:
     with Node() as node:
         node.start_registry()
+        node.start_registry(f"[{ADDRESS_V6}]:5000")
         yield node
 
 
@@ -60,6 +61,13 @@ def test_the_default_config_path_is_two_directories_that_pulls_take_for_one(node
     assert names(node) == [f"certs.d/{HOST}/hosts.toml", f"certs.d:/etc/docker/certs.d/{HOST}/hosts.toml"]
     run_agent(node)
     assert [path.name for path in node.path("/etc/containerd").iterdir()] == ["config.toml"]
+
+
+def test_ipv6(node: Node) -> None:
+    """Which containerd 1.6 and dockerd 20.10 take in no image name."""
+    start(node, f'{DEFAULT}{TABLE}config_path = "{CERTS}"\n')
+    host = f"[{ADDRESS_V6}]:5000"
+    assert run_agent(node, host).host(host, "containerd").state is HostState.TRUSTED
 
 
 def test_an_import_is_merged_deeply(node: Node) -> None:

@@ -70,6 +70,22 @@ def test_push_and_pull_with_nothing_edited_by_hand(node: Node, dockerd: Daemon) 
     node.run("docker", "rm", "-f", container)
 
 
+def test_a_push_outlives_reloads(node: Node, dockerd: Daemon) -> None:
+    run_agent(node, HOST)
+    image = f"{HOST}/large/image:1"
+    node.run("sh", "-c", f"head -c 60000000 /dev/urandom > /run/layer; tar -C /run -c layer | docker import - {image}")
+    push = node.start("push", "docker", "push", image)
+    reloads = 0
+    while push.returncode is None and reloads < 10:
+        run_agent(node, HOST, *((SECOND_HOST,) if reloads % 2 == 0 else ()))
+        reloads += 1
+    wait_for(lambda: push.returncode is not None, 60, push.log.read_text)
+    assert push.returncode == 0, push.log.read_text()
+    assert reloads >= 1
+    assert dockerd.running()
+    node.run("docker", "rmi", image)
+
+
 def test_a_hundred_random_changes_of_two_registries_leave_no_trace(node: Node, dockerd: Daemon) -> None:
     chance = random.Random(4)
     for _ in range(100):
