@@ -5,8 +5,10 @@ only when every subject has been looked up on the whole volume. What remains of 
 in bytes, the digests that they need.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from regkeeper.retention import digests
@@ -95,8 +97,9 @@ class Planner:
         Raises:
             NotPermittedError: something may not be read.
         """
-        self._judge_repositories()
-        self._find_blobs()
+        with _paused_collector():
+            self._judge_repositories()
+            self._find_blobs()
         self.plan.moves = in_safe_order(self.moves)
         self.plan.entries.sort(key=lambda entry: entry.name)
         self._attribute_bytes()
@@ -302,6 +305,18 @@ class Planner:
                 own[self.owners.get(digest, "") if digest else ""] += move.bytes
         for entry in self.plan.entries:
             entry.deleted_bytes = own[entry.name]
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Without Python's search for cycles: a plan is very many small objects and has none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _subjects(repository: Repository, without: frozenset[Digest] | set[Digest] = frozenset()) -> set[Subject]:
