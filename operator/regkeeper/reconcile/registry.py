@@ -284,7 +284,7 @@ class RegistryReconciler:
         return await memory.tally.refresh(
             lambda: self._prober.count(endpoint),
             self._clock,
-            registries=sum(1 for _ in self._store.registries()),
+            registries=len(self._store.registry_keys()),
             longest=self._settings.resync_seconds,
         )
 

@@ -13,6 +13,7 @@ from regkeeper.reconcile.exclusivity import Place, holder_of_place, place_of
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
+from regkeeper.reconcile.places import Places
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.claim import claim as build_claim
@@ -44,13 +45,13 @@ class StorageKeeper:
         self._objects = objects
         self._nodes = nodes
         self._settings = settings
-        self._places: dict[Key, Place] = {}
+        self._places = Places()
         self._volumes: dict[str, tuple[str, str] | None] = {}
         """Node and path of each PersistentVolume that was read; a volume's source never changes."""
 
     def forget(self, key: Key) -> None:
         """The Registry is gone."""
-        self._places.pop(key, None)
+        self._places.forget(key)
 
     def check_permission(self, registry: Registry) -> None:
         """Check that a `local` directory is one that the chart's values open to this namespace.
@@ -79,11 +80,16 @@ class StorageKeeper:
             BlockedError: one does.
         """
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        place = self._places[key] = await self._resolve(place_of(body))
+        place = await self._resolve(place_of(body))
+        self._places.put(key, place)
+        for unknown in self._store.registry_keys() - self._places.known():
+            other = self._store.registry(unknown)
+            if other is not None:
+                self._places.put(unknown, place_of(other))
         others = [
-            (other, self._places.get(other_key) or place_of(other))
-            for other in self._store.registries()
-            if (other_key := Key(other["metadata"]["namespace"], other["metadata"]["name"])) != key
+            (other, other_place)
+            for other_key, other_place in self._places.near(key).items()
+            if (other := self._store.registry(other_key)) is not None
         ]
         holder = holder_of_place(body, place, others)
         if holder is not None:

@@ -5,7 +5,7 @@ between a write and its watch event sees what it wrote, and does not write again
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from typing import Any
 
 from regkeeper import kube, naming
@@ -148,6 +148,10 @@ class Store:
     def registries(self) -> list[kube.Object]:
         """Every Registry."""
         return list(self._registries.values())
+
+    def registry_keys(self) -> KeysView[Key]:
+        """Names of all Registries."""
+        return self._registries.keys()
 
     def children(self, owner: Key, resource: kube.Resource) -> list[kube.Object]:
         """Objects of one kind that belong to a Registry, in the order of their names."""

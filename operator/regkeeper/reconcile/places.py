@@ -1,0 +1,58 @@
+"""Where all Registries keep their images, found by what two of them could share.
+
+Comparing each with each was a third of what an idle operator with 500 Registries did (tests/bench/many_registries.py).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, KeysView
+
+from regkeeper.reconcile.exclusivity import Place
+from regkeeper.reconcile.queue import Key
+
+Mark = tuple[str, ...]
+"""A claim, a volume, or a node with directories."""
+
+
+def _marks(place: Place) -> Iterator[Mark]:
+    """What every place that is the same as this one, as `same_place` has it, shares with it at least one of."""
+    if place.claim:
+        yield ("claim", *place.claim)
+    if place.volume:
+        yield ("volume", place.volume)
+    if place.directory:
+        yield ("node", place.directory[0])
+
+
+class Places:
+    """The place of each Registry, as far as it is known."""
+
+    def __init__(self) -> None:
+        self._places: dict[Key, Place] = {}
+        self._sharing: defaultdict[Mark, set[Key]] = defaultdict(set)
+
+    def put(self, key: Key, place: Place) -> None:
+        """Remember where a Registry keeps its images, instead of what was known."""
+        if self._places.get(key) == place:
+            return
+        self.forget(key)
+        self._places[key] = place
+        for mark in _marks(place):
+            self._sharing[mark].add(key)
+
+    def forget(self, key: Key) -> None:
+        """The Registry is gone."""
+        place = self._places.pop(key, None)
+        for mark in _marks(place) if place else ():
+            sharing = self._sharing[mark]
+            sharing.discard(key)
+            if not sharing:
+                del self._sharing[mark]
+
+    def known(self) -> KeysView[Key]:
+        """Registries whose place is known."""
+        return self._places.keys()
+
+    def near(self, key: Key) -> dict[Key, Place]:
+        """Other Registries that may be in the same place as this one, in the order of their keys."""
+        found = {other for mark in _marks(self._places[key]) for other in self._sharing[mark]} - {key}
+        return {other: self._places[other] for other in sorted(found)}
