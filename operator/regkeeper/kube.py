@@ -357,7 +357,10 @@ async def connect() -> AsyncIterator[ApiCluster]:
     Raises:
         ConfigException: neither is usable.
     """
-    async with ApiClient(configuration=await load_configuration()) as client:
+    configuration = await load_configuration()
+    # As kopf's watches: no proxy of the environment, and no .netrc, which would be read in a thread for each request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    async with ApiClient(configuration=configuration) as client:
         yield ApiCluster(client)
 
 
