@@ -20,7 +20,8 @@ LOCAL_NAMESPACE = "installed"
 """Its Registries may use each of LOCAL_DIRECTORIES on the worker."""
 
 LOCAL_DIRECTORIES = tuple(
-    f"{DIRECTORIES}/{name}" for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes")
+    f"{DIRECTORIES}/{name}"
+    for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes", "absent")
 )
 GOING_NAMESPACE = "installed-going"
 """A namespace that a test deletes; its Registries may use `left` on the worker."""

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import pytest
 
 from regkeeper import naming
+from tests import docker
+from tests.cluster import Cluster
 from tests.cluster.images.archive import File, Image, Link, layer_tar, write_archive
-from tests.cluster.images.system import OLD_REGISTRY_IMAGE
-from tests.e2e.installed.conftest import DIRECTORIES, WORKER
+from tests.cluster.images.system import OLD_REGISTRY_IMAGE, old_registry_image
+from tests.e2e.installed.conftest import DIRECTORIES, ROOT, WORKER
 from tests.registry_content import pull, push, push_index
 from tests.registry_process import registry_program, serve_registry
 from tests.room import SOON, Room, on_node
@@ -113,6 +115,45 @@ def test_a_hand_made_registry_is_taken_over_and_comes_back(
     gone = persistent_volume["metadata"]["name"]
     wait_for(lambda: local_room.get("persistentvolume", gone) is None, SOON, "the PersistentVolume to go")
     assert next(volume.rglob("link")).exists()
+
+
+SAMPLE = str(ROOT / "deploy" / "samples" / "registry-takeover.yaml")
+INHERITED = "k8sworker1:5000"
+
+
+@pytest.fixture
+def hand_made(installed: Cluster) -> Iterator[str]:
+    """A registry that somebody ran by hand on the worker, with an image; its digest."""
+    installed.docker_load(WORKER, old_registry_image())
+    run = ["docker", "run", "--detach", "--name=registry", "--publish=5000:5000"]
+    installed.node_exec(WORKER, [*run, "--volume=/srv/registry:/var/lib/registry", "registry:2"])
+    image = f"{INHERITED}/boke/wordpress:latest"
+    docker.load(installed, WORKER, image)
+    try:
+        with docker.trusted(installed, WORKER, registry=INHERITED):
+            yield docker.push(installed, WORKER, image)
+    finally:
+        installed.node_exec(WORKER, ["docker", "rm", "--force", "registry"])
+        installed.node_exec(WORKER, ["docker", "image", "rm", "--force", image])
+        installed.node_exec(WORKER, ["rm", "-rf", "/srv/registry"])
+
+
+def test_the_sample_takes_over_a_container_that_still_runs(installed: Cluster, hand_made: str) -> None:
+    """registry.md: "a hand-made `docker run -p 5000:5000` that still runs is not \"port taken\", it just answers. So …
+    another answerer is `PortTaken` … Tested with the hand-made container still running".
+    """
+    room = Room(installed, "default")
+    room.kubectl("apply", f"--filename={SAMPLE}")
+    try:
+        taken = room.await_condition("Ready", "PortTaken", "inherited")
+        assert taken["status"] == "False"
+        assert taken["message"] == f"another registry answers at {INHERITED}: docker stop it"
+        installed.node_exec(WORKER, ["docker", "stop", "registry"])
+        room.await_serving("inherited")
+        docker.pull(installed, WORKER, f"{INHERITED}/boke/wordpress:latest")
+        docker.pull(installed, WORKER, f"{INHERITED}/boke/wordpress@{hand_made}")
+    finally:
+        room.kubectl("delete", f"--filename={SAMPLE}", f"--timeout={SOON}s")
 
 
 def storage_objects(room: Room, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
