@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ OWNER, MEMBER, GROUP = 12000, 12001, 12002
 
 
 @pytest.fixture
-def owned(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+def owned() -> Iterator[Volume]:
     """A volume of OWNER:GROUP whose directories the group may write, as a registry with fsGroup has it."""
-    folder = tmp_path_factory.mktemp("owned")
-    volume = Volume(folder / "registry")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for root alone
+        os.chmod(folder, 0o755)
+        yield _owned(Volume(Path(folder) / "registry"))
+
+
+def _owned(volume: Volume) -> Volume:
     app = volume.repository("app")
     for number in range(4):
         app.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(30 - number) * DAY)
@@ -30,8 +35,6 @@ def owned(tmp_path_factory: pytest.TempPathFactory) -> Volume:
         for name in files:
             os.chown(Path(directory) / name, OWNER, GROUP)
             os.chmod(Path(directory) / name, 0o664)
-    for parent in (folder, *folder.parents[:2]):
-        os.chmod(parent, 0o755)
     return volume
 
 
