@@ -1,4 +1,4 @@
-"""The contract between planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
+"""The contract of planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
