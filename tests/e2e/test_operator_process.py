@@ -10,9 +10,8 @@ from regkeeper import naming
 from tests.audit_log import AuditLog
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
 from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
-from tests.registry_objects import registry_object
+from tests.room import Room
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-process")]
@@ -86,46 +85,8 @@ def operator(
         yield running
 
 
-class Room:
-    """A namespace of a cluster with an operator."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.cluster = cluster
-        self.namespace = namespace
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin)
-
-    def apply(self, body: dict[str, Any]) -> None:
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(body))
-
-    def registry(self, name: str = "main", **spec: Any) -> None:
-        self.apply(registry_object(name, namespace=self.namespace, **(spec or {"storage": {"ephemeral": {}}})))
-
-    def get(self, kind: str, name: str = "main") -> dict[str, Any] | None:
-        try:
-            text = self.kubectl("get", kind, name, "-o", "json", "--show-managed-fields")
-        except CommandError as error:
-            if "NotFound" in str(error):
-                return None
-            raise
-        body: dict[str, Any] = json.loads(text)
-        return body
-
-    def condition(self, kind: str, name: str = "main") -> dict[str, Any]:
-        body = self.get("registry", name) or {}
-        listed = body.get("status", {}).get("conditions", [])
-        found: dict[str, Any] = next((condition for condition in listed if condition["type"] == kind), {})
-        return found
-
-    def await_condition(self, kind: str, reason: str, name: str = "main") -> dict[str, Any]:
-        def matches() -> dict[str, Any] | None:
-            found = self.condition(kind, name)
-            return found if found.get("reason") == reason else None
-
-        found = wait_for(matches, SOON, lambda: f"{kind} {reason} of {name}: {self.condition(kind, name)}")
-        assert found is not None
-        return found
+class OperatedRoom(Room):
+    """A namespace of which the operator is a process of these tests, and no node runs the pods."""
 
     def settle(self, name: str = "main") -> None:
         """Wait until all objects of a Registry are there; no node runs its pods, so it goes on no further."""
@@ -142,11 +103,11 @@ class Room:
 
 
 @pytest.fixture
-def room(control_plane: Cluster, namespace: str, operator: OperatorProcess) -> Iterator[Room]:
-    room = Room(control_plane, namespace)
+def room(control_plane: Cluster, namespace: str, operator: OperatorProcess) -> Iterator[OperatedRoom]:
+    room = OperatedRoom(control_plane, namespace)
     yield room
     room.kubectl("delete", "registries", "--all", "--cascade=foreground")
-    room.kubectl("delete", "persistentvolumeclaims,services,configmaps,events", "--all")
+    room.kubectl("delete", "deployments,persistentvolumeclaims,services,configmaps,events", "--all")
 
 
 def passes(operator: OperatorProcess) -> float:
@@ -161,7 +122,7 @@ def passes(operator: OperatorProcess) -> float:
     return float(line.split()[-1])
 
 
-def provoke_passes(room: Room, operator: OperatorProcess, count: int, *names: str) -> None:
+def provoke_passes(room: OperatedRoom, operator: OperatorProcess, count: int, *names: str) -> None:
     """Change what concerns nobody on Registries, `count` times, and wait for the pass that each change provokes."""
     for number in range(count):
         for name in names or ("main",):
@@ -170,7 +131,7 @@ def provoke_passes(room: Room, operator: OperatorProcess, count: int, *names: st
             wait_for(lambda before=before: passes(operator) > before, SOON, "another pass")  # type: ignore[misc]
 
 
-def test_passes_over_an_unchanged_registry_write_nothing(room: Room, operator: OperatorProcess) -> None:
+def test_passes_over_an_unchanged_registry_write_nothing(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry()
     room.registry("claimed", storage={"size": "1Gi"})
     room.registry("everything", **EVERYTHING)
@@ -180,7 +141,7 @@ def test_passes_over_an_unchanged_registry_write_nothing(room: Room, operator: O
     assert room.writes_while(lambda: provoke_passes(room, operator, 4, *names)) == []
 
 
-def test_drift_is_repaired(room: Room) -> None:
+def test_drift_is_repaired(room: OperatedRoom) -> None:
     room.registry()
     room.settle()
     room.kubectl("delete", "deployment", "main")
@@ -197,7 +158,7 @@ def test_drift_is_repaired(room: Room) -> None:
     )
 
 
-def test_other_managers_fields_are_left_alone(room: Room, operator: OperatorProcess) -> None:
+def test_other_managers_fields_are_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry(storage={"existingClaim": "shared"})
     room.settle()
     room.kubectl("annotate", "deployment", "main", "injected=yes")
@@ -207,7 +168,7 @@ def test_other_managers_fields_are_left_alone(room: Room, operator: OperatorProc
     assert (room.get("service") or {})["spec"]["sessionAffinity"] == "ClientIP"
 
 
-def test_what_the_spec_no_longer_asks_for_is_removed(room: Room) -> None:
+def test_what_the_spec_no_longer_asks_for_is_removed(room: OperatedRoom) -> None:
     storage = {"size": "1Gi", "accessModes": ["ReadWriteMany"]}
     room.registry(storage=storage, replicas=2)
     wait_for(lambda: room.get("poddisruptionbudget"), SOON, "the budget of two replicas")
@@ -221,6 +182,20 @@ def test_what_the_spec_no_longer_asks_for_is_removed(room: Room) -> None:
         ("ConfigMap", "main-config", {"apiVersion": "v1", "data": {"mine": "yes"}}),
         ("Service", "main", {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}}),
         (
+            "Deployment",
+            "main",
+            {
+                "apiVersion": "apps/v1",
+                "spec": {
+                    "selector": {"matchLabels": {"app": "mine"}},
+                    "template": {
+                        "metadata": {"labels": {"app": "mine"}},
+                        "spec": {"containers": [{"name": "mine", "image": "mine"}]},
+                    },
+                },
+            },
+        ),
+        (
             "PersistentVolumeClaim",
             "main-storage",
             {
@@ -230,7 +205,9 @@ def test_what_the_spec_no_longer_asks_for_is_removed(room: Room) -> None:
         ),
     ],
 )
-def test_a_foreign_object_is_never_touched_and_named(room: Room, kind: str, name: str, body: dict[str, Any]) -> None:
+def test_a_foreign_object_is_never_touched_and_named(
+    room: OperatedRoom, kind: str, name: str, body: dict[str, Any]
+) -> None:
     room.apply({**body, "kind": kind, "metadata": {"name": name, "namespace": room.namespace}})
     before = room.get(kind, name)
     room.registry(storage={"size": "1Gi"})
@@ -245,7 +222,7 @@ def test_a_foreign_object_is_never_touched_and_named(room: Room, kind: str, name
     assert "ownerReferences" not in after["metadata"]
 
 
-def test_one_volume_has_one_registry_and_the_next_moves_up(room: Room) -> None:
+def test_one_volume_has_one_registry_and_the_next_moves_up(room: OperatedRoom) -> None:
     room.registry("first", storage={"existingClaim": "shared"})
     room.settle("first")
     room.registry("second", storage={"existingClaim": "shared"})
@@ -257,14 +234,14 @@ def test_one_volume_has_one_registry_and_the_next_moves_up(room: Room) -> None:
     assert room.condition("Stalled", "second") == {}
 
 
-def test_a_local_directory_that_is_not_allowed_is_refused(room: Room) -> None:
+def test_a_local_directory_that_is_not_allowed_is_refused(room: OperatedRoom) -> None:
     room.registry(storage={"local": {"node": "k8smaster", "path": "/etc"}})
     stalled = room.await_condition("Stalled", "InvalidSpec")
     assert "/etc on node k8smaster is not open to namespace" in stalled["message"]
     assert room.get("deployment") is None
 
 
-def test_a_bad_object_delays_no_good_one(room: Room, operator: OperatorProcess) -> None:
+def test_a_bad_object_delays_no_good_one(room: OperatedRoom, operator: OperatorProcess) -> None:
     for number in range(10):
         room.registry(f"bad-{number}", storage={"local": {"node": "nowhere", "path": "/etc"}})
     room.registry("good")
@@ -275,7 +252,7 @@ def test_a_bad_object_delays_no_good_one(room: Room, operator: OperatorProcess) 
 
 
 def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_left_alone(
-    room: Room, operator: OperatorProcess
+    room: OperatedRoom, operator: OperatorProcess
 ) -> None:
     room.registry("fixed")
     room.registry("free", storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]})
@@ -291,7 +268,7 @@ def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_le
     assert room.condition("Contested", "free") == {}
 
 
-def test_a_paused_registry_is_left_alone(room: Room, operator: OperatorProcess) -> None:
+def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry()
     room.settle()
     room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
@@ -302,7 +279,32 @@ def test_a_paused_registry_is_left_alone(room: Room, operator: OperatorProcess) 
     wait_for(lambda: room.get("service"), SOON, "the Service, with the pause over")
 
 
-def test_a_kept_claim_is_adopted_again(room: Room) -> None:
+def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator: OperatorProcess) -> None:
+    """Issue 3: "Upgrade from an object written by an older field manager"."""
+    room.registry()
+    room.settle()
+    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
+    deployment = room.need("deployment")
+    wanted = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    deployment["spec"]["template"]["spec"]["containers"][0]["args"] = ["serve", "/as/it/was"]
+    ours = [entry for entry in deployment["metadata"]["managedFields"] if entry["manager"] == naming.FIELD_MANAGER]
+    assert ours
+    for entry in ours:
+        entry |= {"manager": "regkeeper-of-old", "operation": "Update"}
+    room.kubectl("replace", "--filename=-", stdin=json.dumps(deployment))
+    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
+
+    def is_ours() -> bool:
+        live = room.need("deployment")
+        managers = {entry["manager"] for entry in live["metadata"]["managedFields"]}
+        args = live["spec"]["template"]["spec"]["containers"][0]["args"]
+        return naming.FIELD_MANAGER in managers and bool(args == wanted)
+
+    wait_for(is_ours, SOON, lambda: f"the Deployment to be ours: {room.get('deployment')}")
+    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+
+
+def test_a_kept_claim_is_adopted_again(room: OperatedRoom) -> None:
     room.registry(storage={"size": "1Gi"})
     room.settle()
     kept = room.get("pvc", "main-storage")
@@ -315,7 +317,7 @@ def test_a_kept_claim_is_adopted_again(room: Room) -> None:
     assert adopted["metadata"]["uid"] == kept["metadata"]["uid"]
 
 
-def test_an_event_is_posted_once_for_each_transition(room: Room, operator: OperatorProcess) -> None:
+def test_an_event_is_posted_once_for_each_transition(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry(storage={"local": {"node": "nowhere", "path": "/etc"}})
     room.await_condition("Stalled", "InvalidSpec")
     provoke_passes(room, operator, 3)
@@ -323,7 +325,7 @@ def test_an_event_is_posted_once_for_each_transition(room: Room, operator: Opera
     assert [(event["type"], event["reason"]) for event in events["items"]] == [("Warning", "InvalidSpec")]
 
 
-def test_every_line_of_the_log_is_json_and_names_its_object(room: Room, operator: OperatorProcess) -> None:
+def test_every_line_of_the_log_is_json_and_names_its_object(room: OperatedRoom, operator: OperatorProcess) -> None:
     before = len(operator.log_lines())
     room.registry()
     room.settle()
@@ -332,7 +334,7 @@ def test_every_line_of_the_log_is_json_and_names_its_object(room: Room, operator
     assert any(line["message"] == "applied Deployment main" for line in applied)
 
 
-def test_other_namespaces_are_not_ours(room: Room, operator: OperatorProcess) -> None:
+def test_other_namespaces_are_not_ours(room: OperatedRoom, operator: OperatorProcess) -> None:
     with a_namespace(room.cluster, "unwatched") as name:
         other = Room(room.cluster, name)
         other.registry()
