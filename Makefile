@@ -23,7 +23,7 @@ environment: $(VENV)/.ready
 demo: environment requirements  ## the main job, for real: two nodes, the operator, a registry, a push, a pull, a listing
 	$(RUN)/python -m tests.demo
 
-test: environment requirements check  ## every test; needs root on Linux for the cluster
+test: environment  ## every check and test; needs root on Linux for the cluster
 	$(RUN)/python -m tests.run
 
 test-unit: environment  ## the tests that need neither root nor a cluster

@@ -1,4 +1,6 @@
-"""`make test`: says what it needs, then runs every test, phase by phase; what fails in one does not hide the next.
+"""`make test`: says what it needs, installs it, then runs every check and test, phase by phase.
+
+What fails in one phase does not hide the next.
 
 The phases differ in what they share: unit and engine tests share nothing and run side by side; those of the control
 plane share one API server; those of the nodes change a node's Docker and so run one after the other.
@@ -8,6 +10,9 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+
+from tests import check
+from tests.cluster import requirements
 
 UNITS = "not control_plane and not nodes"
 
@@ -28,7 +33,8 @@ PHASES = (
 )
 
 NEEDS = """\
-Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. The first run compiles Kubernetes, etcd, helm and the
+Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
+starting their services. The first run compiles Kubernetes, etcd, helm and the
 registry from Go modules (about 10 minutes) into the user's cache; later ones compile nothing.
 REGKEEPER_KUBECONFIG=FILE runs the cluster tests against that cluster; those that need the embedded one then fail.
 """
@@ -44,18 +50,21 @@ def missing() -> list[str]:
     return lacks
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     print(NEEDS, flush=True)
     if lacks := missing():
         print(f"Missing: {', '.join(lacks)}. The tests that need neither: make test-unit", file=sys.stderr)
         return 1
-    failed = []
+    if packages := requirements.missing_packages(requirements.TESTS):
+        requirements.install(packages)
+    print("\n=== static checks", flush=True)
+    failed = ["static checks"] if check.main() else []
     for phase in PHASES:
         print(f"\n=== {phase.name}", flush=True)
         command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10"]
         if phase.workers:
             command += ["-n", str(phase.workers), "--dist", "loadgroup"]
-        if subprocess.run([*command, *sys.argv[1:]], check=False).returncode:
+        if subprocess.run([*command, *arguments], check=False).returncode:
             failed.append(phase.name)
     if failed:
         print(f"\nFailed: {'; '.join(failed)}", file=sys.stderr)
@@ -63,4 +72,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

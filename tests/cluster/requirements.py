@@ -32,6 +32,7 @@ NODES = {
     "tini": "tini",
     "/usr/lib/cni/portmap": "containernetworking-plugins",
 }
+TESTS = {**NODES, "git": "git", "strace": "strace"}
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
