@@ -334,6 +334,9 @@ def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
         causes = [str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ()]
     except (ValueError, KeyError, TypeError):
         message, reason = content[:500].decode(errors="replace"), ""
+    if message.startswith("failed to create typed patch object"):
+        # An apply that does not fit the schema; the API server calls that an internal error of its own, a 500.
+        return InvalidError(message, code=code, reason="Invalid")
     if code == 429 or code >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return TransientError(message, code=code, reason=reason, retry_after=seconds)

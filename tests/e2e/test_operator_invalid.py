@@ -66,6 +66,7 @@ FROM_ELSEWHERE = {"valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}}
             {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}}},
             "nodeSelectorTerms",
         ),
+        ("typo", {"affinity": {"nodeAffinty": {}}}, "nodeAffinty: field not declared in schema"),
         ("annotation", {"podAnnotations": {"not a key": "a"}}, "not a key"),
     ],
 )
@@ -74,7 +75,7 @@ def test_what_can_not_work_is_a_condition_with_the_field(
 ) -> None:
     """registry.md: "The check runs on the **effective** configuration, `REGISTRY_*` of `extraEnv` included …; a
     protected one with `valueFrom` is refused"; "Known secret keys in `config` are refused". The API server refuses the
-    last two, and its words are passed on.
+    last three, and its words are passed on.
     """
     room.registry(name, **spec)
     stalled = wait_for(lambda: room.condition("Stalled", name), SOON, lambda: f"{room.status('invalid')}")

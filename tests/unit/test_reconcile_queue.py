@@ -12,6 +12,7 @@ from regkeeper.reconcile.queue import (
     CONFLICT_SECONDS,
     FIRST_BACKOFF_SECONDS,
     LAST_BACKOFF_SECONDS,
+    LASTING_FAILURES,
     TERMINATING_SECONDS,
     Key,
     Result,
@@ -185,6 +186,12 @@ async def test_an_earlier_time_wins_over_a_later_one_and_an_event_over_both() ->
 def test_each_error_has_its_verdict(error: Exception, result: Result, delay: float | None, tell: bool) -> None:
     verdict = judge(error, 1, lambda: 0.0)
     assert (verdict.result, verdict.delay, verdict.tell) == (result, delay, tell)
+
+
+@pytest.mark.parametrize("error", [kube.TransientError("down", code=500), TimeoutError()])
+def test_what_should_have_passed_long_ago_is_told(error: Exception) -> None:
+    assert not judge(error, LASTING_FAILURES - 1, lambda: 0.0).tell
+    assert judge(error, LASTING_FAILURES, lambda: 0.0).tell
 
 
 def test_the_backoff_doubles_up_to_its_limit_and_half_of_it_is_random() -> None:

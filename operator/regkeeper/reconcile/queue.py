@@ -22,6 +22,8 @@ FIRST_BACKOFF_SECONDS = 0.5
 LAST_BACKOFF_SECONDS = 120.0
 TERMINATING_SECONDS = 30.0
 """The Registry is about to go with its namespace."""
+LASTING_FAILURES = 6
+"""In a row, half a minute: what should have passed by then, such as a webhook that fails, needs a person."""
 CONFLICT_SECONDS = 0.2
 """A 409 means that somebody else was faster: the next look sees what they did."""
 
@@ -74,14 +76,15 @@ def judge(error: Exception, failures: int, random: Callable[[], float]) -> Verdi
         case WaitingError() | BlockedError():
             return Verdict(Result.WAITING, error.delay, error.reason, tell=True)
         case TimeoutError():
-            return Verdict(Result.TRANSIENT, backoff, "Timeout", tell=False)
+            return Verdict(Result.TRANSIENT, backoff, "Timeout", tell=failures >= LASTING_FAILURES)
         case RegkeeperError():
             return Verdict(Result.FAILED, backoff, error.reason, tell=True)
         case kube.ConflictError():
             delay = CONFLICT_SECONDS if failures < 5 else backoff
             return Verdict(Result.CONFLICT, delay, "Conflict", tell=False)
         case kube.TransientError():
-            return Verdict(Result.TRANSIENT, max(backoff, error.retry_after or 0), "ApiUnavailable", tell=False)
+            delay = max(backoff, error.retry_after or 0)
+            return Verdict(Result.TRANSIENT, delay, "ApiUnavailable", tell=failures >= LASTING_FAILURES)
         case kube.TerminatingError():
             return Verdict(Result.WAITING, TERMINATING_SECONDS, "NamespaceTerminating", tell=False)
         case kube.InvalidError():
