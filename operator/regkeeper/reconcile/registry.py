@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.distribution import Counts
 from regkeeper.errors import BlockedError, InvalidSpecError
-from regkeeper.reconcile import claims, conditions
+from regkeeper.reconcile import claims, conditions, readiness
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.contest import is_contested, rival
@@ -32,10 +31,6 @@ from regkeeper.reconcile.store import Store
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import Settings
-
-FIRST_PEEK_SECONDS = 0.1
-LAST_PEEK_SECONDS = 30.0
-"""Between looks at a Registry that is not ready and gives no sign: its Events and addresses are not watched."""
 
 SECOND_OPINION_SECONDS = 1.0
 """Before a Registry that was ready and does not answer ceases to be ready."""
@@ -202,7 +197,7 @@ class RegistryReconciler:
 
     async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float:
         memory = self._memories.setdefault(key, Memory())
-        rolled_out = _progress(seen.deployment) is None
+        rolled_out = readiness.progress(seen.deployment) is None
         problem = None if rolled_out else await self._find_problem(seen)
         storage = claims.state(
             registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
@@ -213,12 +208,14 @@ class RegistryReconciler:
         if ready.status == "True":
             delay = await self._count(memory, seen.endpoints[0])
         else:
-            delay = _peek(memory, ready.reason)
+            memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
+            delay = readiness.peek_after(memory.peeks)
             states[RECONCILING] = conditions.true(ready.reason, ready.message)
         if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
             states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
         memory.reason = ready.reason
-        await self._status.write(body, states, _fields(body, seen, memory.tally.counts))
+        fields = readiness.fields(body.get("status") or {}, seen.endpoints, memory.tally.counts)
+        await self._status.write(body, states, fields)
         return delay
 
     async def _find_problem(self, seen: Observation) -> Problem | None:
@@ -249,10 +246,12 @@ class RegistryReconciler:
 
     async def _ready(self, body: kube.Object, registry: Registry, seen: Observation, problem: Problem | None) -> State:
         if registry.spec.access.host_port is not None:
-            mismatch = await self._node_count(body, seen.deployment)
+            mismatch = readiness.nodes_not_replicas(
+                matching_nodes(body["spec"], await self._nodes.labels()), seen.deployment
+            )
             if mismatch is not None:
                 return mismatch
-        progress = _progress(seen.deployment)
+        progress = readiness.progress(seen.deployment)
         if progress is not None:
             return conditions.false(problem.reason, problem.message) if problem else progress
         if seen.deployment["spec"].get("replicas") == 0:
@@ -267,18 +266,6 @@ class RegistryReconciler:
             return conditions.false(wrong.reason, wrong.message)
         where = ", ".join(endpoint.host for endpoint in seen.endpoints)
         return conditions.true("Serving", f"It answers at {where}.")
-
-    async def _node_count(self, body: kube.Object, deployment: kube.Object) -> State | None:
-        nodes = matching_nodes(body["spec"], await self._nodes.labels())
-        replicas = deployment["spec"].get("replicas", 1)
-        if len(nodes) == replicas or replicas == 0:
-            return None
-        listed = ", ".join(nodes) or "none"
-        return conditions.false(
-            "NodesNotReplicas",
-            f"spec.access.hostPort needs as many nodes as replicas: {replicas} replicas, matching nodes: {listed}. "
-            "Set spec.nodeSelector or spec.replicas so that they agree",
-        )
 
     async def _count(self, memory: Memory, endpoint: Endpoint) -> float:
         return await memory.tally.refresh(
@@ -301,36 +288,3 @@ def parse(body: kube.Object) -> Registry:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidSpecError(f"{place}: {first['msg']}") from error
-
-
-def _peek(memory: Memory, reason: str) -> float:
-    """Seconds until the next look at what is not ready: at first soon, then less and less often."""
-    memory.peeks = memory.peeks + 1 if memory.reason == reason else 0
-    return min(LAST_PEEK_SECONDS, FIRST_PEEK_SECONDS * 2.0 ** min(memory.peeks, 10))
-
-
-def _progress(deployment: kube.Object) -> State | None:
-    """How far the roll-out is; None when it is done."""
-    status = deployment.get("status") or {}
-    replicas = deployment["spec"].get("replicas", 1)
-    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-    if seen and updated == replicas == available == status.get("replicas", 0):
-        return None
-    count = min(updated, available) if seen else 0
-    return conditions.false("Progressing", f"{count} of {replicas} pods are up to date and ready.")
-
-
-def _fields(body: kube.Object, seen: Observation, counts: Counts | None) -> dict[str, Any]:
-    """Everything in the status but conditions."""
-    before = body.get("status") or {}
-    fields: dict[str, Any] = {key: before.get(key) for key in ("repositories", "tags", "countsIncomplete")}
-    if counts is not None:
-        fields |= {
-            "repositories": counts.repositories,
-            "tags": counts.tags,
-            "countsIncomplete": None if counts.complete else True,
-        }
-    fields["addresses"] = [{"type": endpoint.kind, "host": endpoint.host} for endpoint in seen.endpoints]
-    fields["imagePrefix"] = seen.endpoints[0].host
-    return fields

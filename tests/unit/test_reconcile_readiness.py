@@ -1,0 +1,65 @@
+"""Whether a Registry serves, from what its Deployment says."""
+
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from regkeeper.distribution import Counts
+from regkeeper.reconcile import readiness
+from regkeeper.reconcile.addresses import Endpoint
+
+ENDPOINT = Endpoint("HostPort", "k8smaster:5000", URL("http://10.0.0.1:5000"))
+
+
+def deployment(wanted: int = 1, *, generation: int = 1, **status: Any) -> dict[str, Any]:
+    """A Deployment whose controller has seen its first generation."""
+    return {
+        "metadata": {"name": "main", "namespace": "images", "generation": generation},
+        "spec": {"replicas": wanted, "strategy": {"type": "RollingUpdate"}},
+        "status": {"observedGeneration": 1, **status},
+    }
+
+
+def counts_of_pods(number: int) -> dict[str, int]:
+    return {"replicas": number, "updatedReplicas": number, "availableReplicas": number}
+
+
+def test_a_roll_out_is_done_when_all_pods_are_new_and_ready_and_no_other_is_left() -> None:
+    assert readiness.progress(deployment(2, **counts_of_pods(2))) is None
+    assert readiness.progress(deployment(0)) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "count"),
+    [
+        (deployment(2), 0),
+        (deployment(2, **{**counts_of_pods(2), "availableReplicas": 1}), 1),
+        (deployment(2, **{**counts_of_pods(2), "updatedReplicas": 1}), 1),
+        (deployment(2, **{**counts_of_pods(2), "replicas": 3}), 2),
+        (deployment(2, generation=2, **counts_of_pods(2)), 0),
+    ],
+)
+def test_a_roll_out_under_way_says_how_far_it_is(body: dict[str, Any], count: int) -> None:
+    state = readiness.progress(body)
+    assert state is not None
+    assert (state.status, state.reason) == ("False", "Progressing")
+    assert state.message == f"{count} of 2 pods are up to date and ready."
+
+
+def test_looks_at_what_is_not_ready_become_rare() -> None:
+    pauses = [readiness.peek_after(peeks) for peeks in range(12)]
+    assert pauses[0] == readiness.FIRST_PEEK_SECONDS
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == readiness.LAST_PEEK_SECONDS
+
+
+def test_the_last_counts_stay_until_there_are_others() -> None:
+    before = {"repositories": 3, "tags": 5, "countsIncomplete": True}
+    assert readiness.fields(before, [ENDPOINT], None) == {
+        **before,
+        "addresses": [{"type": "HostPort", "host": "k8smaster:5000"}],
+        "imagePrefix": "k8smaster:5000",
+    }
+    after = readiness.fields(before, [ENDPOINT], Counts(4, 6, complete=True))
+    assert (after["repositories"], after["tags"], after["countsIncomplete"]) == (4, 6, None)
