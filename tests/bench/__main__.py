@@ -10,7 +10,7 @@ from importlib import import_module
 
 from tests.bench.table import write
 
-BENCHMARKS: tuple[str, ...] = ("apply_to_ready", "garbage_collection", "many_registries")
+BENCHMARKS: tuple[str, ...] = ("apply_to_ready", "fuzz", "garbage_collection", "many_registries", "oracle")
 
 
 def main(names: list[str]) -> int:

@@ -17,6 +17,11 @@ from tests.engine.volumes import SECOND, Volume
 REFUSES_NOTHING = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}
 
 
+def ours(path: str) -> bool:
+    """Whether a path below the root is the engine's own: its quarantine, journals and cache."""
+    return path.startswith("docker/registry/v2/.regkeeper")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended.

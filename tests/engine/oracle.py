@@ -13,6 +13,7 @@ Where the specification leaves a choice, this is the reading taken here:
 - The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.
   An untagged index that has been there for too long takes its dependants along, but not its children: each of them is
   untagged itself, and counts from its own times.
+- What a manifest of unknown type mentions stays with it, but does not go along with it: it may be no child.
 - An entry of `delete` without a tag and without a pattern is an exact entry for each tag and each referrer of its
   repository.
 - An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there. An exact
@@ -24,7 +25,7 @@ Where the specification leaves a choice, this is the reading taken here:
 - An entry of `delete` without a tag takes the untagged manifests too; if it is a pattern, not those younger than
   `protect.youngerThan`.
 - A repository is deleted as a whole if the run takes its last tag and revision and `delete` named any of them: then
-  young links in it hold nothing; if a pattern named it, those younger than `protect.youngerThan` do.
+  young links in it hold nothing; if only a pattern named it, those younger than `protect.youngerThan` do.
 - A repository in which nothing is left, uploads included, leaves the catalog, whatever emptied it, and also if it was
   empty before.
 - An implausible time is no age of an untagged manifest or an orphan either: it stays.
@@ -164,7 +165,7 @@ class _Judge:
             if selected and not keeps:
                 victims.add(place)
             else:
-                reasons[place] = keeps or {"uncovered"}
+                reasons[place] = keeps if selected else keeps | {"uncovered"}
         return victims, reasons
 
     @cached_property
@@ -311,6 +312,10 @@ class _Judge:
         """Only those that the same repository has: what it lacks pins nothing."""
         return {(node[0], child) for child in self.world.documents[node[1]].children} & self.nodes
 
+    def platforms(self, node: Node) -> set[Node]:
+        """The children of what is known to be an index."""
+        return {(node[0], child) for child in self.world.documents[node[1]].platforms} & self.nodes
+
     def dependants(self, digest: str) -> set[Node]:
         """Manifests anywhere whose subject it is, and the targets of dependant tags."""
         referrers = {node for node in self.nodes if self.world.documents[node[1]].subject == digest}
@@ -370,7 +375,7 @@ class _Judge:
         for _, digest in untagged:
             fallen |= self.dependants(digest)
         while True:
-            more = {child for node in fallen & self.nodes for child in self.children(node)}
+            more = {child for node in fallen & self.nodes for child in self.platforms(node)}
             more |= {dependant for node in fallen & self.nodes for dependant in self.dependants(node[1])}
             if more <= fallen:
                 return {node for node in (fallen | untagged) & self.nodes if node[0] not in self.pinned}
@@ -425,6 +430,11 @@ class _Judge:
         times = {node: self.repositories[node[0]].revisions[node[1]] for node in self.orphans}
         return {node for node, pushed in times.items() if self.orphaned_too_long(pushed)}
 
+    @cached_property
+    def kept_orphans(self) -> set[Node]:
+        young = self.orphans - self.orphans_too_long
+        return {node for node in young if node[0] not in self.exactly_named_repositories}
+
     def untagged_since(self, repository: Repository, digest: str) -> int:
         """When the last tag left it: the next push in each history that has it, and its own revision link."""
         times = [repository.revisions[digest]]
@@ -439,7 +449,7 @@ class _Judge:
         kept_tags = (set(self.places) - victims - self.dependant_tags) | (self.kept_orphan_tags - victims)
         roots = (
             (self.nodes - fallen)
-            | (self.orphans - self.orphans_too_long)
+            | self.kept_orphans
             | {(name, str(self.places[name, tag].digest)) for name, tag in kept_tags}
         )
         roots |= {node for node in self.nodes if node in self.nodes_in_use or node[0] in self.pinned}
@@ -462,13 +472,12 @@ class _Judge:
 
     def deleted_whole(self, verdict: Verdict, victims: set[Place]) -> set[str]:
         """Repositories of which the run takes the last tag and revision, some of them because `delete` named them."""
-        named = {place[0] for place in victims if self.asked_for(place, exactly=True)}
+        named = self.exactly_named_repositories | {place[0] for place in victims if self.asked_for(place, exactly=True)}
         by_pattern = {place[0] for place in victims if self.asked_for(place, exactly=False)}
         by_pattern |= {name for name in self.repositories if self.named_whole(name)}
         for name in by_pattern:
             if all(self.now - time >= self.policy.younger_than for time in self.repositories[name].layers.values()):
                 named.add(name)
-        named |= self.exactly_named_repositories
         return {
             name
             for name in named

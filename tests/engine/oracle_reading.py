@@ -128,7 +128,7 @@ def _repository(directory: Path, name: str) -> Repository:
         repository.named.add(digest)
         if link.is_file():
             repository.revisions[digest] = link.stat().st_mtime_ns
-            if link.read_text() != digest:
+            if link.read_text(errors="replace") != digest:
                 repository.bad_revisions.add(digest)
     for digest, link in _links(directory / "_layers"):
         repository.named.add(digest)
@@ -143,7 +143,7 @@ def _tag(directory: Path) -> Tag:
     current = directory / "current" / "link"
     if not current.is_file():
         return Tag(directory.name, None, unreadable=False, pushed=0, history=history)
-    content = current.read_text()
+    content = current.read_text(errors="replace")
     readable = DIGEST.fullmatch(content) is not None
     return Tag(directory.name, content if readable else None, not readable, current.stat().st_mtime_ns, history)
 
