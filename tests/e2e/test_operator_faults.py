@@ -11,6 +11,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.distribution import open_session
+from regkeeper.errors import InvalidSpecError
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry import RegistryReconciler
@@ -254,6 +255,39 @@ async def test_every_fault_at_a_deletion_leaves_nothing(
             await wait_for_async(gone, 30, f"the end of {resource.kind} {name} after {fault} at write {at}")
         at += 1
     assert at > 3
+
+
+class LaterVersion(FaultyCluster):
+    """A real cluster whose Registries have a field of a later version of their CRD."""
+
+    def __init__(self, cluster: kube.ApiCluster) -> None:
+        super().__init__(cluster)
+        self.list = self._list
+
+    async def _list(self, resource: kube.Resource, *arguments: Any, **options: Any) -> AsyncIterator[kube.Object]:
+        async for body in self._cluster.list(resource, *arguments, **options):
+            if resource is kube.REGISTRY:
+                body["spec"]["ofALaterVersion"] = True
+            yield body
+
+
+async def test_a_registry_that_this_version_can_not_read_can_be_deleted(
+    namespace: str, cluster: kube.ApiCluster, prober: Prober
+) -> None:
+    bench = Bench(cluster, prober, Key(namespace, "later"))
+    await _made(bench)
+    later = LaterVersion(cluster)
+    with pytest.raises(InvalidSpecError, match="ofALaterVersion"):
+        await bench.look(bench.operator(later))
+    body = await cluster.get(kube.REGISTRY, *bench.key)
+    await cluster.delete(kube.REGISTRY, *bench.key, uid=body["metadata"]["uid"])
+    await bench.look(bench.operator(later))
+    for resource, namespace_of, name in (
+        (kube.REGISTRY, namespace, bench.key.name),
+        (kube.VOLUME, None, naming.persistent_volume_name(*bench.key)),
+    ):
+        gone = partial(is_gone, cluster, resource, namespace_of, name)
+        await wait_for_async(gone, 30, f"the end of {resource.kind} {name}")
 
 
 async def test_a_volume_whose_claim_went_is_bound_again(

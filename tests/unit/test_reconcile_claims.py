@@ -137,10 +137,10 @@ def test_only_what_is_proved_ours_is_ours(
 ) -> None:
     body = body_of(kind, references=references, labels=labels)
     if error is None:
-        require_ours(body, a_registry())
+        require_ours(body, a_registry().metadata)
     else:
         with pytest.raises(error, match=f"{kind} main"):
-            require_ours(body, a_registry())
+            require_ours(body, a_registry().metadata)
 
 
 def test_a_transition_time_moves_only_with_the_status() -> None:

@@ -53,7 +53,7 @@ class Objects:
         if live is None:
             # Not forced: if somebody else was faster with this name, their fields are in conflict with ours.
             return await self._apply(desired, force=False)
-        require_ours(live, registry)
+        require_ours(live, registry.metadata)
         if not needs_apply(desired, live, naming.FIELD_MANAGER):
             return live
         # The uid makes sure that it is still the object that was proved ours.
@@ -96,7 +96,7 @@ class Objects:
                 if (
                     (live["kind"], metadata["name"]) not in wanted
                     and "deletionTimestamp" not in metadata
-                    and owner_of(live, registry) is Owner.OURS
+                    and owner_of(live, registry.metadata) is Owner.OURS
                     and any(entry["manager"] == naming.FIELD_MANAGER for entry in metadata.get("managedFields") or ())
                 ):
                     await self.remove(live)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from regkeeper import naming
-from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.base import Metadata
 from regkeeper.errors import BlockedError, WaitingError
 
 
@@ -18,36 +18,36 @@ class Owner(Enum):
     FOREIGN = "foreign"
 
 
-def owner_of(body: Mapping[str, Any], registry: Registry) -> Owner:
-    """Whose `body` is, seen from `registry`.
+def owner_of(body: Mapping[str, Any], registry: Metadata) -> Owner:
+    """Whose `body` is, seen from the Registry with that metadata.
 
     The proof is the owner reference with the Registry's uid. A claim that was kept, and the cluster-scoped volume, have
     none: theirs is our label with the Registry's name, which must be the only one with a claim to them.
     """
     metadata = body["metadata"]
     references = metadata.get("ownerReferences") or ()
-    if any(reference["uid"] == registry.metadata.uid for reference in references):
+    if any(reference["uid"] == registry.uid for reference in references):
         return Owner.OURS
     for reference in references:
-        same_name = reference["kind"] == registry.kind and reference["name"] == registry.metadata.name
+        same_name = reference["kind"] == kube.REGISTRY.kind and reference["name"] == registry.name
         if same_name and reference["apiVersion"].startswith(naming.GROUP + "/"):
             return Owner.FORMER
     labels = metadata.get("labels") or {}
     if body["kind"] == "PersistentVolumeClaim":
-        labelled = labels.get(naming.REGISTRY_LABEL) == registry.metadata.name
+        labelled = labels.get(naming.REGISTRY_LABEL) == registry.name
         return Owner.OURS if labelled and not references else Owner.FOREIGN
     if body["kind"] == "PersistentVolume":
         # Its name holds a digest of namespace and name, and only an administrator can make one.
         labelled = (
-            labels.get(naming.REGISTRY_LABEL) == registry.metadata.name
-            and labels.get(naming.REGISTRY_NAMESPACE_LABEL) == registry.metadata.namespace
+            labels.get(naming.REGISTRY_LABEL) == registry.name
+            and labels.get(naming.REGISTRY_NAMESPACE_LABEL) == registry.namespace
         )
         return Owner.OURS if labelled else Owner.FOREIGN
     return Owner.FOREIGN
 
 
-def require_ours(body: Mapping[str, Any], registry: Registry) -> None:
-    """Check that `body` is this Registry's.
+def require_ours(body: Mapping[str, Any], registry: Metadata) -> None:
+    """Check that `body` belongs to the Registry with that metadata.
 
     Raises:
         WaitingError: it goes away by itself.
@@ -66,7 +66,7 @@ def require_ours(body: Mapping[str, Any], registry: Registry) -> None:
         case Owner.FOREIGN if kind == "PersistentVolumeClaim":
             raise BlockedError(
                 f"PersistentVolumeClaim {name} exists and is not this Registry's. To keep the images on it here, label "
-                f"it {naming.REGISTRY_LABEL}={registry.metadata.name}, or name it in spec.storage.existingClaim; "
+                f"it {naming.REGISTRY_LABEL}={registry.name}, or name it in spec.storage.existingClaim; "
                 "otherwise delete or rename it",
                 reason="ForeignObject",
             )

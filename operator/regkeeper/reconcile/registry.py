@@ -100,12 +100,12 @@ class RegistryReconciler:
         if body is None:
             self._forget(key)
             return None
+        if "deletionTimestamp" in body["metadata"]:
+            await self._storage.release(body)
+            return None
+        if (body["metadata"].get("annotations") or {}).get(naming.PAUSED_ANNOTATION) == "true":
+            return None
         registry = parse(body)
-        if registry.metadata.deletion_timestamp is not None:
-            await self._storage.release(body, registry)
-            return None
-        if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
-            return None
         self._storage.check_permission(registry)
         await self._check_exclusive(key, body)
         body, storage = await self._storage.ensure(body, registry)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.base import Metadata
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.storage import LocalStorage
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
@@ -162,7 +163,7 @@ class StorageKeeper:
         live = await self._objects.find(kube.CLAIM, metadata["namespace"], metadata["name"])
         if live is None:
             return Storage(await self._objects.ensure(registry, desired))
-        require_ours(live, registry)
+        require_ours(live, registry.metadata)
         if "deletionTimestamp" in live["metadata"]:
             raise WaitingError(
                 f"PersistentVolumeClaim {metadata['name']} is being deleted", reason="FormerObject", delay=1
@@ -180,25 +181,28 @@ class StorageKeeper:
         except kube.NotFoundError:
             return False
 
-    async def release(self, body: kube.Object, registry: Registry) -> None:
-        """Before a Registry goes: take its local volume's objects away, never the directory, and our finalizer."""
-        if naming.FINALIZER not in registry.metadata.finalizers:
+    async def release(self, body: kube.Object) -> None:
+        """Before a Registry goes: take its local volume's objects away, never the directory, and our finalizer.
+
+        The spec isn't asked: one that this version can't read, as a later one may have written it, must not hold up
+        the deletion of its Registry and its namespace.
+        """
+        registry = Metadata.model_validate(body["metadata"])
+        if naming.FINALIZER not in registry.finalizers:
             return
-        namespace, name = registry.metadata.namespace, registry.metadata.name
-        if registry.spec.storage.local is not None:
-            volume_name = naming.persistent_volume_name(namespace, name)
-            # The claim first: nothing else could bind it to the directory again.
-            for resource, of, wanted in (
-                (kube.CLAIM, namespace, naming.claim_name(name)),
-                (kube.VOLUME, None, volume_name),
-            ):
-                live = await self._objects.find(resource, of, wanted)
-                if live is None or "deletionTimestamp" in live["metadata"] or owner_of(live, registry) != Owner.OURS:
-                    continue
-                if resource is kube.CLAIM and live["spec"].get("volumeName") != volume_name:
-                    continue
-                await self._objects.remove(live)
-        finalizers = [entry for entry in registry.metadata.finalizers if entry != naming.FINALIZER]
+        volume_name = naming.persistent_volume_name(registry.namespace, registry.name)
+        # The claim first: nothing else could bind it to the directory again.
+        for resource, of, wanted in (
+            (kube.CLAIM, registry.namespace, naming.claim_name(registry.name)),
+            (kube.VOLUME, None, volume_name),
+        ):
+            live = await self._objects.find(resource, of, wanted)
+            if live is None or "deletionTimestamp" in live["metadata"] or owner_of(live, registry) != Owner.OURS:
+                continue
+            if resource is kube.CLAIM and live["spec"].get("volumeName") != volume_name:
+                continue
+            await self._objects.remove(live)
+        finalizers = [entry for entry in registry.finalizers if entry != naming.FINALIZER]
         with suppress(kube.NotFoundError):
             await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
 
