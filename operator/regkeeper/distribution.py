@@ -21,13 +21,6 @@ from regkeeper.concurrency import in_order
 from regkeeper.errors import RegkeeperError
 from regkeeper.naming import REGISTRY_HEADER
 
-# The grammar of the distribution spec ("Pulling manifests"). A name that it refuses is neither asked for (it could
-# lead the request elsewhere) nor printed as it is (it could hold escape sequences).
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_REPOSITORY_LENGTH = 255
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_TAG_LENGTH = 128
 _DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
 _NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 
@@ -143,6 +136,38 @@ def open_session(*, keep_alive: bool = True) -> aiohttp.ClientSession:
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """Names of one kind."""
+
+    key: str
+    """Under which an answer lists them."""
+    grammar: re.Pattern[str]
+    length: int
+    """Characters at most."""
+
+    def is_valid(self, name: str) -> bool:
+        return len(name) <= self.length and self.grammar.fullmatch(name) is not None
+
+
+# The grammar of the distribution spec ("Pulling manifests"). A name that it refuses is neither asked for (it could
+# lead the request elsewhere) nor printed as it is (it could hold escape sequences).
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_REPOSITORIES = _Kind("repositories", re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*"), 255)
+_TAGS = _Kind("tags", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*"), 128)
+
+
+@dataclass
+class _Total:
+    """What was counted of one list so far."""
+
+    names: int = 0
+    inside: int = 0
+    """Names of the lists that belong to these names: the tags of repositories."""
+    pages: int = 0
+    complete: bool = True
+
+
+@dataclass(frozen=True)
 class _Response:
     status: int
     headers: CIMultiDictProxy[str]
@@ -171,16 +196,23 @@ class RegistryClient:
     async def count(self) -> Counts:
         """Count repositories and tags within the limits. A repository that is listed without tags counts too.
 
+        No name outlives its page, so that memory is bounded by pages under way, whatever the server lists.
+
         Raises:
             RegistryReadError: not even the first page of repositories could be read.
         """
-        repositories = await self.repositories()
-        complete = not repositories.problems
-        tags = 0
-        async for listing in in_order(repositories.names, self._tags_or_problem, ahead=self._limits.requests):
-            tags += len(listing.names)
-            complete = complete and not listing.problems
-        return Counts(len(repositories.names), tags, complete)
+        total = _Total()
+        try:
+            async with aclosing(self._counted_pages("v2/_catalog", _REPOSITORIES, total)) as pages:
+                async for repositories in pages:
+                    async for tags in in_order(repositories, self._count_tags, ahead=self._limits.requests):
+                        total.inside += tags.names
+                        total.complete = total.complete and tags.complete
+        except RegistryReadError:
+            if not total.pages:
+                raise
+            total.complete = False
+        return Counts(total.names, total.inside, total.complete)
 
     async def repositories(self) -> Listing:
         """The repositories that `_catalog` lists.
@@ -188,7 +220,7 @@ class RegistryClient:
         Raises:
             RegistryReadError: not even the first page could be read.
         """
-        return await self._list("v2/_catalog", "repositories", _REPOSITORY, _REPOSITORY_LENGTH)
+        return await self._list("v2/_catalog", _REPOSITORIES)
 
     async def tags(self, repository: str) -> Listing:
         """The tags of a repository; none if it is gone, or if distribution lists it though its last tag went.
@@ -197,7 +229,7 @@ class RegistryClient:
             RegistryReadError: not even the first page could be read.
         """
         try:
-            return await self._list(f"v2/{repository}/tags/list", "tags", _TAG, _TAG_LENGTH)
+            return await self._list(f"v2/{repository}/tags/list", _TAGS)
         except RegistryReadError as error:
             if error.reason == "NotFound":
                 return Listing()
@@ -217,16 +249,40 @@ class RegistryClient:
             raise RegistryReadError("the answer has no valid Docker-Content-Digest", reason="NotARegistry")
         return digest
 
-    async def _tags_or_problem(self, repository: str) -> Listing:
+    async def _count_tags(self, repository: str) -> _Total:
+        total = _Total()
         try:
-            return await self.tags(repository)
+            async with aclosing(self._counted_pages(f"v2/{repository}/tags/list", _TAGS, total)) as pages:
+                async for _ in pages:
+                    pass
         except RegistryReadError as error:
-            return Listing(problems=[str(error)])
+            total.complete = error.reason == "NotFound" and not total.pages
+        return total
 
-    async def _list(self, path: str, key: str, valid: re.Pattern[str], length: int) -> Listing:
+    async def _counted_pages(self, path: str, kind: _Kind, total: _Total) -> AsyncGenerator[list[str], None]:
+        """Yield the valid names of each page, after they were added to `total`."""
+        fingerprints = set[int]()
+        async with aclosing(self._pages(path, kind.key)) as pages:
+            async for entries in pages:
+                fingerprint = hash(tuple(entries))
+                if entries and fingerprint in fingerprints:
+                    raise RegistryReadError("cut at a page that repeats what came before", reason="Repeats")
+                fingerprints.add(fingerprint)
+                valid = [entry for entry in dict.fromkeys(entries) if kind.is_valid(entry)]
+                total.complete = total.complete and len(valid) == len(set(entries))
+                del entries  # else it would stay until the next page is there
+                room = self._limits.names - total.names
+                total.pages += 1
+                total.names += len(valid[:room])
+                yield valid[:room]
+                if len(valid) > room:
+                    raise RegistryReadError(f"cut after {self._limits.names} names", reason="TooLarge")
+                del valid
+
+    async def _list(self, path: str, kind: _Kind) -> Listing:
         listing, seen, invalid = Listing(), set[str](), list[str]()
         try:
-            async with aclosing(self._pages(path, key)) as pages:
+            async with aclosing(self._pages(path, kind.key)) as pages:
                 async for entries in pages:
                     fresh = [entry for entry in dict.fromkeys(entries) if entry not in seen]
                     if entries and not fresh:
@@ -234,8 +290,7 @@ class RegistryClient:
                     room = self._limits.names - len(seen)
                     seen.update(fresh[:room])
                     for entry in fresh[:room]:
-                        fits = len(entry) <= length and valid.fullmatch(entry)
-                        (listing.names if fits else invalid).append(entry)
+                        (listing.names if kind.is_valid(entry) else invalid).append(entry)
                     if len(fresh) > room:
                         raise RegistryReadError(f"cut after {self._limits.names} names", reason="TooLarge")
         except RegistryReadError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -318,6 +319,31 @@ async def test_an_endless_catalog_is_cut_and_says_so(session: aiohttp.ClientSess
     assert (len(by_pages.names), by_pages.problems) == (30, ["cut after 3 pages"])
     assert (len(by_names.names), by_names.problems) == (25, ["cut after 25 names"])
     assert counts == Counts(30, 0, complete=False)
+
+
+async def test_counting_keeps_no_names(session: aiohttp.ClientSession) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/v2/_catalog":
+            return web.json_response({"repositories": ["a", "b", "c", "d"]})
+        page = int(request.query.get("last", "0"))
+        names = [f"{page * 1000 + number:0128d}" for number in range(1000)]
+        return web.json_response({"tags": names}, headers={"Link": next_page(f"?last={page + 1}")})
+
+    async with serving(handler) as origin:
+        tracemalloc.start()
+        try:
+            counts = await RegistryClient(session, origin).count()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert counts == Counts(4, 4 * Limits().names, complete=False)
+    assert peak < 8 << 20, "the names of one such list take 9 MiB"
+
+
+async def test_a_count_ends_at_pages_that_come_again(session: aiohttp.ClientSession) -> None:
+    answers = pages((["a", "b"], next_page("?last=b")), (["c"], next_page("?last=c")), (["a", "b"], None))
+    async with serving(answers) as origin:
+        assert await RegistryClient(session, origin).count() == Counts(3, 3, complete=False)
 
 
 async def test_the_time_of_all_requests_is_bounded(session: aiohttp.ClientSession) -> None:
