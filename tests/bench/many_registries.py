@@ -243,7 +243,7 @@ def _section(figures: Figures) -> Section:
     writes = 60 * len(idle.writes) / idle.seconds
     section.rows += [
         _row("peak memory", f"{memory:.0f} MiB", f"{bare_memory:.0f} MiB", memory / bare_memory, f"{MEMORY_MIB} MiB"),
-        _row("idle CPU", f"{share:.2%}", f"{bare_share:.2%}", share / bare_share, f"{CPU_SHARE:.0%} of a core"),
+        _row("idle CPU", f"{share:.3%}", f"{bare_share:.3%}", share / bare_share, f"{CPU_SHARE:.0%} of a core"),
         ("idle writes a minute", f"{writes:.2g}", "", "", "0"),
         ("restart until all settled", f"{figures.restart:.1f} s", "", "", f"{RESTART_SECONDS} s"),
         (f"{REGISTRIES} created until all settled", f"{figures.settling:.1f} s", "", "", ""),
