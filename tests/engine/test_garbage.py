@@ -75,6 +75,18 @@ def test_a_stale_link_to_a_blob_that_another_repository_needs_goes_alone(volume:
     assert planned.deleted_blobs() == set()
 
 
+def test_a_sparse_index_that_goes_does_not_free_a_young_blob_that_it_only_mentions(volume: Volume) -> None:
+    """A child that its repository lacks was never needed there, so only its own age counts (found by the oracle)."""
+    other, app = volume.repository("other"), volume.repository("app")
+    image = other.push_image(layers=[b"1"], age=2 * HOUR)
+    other.delete_revision(image.digest)
+    sparse = app.push_index(children=[image], age=2 * HOUR)
+    policy = {"untagged": {"deleteAfter": "0s"}, "protect": {"youngerThan": "1h"}}
+    planned = retain(volume, policy)
+    assert planned.deleted_manifests() == {("app", sparse.digest)}
+    assert image.digest not in planned.deleted_blobs()
+
+
 def test_a_young_link_holds_what_the_run_sets_free(volume: Volume) -> None:
     app = volume.repository("app")
     app.push_image("v1", layers=[b"1"], age=9 * DAY)

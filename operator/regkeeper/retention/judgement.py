@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest, Subject
-from regkeeper.retention.manifest import Shape
+from regkeeper.retention.manifest import Manifest, Shape
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.rules import plausible
 from regkeeper.retention.subjects import State, Subjects
@@ -320,9 +320,7 @@ class _Judge:
         for digest in alive:
             manifest = repository.manifests.get(digest)
             if manifest is not None:
-                needed.update(manifest.blobs)
-                if manifest.children:
-                    needed.update(child for child in manifest.children if child in repository.layers)
+                needed.update(manifest.blobs, self._linked_children(manifest))
         unknown = [digest for digest in alive if digest in repository.missing or digest in repository.corrupt]
         if unknown:
             answer.holds = f"manifest {digests.short(unknown[0])} can't be read, so what it needs is not known"
@@ -332,8 +330,15 @@ class _Judge:
         for digest in repository.manifests.keys() - alive:
             manifest = repository.manifests[digest]
             answer.freed.add(digest)
-            answer.freed.update(manifest.blobs, manifest.children)
+            answer.freed.update(manifest.blobs, self._linked_children(manifest))
         answer.freed -= needed
+
+    def _linked_children(self, manifest: Manifest) -> Iterable[Digest]:
+        """Children that the repository has by a layer link, through which 2.8 serves manifests too.
+
+        Those that are revisions are judged by themselves, and one that the repository lacks is not needed by it.
+        """
+        return (child for child in manifest.children if child in self.repository.layers)
 
     def _note_refusals(self, tags: TagVerdicts, alive: set[Digest], going: Mapping[Digest, str]) -> None:
         for digest, text in self.asked.items():
