@@ -115,6 +115,7 @@ class Bench:
             prober=self._prober,
             status=StatusWriter(cluster, store, lambda: datetime.now(UTC)),
             clock=lambda: 0.0,
+            again=lambda _: None,
         )
         listing = Resync(
             cluster, store, kinds=KINDS, namespaces=[self.key.namespace], notify=lambda _: None, clock=lambda: 0.0

@@ -1,14 +1,19 @@
 """When counts are made again."""
 
-from collections.abc import Callable
+import asyncio
 
 import pytest
+from yarl import URL
 
 from regkeeper.distribution import Counts
-from regkeeper.reconcile.counting import Tally, pause_after
+from regkeeper.reconcile.addresses import Endpoint
+from regkeeper.reconcile.counting import Counting, pause_after
+from regkeeper.reconcile.queue import Key
 
 ONE = Counts(1, 1, complete=True)
 TWO = Counts(2, 2, complete=True)
+KEY = Key("default", "main")
+ENDPOINT = Endpoint("ClusterIP", "main.default.svc:5000", URL("http://192.0.2.1:5000"))
 
 
 @pytest.mark.parametrize(
@@ -28,52 +33,48 @@ def test_counts_are_as_frequent_as_they_are_cheap(
     assert pause_after(seconds, registries=registries, longest=longest) == pytest.approx(pause)
 
 
-class Clock:
-    """Time that passes while something is counted."""
+class Registries:
+    """Registries that take a while to be counted, on a clock of their own."""
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.result: Counts | None = ONE
+        self.seconds = 1.0
+        self.asked = 0
+        self.counted = asyncio.Queue[Key]()
+        self.counting = Counting(self.count, lambda: self.now, self.counted.put_nowait, longest=300)
 
-    def __call__(self) -> float:
-        return self.now
+    async def count(self, _: Endpoint) -> Counts | None:
+        self.asked += 1
+        self.now += self.seconds
+        return self.result
 
-    def counting(self, result: Counts | None, seconds: float) -> "Count":
-        return Count(self, result, seconds)
+    def refresh(self) -> float | None:
+        return self.counting.refresh(KEY, ENDPOINT, registries=1)
 
-
-class Count:
-    """A count that takes a while, and how often it was made."""
-
-    def __init__(self, clock: Clock, result: Counts | None, seconds: float) -> None:
-        self._clock, self._result, self._seconds = clock, result, seconds
-        self.made = 0
-
-    async def __call__(self) -> Counts | None:
-        self.made += 1
-        self._clock.now += self._seconds
-        return self._result
-
-
-async def refresh(tally: Tally, count: Count, clock: Callable[[], float]) -> float:
-    return await tally.refresh(count, clock, registries=1, longest=300)
+    async def count_once(self) -> float | None:
+        assert self.refresh() is None, "it is being counted"
+        assert await asyncio.wait_for(self.counted.get(), 5) == KEY
+        return self.refresh()
 
 
 async def test_a_look_in_between_counts_nothing() -> None:
-    clock, tally = Clock(), Tally()
-    count = clock.counting(ONE, seconds=1)
-    assert await refresh(tally, count, clock) == pytest.approx(100)
-    clock.now += 40
-    assert await refresh(tally, count, clock) == pytest.approx(60)
-    assert count.made == 1
-    clock.now += 60
-    await refresh(tally, clock.counting(TWO, seconds=0), clock)
-    assert tally.counts == TWO
+    registries = Registries()
+    assert await registries.count_once() == pytest.approx(100)
+    assert registries.counting.counts(KEY) == ONE
+    registries.now += 40
+    assert registries.refresh() == pytest.approx(60)
+    assert registries.asked == 1
+    registries.now += 60
+    registries.result, registries.seconds = TWO, 0
+    assert await registries.count_once() == pytest.approx(15)
+    assert registries.counting.counts(KEY) == TWO
 
 
 async def test_a_count_that_fails_keeps_the_last_one_and_waits_like_any_other() -> None:
-    clock, tally = Clock(), Tally(counts=ONE)
-    failing = clock.counting(None, seconds=2)
-    assert await refresh(tally, failing, clock) == pytest.approx(200)
-    assert await refresh(tally, failing, clock) == pytest.approx(200)
-    assert failing.made == 1
-    assert tally.counts == ONE
+    registries = Registries()
+    await registries.count_once()
+    registries.now += 100
+    registries.result, registries.seconds = None, 2
+    assert await registries.count_once() == pytest.approx(200)
+    assert registries.counting.counts(KEY) == ONE

@@ -40,6 +40,7 @@ class Operator:
             prober=prober,
             status=StatusWriter(cluster, self._store, lambda: datetime.now(UTC)),
             clock=clock,
+            again=self.look_again,
         )
         self._queue = WorkQueue(
             look=self._reconciler.look,
@@ -62,6 +63,10 @@ class Operator:
     def finished(self, result: Result, reason: str, seconds: float) -> None:
         """Count a look."""
         self.metrics.finished(result, reason, seconds)
+
+    def look_again(self, key: Key) -> None:
+        """Have a Registry looked at as soon as a worker is free."""
+        self._queue.add(key)
 
     def ailment(self) -> str | None:
         """Why this operator should be restarted; None if it is well."""
@@ -110,6 +115,7 @@ class Operator:
             for task in [watching, *tasks]:
                 task.cancel()
             await asyncio.gather(watching, *tasks, return_exceptions=True)
+            await self._reconciler.close()
 
     async def _load(self) -> None:
         """List everything, as soon as there is an API server that knows our kinds."""

@@ -19,11 +19,12 @@ from regkeeper.reconcile import claims, conditions, readiness
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.contest import is_contested, rival
-from regkeeper.reconcile.counting import Tally
+from regkeeper.reconcile.counting import Counting
 from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
 from regkeeper.reconcile.exclusivity import holder_of_port, matching_nodes
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.probing import Probes
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.status import StatusWriter, failing
 from regkeeper.reconcile.storage import Storage, StorageKeeper
@@ -32,8 +33,6 @@ from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import Settings
 
-SECOND_OPINION_SECONDS = 1.0
-"""Before a Registry that was ready and does not answer ceases to be ready."""
 CONTEST_SECONDS = 600.0
 """How long a condition names a manager that set our replicas; an autoscaler would be back by then."""
 
@@ -46,7 +45,6 @@ class Memory:
     """Looks in a row that found it not ready for the same reason."""
     reason: str = ""
     """That reason."""
-    tally: Tally = field(default_factory=Tally)
     contest: str = ""
     """What to say about another manager that set our replicas."""
     contested: float = 0.0
@@ -65,7 +63,7 @@ class Observation:
 
 
 class RegistryReconciler:
-    """Keeps Registries. `clock` gives seconds that only grow."""
+    """Keeps Registries. `clock` gives seconds that only grow; `again` is told whom to look at once more."""
 
     def __init__(
         self,
@@ -76,11 +74,13 @@ class RegistryReconciler:
         prober: Prober,
         status: StatusWriter,
         clock: Callable[[], float],
+        again: Callable[[Key], None],
     ) -> None:
         self._cluster = cluster
         self._store = store
         self._settings = settings
-        self._prober = prober
+        self._probes = Probes(prober.check, clock, again)
+        self._counting = Counting(prober.count, clock, again, longest=settings.resync_seconds)
         self._status = status
         self._clock = clock
         self._objects = Objects(cluster, store)
@@ -112,6 +112,11 @@ class RegistryReconciler:
         seen = await self._ensure_objects(registry, storage)
         return await self._report(key, body, registry, seen)
 
+    async def close(self) -> None:
+        """Ask the registries no more."""
+        await self._probes.close()
+        await self._counting.close()
+
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the Registry's conditions."""
         body = self._store.registry(key)
@@ -130,6 +135,8 @@ class RegistryReconciler:
 
     def _forget(self, key: Key) -> None:
         self._memories.pop(key, None)
+        self._probes.drop(key)
+        self._counting.drop(key)
         self._storage.forget(key)
         self.blocked.discard(key)
 
@@ -195,7 +202,7 @@ class RegistryReconciler:
             if error.reason != "AlreadyExists":
                 raise
 
-    async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float:
+    async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float | None:
         memory = self._memories.setdefault(key, Memory())
         rolled_out = readiness.progress(seen.deployment) is None
         problem = None if rolled_out else await self._find_problem(seen)
@@ -203,10 +210,13 @@ class RegistryReconciler:
             registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
         )
         seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes)
-        ready = await self._ready(body, registry, seen, problem)
+        ready = await self._ready(key, body, registry, seen, problem)
+        if ready is None:
+            return None  # the addresses are being asked
         states = {READY: ready, STORAGE_READY: storage}
         if ready.status == "True":
-            delay = await self._count(memory, seen.endpoints[0])
+            registries = len(self._store.registry_keys())
+            delay = self._counting.refresh(key, seen.endpoints[0], registries=registries)
         else:
             memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
             delay = readiness.peek_after(memory.peeks)
@@ -214,7 +224,7 @@ class RegistryReconciler:
         if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
             states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
         memory.reason = ready.reason
-        fields = readiness.fields(body.get("status") or {}, seen.endpoints, memory.tally.counts)
+        fields = readiness.fields(body.get("status") or {}, seen.endpoints, self._counting.counts(key))
         await self._status.write(body, states, fields)
         return delay
 
@@ -244,7 +254,10 @@ class RegistryReconciler:
         )
         return [event async for event in listing]
 
-    async def _ready(self, body: kube.Object, registry: Registry, seen: Observation, problem: Problem | None) -> State:
+    async def _ready(
+        self, key: Key, body: kube.Object, registry: Registry, seen: Observation, problem: Problem | None
+    ) -> State | None:
+        """Whether it serves; None while its addresses are being asked."""
         if registry.spec.access.host_port is not None:
             mismatch = readiness.nodes_not_replicas(
                 matching_nodes(body["spec"], await self._nodes.labels()), seen.deployment
@@ -253,27 +266,19 @@ class RegistryReconciler:
                 return mismatch
         progress = readiness.progress(seen.deployment)
         if progress is not None:
+            self._probes.drop(key)
             return conditions.false(problem.reason, problem.message) if problem else progress
         if seen.deployment["spec"].get("replicas") == 0:
             return conditions.false("ScaledToZero", "spec.replicas is 0: no pod serves.")
-        wrong = await self._prober.check(seen.endpoints, registry.metadata.uid)
         last = conditions.find((body.get("status") or {}).get("conditions") or (), READY)
-        if wrong is not None and last is not None and last["status"] == "True":
-            # One lost packet is no outage.
-            await asyncio.sleep(SECOND_OPINION_SECONDS)
-            wrong = await self._prober.check(seen.endpoints, registry.metadata.uid)
-        if wrong is not None:
-            return conditions.false(wrong.reason, wrong.message)
+        was_ready = last is not None and last["status"] == "True"
+        found = self._probes.find(key, registry.metadata.uid, seen.endpoints, was_ready=was_ready)
+        if found is None:
+            return None
+        if found.problem is not None:
+            return conditions.false(found.problem.reason, found.problem.message)
         where = ", ".join(endpoint.host for endpoint in seen.endpoints)
         return conditions.true("Serving", f"It answers at {where}.")
-
-    async def _count(self, memory: Memory, endpoint: Endpoint) -> float:
-        return await memory.tally.refresh(
-            lambda: self._prober.count(endpoint),
-            self._clock,
-            registries=len(self._store.registry_keys()),
-            longest=self._settings.resync_seconds,
-        )
 
 
 def parse(body: kube.Object) -> Registry:
