@@ -22,6 +22,7 @@ from regkeeper.retention.purge import Purged, due, purge
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.references import parse_reference
+from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored, last_undoable, undo
 from regkeeper.retention.run import Order, Outcome, carry_out
 from regkeeper.retention.storage import Guard, WritableVolume, no_guard, open_writable
@@ -80,7 +81,16 @@ class Runner:
         with self.changing() as (volume, journals):
 
             def make_plan(moment: int) -> Plan:
-                return ask(volume, journals, intent, now=moment, in_use=in_use, mode=self.mode, progress=lambda _: None)
+                return ask(
+                    volume,
+                    RepositoryReader(volume, pause=lambda _: None),
+                    journals,
+                    intent,
+                    now=moment,
+                    in_use=in_use,
+                    mode=self.mode,
+                    progress=lambda _: None,
+                )
 
             order = Order(
                 command=command,

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from regkeeper.commands.volume_options import AsJson, Root, failures, print_document
+from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, print_document, reading
 from regkeeper.retention.inspection import Inspection, inspect
-from regkeeper.retention.layout import open_volume
 from regkeeper.retention.printing import count, shown
 
 app = typer.Typer(add_completion=False)
@@ -18,6 +17,7 @@ def check(
     root: Root,
     deep: Annotated[bool, typer.Option("--deep", help="Read every blob and compare it with its digest.")] = False,
     as_json: AsJson = False,
+    journal: JournalDirectory = None,
 ) -> None:
     """Look at every tag and every reference; exit status 1 if anything is missing, unreadable or corrupt.
 
@@ -25,8 +25,8 @@ def check(
     does not have, layers that clients fetch from elsewhere, tags without a link. With --json: `whole`, `counts`, and
     `missing`, `unreadable`, `corrupt`, each with `repository`, `where`, `message`.
     """
-    with failures(as_json=as_json), open_volume(root) as volume:
-        found = inspect(volume, deep=deep)
+    with failures(as_json=as_json), reading(root, journal) as seen:
+        found = inspect(seen.volume, seen.reader, deep=deep)
     if as_json:
         print_document(found.document())
     else:

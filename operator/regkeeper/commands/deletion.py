@@ -21,19 +21,18 @@ from regkeeper.commands.volume_options import (
     note,
     present,
     print_document,
+    reading,
     refuse_writers,
 )
-from regkeeper.retention import history, lock
 from regkeeper.retention.asking import ask
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import open_journals
-from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.quiet import Mode
+from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.run import Order, Outcome, carry_out
 
 _CLOCK_SKEW = 60 * SECOND
@@ -74,17 +73,13 @@ def plan_only(deletion: Deletion) -> None:
     now = present(deletion.now)
     with (
         failures(as_json=deletion.as_json),
-        open_volume(deletion.root) as volume,
-        open_journals(volume, deletion.journal) as journals,
+        reading(deletion.root, deletion.journal) as seen,
         progress() as shown,
     ):
-        if lock.is_held(volume):
-            note("a run is under way: the plan may be out of date when it ends")
-        if (unfinished := history.open_run(journals)) is not None:
-            note(f"run {unfinished.run} has not ended: the next run that changes something puts its entries back")
         plan = ask(
-            volume,
-            journals,
+            seen.volume,
+            seen.reader,
+            seen.journals,
             deletion.intent,
             now=now,
             in_use=deletion.in_use,
@@ -138,6 +133,7 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
         def make_plan(now: int) -> Plan:
             plan = ask(
                 session.volume,
+                RepositoryReader(session.volume),
                 session.journals,
                 deletion.intent,
                 now=now,

@@ -2,8 +2,7 @@
 
 import typer
 
-from regkeeper.commands.volume_options import AsJson, Root, failures, note, print_document
-from regkeeper.retention.layout import open_volume
+from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, note, print_document, reading
 from regkeeper.retention.printing import shown
 from regkeeper.retention.usage import lines, measure
 
@@ -11,15 +10,15 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def du(*, root: Root, as_json: AsJson = False) -> None:
+def du(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = None) -> None:
     """Show the bytes of each repository, the largest first: its own, and those that it shares with others.
 
     Then the bytes that no repository names, those that runs have deleted and a purge will free, and all. The command
     only reads. With --json: `total`, `unreachable`, `quarantined`, `repositories` (`repository`, `own`, `shared`),
     `problems`.
     """
-    with failures(as_json=as_json), open_volume(root) as volume:
-        usage = measure(volume)
+    with failures(as_json=as_json), reading(root, journal) as seen:
+        usage = measure(seen.volume, seen.reader)
     for problem in usage.problems:
         note(f"can't be read: {shown(str(problem))}")
     if as_json:

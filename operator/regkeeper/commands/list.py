@@ -122,20 +122,19 @@ def list_images(
 
 def list_volume(root: str, reporter: Reporter, *, digests: bool) -> None:
     """Print the images of the volume at `root` in natural order, one repository in memory at a time."""
-    from regkeeper.retention.digests import to_text  # a listing over HTTP needs nothing of the engine
+    from regkeeper.commands.volume_options import reading  # a listing over HTTP needs nothing of the engine
+    from regkeeper.retention.digests import to_text
     from regkeeper.retention.errors import RetentionError
-    from regkeeper.retention.layout import open_volume, walk_repositories
+    from regkeeper.retention.layout import walk_repositories
     from regkeeper.retention.printing import shown
-    from regkeeper.retention.repository import RepositoryReader
 
     try:
-        with open_volume(root) as volume:
-            reader = RepositoryReader(volume)
-            for found in sorted(walk_repositories(volume), key=lambda found: natural_key(found.name)):
+        with reading(root) as seen:
+            for found in sorted(walk_repositories(seen.volume), key=lambda found: natural_key(found.name)):
                 if found.problem:
                     reporter.problem(shown(found.name), found.problem)
                     continue
-                repository = reader.read_tags(found.name)
+                repository = seen.reader.read_tags(found.name)
                 for problem in repository.problems():
                     reporter.problem(shown(problem.repository), f"{problem.where}: {problem.message}")
                 for tag in sorted(repository.tags, key=natural_key):

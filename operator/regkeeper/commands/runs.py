@@ -12,13 +12,11 @@ from regkeeper.commands.volume_options import (
     RegistryOption,
     Root,
     failures,
-    note,
     present,
     print_document,
+    reading,
 )
-from regkeeper.retention import history, lock
-from regkeeper.retention.journal import Journal, State, open_journals
-from regkeeper.retention.layout import open_volume
+from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.moments import moment
 from regkeeper.retention.printing import count, size_of
 from regkeeper.retention.quiet import Mode
@@ -42,20 +40,11 @@ def runs(
     purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `due` (by --now), `plan` (the hash); and `underWay`.
     """
     moment_now = present(now)
-    with (
-        failures(as_json=as_json),
-        open_volume(root) as volume,
-        open_journals(volume, journal) as journals,
-    ):
-        every = [item for item in journals.all() if item.state != State.UNPLANNED]
-        under_way = lock.is_held(volume)
-        if not under_way and (unfinished := history.open_run(journals)) is not None:
-            note(f"run {unfinished.run} has not ended: the next run that changes something puts its entries back")
+    with failures(as_json=as_json), reading(root, journal) as seen:
+        every = [item for item in seen.journals.all() if item.state != State.UNPLANNED]
     if as_json:
-        print_document({"underWay": under_way, "runs": [_document(item, moment_now) for item in every]})
+        print_document({"underWay": seen.under_way, "runs": [_document(item, moment_now) for item in every]})
         return
-    if under_way:
-        note("a run is under way")
     for item in every:
         typer.echo(_line(item))
 

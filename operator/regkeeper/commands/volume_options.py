@@ -16,12 +16,15 @@ from urllib.parse import urlsplit
 import typer
 
 from regkeeper.errors import RegkeeperError
-from regkeeper.retention import lock
+from regkeeper.retention import history, lock
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
+from regkeeper.retention.journal import Journals, open_journals
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
-from regkeeper.retention.layout import Volume
+from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.rolled_back import RolledBackReader, RolledBackVolume
 from regkeeper.retention.stop import StopOnSignal
 from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable
 
@@ -122,6 +125,38 @@ def changing(root: str, *, now: str | None, journal: str | None, end_time: str |
         stack.enter_context(lock.exclusive(volume))
         journals = stack.enter_context(open_writable_journals(volume, journal))
         yield Session(volume, journals, stop, moment)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A volume as a command sees it that changes nothing."""
+
+    volume: Volume
+    journals: Journals
+    reader: RepositoryReader
+    under_way: bool
+    """Another process is changing it."""
+
+
+@contextmanager
+def reading(root: str, journal: str | None = None) -> Iterator[Reading]:
+    """Open a volume to read it as it will be once a run that has not ended is rolled back; says so if there is one."""
+    with open_volume(root) as volume, open_journals(volume, journal) as journals:
+        under_way = lock.is_held(volume)
+        if under_way:
+            note("a run is under way: this may be out of date when it ends")
+        unfinished = history.open_run(journals)
+        if unfinished is None:
+            yield Reading(volume, journals, RepositoryReader(volume), under_way)
+            return
+        if not under_way:
+            note(
+                f"run {unfinished.run} has not ended: the next command that changes something puts its entries back; "
+                "all is shown as if it had"
+            )
+        moved = history.moved(volume, journals, unfinished.run)
+        seen = RolledBackVolume(volume.descriptor, volume.path, moved)
+        yield Reading(seen, journals, RolledBackReader(seen), under_way)
 
 
 def present(now: str | None) -> int:

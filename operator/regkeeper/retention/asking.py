@@ -11,11 +11,13 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.quiet import Mode
+from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.tag_verdicts import Question
 
 
 def ask(
     volume: Volume,
+    reader: RepositoryReader,
     journals: Journals,
     intent: Intent,
     *,
@@ -28,6 +30,7 @@ def ask(
 
     Args:
         volume: The registry.
+        reader: Reads its repositories.
         journals: Of earlier runs.
         intent: What is asked for.
         now: Nanoseconds since 1970.
@@ -45,6 +48,7 @@ def ask(
     return Planner(
         volume,
         question,
+        reader=reader,
         offline=mode == Mode.OFFLINE,
         repositories_before=history.repositories_seen(journals),
         progress=progress,

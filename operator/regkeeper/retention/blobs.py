@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from regkeeper.retention import digests
-from regkeeper.retention.beneath import open_directory, open_file
+from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.digests import Algorithm, Digest
 from regkeeper.retention.layout import (
     ABSENT,
@@ -82,7 +82,7 @@ class BlobStore:
             for digest in ordered:
                 name = digest[1:].hex()
                 try:
-                    status = self._status(descriptor, f"{name}/data")
+                    status = self._status(descriptor, f"{name}/data", shard)
                 except OSError as error:
                     self._note(f"{shard}/{name}", error)
                     continue
@@ -90,8 +90,8 @@ class BlobStore:
         finally:
             os.close(descriptor)
 
-    def _status(self, directory: int, path: str) -> os.stat_result:
-        descriptor = open_file(directory, path)
+    def _status(self, directory: int, name: str, parent: str) -> os.stat_result:
+        descriptor = self.volume.open_below(directory, name, parent)
         try:
             return os.fstat(descriptor)
         finally:

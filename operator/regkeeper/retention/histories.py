@@ -3,7 +3,7 @@
 import os
 
 from regkeeper.retention import digests
-from regkeeper.retention.beneath import open_directory, open_file
+from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import ALGORITHMS, Digest
 from regkeeper.retention.layout import ABSENT, TAGS, Volume, repository_path
 from regkeeper.retention.repository import Repository
@@ -36,25 +36,20 @@ def _pushes(volume: Volume, repository: str, tag: str) -> dict[Digest, int]:
     for algorithm in ALGORITHMS.values():
         path = f"{repository_path(repository)}/{TAGS}/{tag}/index/{algorithm.name}"
         try:
-            descriptor = open_directory(volume.descriptor, path)
-        except OSError as error:
-            if isinstance(error, PermissionError):
-                raise
+            names = volume.names(path)
+        except OSError:
             continue
-        try:
-            for name in os.listdir(descriptor):
-                digest = digests.from_hex(algorithm, name)
-                time = _modified(descriptor, f"{name}/link") if digest is not None else None
-                if digest is not None and time is not None:
-                    pushes[digest] = time
-        finally:
-            os.close(descriptor)
+        for name in names:
+            digest = digests.from_hex(algorithm, name)
+            time = _modified(volume, f"{path}/{name}/link") if digest is not None else None
+            if digest is not None and time is not None:
+                pushes[digest] = time
     return pushes
 
 
-def _modified(directory: int, path: str) -> int | None:
+def _modified(volume: Volume, path: str) -> int | None:
     try:
-        descriptor = open_file(directory, path)
+        descriptor = open_file(volume.descriptor, volume.place(path))
     except OSError as error:
         if error.errno in ABSENT:
             return None

@@ -11,8 +11,12 @@ _DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
 
 
 def open_run(journals: Journals) -> Journal | None:
-    """A run that has not ended: it crashed, was stopped, or is under way. There is one at most."""
-    return next((journal for journal in reversed(journals.all()) if journal.state == State.OPEN), None)
+    """A run that has not ended: it crashed, was stopped, or is under way.
+
+    It can only be the last one: whatever changes the volume begins by rolling it back.
+    """
+    last = next((journals.load(run) for run in journals.runs()[-1:]), None)
+    return last if last is not None and last.state == State.OPEN else None
 
 
 def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
@@ -33,11 +37,8 @@ def repositories_seen(journals: Journals) -> int | None:
     return next((journal.repositories for journal in reversed(journals.all()) if journal.plan), None)
 
 
-def overlay(volume: Volume, journals: Journals) -> dict[str, str]:
-    """Where an open run's entries are now, by the path at which they will be again once it is rolled back."""
-    journal = open_run(journals)
-    if journal is None:
-        return {}
-    directory = run_directory(journal.run)
+def moved(volume: Volume, journals: Journals, run: str) -> dict[str, str]:
+    """Where a run's entries are now in the quarantine, by the path at which they were."""
+    directory = run_directory(run)
     there = set(volume.names(directory))
-    return {move.path: f"{directory}/{number}" for number, move in journals.moves(journal.run) if str(number) in there}
+    return {move.path: f"{directory}/{number}" for number, move in journals.moves(run) if str(number) in there}

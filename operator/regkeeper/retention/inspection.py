@@ -75,11 +75,12 @@ class Inspection:
         }
 
 
-def inspect(volume: Volume, *, deep: bool = False) -> Inspection:
+def inspect(volume: Volume, reader: RepositoryReader, *, deep: bool = False) -> Inspection:
     """Look at every tag and every reference of a volume.
 
     Args:
         volume: the volume.
+        reader: reads its repositories.
         deep: read every blob and compare its content with its digest.
 
     Raises:
@@ -91,7 +92,6 @@ def inspect(volume: Volume, *, deep: bool = False) -> Inspection:
     for shard in store.shards():
         present.update(blob.digest for blob in store.files(shard.digests))
     answer.blobs = len(present)
-    reader = RepositoryReader(volume)
     for found in walk_repositories(volume):
         if found.problem:
             answer.unreadable.append(Problem(found.name, found.name, found.problem))
@@ -141,7 +141,7 @@ def _wrong_contents(volume: Volume, present: set[Digest]) -> Iterator[Problem]:
         path = blob_data(digest)
         hasher = digests.hasher(digests.algorithm_of(digest))
         try:
-            descriptor = open_file(volume.descriptor, path)
+            descriptor = open_file(volume.descriptor, volume.place(path))
         except PermissionError as error:
             raise permission_refused(volume, path, error) from None
         except OSError as error:

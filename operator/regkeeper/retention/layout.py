@@ -60,6 +60,27 @@ class Volume:
     ) -> None:
         os.close(self.descriptor)
 
+    @property
+    def returning(self) -> frozenset[str]:
+        """Paths in the quarantine of what this volume shows in its old place; see rolled_back.py."""
+        return frozenset()
+
+    def moved_names(self, path: str) -> frozenset[str]:  # noqa: ARG002
+        """Names that an open run has moved out of a directory, or on the way to something that it has moved."""
+        return frozenset()
+
+    def place(self, path: str) -> str:
+        """The path at which the file or directory of a path is to be opened."""
+        return path
+
+    def open_below(self, directory: int, name: str, parent: str) -> int:  # noqa: ARG002
+        """A descriptor of the file `name` below an open directory, which is at `parent`.
+
+        Raises:
+            OSError: as open(2).
+        """
+        return open_file(directory, name)
+
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
         """A descriptor of the directory at `path`.
@@ -236,6 +257,8 @@ def walk_repositories(volume: Volume) -> Iterator[Found]:
             if error.errno not in ABSENT:
                 yield Found(name, error.strerror or str(error))
             continue
+        if moved := volume.moved_names(f"{REPOSITORIES}/{name}".rstrip("/")):
+            below += [(entry, False, True) for entry in moved - {entry for entry, _, _ in below}]
         if any(entry in (MANIFESTS, LAYERS, UPLOADS) for entry, _, _ in below) and name:
             yield Found(name)
         prefix = f"{name}/" if name else ""

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator
 
-from regkeeper.retention.beneath import open_directory, open_file
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import LAYERS, Volume, link_directory, permission_refused, repository_path
 from regkeeper.retention.repository import Link
@@ -31,7 +30,7 @@ class LinkTimes:
             for digest in ordered:
                 name = f"{link_directory(LAYERS, digest)}/link"
                 try:
-                    descriptor = open_file(directory, name)
+                    descriptor = self.volume.open_below(directory, name, path)
                 except PermissionError as error:
                     raise permission_refused(self.volume, f"{path}/{name}", error) from None
                 except OSError:
@@ -48,8 +47,4 @@ class LinkTimes:
 
     def exists(self, path: str) -> bool:
         """Whether a directory is there."""
-        try:
-            os.close(open_directory(self.volume.descriptor, path))
-        except OSError:
-            return False
-        return True
+        return self.volume.device(path) is not None

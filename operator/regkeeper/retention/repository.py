@@ -33,7 +33,7 @@ ATTEMPTS = 5
 PAUSE = 0.05
 """Seconds between attempts. Distribution before 3.1 writes links in place: under re-push one is empty for a moment."""
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+TAG_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
 
 class Link(NamedTuple):
@@ -175,7 +175,7 @@ class RepositoryReader:
             if descriptor is None:
                 return
             for name in os.listdir(descriptor):
-                if not _TAG.fullmatch(name):
+                if not TAG_NAME.fullmatch(name):
                     continue
                 try:
                     content, status = read_link(descriptor, f"{name}/current/link")
@@ -279,7 +279,7 @@ class RepositoryReader:
         Raises:
             FileNotFoundError, CorruptManifestError, NotPermittedError: as `read_manifest`.
         """
-        path = blob_data(digest)
+        path = self.volume.place(blob_data(digest))
         try:
             content = read_file(self.volume.descriptor, path, MANIFEST_LIMIT)
         except PermissionError as error:

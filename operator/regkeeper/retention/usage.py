@@ -62,14 +62,13 @@ class Usage:
         }
 
 
-def measure(volume: Volume) -> Usage:
+def measure(volume: Volume, reader: RepositoryReader) -> Usage:
     """The space that a volume's blobs take.
 
     Raises:
         NotPermittedError: something may not be read.
     """
     usage = Usage()
-    reader = RepositoryReader(volume)
     names: list[str] = []
     owners: dict[Digest, int] = {}
     shared: dict[int, list[Digest]] = {}
@@ -125,7 +124,7 @@ def _sizes_below(volume: Volume, path: str) -> Iterator[int]:
     for run in volume.names(path):
         for number in volume.names(f"{path}/{run}"):
             size = volume.size(f"{path}/{run}/{number}/data")
-            if size is not None:
+            if size is not None and f"{path}/{run}/{number}" not in volume.returning:
                 yield size
 
 
