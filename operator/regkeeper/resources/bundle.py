@@ -32,7 +32,8 @@ def desired_objects(
         hostname: The label kubernetes.io/hostname of the node of `storage.local`; None: the node's name.
 
     Raises:
-        InvalidSpecError: The spec can't work; the message names the field and the remedy.
+        InvalidSpecError, BlockedError: The spec can't work, or not on the claim that is there; the message names the
+            field and the remedy.
     """
     config = config_file(registry, read_only=read_only)
     objects = [

@@ -24,7 +24,7 @@ def deployment(
         access_modes: Those of the claim that is there; None while there is none.
 
     Raises:
-        InvalidSpecError: More replicas than the storage allows.
+        InvalidSpecError, BlockedError: More replicas than the storage allows.
     """
     replicas = applied_replicas(registry, access_modes)
     return {
