@@ -47,6 +47,16 @@ def test_the_answer_to_a_write_does_not_bring_a_deleted_object_back() -> None:
     assert store.put(config_map(6)), "made again under its name"
 
 
+def test_what_went_is_forgotten_once_no_answer_to_an_earlier_write_can_come() -> None:
+    store = Store()
+    store.put(config_map(1))
+    store.remove(config_map(5))
+    store.forget_gone()
+    assert not store.put(config_map(4)), "it went just before the listing ended"
+    store.forget_gone()
+    assert store.put(config_map(4)), "of a backup"
+
+
 def test_a_late_deletion_does_not_remove_what_was_made_since() -> None:
     store = Store()
     store.put(config_map(7))
@@ -66,6 +76,8 @@ def test_an_object_is_found_by_its_registry_and_moves_with_its_label() -> None:
 def test_an_object_without_our_label_is_known_by_its_owner_reference() -> None:
     reference = {"apiVersion": naming.API_VERSION, "kind": "Registry", "name": "main", "uid": "u"}
     assert owner_key(config_map(1, labels={}, ownerReferences=[reference])) == MAIN
+    relabelled = config_map(1, labels=naming.object_labels("other"), ownerReferences=[reference])
+    assert owner_key(relabelled) == MAIN, "who has to repair the label"
     assert owner_key(config_map(1, labels={})) is None
 
 
@@ -73,6 +85,16 @@ def test_a_volume_is_known_by_its_namespace_label() -> None:
     labels = {**naming.object_labels("main"), naming.REGISTRY_NAMESPACE_LABEL: "images"}
     body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "x", "labels": labels}}
     assert owner_key(body) == MAIN
+
+
+def test_of_a_pod_the_node_and_its_ports_are_kept() -> None:
+    store = Store()
+    ports = [{"containerPort": 5000, "hostPort": 5000}, {"containerPort": 1}]
+    spec = {"nodeName": "k8smaster", "containers": [{"name": "registry", "image": "x", "ports": ports}]}
+    store.put({**config_map(1), "kind": "Pod", "spec": spec})
+    body = store.get(kube.POD, "images", "main-config")
+    assert body is not None
+    assert body["spec"] == {"nodeName": "k8smaster", "containers": [{"ports": ports[:1]}]}
 
 
 def test_only_our_managed_fields_are_kept() -> None:

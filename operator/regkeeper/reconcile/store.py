@@ -47,15 +47,17 @@ def version(body: Mapping[str, Any]) -> int:
 
 
 def owner_key(body: Mapping[str, Any]) -> Key | None:
-    """The Registry to which an object belongs: by our labels, else by its owner reference; None: to none."""
+    """The Registry to which an object belongs: by its owner reference, else by our labels; None: to none.
+
+    Labels are changed by accident, and who then has to repair them is the owner.
+    """
     metadata = body["metadata"]
     labels = metadata.get("labels") or {}
-    name = labels.get(naming.REGISTRY_LABEL)
     namespace = metadata.get("namespace") or labels.get(naming.REGISTRY_NAMESPACE_LABEL)
-    if name is None:
-        for reference in metadata.get("ownerReferences") or ():
-            if reference["kind"] == "Registry" and reference["apiVersion"].startswith(naming.GROUP + "/"):
-                name = reference["name"]
+    name = labels.get(naming.REGISTRY_LABEL)
+    for reference in metadata.get("ownerReferences") or ():
+        if reference["kind"] == "Registry" and reference["apiVersion"].startswith(naming.GROUP + "/"):
+            name = reference["name"]
     return Key(namespace, name) if name and namespace else None
 
 
@@ -76,7 +78,7 @@ def trim(body: Mapping[str, Any]) -> kube.Object:
         case "Pod":
             del metadata["managedFields"]
             metadata.pop("annotations", None)
-            trimmed["spec"] = {"nodeName": (body.get("spec") or {}).get("nodeName")}
+            trimmed["spec"] = _pod_spec(body.get("spec") or {})
             trimmed["status"] = {key: status[key] for key in _POD_STATUS if key in status}
         case "Deployment":
             trimmed["spec"] = body["spec"]
@@ -84,6 +86,17 @@ def trim(body: Mapping[str, Any]) -> kube.Object:
         case _:
             trimmed |= {key: value for key, value in body.items() if key not in trimmed}
     return trimmed
+
+
+def _pod_spec(spec: Mapping[str, Any]) -> kube.Object:
+    """Where a pod runs, and which ports of that node it has."""
+    ports = [
+        port
+        for container in spec.get("containers") or ()
+        for port in container.get("ports") or ()
+        if "hostPort" in port
+    ]
+    return {"nodeName": spec.get("nodeName"), **({"containers": [{"ports": ports}]} if ports else {})}
 
 
 class Store:
@@ -96,16 +109,20 @@ class Store:
         self._by_owner: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._gone: dict[Identity, int] = {}
         """Version at which an object went, so that a late answer to an earlier write does not bring it back."""
+        self._long_gone: dict[Identity, int] = {}
+        """The same of those that were in `_gone` at the last listing."""
 
     def put(self, body: Mapping[str, Any]) -> bool:
         """Remember an object; False if what is known is as new or newer."""
         key = identity(body)
         known = self._objects.get(key)
-        if version(body) <= max(version(known) if known else 0, self._gone.get(key, 0)):
+        gone = max(self._gone.get(key, 0), self._long_gone.get(key, 0))
+        if version(body) <= max(version(known) if known else 0, gone):
             return False
         if known is not None:
             self._drop(key, known)
         self._gone.pop(key, None)
+        self._long_gone.pop(key, None)
         self._objects[key] = trimmed = trim(body)
         if body["kind"] == kube.REGISTRY.kind:
             self._registries[Key(key[1], key[2])] = trimmed
@@ -167,3 +184,7 @@ class Store:
         known = self._objects.get(entry)
         if known is not None:
             self._drop(entry, known)
+
+    def forget_gone(self) -> None:
+        """Forget what had gone before the last call of this: no answer is under way for that long."""
+        self._long_gone, self._gone = self._gone, {}
