@@ -7,7 +7,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.resync import CHILDREN, LATEST_SECONDS, Resync
-from regkeeper.reconcile.store import Store
+from regkeeper.reconcile.store import Store, version
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
@@ -71,11 +71,44 @@ async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_t
     seen = net.store.registry(Key(namespace, "main"))
     assert seen is not None
     assert seen["spec"]["readOnly"] is True
+    assert net.resync.is_behind
     net.now = LATEST_SECONDS
+    await net.resync.compare()
     assert net.resync.late() == []
     net.now += 1
+    await net.resync.compare()
     assert net.resync.late() == [f"Registry {namespace}/main"]
     net.resync.saw(changed)
+    assert not net.resync.is_behind
+
+
+async def test_what_was_missed_and_is_gone_since_ends_no_operator(
+    net: Net, cluster: kube.ApiCluster, namespace: str
+) -> None:
+    """As pods come and go while the API server is away: no watch will ever show what went before it began."""
+    metadata = {"name": "main-config", "namespace": namespace, "labels": naming.object_labels("main")}
+    made = await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    await net.resync.compare()
+    await cluster.delete(kube.CONFIG_MAP, namespace, "main-config", uid=made["metadata"]["uid"])
+    net.now = LATEST_SECONDS + 1
+    assert net.resync.late() == [], "no listing has it any more"
+    await net.resync.compare()
+    assert not net.resync.is_behind
+
+
+async def test_a_backup_that_was_restored_is_taken_for_the_truth(net: Net, namespace: str) -> None:
+    """Its versions are older than those that were seen, which no watch would show either."""
+    key = Key(namespace, "main")
+    known = net.store.registry(key)
+    assert known is not None
+    later = {**known["metadata"], "resourceVersion": str(version(known) + 1000)}
+    net.store.put({**known, "metadata": later, "spec": {**known["spec"], "readOnly": True}})
+    await net.resync.compare()
+    restored = net.store.registry(key)
+    assert restored is not None
+    assert restored["spec"]["readOnly"] is False
+    assert net.notified == [key]
+    net.now = LATEST_SECONDS + 1
     assert net.resync.late() == []
 
 

@@ -6,6 +6,7 @@ watches have not shown is read and passed on, and if a watch stays behind, the o
 
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
@@ -27,6 +28,17 @@ LATEST_SECONDS = 120.0
 """A watch that shows a change later than this is taken for dead."""
 
 
+@dataclass(slots=True)
+class _Missed:
+    """What a listing had and no watch has shown."""
+
+    version: int
+    since: float
+    """Clock time at which a listing first had it."""
+    listed: float
+    """Clock time at which one last did. Of what is gone since, no watch that began later will show anything."""
+
+
 class Resync:
     """Compares listings with what the watches showed. `clock` gives seconds that only grow."""
 
@@ -46,8 +58,7 @@ class Resync:
         self._namespaces: Sequence[str | None] = list(namespaces) or [None]
         self._notify = notify
         self._clock = clock
-        self._missed: dict[Identity, tuple[int, float]] = {}
-        """What a listing had and no watch has shown: its version, and since when."""
+        self._missed: dict[Identity, _Missed] = {}
 
     async def load(self) -> None:
         """Fill the store before the first pass, which would ask for every object that is not in it."""
@@ -60,7 +71,7 @@ class Resync:
     def saw(self, body: kube.Object) -> None:
         """A watch showed an object."""
         missed = self._missed.get(identity(body))
-        if missed is not None and version(body) >= missed[0]:
+        if missed is not None and version(body) >= missed.version:
             del self._missed[identity(body)]
 
     async def compare(self) -> None:
@@ -71,13 +82,20 @@ class Resync:
             async for body in self._list(resource, metadata_only=True):
                 body |= {"apiVersion": resource.api_version, "kind": resource.kind}
                 listed.add(identity(body))
-                if version(body) > known.get(identity(body), 0):
-                    await self._catch_up(resource, body)
+                if (missed := self._missed.get(identity(body))) is not None:
+                    missed.listed = self._clock()
+                at = known.get(identity(body), 0)
+                if version(body) < at:
+                    # etcd was restored from a backup: no change would ever look new again.
+                    self._store.discard(identity(body))
+                if version(body) != at:
+                    await self._catch_up(resource, body, is_missed=version(body) > at)
             for entry, _, owner in self._store.identities(resource):
                 if entry in known and entry not in listed:
                     await self._confirm_gone(resource, entry, owner)
+        self._store.forget_gone()
 
-    async def _catch_up(self, resource: kube.Resource, listed: kube.Object) -> None:
+    async def _catch_up(self, resource: kube.Resource, listed: kube.Object, *, is_missed: bool) -> None:
         metadata = listed["metadata"]
         try:
             body = await self._cluster.get(resource, metadata.get("namespace"), metadata["name"])
@@ -86,7 +104,9 @@ class Resync:
         if not self._store.put(body):
             return  # The watch was only a little slower than the listing.
         logger.info("a watch is behind on %s %s", resource.kind, metadata["name"])
-        self._missed.setdefault(identity(body), (version(body), self._clock()))
+        if is_missed:
+            now = self._clock()
+            self._missed.setdefault(identity(body), _Missed(version(body), now, now))
         self._tell(body)
 
     async def _confirm_gone(self, resource: kube.Resource, entry: Identity, owner: Key | None) -> None:
@@ -95,6 +115,7 @@ class Resync:
             body = await self._cluster.get(resource, namespace or None, name)
         except kube.NotFoundError:
             self._store.discard(entry)
+            self._missed.pop(entry, None)
         else:
             # It lost our label, or came back under its name.
             self._store.put(body)
@@ -109,12 +130,16 @@ class Resync:
 
     def late(self) -> list[str]:
         """Objects on which a watch has been behind for too long."""
-        limit = self._clock() - LATEST_SECONDS
         return [
             f"{kind} {namespace}/{name}"
-            for (kind, namespace, name), (_, since) in self._missed.items()
-            if since < limit
+            for (kind, namespace, name), missed in self._missed.items()
+            if missed.listed - missed.since > LATEST_SECONDS
         ]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a watch has yet to show something."""
+        return bool(self._missed)
 
     async def _list(self, resource: kube.Resource, *, metadata_only: bool) -> AsyncIterator[kube.Object]:
         selector = "" if resource is kube.REGISTRY else naming.REGISTRY_LABEL
