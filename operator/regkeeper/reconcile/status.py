@@ -44,8 +44,9 @@ class StatusWriter:
         if after == before:
             return
         metadata = body["metadata"]
-        # A merge patch keeps what it does not name.
-        patch = {"status": {**dict.fromkeys(before, None), **after}, "metadata": {"uid": metadata["uid"]}}
+        # A merge patch keeps what it does not name, but replaces the list of conditions, in which others have theirs.
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        patch = {"status": {**dict.fromkeys(before, None), **after}, "metadata": guard}
         patched = await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch)
         self._store.put(patched)
         event = _transition(conditions.find(previous, READY), states)
