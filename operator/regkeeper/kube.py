@@ -7,7 +7,7 @@ a newer server answers.
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -91,10 +91,12 @@ def resource_of(body: Mapping[str, Any]) -> Resource:
 class ApiError(Exception):
     """The API server said no. The text is its own message."""
 
-    def __init__(self, message: str, *, code: int, reason: str = "") -> None:
+    def __init__(self, message: str, *, code: int, reason: str = "", fields: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
+        self.fields = tuple(fields)
+        """Paths of the fields that it names as causes."""
 
 
 class NotFoundError(ApiError):
@@ -255,7 +257,7 @@ class ApiCluster:
             )
         except InvalidError as error:
             # A uid in an apply is its precondition; the API server says "immutable" when the object is another one.
-            if "metadata.uid" in str(error):
+            if "metadata.uid" in error.fields:
                 raise ConflictError(str(error), code=error.code, reason="UidMismatch") from error
             raise
 
@@ -327,11 +329,11 @@ def _as_yaml(body: Object) -> str:
 
 
 def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
-    causes: list[str] = []
+    causes: list[Mapping[str, Any]] = []
     try:
         status = json.loads(content)
         message, reason = str(status["message"]), str(status.get("reason", ""))
-        causes = [str(cause.get("reason")) for cause in (status.get("details") or {}).get("causes") or ()]
+        causes = [dict(cause) for cause in (status.get("details") or {}).get("causes") or ()]
     except (ValueError, KeyError, TypeError):
         message, reason = content[:500].decode(errors="replace"), ""
     if message.startswith("failed to create typed patch object"):
@@ -340,7 +342,7 @@ def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
     if code == 429 or code >= 500:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
         return TransientError(message, code=code, reason=reason, retry_after=seconds)
-    if code == 403 and "NamespaceTerminating" in causes:
+    if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
         return TerminatingError(message, code=code, reason=reason)
     kinds: dict[int, type[ApiError]] = {
         400: InvalidError,
@@ -350,7 +352,8 @@ def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
         409: ConflictError,
         422: InvalidError,
     }
-    return kinds.get(code, ApiError)(message, code=code, reason=reason)
+    fields = [str(cause["field"]) for cause in causes if "field" in cause]
+    return kinds.get(code, ApiError)(message, code=code, reason=reason, fields=fields)
 
 
 @asynccontextmanager
