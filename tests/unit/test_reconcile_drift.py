@@ -151,6 +151,27 @@ def test_an_object_that_we_applied_in_another_version_is_drift() -> None:
 
 
 @pytest.mark.parametrize(
+    ("field", "wanted", "stored", "drift"),
+    [
+        ("limits", "0.0625", "63m", False),
+        ("limits", "62.5m", "63m", False),
+        ("limits", "0.0635", "63m", True),
+        ("emptyDir", "0.0000000001", "1n", False),
+        ("emptyDir", "62.5m", "63m", True),
+    ],
+)
+def test_a_quantity_that_the_api_server_rounded_up_is_no_drift(
+    field: str, wanted: str, stored: str, drift: bool
+) -> None:
+    desired, body = deepcopy(WANTED), live()
+    name = "memory" if field == "limits" else "sizeLimit"
+    desired["spec"][field] = {name: wanted}
+    body["spec"][field] = {name: stored}
+    owned(body)["f:spec"][f"f:{field}"] = {f"f:{name}": {}}
+    assert needs_apply(desired, body, MANAGER) is drift
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [("1Gi", "1024Mi"), ("500m", "0.5"), ("1e3", "1k"), ("1E", "1000P"), (2, "2"), ("100M", "0.1G")],
 )

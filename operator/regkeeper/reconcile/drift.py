@@ -6,11 +6,15 @@ we want, or has a field of ours that we no longer want. Fields of other managers
 
 import json
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any
 
 _QUANTITY_PARENTS = frozenset({"limits", "requests", "capacity", "hard"})
 _QUANTITY_KEYS = frozenset({"sizeLimit", "divisor"})
+_FINEST_IN_LIST = Decimal("1e-3")
+"""The API server rounds the quantities of a resource list up to thousandths (pkg/apis/core/v1/defaults.go)."""
+_FINEST = Decimal("1e-9")
+"""The API server rounds every quantity up to billionths (apimachinery, resource.ParseQuantity)."""
 _SUFFIXES = {
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -169,11 +173,16 @@ def _same(wanted: Any, live: Any, *, parent: str, key: str) -> bool:
     if _is_empty(wanted) and _is_empty(live):
         return True
     if parent in _QUANTITY_PARENTS or key in _QUANTITY_KEYS:
+        finest = _FINEST_IN_LIST if parent in _QUANTITY_PARENTS else _FINEST
         try:
-            return quantity(wanted) == quantity(live)
+            return _round_up(quantity(wanted), finest) == _round_up(quantity(live), finest)
         except ValueError:
             return False
     return False
+
+
+def _round_up(value: Decimal, finest: Decimal) -> Decimal:
+    return (value / finest).to_integral_value(ROUND_CEILING) * finest
 
 
 def _is_empty(value: Any) -> bool:
