@@ -1,0 +1,93 @@
+"""What becomes of an object whose name somebody else takes, or which somebody else rewrites, while we apply it."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.service import service
+from tests.cluster import Cluster
+from tests.operator_process import a_namespace, install_crds
+from tests.registry_objects import a_registry
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    install_crds(control_plane)
+    with a_namespace(control_plane, "objects") as name:
+        yield name
+
+
+@pytest.fixture
+async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    async with kube.connect() as connected:
+        yield connected
+
+
+class SlowCluster(kube.ApiCluster):
+    """The real one, seen by who asked for an object before somebody else made it."""
+
+    def __init__(self, cluster: kube.ApiCluster) -> None:
+        super().__init__(cluster._client)
+
+    async def get(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object:
+        raise kube.NotFoundError(f"{name} is not there", code=404)
+
+
+class RewritingCluster(kube.ApiCluster):
+    """The real one behind a webhook that has its own mind about a field, and counts what it is asked."""
+
+    def __init__(self, cluster: kube.ApiCluster) -> None:
+        super().__init__(cluster._client)
+        self.applied = 0
+
+    async def apply(self, body: kube.Object, *, force: bool) -> kube.Object:
+        self.applied += 1
+        rewritten = {**body, "data": {**body["data"], "image": "mirror/registry"}}
+        return await super().apply(rewritten, force=force)
+
+
+def config_map(namespace: str, **data: str) -> kube.Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {**service(a_registry(namespace=namespace))["metadata"], "name": "main-config"},
+        "data": data,
+    }
+
+
+async def test_an_object_that_somebody_made_just_before_us_is_given_back(
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str
+) -> None:
+    foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "main-config"}, "data": {"mine": "yes"}}
+    control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(foreign))
+    objects = Objects(SlowCluster(cluster), Store())
+    with pytest.raises(kube.ConflictError, match="ConfigMap main-config was made by kubectl-create just now"):
+        await objects.ensure(a_registry(namespace=namespace), config_map(namespace, ours="yes"))
+    left = await cluster.get(kube.CONFIG_MAP, namespace, "main-config")
+    assert left["data"] == {"mine": "yes"}
+    assert "ownerReferences" not in left["metadata"]
+    assert naming.REGISTRY_LABEL not in left["metadata"].get("labels", {})
+
+
+async def test_what_a_webhook_rewrites_is_applied_once_for_each_change(
+    cluster: kube.ApiCluster, namespace: str
+) -> None:
+    registry, store = a_registry(namespace=namespace), Store()
+    rewriting = RewritingCluster(cluster)
+    objects = Objects(rewriting, store)
+    desired = config_map(namespace, image="registry", level="info")
+    # Their owner is not there, and the garbage collector would take it between two applies: the store knows it alone.
+    for _ in range(3):
+        await objects.ensure(registry, desired)
+    assert rewriting.applied <= 2
+    before = rewriting.applied
+    for _ in range(3):
+        await objects.ensure(registry, {**desired, "data": {"image": "registry", "level": "debug"}})
+    assert rewriting.applied == before + 1
