@@ -4,7 +4,17 @@ from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.exclusivity import Place, holder_of_place, holder_of_port, place_of, same_place
+from regkeeper.reconcile.exclusivity import (
+    Claimant,
+    Place,
+    PortClaimant,
+    held_ports,
+    holder_of_place,
+    holder_of_port,
+    place_of,
+    same_place,
+    wanted_ports,
+)
 from tests.registry_objects import LOCAL, registry_object
 
 NODES = {"k8smaster": {"role": "master"}, "k8sworker1": {"role": "worker"}}
@@ -14,6 +24,11 @@ def aged(name: str, age: int, **spec: Any) -> dict[str, Any]:
     body = registry_object(name, **spec)
     body["metadata"]["creationTimestamp"] = f"2026-01-{age:02}T00:00:00Z"
     return body
+
+
+def claimant(name: str, age: int, storage: dict[str, Any], *, holds: bool = False) -> Claimant:
+    body = aged(name, age, storage=storage)
+    return Claimant(body, place_of(body), holds)
 
 
 def local(path: str, node: str = "k8smaster") -> dict[str, Any]:
@@ -36,10 +51,23 @@ def local(path: str, node: str = "k8smaster") -> dict[str, Any]:
     ],
 )
 def test_equal_inside_and_above_are_the_same_place(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    younger, older = aged("younger", 2, storage=one), aged("older", 1, storage=other)
-    holder = holder_of_place(younger, place_of(younger), [(older, place_of(older))])
-    assert (holder is older) is same
-    assert holder_of_place(older, place_of(older), [(younger, place_of(younger))]) is None
+    younger, older = claimant("younger", 2, one), claimant("older", 1, other)
+    assert (holder_of_place(younger, [older]) is older.registry) is same
+    assert holder_of_place(older, [younger]) is None
+
+
+@pytest.mark.parametrize(
+    ("younger_holds", "older_holds", "younger_wins"),
+    [(True, False, True), (False, True, False), (True, True, False), (False, False, False)],
+)
+def test_who_has_a_place_keeps_it_and_else_the_oldest_does(
+    younger_holds: bool, older_holds: bool, younger_wins: bool
+) -> None:
+    storage = {"existingClaim": "c"}
+    younger = claimant("younger", 2, storage, holds=younger_holds)
+    older = claimant("older", 1, storage, holds=older_holds)
+    assert holder_of_place(younger, [older]) is (None if younger_wins else older.registry)
+    assert holder_of_place(older, [younger]) is (younger.registry if younger_wins else None)
 
 
 def test_a_claim_on_the_same_directory_is_the_same_place() -> None:
@@ -54,9 +82,8 @@ def test_the_same_claim_name_in_another_namespace_is_another_claim() -> None:
 
 def test_of_several_the_oldest_is_named_and_equal_age_goes_by_name() -> None:
     storage = {"existingClaim": "c"}
-    bodies = [aged("c", 3, storage=storage), aged("a", 1, storage=storage), aged("b", 1, storage=storage)]
-    places = [(body, place_of(body)) for body in bodies]
-    holder = holder_of_place(bodies[0], places[0][1], places[1:])
+    claimants = [claimant("c", 3, storage), claimant("a", 1, storage), claimant("b", 1, storage)]
+    holder = holder_of_place(claimants[0], claimants[1:])
     assert holder is not None
     assert holder["metadata"]["name"] == "a"
 
@@ -65,26 +92,52 @@ def on(role: str | None, port: int = 5000) -> dict[str, Any]:
     return {"access": {"hostPort": {"port": port}}, "nodeSelector": {"role": role} if role else {}}
 
 
+def on_port(name: str, age: int, held: dict[int, set[str]] | None = None, **spec: Any) -> PortClaimant:
+    return PortClaimant(aged(name, age, **spec), held or {})
+
+
+SERVING = {5000: {"k8smaster"}}
+
+
 @pytest.mark.parametrize(
-    ("younger", "older", "place"),
+    ("spec", "held", "place"),
     [
-        (on("master"), on("master"), "k8smaster:5000"),
-        (on("master"), on(None), "k8smaster:5000"),
-        (on("master"), on("worker"), None),
-        (on("master"), on("master", 5001), None),
-        (on("master", 30500), {"access": {"nodePort": {"port": 30500}}}, "k8smaster:30500"),
+        (on("master"), SERVING, "k8smaster:5000"),
+        (on("master"), {5000: {"k8smaster", "k8sworker1"}}, "k8smaster:5000"),
+        (on("master"), {5000: {"k8sworker1"}}, None),
+        (on("master"), {5001: {"k8smaster"}}, None),
+        (on("master", 30500), {30500: set(NODES)}, "k8smaster:30500"),
+        ({"access": {"nodePort": {"port": 30500}}}, {30500: {"k8sworker1"}}, "k8sworker1:30500"),
         (on("master"), {}, None),
-        ({}, on("master"), None),
+        ({}, SERVING, None),
     ],
 )
-def test_a_port_of_a_node_belongs_to_the_oldest(
-    younger: dict[str, Any], older: dict[str, Any], place: str | None
+@pytest.mark.parametrize("age", [1, 3])
+def test_a_port_of_a_node_belongs_to_who_has_it_of_whatever_age(
+    spec: dict[str, Any], held: dict[int, set[str]], place: str | None, age: int
 ) -> None:
-    held = holder_of_port(aged("younger", 2, **younger), [aged("older", 1, **older)], NODES)
-    assert (held and held[1]) == place
-    assert holder_of_port(aged("older", 1, **older), [aged("younger", 2, **younger)], NODES) is None
+    newcomer = on_port("newcomer", 2, **spec)
+    found = holder_of_port(newcomer, wanted_ports(newcomer.registry, NODES), [on_port("other", age, held)])
+    assert (found and found[1]) == place
+
+
+def test_of_two_that_have_a_port_the_oldest_keeps_it() -> None:
+    older, younger = on_port("older", 1, SERVING, **on("master")), on_port("younger", 2, SERVING, **on("master"))
+    wanted = wanted_ports(older.registry, NODES)
+    assert holder_of_port(older, wanted, [younger]) is None
+    assert holder_of_port(younger, wanted, [older]) == (older.registry, "k8smaster:5000")
 
 
 def test_a_local_volume_ties_its_registry_to_the_node() -> None:
-    tied = aged("older", 1, storage=LOCAL, **on(None))
-    assert holder_of_port(aged("younger", 2, **on("worker")), [tied], NODES) is None
+    assert wanted_ports(aged("tied", 1, storage=LOCAL, **on(None)), NODES) == {5000: {"k8smaster"}}
+
+
+def test_ports_are_held_by_pods_by_the_last_addresses_and_by_the_service() -> None:
+    ports = [{"containers": [{"ports": [{"hostPort": 5000, "containerPort": 5000}]}]}]
+    placed, pending = ({"spec": {**ports[0], "nodeName": node}} for node in ("k8smaster", None))
+    assert held_ports({}, [placed, pending], None, NODES) == {5000: {"k8smaster"}}
+    addresses = [{"type": "HostPort", "host": "k8sworker1:5001"}, {"type": "ClusterIP", "host": "a.b.svc:5000"}]
+    assert held_ports({"status": {"addresses": addresses}}, [], None, NODES) == {5001: {"k8sworker1"}}
+    service = {"spec": {"ports": [{"port": 5000, "nodePort": 30500}]}}
+    assert held_ports({}, [], service, NODES) == {30500: set(NODES)}
+    assert held_ports({}, [{"spec": {"nodeName": "k8smaster"}}], {"spec": {"ports": [{"port": 1}]}}, NODES) == {}

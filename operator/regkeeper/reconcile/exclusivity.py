@@ -1,5 +1,10 @@
-"""What only one Registry may have: a volume, and a port of a node. Pure; the oldest Registry has it."""
+"""What only one Registry may have: a volume, and a port of a node. Pure.
 
+Who has it keeps it; among those that both have it, or both don't yet, the oldest does. Who asks for a port without
+ever getting a pod on its node has no port: else a Registry that can't run would keep others from running.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -54,19 +59,34 @@ def seniority(registry: Mapping[str, Any]) -> tuple[str, str, str]:
     return metadata.get("creationTimestamp", ""), metadata["namespace"], metadata["name"]
 
 
-def holder_of_place(
-    registry: Mapping[str, Any], place: Place, others: Iterable[tuple[Mapping[str, Any], Place]]
-) -> Mapping[str, Any] | None:
-    """The oldest other Registry on the same place that is older than `registry`; None if the place is its own."""
-    rivals = [
-        other
-        for other, other_place in others
-        if seniority(other) < seniority(registry) and same_place(place, other_place)
-    ]
-    return min(rivals, key=seniority, default=None)
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """A Registry that asks for a place."""
+
+    registry: Mapping[str, Any]
+    place: Place
+    holds: bool
+    """Whether it has pods, or would have them but for their number."""
+
+    @property
+    def rank(self) -> tuple[bool, tuple[str, str, str]]:
+        """The lowest has the place."""
+        return not self.holds, seniority(self.registry)
 
 
-def ports_of(registry: Mapping[str, Any], nodes: Mapping[str, Mapping[str, str]]) -> dict[int, set[str]]:
+def holder_of_place(claimant: Claimant, others: Iterable[Claimant]) -> Mapping[str, Any] | None:
+    """The other Registry that has the place of `claimant`; None if the place is its own."""
+    rivals = [other for other in others if other.rank < claimant.rank and same_place(claimant.place, other.place)]
+    return min(rivals, key=lambda rival: rival.rank).registry if rivals else None
+
+
+def has_ports(registry: Mapping[str, Any]) -> bool:
+    """Whether a raw Registry asks for a port of nodes."""
+    access = registry["spec"].get("access") or {}
+    return "hostPort" in access or "nodePort" in access
+
+
+def wanted_ports(registry: Mapping[str, Any], nodes: Mapping[str, Mapping[str, str]]) -> dict[int, set[str]]:
     """Ports that a raw Registry asks for, each with the nodes on which it would serve it.
 
     `nodes` are the labels of every node. A node port is served by all of them.
@@ -93,17 +113,50 @@ def matching_nodes(spec: Mapping[str, Any], nodes: Mapping[str, Mapping[str, str
     )
 
 
+def held_ports(
+    registry: Mapping[str, Any],
+    pods: Iterable[Mapping[str, Any]],
+    service: Mapping[str, Any] | None,
+    nodes: Iterable[str],
+) -> dict[int, set[str]]:
+    """Ports that a Registry has, each with the nodes: those of its pods and its Service, whatever its spec asks for.
+
+    Its last addresses count too, since for a moment in each roll-out it has no pod.
+    """
+    held: defaultdict[int, set[str]] = defaultdict(set)
+    for pod in pods:
+        for container in pod["spec"].get("containers") or ():
+            for port in container.get("ports") or ():
+                if port.get("hostPort") and pod["spec"].get("nodeName"):
+                    held[port["hostPort"]].add(pod["spec"]["nodeName"])
+    for address in (registry.get("status") or {}).get("addresses") or ():
+        if address["type"] == "HostPort":
+            node, _, number = address["host"].rpartition(":")
+            held[int(number)].add(node)
+    for port in ((service or {}).get("spec") or {}).get("ports") or ():
+        if port.get("nodePort"):
+            held[port["nodePort"]] |= set(nodes)
+    return dict(held)
+
+
+@dataclass(frozen=True, slots=True)
+class PortClaimant:
+    """A Registry and the ports that it has."""
+
+    registry: Mapping[str, Any]
+    held: Mapping[int, set[str]]
+
+
 def holder_of_port(
-    registry: Mapping[str, Any], others: Iterable[Mapping[str, Any]], nodes: Mapping[str, Mapping[str, str]]
+    claimant: PortClaimant, wanted: Mapping[int, set[str]], others: Iterable[PortClaimant]
 ) -> tuple[Mapping[str, Any], str] | None:
-    """The oldest other Registry that has one of our host:port, with that host:port; None if all are ours."""
-    wanted = ports_of(registry, nodes)
-    if not wanted:
-        return None
-    older = (other for other in others if seniority(other) < seniority(registry))
-    for other in sorted(older, key=seniority):
-        for port, serving in ports_of(other, nodes).items():
-            common = serving & wanted.get(port, set())
+    """The other Registry that has one of the `wanted` host:port, with that host:port; None if all are free or ours."""
+    for other in sorted(others, key=lambda other: seniority(other.registry)):
+        is_older = seniority(other.registry) < seniority(claimant.registry)
+        for port, nodes in wanted.items():
+            common = nodes & other.held.get(port, set())
+            if not is_older:
+                common -= claimant.held.get(port, set())
             if common:
-                return other, f"{min(common)}:{port}"
+                return other.registry, f"{min(common)}:{port}"
     return None

@@ -52,6 +52,10 @@ class Places:
         """Registries whose place is known."""
         return self._places.keys()
 
+    def unresolved(self) -> list[Key]:
+        """Registries with a claim of which it is not known what is behind it."""
+        return [key for key, place in self._places.items() if place.claim and not place.volume]
+
     def near(self, key: Key) -> dict[Key, Place]:
         """Other Registries that may be in the same place as this one, in the order of their keys."""
         found = {other for mark in _marks(self._places[key]) for other in self._sharing[mark]} - {key}

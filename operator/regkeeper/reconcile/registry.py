@@ -6,7 +6,7 @@ when nothing has to change.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,13 +21,20 @@ from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAG
 from regkeeper.reconcile.contest import is_contested, rival
 from regkeeper.reconcile.counting import Counting
 from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
-from regkeeper.reconcile.exclusivity import holder_of_port, matching_nodes
+from regkeeper.reconcile.exclusivity import (
+    PortClaimant,
+    has_ports,
+    held_ports,
+    holder_of_port,
+    matching_nodes,
+    wanted_ports,
+)
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.probing import Probes
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.status import StatusWriter, failing
-from regkeeper.reconcile.storage import Storage, StorageKeeper
+from regkeeper.reconcile.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
@@ -143,20 +150,30 @@ class RegistryReconciler:
     async def _check_exclusive(self, key: Key, body: kube.Object) -> None:
         self.blocked.add(key)
         await self._storage.check_exclusive(body)
-        access = body["spec"].get("access") or {}
-        if "hostPort" in access or "nodePort" in access:
-            others = [
-                other for other in self._store.registries() if other["metadata"]["uid"] != body["metadata"]["uid"]
-            ]
-            held = holder_of_port(body, others, await self._nodes.labels()) if others else None
-            if held is not None:
-                holder, place = held
-                raise BlockedError(
-                    f"Registry {holder['metadata']['namespace']}/{holder['metadata']['name']} serves {place}: "
-                    "choose another port or other nodes",
-                    reason="PortConflict",
-                )
+        if has_ports(body):
+            await self._check_ports(body)
         self.blocked.discard(key)
+
+    async def _check_ports(self, body: kube.Object) -> None:
+        nodes = await self._nodes.labels()
+        others = (
+            self._port_claimant(other, nodes)
+            for other in self._store.registries()
+            if has_ports(other) and other["metadata"]["uid"] != body["metadata"]["uid"]
+        )
+        held = holder_of_port(self._port_claimant(body, nodes), wanted_ports(body, nodes), others)
+        if held is not None:
+            holder, place = held
+            raise BlockedError(
+                f"Registry {holder['metadata']['namespace']}/{holder['metadata']['name']} serves {place}: "
+                "choose another port or other nodes",
+                reason="PortConflict",
+            )
+
+    def _port_claimant(self, body: kube.Object, nodes: Iterable[str]) -> PortClaimant:
+        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        pods, service = self._store.children(key, kube.POD), self._store.get(kube.SERVICE, *key)
+        return PortClaimant(body, held_ports(body, pods, service, nodes))
 
     async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
         desired = desired_objects(
@@ -169,6 +186,7 @@ class RegistryReconciler:
                 continue  # the storage keeper's
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
+                await self._start(key, body)
                 await self._note_contest(key, body)
             live[body["kind"]] = await self._objects.ensure(registry, body)
         await self._objects.remove_unwanted(registry, desired)
@@ -178,6 +196,12 @@ class RegistryReconciler:
             pods=self._store.children(key, kube.POD),
             storage=storage,
         )
+
+    async def _start(self, key: Key, desired: kube.Object) -> None:
+        """Give pods again to a Deployment that was stopped for another Registry, where the spec leaves their number."""
+        live = self._store.get(kube.DEPLOYMENT, *key)
+        if "replicas" not in desired["spec"] and live is not None and is_stopped(live):
+            await self._objects.merge(live, {"spec": {"replicas": 1}})
 
     async def _note_contest(self, key: Key, desired: kube.Object) -> None:
         live = self._store.get(kube.DEPLOYMENT, key.namespace, key.name)

@@ -7,10 +7,9 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.base import Metadata
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.api.v1alpha1.storage import LocalStorage
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.reconcile import claims
-from regkeeper.reconcile.exclusivity import Place, holder_of_place, place_of
+from regkeeper.reconcile.exclusivity import Claimant, Place, holder_of_place, place_of
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
@@ -19,7 +18,7 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.claim import claim as build_claim
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL, persistent_volume
-from regkeeper.settings import LocalStorageRule, Settings
+from regkeeper.settings import Settings
 
 
 @dataclass(slots=True)
@@ -64,7 +63,7 @@ class StorageKeeper:
         if local is None:
             return
         namespace = registry.metadata.namespace
-        if not any(_allows(rule, namespace, local) for rule in self._settings.local_storage):
+        if not self._is_open(namespace, local.node, local.path):
             raise InvalidSpecError(
                 f"spec.storage.local: {local.path} on node {local.node} is not open to namespace {namespace}: an "
                 "administrator adds it to the chart's value localStorage"
@@ -75,31 +74,71 @@ class StorageKeeper:
             )
 
     async def check_exclusive(self, body: kube.Object) -> None:
-        """Check that no older Registry keeps its images in the same place.
+        """Check that no other Registry has the place where this one would keep its images.
+
+        If one has, this one's pods, which may have run before that could be seen, are stopped: two registries that
+        write to the same files lose images.
 
         Raises:
-            BlockedError: one does.
+            BlockedError: one has.
         """
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         place = await self._resolve(place_of(body))
         self._places.put(key, place)
-        for unknown in self._store.registry_keys() - self._places.known():
-            other = self._store.registry(unknown)
-            if other is not None:
-                self._places.put(unknown, place_of(other))
+        await self._find_places(resolve=place.directory is not None)
         others = [
-            (other, other_place)
+            claimant
             for other_key, other_place in self._places.near(key).items()
             if (other := self._store.registry(other_key)) is not None
+            # Who may not have a directory takes it from nobody.
+            and ((claimant := Claimant(other, other_place, self._holds(other))).holds or self._may_have(other))
         ]
-        holder = holder_of_place(body, place, others)
+        holder = holder_of_place(Claimant(body, place, self._holds(body)), others)
         if holder is not None:
+            await self._stop(body)
             metadata = holder["metadata"]
             raise BlockedError(
                 f"Registry {metadata['namespace']}/{metadata['name']} keeps its images on the same volume: "
                 "delete one of the two, or give this one storage of its own",
                 reason="VolumeInUse",
             )
+
+    async def _find_places(self, *, resolve: bool) -> None:
+        """Learn where the other Registries are: by their specs, with `resolve` by the directories behind their claims.
+
+        All that are not known yet: after a start the first one to be looked at knows of nobody.
+        """
+        for key in self._store.registry_keys() - self._places.known():
+            if (other := self._store.registry(key)) is not None:
+                self._places.put(key, place_of(other))
+        if resolve:
+            for key in self._places.unresolved():
+                if (other := self._store.registry(key)) is not None:
+                    self._places.put(key, await self._resolve(place_of(other)))
+
+    def _holds(self, body: kube.Object) -> bool:
+        deployment = self._deployment(body)
+        return deployment is not None and not is_stopped(deployment)
+
+    def _deployment(self, body: kube.Object) -> kube.Object | None:
+        metadata = Metadata.model_validate(body["metadata"])
+        live = self._store.get(kube.DEPLOYMENT, metadata.namespace, metadata.name)
+        return live if live is not None and owner_of(live, metadata) is Owner.OURS else None
+
+    async def _stop(self, body: kube.Object) -> None:
+        deployment = self._deployment(body)
+        if deployment is not None and deployment["spec"].get("replicas") != 0:
+            await self._objects.merge(deployment, {"spec": {"replicas": 0}})
+
+    def _may_have(self, body: kube.Object) -> bool:
+        local = body["spec"]["storage"].get("local")
+        return local is None or self._is_open(body["metadata"]["namespace"], local["node"], local["path"])
+
+    def _is_open(self, namespace: str, node: str, path: str) -> bool:
+        return any(
+            namespace in rule.namespaces and node in rule.nodes and path == rule.path
+            for rule in self._settings.local_storage
+        )
 
     async def _resolve(self, place: Place) -> Place:
         """Find the volume and, if that is a directory of a node, the directory behind a claim."""
@@ -207,8 +246,13 @@ class StorageKeeper:
             await self._objects.merge(body, {"metadata": {"finalizers": finalizers}})
 
 
-def _allows(rule: LocalStorageRule, namespace: str, local: LocalStorage) -> bool:
-    return namespace in rule.namespaces and local.node in rule.nodes and local.path == rule.path
+def is_stopped(deployment: kube.Object) -> bool:
+    """Whether it has no pods because its place is another Registry's, and not because anybody asked for none."""
+    return deployment["spec"].get("replicas") == 0 and any(
+        entry["operation"] == "Update" and "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+        for entry in deployment["metadata"].get("managedFields") or ()
+        if entry["manager"] == naming.FIELD_MANAGER
+    )
 
 
 def _directory(volume: dict[str, Any]) -> tuple[str, str] | None:

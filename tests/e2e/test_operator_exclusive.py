@@ -1,0 +1,175 @@
+"""One volume, one Registry: also for an operator that has just started, and for claims that are bound late."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.distribution import open_session
+from regkeeper.errors import BlockedError
+from regkeeper.reconcile.addresses import Prober
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry import RegistryReconciler
+from regkeeper.reconcile.resync import CHILDREN, Resync
+from regkeeper.reconcile.status import StatusWriter
+from regkeeper.reconcile.store import Store
+from regkeeper.settings import Settings
+from tests.cluster import Cluster
+from tests.operator_process import a_namespace, install_crds
+from tests.registry_objects import registry_object
+from tests.waiting import wait_for_async
+
+pytestmark = pytest.mark.control_plane
+
+
+@pytest.fixture
+def namespace(control_plane: Cluster) -> Iterator[str]:
+    install_crds(control_plane)
+    with a_namespace(control_plane, "exclusive") as name:
+        yield name
+
+
+@pytest.fixture
+async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    async with kube.connect() as connected:
+        yield connected
+
+
+@pytest.fixture
+async def prober() -> AsyncIterator[Prober]:
+    async with open_session() as session:
+        yield Prober(session, session)
+
+
+class Restarts:
+    """Makes passes, each by an operator that has just started and looks at that Registry first."""
+
+    def __init__(self, cluster: kube.ApiCluster, prober: Prober, namespace: str) -> None:
+        self._cluster = cluster
+        self._prober = prober
+        self._namespace = namespace
+
+    async def look(self, name: str) -> None:
+        store = Store()
+        reconciler = RegistryReconciler(
+            cluster=self._cluster,
+            store=store,
+            settings=Settings(),
+            prober=self._prober,
+            status=StatusWriter(self._cluster, store, lambda: datetime.now(UTC)),
+            clock=lambda: 0.0,
+            again=lambda _: None,
+        )
+        kinds = (kube.REGISTRY, *CHILDREN)
+        listing = Resync(
+            self._cluster, store, kinds=kinds, namespaces=[self._namespace], notify=lambda _: None, clock=lambda: 0.0
+        )
+        await listing.load()
+        await reconciler.look(Key(self._namespace, name))
+
+    async def replicas(self, name: str) -> int | None:
+        """Of the Deployment; None if there is none."""
+        try:
+            deployment = await self._cluster.get(kube.DEPLOYMENT, self._namespace, name)
+        except kube.NotFoundError:
+            return None
+        return int(deployment["spec"]["replicas"])
+
+
+@pytest.fixture
+def restarts(cluster: kube.ApiCluster, prober: Prober, namespace: str) -> Restarts:
+    return Restarts(cluster, prober, namespace)
+
+
+def claim(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, Any]:
+    """A claim of the volume of the same name."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "accessModes": [mode],
+            "storageClassName": "",
+            "volumeName": f"{namespace}-{name}",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+
+
+def volume(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, Any]:
+    """A volume that is a directory, the same for all names."""
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["some-node"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"{namespace}-{name}", "labels": {naming.REGISTRY_NAMESPACE_LABEL: namespace}},
+        "spec": {
+            "accessModes": [mode],
+            "storageClassName": "",
+            "capacity": {"storage": "1Gi"},
+            "local": {"path": "/srv/shared"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+            "claimRef": {"namespace": namespace, "name": name},
+        },
+    }
+
+
+def apply(control_plane: Cluster, *bodies: dict[str, Any]) -> None:
+    listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
+    control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+
+
+async def are_bound(cluster: kube.ApiCluster, namespace: str, *names: str) -> None:
+    """Wait until the claims have their volumes."""
+
+    async def is_bound(name: str) -> bool:
+        return bool((await cluster.get(kube.CLAIM, namespace, name))["status"]["phase"] == "Bound")
+
+    for name in names:
+        await wait_for_async(partial(is_bound, name), 30, f"claim {name} to be bound")
+
+
+def registries(namespace: str, *names: str) -> list[dict[str, Any]]:
+    return [registry_object(name, namespace=namespace, storage={"existingClaim": name}) for name in names]
+
+
+async def test_an_operator_that_has_just_started_lets_no_second_registry_onto_a_directory(
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, restarts: Restarts
+) -> None:
+    apply(control_plane, *(make(namespace, name) for name in "ab" for make in (claim, volume)))
+    await are_bound(cluster, namespace, "a", "b")
+    apply(control_plane, *registries(namespace, "b"))
+    await restarts.look("b")
+    apply(control_plane, *registries(namespace, "a"))
+    with pytest.raises(BlockedError, match=f"Registry {namespace}/b keeps its images on the same volume"):
+        await restarts.look("a")
+    await restarts.look("b")
+    assert await restarts.replicas("a") is None
+    assert await restarts.replicas("b") == 1
+
+
+@pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteMany"])
+async def test_of_two_that_are_found_on_one_directory_one_is_stopped_until_the_other_goes(
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, restarts: Restarts, mode: str
+) -> None:
+    """Their claims are bound only after their Deployments are made. With ReadWriteMany nobody but us sets replicas."""
+    apply(control_plane, *(claim(namespace, name, mode) for name in "ab"), *registries(namespace, "a", "b"))
+    for name in "ab":
+        await restarts.look(name)
+        assert await restarts.replicas(name) == 1
+    apply(control_plane, *(volume(namespace, name, mode) for name in "ab"))
+    await are_bound(cluster, namespace, "a", "b")
+    with pytest.raises(BlockedError, match=f"Registry {namespace}/a"):
+        await restarts.look("b")
+    await restarts.look("a")
+    assert (await restarts.replicas("a"), await restarts.replicas("b")) == (1, 0)
+
+    body = await cluster.get(kube.REGISTRY, namespace, "a")
+    await cluster.delete(kube.REGISTRY, namespace, "a", uid=body["metadata"]["uid"])
+    await restarts.look("b")
+    assert await restarts.replicas("b") == 1
