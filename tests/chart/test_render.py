@@ -1,8 +1,13 @@
 """What the chart renders for which values, and which values it refuses."""
 
 import json
+import re
+import socket
 import subprocess
+import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -149,7 +154,7 @@ def test_volumes_are_made_only_where_a_directory_is_allowed() -> None:
         rules = only(objects, "ClusterRole", "regkeeper")["rules"]
         return {verb for rule in rules if "persistentvolumes" in rule["resources"] for verb in rule["verbs"]}
 
-    assert verbs(render()) == {"get", "patch", "delete"}
+    assert verbs(render()) == {"get", "delete"}
     assert verbs(render({"localStorage": [RULE]})) == {"get", "patch", "delete", "create", "list", "watch"}
 
 
@@ -197,6 +202,62 @@ def test_names_follow_the_release() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("mine", "mine-regkeeper"),
+        ("my-regkeeper", "my-regkeeper"),
+        ("v1.2", "v1-2-regkeeper"),
+        ("2nd", "regkeeper-2nd"),
+        ("r" * 53, "r" * 50),
+    ],
+)
+def test_every_name_is_one_that_a_service_may_have(release: str, name: str) -> None:
+    objects = render(release=release)
+    assert only(objects, "Deployment", name)
+    service = only(objects, "Service", f"{name}-metrics")
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", service["metadata"]["name"])
+
+
+def test_every_pod_goes_where_the_values_say() -> None:
+    templates = [body["spec"] for body in render(EVERYTHING) if body["kind"] == "Pod"]
+    templates += [
+        body["spec"]["template"]["spec"] for body in render(EVERYTHING) if body["kind"] in ("Deployment", "Job")
+    ]
+    assert len(templates) == 3
+    for field in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+        assert [pod[field] for pod in templates] == [EVERYTHING[field]] * 3
+
+
+def test_helm_test_reaches_an_operator_that_has_an_ipv6_address_only() -> None:
+    pod = only(render(), "Pod", "regkeeper-test-ready")
+    command = [sys.executable, *pod["spec"]["containers"][0]["command"][1:]]
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"regkeeper_queue_depth 0\n")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6
+
+    with Server(("::1", 8081), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            environment = {"REGKEEPER_METRICS_SERVICE_HOST": "::1"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 0, done.stderr
+    assert "regkeeper_queue_depth" in done.stdout
+
+
 def test_each_policy_is_bound_and_fails_closed() -> None:
     objects = render(EVERYTHING)
     policies = [body for body in objects if body["kind"] == "ValidatingAdmissionPolicy"]
@@ -234,6 +295,11 @@ def test_each_policy_is_bound_and_fails_closed() -> None:
         ({"concurrency": 65}, "/concurrency"),
         ({"log": {"level": "loud"}}, "/log/level"),
         ({"podLabels": {"a": 1}}, "/podLabels/a"),
+        ({"podLabels": {"app.kubernetes.io/name": "mine"}}, "invalid propertyName 'app.kubernetes.io/name'"),
+        (
+            {"metrics": {"serviceMonitor": {"labels": {"helm.sh/chart": "mine"}}}},
+            "invalid propertyName 'helm.sh/chart'",
+        ),
         ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
@@ -248,7 +314,9 @@ def test_a_directory_inside_another_is_refused() -> None:
     inside = {"localStorage": [{**RULE, "path": "/srv/a"}, {**RULE, "path": "/srv/a/b", "namespaces": ["other"]}]}
     with pytest.raises(subprocess.CalledProcessError) as refused:
         render(inside)
-    assert "/srv/a/b lies inside /srv/a" in refused.value.__notes__[0]
+    assert "on node k8smaster, /srv/a/b lies inside /srv/a" in refused.value.__notes__[0]
+    # On another node nobody can plant a link into it.
+    render({"localStorage": [{**RULE, "path": "/srv/a"}, {**RULE, "path": "/srv/a/b", "nodes": ["k8sworker1"]}]})
     # The same directory for another namespace, and a name that only begins alike, are fine.
     render({"localStorage": [{**RULE, "path": path} for path in ("/srv/a", "/srv/ab", "/srv/a")]})
 

@@ -181,6 +181,7 @@ REFUSED: list[tuple[Object, Change, str]] = [
     (built(CLAIM, "Deployment"), add_pod_security(runAsNonRoot=False), NOT_ROOT),
     (built(CLAIM, "Deployment"), add_pod_security(seccompProfile={"type": "Unconfined"}), NOT_ROOT),
     (built(CLAIM, "Deployment"), add_pod_security(supplementalGroups=[0]), NOT_ROOT),
+    (built(CLAIM, "Deployment"), add_pod_security(fsGroup=0), NOT_ROOT),
     (built(CLAIM, "Deployment"), lambda body: pod(body).pop("securityContext"), NOT_ROOT),
     (built(CLAIM, "Deployment"), add_pod(hostNetwork=True), NAMESPACES),
     (built(CLAIM, "Deployment"), add_pod(hostPID=True), NAMESPACES),
@@ -271,11 +272,12 @@ def test_others_are_not_held_to_it(operator: Asker, control_plane: Cluster) -> N
 
 
 def test_a_foreign_object_is_neither_changed_nor_deleted(operator: Asker, control_plane: Cluster) -> None:
-    foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "foreign", "namespace": TENANT}}
+    ours = built(SHARED, "PodDisruptionBudget")
+    foreign = {**ours, "metadata": {"name": "foreign", "namespace": TENANT}}
     control_plane.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(foreign))
     with pytest.raises(CommandError, match=OWNED):
-        operator.run("delete", "configmap", "foreign", "--namespace", TENANT)
-    taken = {**built(CLAIM, "ConfigMap"), "metadata": {**built(CLAIM, "ConfigMap")["metadata"], "name": "foreign"}}
+        operator.run("delete", "poddisruptionbudget", "foreign", "--namespace", TENANT)
+    taken = {**ours, "metadata": {**ours["metadata"], "name": "foreign"}}
     with pytest.raises(CommandError, match=OWNED):
         operator.ask(taken)
 
@@ -299,6 +301,10 @@ def test_the_spec_of_a_registry_is_its_users(operator: Asker, control_plane: Clu
         ("list", "secrets"),
         ("delete", "secrets"),
         ("get", "nodes/proxy"),
+        ("delete", "configmaps"),
+        ("delete", "services"),
+        ("delete", "deployments.apps"),
+        ("patch", "storageclasses"),
         ("create", "pods"),
         ("create", "pods/exec"),
         ("create", "serviceaccounts/token"),

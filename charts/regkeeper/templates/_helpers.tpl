@@ -1,9 +1,11 @@
+{{/* The release's name may have dots and begin with a digit, the name of a Service may not. */}}
 {{- define "regkeeper.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
-{{ .Release.Name | trunc 50 | trimSuffix "-" }}
-{{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- $name := contains .Chart.Name $release | ternary $release (printf "%s-%s" $release .Chart.Name) -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "%s-%s" .Chart.Name $release -}}
 {{- end -}}
+{{ $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "regkeeper.selectorLabels" -}}
@@ -50,12 +52,35 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* Refuses what the schema can't see: a directory inside another one, whose users could put a symbolic link in its place. */}}
+{{/* Where every pod of the release may run. */}}
+{{- define "regkeeper.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{/* Refuses what the schema can't see: a directory inside another one of the same node, whose users could put a symbolic link in its place. */}}
 {{- define "regkeeper.checkLocalStorage" -}}
 {{- range $inner := .Values.localStorage }}
 {{- range $outer := $.Values.localStorage }}
 {{- if hasPrefix (printf "%s/" $outer.path) $inner.path }}
-{{- fail (printf "localStorage: %s lies inside %s: who may write there could put a symbolic link in its place" $inner.path $outer.path) }}
+{{- range $node := $inner.nodes }}
+{{- if has $node $outer.nodes }}
+{{- fail (printf "localStorage: on node %s, %s lies inside %s: who may write there could put a symbolic link in its place" $node $inner.path $outer.path) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
