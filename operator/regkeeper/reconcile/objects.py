@@ -1,7 +1,9 @@
 """Make the objects of a Registry what they should be: read, compare, apply, remove."""
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
 from regkeeper import kube, naming
@@ -9,7 +11,7 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.drift import needs_apply
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.store import Store
+from regkeeper.reconcile.store import Identity, Store, identity
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ class Objects:
     def __init__(self, cluster: kube.Cluster, store: Store) -> None:
         self._cluster = cluster
         self._store = store
+        self._resisting: dict[Identity, str] = {}
+        """What was applied and did not become so, with what became of it instead."""
 
     async def find(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
         """The object, or None if it is not there.
@@ -51,17 +55,47 @@ class Objects:
         metadata = desired["metadata"]
         live = await self.find(kube.resource_of(desired), metadata.get("namespace"), metadata["name"])
         if live is None:
-            # Not forced: if somebody else was faster with this name, their fields are in conflict with ours.
-            return await self._apply(desired, force=False)
+            return await self._make(desired)
         require_ours(live, registry.metadata)
         if not needs_apply(desired, live, naming.FIELD_MANAGER):
+            self._resisting.pop(identity(live), None)
+            return live
+        if self._resisting.get(identity(live)) == _outcome(desired, live):
             return live
         # The uid makes sure that it is still the object that was proved ours.
         proved = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
-        return await self._apply(proved, force=True)
+        applied = await self._apply(proved)
+        if needs_apply(desired, applied, naming.FIELD_MANAGER):
+            # A mutating webhook, mostly. Another apply would meet the same one.
+            logger.warning("%s %s does not become what was applied", live["kind"], metadata["name"])
+            self._resisting[identity(live)] = _outcome(desired, applied)
+        return applied
 
-    async def _apply(self, body: kube.Object, *, force: bool) -> kube.Object:
-        applied = await self._cluster.apply(body, force=force)
+    async def _make(self, desired: kube.Object) -> kube.Object:
+        """Apply what is not there, unless somebody else was faster with its name.
+
+        Their fields are then in conflict with ours, and the API server refuses; or none is, and it adds ours to theirs.
+        """
+        made = await self._cluster.apply(desired, force=False)
+        others = {
+            entry["manager"]
+            for entry in made["metadata"].get("managedFields") or ()
+            if entry["manager"] != naming.FIELD_MANAGER and not entry.get("subresource")
+        }
+        if others:
+            # To apply nothing is to take back all that was applied.
+            metadata = {key: made["metadata"][key] for key in ("name", "namespace", "uid") if key in made["metadata"]}
+            nothing = {"apiVersion": desired["apiVersion"], "kind": desired["kind"], "metadata": metadata}
+            await self._cluster.apply(nothing, force=False)
+            raise kube.ConflictError(
+                f"{desired['kind']} {metadata['name']} was made by {', '.join(sorted(others))} just now", code=409
+            )
+        logger.info("applied %s %s", desired["kind"], desired["metadata"]["name"])
+        self._store.put(made)
+        return made
+
+    async def _apply(self, body: kube.Object) -> kube.Object:
+        applied = await self._cluster.apply(body, force=True)
         logger.info("applied %s %s", body["kind"], body["metadata"]["name"])
         self._store.put(applied)
         return applied
@@ -100,3 +134,11 @@ class Objects:
                     and any(entry["manager"] == naming.FIELD_MANAGER for entry in metadata.get("managedFields") or ())
                 ):
                     await self.remove(live)
+
+
+def _outcome(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+    """A digest of what was wanted and what is there, without what changes by itself."""
+    metadata = live["metadata"]
+    there = {key: value for key, value in live.items() if key not in ("metadata", "status")}
+    kept = {key: metadata.get(key) for key in ("uid", "labels", "annotations", "ownerReferences")}
+    return sha256(json.dumps([desired, there, kept], sort_keys=True).encode()).hexdigest()
