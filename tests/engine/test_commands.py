@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
+from regkeeper.retention.moments import parse_moment
 from tests.engine import driver
 from tests.engine.driver import policy
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume, snapshot
@@ -226,6 +228,47 @@ def test_a_limit_wants_the_approval_of_this_very_plan(filled: Volume) -> None:
     assert tags(filled) == {"v1", "v2", "v3"}
     assert driver.retain(filled, spec, arguments=["--approve", refused.document["hash"]]).code == 0
     assert tags(filled) == set()
+
+
+def test_pushes_between_a_plan_and_its_approval_neither_go_nor_count(filled: Volume) -> None:
+    spec = {"rules": [{"keep": {"last": 1}}], "limits": {"maxDeletedShare": "0%", "allowEmptyRepositories": True}}
+    for number in range(20):  # shares are not taken of fewer tags
+        filled.repository("app").push_image(f"old-{number}", layers=[b"%d" % number], age=100 * DAY)
+    before = tags(filled)
+    refused = driver.retain(filled, spec)
+    assert refused.document["outcome"] == "limited"
+    assert f"--approve {refused.document['hash']} --now {refused.document['now']}" in refused.errors
+    approval = ["--approve", refused.document["hash"]]
+
+    filled.repository("app").push_image("newer", layers=[b"newer"], age=-DAY)
+    approved = driver.retain(filled, spec, arguments=approval)
+    assert (approved.code, approved.document["outcome"]) == (0, "done")
+    kept = {row["tag"] for row in refused.document["repositories"][0]["tags"] if not row["deleted"]}
+    assert len(kept) == 1
+    assert tags(filled) == kept | {"newer"}
+    assert tags(filled) < before | {"newer"}
+
+    again = driver.retain(filled, spec, arguments=approval)
+    assert (again.code, again.document["outcome"]) == (0, "nothing")
+    assert again.document["warnings"] == ["nothing is left of what was approved: the plan deletes nothing"]
+
+
+def test_an_approval_deletes_nothing_once_a_victim_was_pushed_again(filled: Volume) -> None:
+    spec = {"rules": [{"keep": {"last": 0}}]}
+    refused = driver.retain(filled, spec)
+    filled.repository("app").push_image("v1", layers=[b"again"], age=-DAY)
+    outcome = driver.retain(filled, spec, arguments=["--approve", refused.document["hash"]])
+    assert outcome.code == 1
+    assert "not the plan that was approved" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_the_undo_window_of_an_approved_plan_begins_when_it_is_carried_out(filled: Volume) -> None:
+    spec = {"rules": [{"keep": {"last": 0}}], "undoWindow": "24h"}
+    refused = driver.retain(filled, spec)
+    began = time.time_ns()
+    approved = driver.retain(filled, spec, arguments=["--approve", refused.document["hash"]])
+    assert parse_moment(approved.document["run"]["purgeDue"]) >= began - SECOND + DAY * SECOND
 
 
 @pytest.mark.parametrize("text", ["", "nonsense: [", "apiVersion: v1", policy({"rules": [{"typo": 1}]})])

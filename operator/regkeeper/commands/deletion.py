@@ -44,6 +44,7 @@ class Deletion:
     """One `retain` or `delete` as it was asked for.
 
     Attributes:
+        approved: `now` is that of a plan that was approved, and not the run's own, from which its undo window counts.
         accept: Raises `RefusedError` for a plan that may not be carried out, or asks the person.
     """
 
@@ -58,6 +59,7 @@ class Deletion:
     now: str | None
     journal: str | None
     end_time: str | None
+    approved: bool = False
 
 
 class _NotAcceptedError(RefusedError):
@@ -125,8 +127,9 @@ def plan_and_carry_out(deletion: Deletion) -> None:
 
 
 def _carry_out(deletion: Deletion) -> Outcome[Plan]:
+    own_now = None if deletion.approved else deletion.now
     with (
-        changing(deletion.root, now=deletion.now, journal=deletion.journal, end_time=deletion.end_time) as session,
+        changing(deletion.root, now=own_now, journal=deletion.journal, end_time=deletion.end_time) as session,
         progress() as shown,
     ):
 
@@ -136,7 +139,7 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
                 RepositoryReader(session.volume),
                 session.journals,
                 deletion.intent,
-                now=now,
+                now=present(deletion.now) if deletion.approved and deletion.now else now,
                 in_use=deletion.in_use,
                 mode=deletion.mode,
                 progress=shown.read,

@@ -19,6 +19,7 @@ from regkeeper.commands.volume_options import (
     read_in_use,
 )
 from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.moments import moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import InvalidPolicyError, Policy, merge, read_policies
 from regkeeper.retention.quiet import Mode
@@ -37,7 +38,12 @@ def retain(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     approve: Annotated[
-        str | None, typer.Option(metavar="HASH", help="Carry out the plan of this hash although it exceeds a limit.")
+        str | None,
+        typer.Option(
+            metavar="HASH",
+            help="Carry out the plan of this hash although it exceeds a limit, and no other. With the "
+            "plan's own --now, pushes since then neither go nor count.",
+        ),
     ] = None,
     in_use: InUseFile = None,
     mode: ModeOption = Mode.READ_ONLY,
@@ -50,6 +56,10 @@ def retain(
     """Delete what policies don't keep: into a quarantine, from which `restore` brings it back until it is purged.
 
     Several policies make one plan: a tag goes if one covers it and none keeps it.
+
+    A plan that exceeds a limit is refused and prints the hash and the time that approve it. The approval is for its
+    victims under its rules: if one of them was pushed again, or another would go, the hash differs and nothing is
+    deleted. With --approve, --now judges the plan alone; the undo window begins when the run does.
     """
     intent = merge(_read(policy, "--policy"), _read(also_keep or [], "--also-keep"))
     with failures(as_json=as_json):
@@ -60,11 +70,16 @@ def retain(
         note("no registry was asked whether it takes pushes (--registry)")
 
     def accept(plan: Plan) -> None:
-        if approve is not None and approve != plan.hash:
-            raise RefusedError(f"the plan is no longer the one that was approved: its hash is {plan.hash}")
+        if approve is not None and not plan.moves:
+            plan.warnings.append("nothing is left of what was approved: the plan deletes nothing")
+        elif approve is not None and approve != plan.hash:
+            raise RefusedError(
+                f"this is not the plan that was approved: its hash is {plan.hash}. The policies, --now or what they "
+                "delete differ; nothing was deleted"
+            )
         if plan.limits and approve is None:
             exceeded = "; ".join(limit.message for limit in plan.limits)
-            raise RefusedError(f"{exceeded}. If that is meant: --approve {plan.hash}")
+            raise RefusedError(f"{exceeded}. If that is meant: --approve {plan.hash} --now {moment(plan.now)}")
 
     deletion = Deletion(
         command="retain",
@@ -76,6 +91,7 @@ def retain(
         registry=registry,
         as_json=as_json,
         now=now,
+        approved=approve is not None,
         journal=journal,
         end_time=end_time,
     )
