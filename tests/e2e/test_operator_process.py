@@ -271,12 +271,17 @@ def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_le
 def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry()
     room.settle()
+    before = room.condition("Ready")
     room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
+    paused = room.await_condition("Paused", "Annotated")
+    assert naming.PAUSED_ANNOTATION in paused["message"]
+    assert room.condition("Ready") == before, "what was last seen"
     room.kubectl("delete", "service", "main")
     assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
     assert room.get("service") is None
     room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
     wait_for(lambda: room.get("service"), SOON, "the Service, with the pause over")
+    wait_for(lambda: room.condition("Paused") == {}, SOON, "no condition of the pause")
 
 
 def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator: OperatorProcess) -> None:

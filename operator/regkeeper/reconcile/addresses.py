@@ -98,7 +98,11 @@ class Prober:
         try:
             answer = await RegistryClient(self._fresh, endpoint.url, PING).ping()
         except RegistryReadError as error:
-            return Problem("NotAnswering", f"no registry answers at {endpoint.host}: {error}")
+            return Problem(
+                "NotAnswering",
+                f"no registry answers at {endpoint.host}: {error}. If pods are ready, a NetworkPolicy may keep the "
+                "operator away (docs/install.md)",
+            )
         if answer.registry_uid == uid:
             return None
         if endpoint.kind == "ClusterIP":

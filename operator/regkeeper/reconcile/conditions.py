@@ -12,7 +12,10 @@ STALLED = "Stalled"
 CONTESTED = "Contested"
 """Present while another manager keeps setting what the spec decides."""
 
-OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED)
+PAUSED = "Paused"
+"""Present while the annotation of that name makes the operator leave the Registry alone."""
+
+OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED)
 """Condition types that this pass writes; others in the list are left as they are."""
 
 LONGEST_MESSAGE = 8192

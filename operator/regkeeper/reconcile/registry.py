@@ -111,6 +111,7 @@ class RegistryReconciler:
             await self._storage.release(body)
             return None
         if (body["metadata"].get("annotations") or {}).get(naming.PAUSED_ANNOTATION) == "true":
+            await self._status.pause(body)
             return None
         registry = parse(body)
         self._storage.check_permission(registry)

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from regkeeper import kube
+from regkeeper import kube, naming
 from regkeeper.reconcile import conditions
-from regkeeper.reconcile.conditions import READY, RECONCILING, STALLED, State
+from regkeeper.reconcile.conditions import PAUSED, READY, RECONCILING, STALLED, State
 from regkeeper.reconcile.store import Store
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,18 @@ class StatusWriter:
         event = _transition(conditions.find(previous, READY), states)
         if event is not None:
             await self._post(body, event)
+
+    async def pause(self, body: kube.Object) -> None:
+        """Say that a Registry is paused; everything else stays as it was last seen, the observed generation as well."""
+        before = (body.get("status") or {}).get("conditions") or []
+        if conditions.find(before, PAUSED) is not None:
+            return
+        metadata = body["metadata"]
+        said = conditions.true("Annotated", f"The annotation {naming.PAUSED_ANNOTATION} keeps the operator away.")
+        paused = conditions.merge((), {PAUSED: said}, generation=metadata["generation"], now=self._now())
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        patch = {"status": {"conditions": [*before, *paused]}, "metadata": guard}
+        self._store.put(await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch))
 
     async def _post(self, body: kube.Object, state: State) -> None:
         """Post an Event about a Registry. A lost one is no reason to fail: the condition says the same."""
