@@ -173,3 +173,32 @@ async def test_of_two_that_are_found_on_one_directory_one_is_stopped_until_the_o
     await cluster.delete(kube.REGISTRY, namespace, "a", uid=body["metadata"]["uid"])
     await restarts.look("b")
     assert await restarts.replicas("b") == 1
+
+
+@pytest.fixture
+def node(control_plane: Cluster) -> Iterator[str]:
+    """A node that nobody runs, so that there is somewhere to have a port of."""
+    name = "exclusive-node"
+    apply(control_plane, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    yield name
+    control_plane.kubectl("delete", "node", name)
+
+
+async def test_images_that_are_to_be_kept_are_kept_by_a_registry_that_waits_for_a_port(
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, restarts: Restarts, node: str
+) -> None:
+    storage = {"size": "1Gi", "deletionPolicy": "Delete"}
+    first = registry_object("first", namespace=namespace, storage={"ephemeral": {}}, access={"nodePort": {}})
+    second = registry_object("second", namespace=namespace, storage=storage)
+    apply(control_plane, first, second)
+    for name in ("first", "second"):
+        await restarts.look(name)
+    kept = naming.claim_name("second")
+    assert (await cluster.get(kube.CLAIM, namespace, kept))["metadata"]["ownerReferences"]
+
+    port = (await cluster.get(kube.SERVICE, namespace, "first"))["spec"]["ports"][0]["nodePort"]
+    second["spec"] = {"storage": {**storage, "deletionPolicy": "Retain"}, "access": {"nodePort": {"port": port}}}
+    apply(control_plane, second)
+    with pytest.raises(BlockedError, match=f"Registry {namespace}/first serves .*:{port}"):
+        await restarts.look("second")
+    assert "ownerReferences" not in (await cluster.get(kube.CLAIM, namespace, kept))["metadata"]

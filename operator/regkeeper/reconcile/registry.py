@@ -115,7 +115,11 @@ class RegistryReconciler:
             return None
         registry = parse(body)
         self._storage.check_permission(registry)
-        await self._check_exclusive(key, body)
+        try:
+            await self._check_exclusive(key, body)
+        except BlockedError:
+            await self._storage.keep_promise(registry)
+            raise
         body, storage = await self._storage.ensure(body, registry)
         seen = await self._ensure_objects(registry, storage)
         return await self._report(key, body, registry, seen)

@@ -173,6 +173,18 @@ class StorageKeeper:
             raise AssertionError("a claim is built for every storage of ours")
         return body, await self._ensure_claim(registry, desired)
 
+    async def keep_promise(self, registry: Registry) -> None:
+        """Bring about, for a Registry that may not go on, what its spec says of the images that it has already.
+
+        A claim that is to be kept must not go with its Registry because that one waits for a port.
+        """
+        desired = build_claim(registry)
+        if desired is None or registry.spec.storage.local is not None:
+            return
+        live = self._store.get(kube.CLAIM, registry.metadata.namespace, desired["metadata"]["name"])
+        if live is not None and owner_of(live, registry.metadata) is Owner.OURS:
+            await self._ensure_claim(registry, desired)
+
     async def _ensure_volume(self, registry: Registry) -> None:
         local = registry.spec.storage.local
         if local is None:
