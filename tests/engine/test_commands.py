@@ -364,3 +364,23 @@ def test_after_the_end_time_nothing_is_changed(filled: Volume) -> None:
     outcome = driver.delete(filled, "app:v1", "--end-time", "2020-01-01T00:00:00Z")
     assert (outcome.code, outcome.document["reason"]) == (1, "Stopped")
     assert snapshot(filled.root) == before
+
+
+def test_an_undo_that_brings_everything_back_is_done_though_the_image_was_incomplete_before(volume: Volume) -> None:
+    image = volume.repository("app").push_image("v1", layers=[b"lost"])
+    lost = volume.put_blob(b"lost")
+    volume.remove(volume.blob_data(lost))
+    assert driver.delete(volume, "app:v1").code == 0
+    restored = driver.run(volume, "restore")
+    assert (restored.code, restored.document["outcome"]) == (0, "done")
+    assert restored.document["restored"]["missing"] == [lost]
+    assert f"{lost} is nowhere any more" in restored.errors
+    assert volume.repository("app").tag_link("v1").read_text() == image.digest
+
+
+def test_a_run_may_follow_one_that_emptied_most_repositories(volume: Volume) -> None:
+    volume.repository("app").push_image("latest")
+    spec = {"rules": [{"keep": {"last": 0}}], "limits": driver.REFUSES_NOTHING, "garbage": {"deleteAfter": "0s"}}
+    assert driver.retain(volume, spec).document["outcome"] == "done"
+    again = driver.retain(volume, spec)
+    assert (again.code, again.document["outcome"]) == (0, "nothing")

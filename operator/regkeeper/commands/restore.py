@@ -26,7 +26,7 @@ from regkeeper.commands.volume_options import (
     refuse_writers,
 )
 from regkeeper.retention import reserve
-from regkeeper.retention.errors import NothingToUndoError, RetentionError
+from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
@@ -55,7 +55,8 @@ def restore(
     """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
 
     With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: names that were pushed since, `missing`: digests
-    that are nowhere any more) and what earlier runs had left. Later runs keep what came back.
+    that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier runs had
+    left. Later runs keep what came back.
     """
     if sum((run is not None, ref is not None, every)) > 1:
         raise typer.BadParameter("RUN, --ref and --all exclude each other")
@@ -68,8 +69,6 @@ def restore(
             restored = _restore(session, recovered, run, reference, every=every)
             reserve.replenish(session.volume)
         note_restored(restored)
-        if restored.missing and not as_json:
-            raise RetentionError(f"{len(restored.missing)} digests are nowhere any more")
     if as_json:
         print_document(
             {
@@ -79,8 +78,6 @@ def restore(
                 "purged": purged_document([recovered.purged]),
             }
         )
-    if restored.missing:
-        raise typer.Exit(1)
 
 
 def _parse(text: str) -> Reference:

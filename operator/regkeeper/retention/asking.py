@@ -50,7 +50,7 @@ def ask(
         question,
         reader=reader,
         offline=mode == Mode.OFFLINE,
-        repositories_before=history.repositories_seen(journals),
+        repositories_before=history.repositories_left(journals),
         progress=progress,
     ).make()
 

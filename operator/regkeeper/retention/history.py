@@ -32,9 +32,12 @@ def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
     return since
 
 
-def repositories_seen(journals: Journals) -> int | None:
-    """How many repositories the last run saw; None: there was no run."""
-    return next((journal.repositories for journal in reversed(journals.all()) if journal.plan), None)
+def repositories_left(journals: Journals) -> int | None:
+    """How many of the repositories that the last run saw it left in the catalog; None: there was no run."""
+    last = next((journal for journal in reversed(journals.all()) if journal.plan), None)
+    if last is None or last.state not in _DELETED:
+        return None if last is None else last.repositories
+    return last.repositories - len({move.repository for _, move in journals.moves_of(last.run, Kind.REPOSITORY)})
 
 
 def moved(volume: Volume, journals: Journals, run: str) -> dict[str, str]:
