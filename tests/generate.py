@@ -6,6 +6,7 @@ from typing import Any
 
 from regkeeper.api.crd import KINDS, custom_resource_definition
 from regkeeper.resources.yaml_text import dump_yaml
+from tests.reference import reference
 
 ROOT = Path(__file__).parent.parent
 HEADER = "# Written by `make generate` from operator/regkeeper/api: change it there.\n"
@@ -22,6 +23,7 @@ def generated() -> dict[str, str]:
         plural = kind.definition.plural
         files[f"crds/{definition['metadata']['name']}.yaml"] = HEADER + dump_yaml(definition)
         files[f"charts/regkeeper/templates/crd-{plural}.yaml"] = _chart_template(definition)
+        files[f"docs/reference/{definition['spec']['names']['singular']}.md"] = reference(definition)
     return files
 
 
