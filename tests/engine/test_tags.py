@@ -173,8 +173,8 @@ def test_a_bare_config_digest_keeps_its_image_in_every_repository(volume: Volume
 
 def test_what_was_restored_stays_until_it_is_named(volume: Volume) -> None:
     app = volume.repository("app")
-    app.push_image("v1", layers=[b"1"])
-    restored = {("app", "v1"): "20261124T103145Z"}
+    image = app.push_image("v1", layers=[b"1"])
+    restored = {("app", "v1", image.digest): "20261124T103145Z"}
     assert retain(volume, KEEP_NONE, restored=restored).tag("app", "v1") == "kept: restored from run 20261124T103145Z"
     assert retain(volume, {"delete": ["app:v1"]}, restored=restored).deleted_tags() == {"app:v1"}
 

@@ -179,6 +179,42 @@ def test_an_undo_brings_back_what_a_later_run_took(volume: Volume, runner: Runne
     assert restored.runs == sorted({first.run, runner.journals()[1].run})
 
 
+def test_a_tag_that_is_pushed_again_after_its_undo_obeys_the_rules_and_what_came_back_stays(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("app")
+    old = app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    runner.retain(KEEP_ONE)
+    runner.restore()
+    app.push_image("v1", layers=[b"again"], age=25 * DAY)
+    assert _deleted(runner.retain(KEEP_ONE).plan) == {"v1"}
+    assert app.revision_link(old.digest).exists()
+
+
+def test_an_exact_delete_takes_the_dependants_that_came_back_with_their_subject(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"one"])
+    app.push_signature(image)
+    referrer = app.push_image(subject=image, layers=[b"sbom"])
+    runner.delete("app:v1")
+    runner.restore()
+    assert app.revision_link(referrer.digest).exists()
+    signature = image.digest.replace(":", "-") + ".sig"
+    assert _deleted(runner.delete("app:v1", now=volume.now + SECOND).plan) == {"v1", signature}
+    assert not app.revision_link(referrer.digest).exists()
+
+
+def test_dependants_that_came_back_stay_while_their_subject_does(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"one"])
+    app.push_signature(image)
+    app.tag("v2", image.digest)
+    runner.delete("app:v*")
+    runner.restore()
+    assert _deleted(runner.delete("app:v1", now=volume.now + SECOND).plan) == {"v1"}
+
+
 def _deleted(plan: object) -> set[str]:
     return {move.name for move in plan.moves if move.kind == "tag"}  # type: ignore[attr-defined]
 

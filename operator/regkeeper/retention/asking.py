@@ -7,6 +7,7 @@ from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.marks import kept
+from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
@@ -55,6 +56,11 @@ def ask(
     ).make()
 
 
-def _restored(volume: Volume, rules: str) -> dict[tuple[str, str], str]:
-    """Runs whose undo brought something back, by repository and tag or digest (a blob's has no name)."""
-    return {(mark.move.repository, mark.move.name): mark.run for mark in kept(volume, rules)}
+def _restored(volume: Volume, rules: str) -> dict[tuple[str, str, str], str]:
+    """Runs whose undo brought something back, by repository, tag and digest (a blob's has no repository)."""
+    return {
+        (mark.move.repository, mark.move.name, mark.move.digest)
+        if mark.move.kind == Kind.TAG
+        else (mark.move.repository, "", mark.move.name): mark.run
+        for mark in kept(volume, rules)
+    }

@@ -184,7 +184,12 @@ class _Judge:
         """The revisions with a cause to go; notes the reason of each that has none."""
         repository = self.repository
         carried = self._carried(tags, tags.verdicts)
-        carried_by_name = self._carried(tags, self.tag_judge.exactly)
+        by_name = {
+            name
+            for name in repository.tags
+            if name in self.tag_judge.exactly or self.tag_judge.goes_with_named_subject(digests.subject_of_tag(name))
+        }
+        carried_by_name = self._carried(tags, by_name)
         loosely, exactly = self._whole_repository()
         candidates: dict[Digest, str] = {}
         pointed = {tag.digest for tag in repository.tags.values()}
@@ -196,14 +201,18 @@ class _Judge:
             subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
             verdict = Verdict(False, "untagged; the policy has no `untagged`")
             of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
-            restored = self.question.restored.get((repository.name, digests.to_text(digest)))
+            restored = self.question.restored.get((repository.name, "", digests.to_text(digest)))
             if digest in self.used:
                 verdict = Verdict(False, f"in use by {self.used[digest]}")
             elif digest in self.asked:
                 verdict = Verdict(True, f"named by delete: {self.asked[digest]}")
             elif exactly:
                 verdict = Verdict(True, f"named by delete: {exactly}")
-            elif restored is not None and digest not in carried_by_name:
+            elif (
+                restored is not None
+                and digest not in carried_by_name
+                and not self.tag_judge.goes_with_named_subject(subject)
+            ):
                 verdict = Verdict(False, f"restored from run {restored}")
             elif of_subject is not None and not of_subject.goes and subject in self.subjects.present:
                 verdict = of_subject

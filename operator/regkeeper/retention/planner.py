@@ -254,7 +254,7 @@ class Planner:
 
     def _is_swept(self, repository: str, digest: Digest) -> bool:
         """Whether a link, or a blob (of no repository), goes as garbage; not if an undo brought it back."""
-        restored = (repository, digests.to_text(digest)) in self.question.restored
+        restored = (repository, "", digests.to_text(digest)) in self.question.restored
         return self.question.intent.sweeps_garbage and not restored
 
     def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:

@@ -31,7 +31,8 @@ class Question:
         intent: what is asked for.
         now: nanoseconds since the epoch; every age counts from it.
         in_use: the images in use.
-        restored: what an undo brought back, by repository and tag or `alg:hex`, with the run that it undid.
+        restored: what an undo brought back, by repository, tag (empty for what is none) and `alg:hex`, with the run
+            that it undid. A tag that was pushed again since is no longer the one that came back.
         approved: (repository, tag, digest) of the victims that an approval allows; None: no approval limits them.
         departures: when a run deleted the last tag of a digest, by repository and digest; nanoseconds.
     """
@@ -39,7 +40,7 @@ class Question:
     intent: Intent
     now: int
     in_use: InUse = field(default_factory=InUse)
-    restored: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    restored: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     approved: frozenset[tuple[str, str, str]] | None = None
     departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
 
@@ -115,6 +116,22 @@ class TagJudge:
             verdict = self._verdict(name, tag, kept, covered, dependants.get(name), pinned_by)
             self.answer.verdicts[name] = self._approved(name, tag, verdict)
         return self.answer
+
+    def goes_with_named_subject(self, subject: Subject | None) -> bool:
+        """Whether a deletion names a subject exactly and it goes: so do its dependants, though an undo marked them."""
+        return (
+            subject is not None
+            and self.subjects.state(subject) is State.GOING
+            and any(
+                reference.exact and (reference.whole_repository or self._points_to(reference, subject))
+                for reference in self.question.references(self.repository.name)
+            )
+        )
+
+    def _points_to(self, reference: Reference, subject: Subject) -> bool:
+        tag = self.repository.tags.get(reference.tag) if reference.tag is not None else None
+        digest = reference.digest if reference.tag is None else tag and tag.digest
+        return digest is not None and digests.subject(digest) == subject
 
     def named_exactly(self) -> set[str]:
         """The tags that a deletion names, or all of them if it names the repository."""
@@ -234,8 +251,8 @@ class TagJudge:
             return f"something in the repository can't be read: {pinned_by}"
         if tag.digest in self.repository.missing:
             return "its manifest is missing"
-        run = self.question.restored.get((self.repository.name, name))
-        if run is not None:
+        run = self.question.restored.get((self.repository.name, name, digests.to_text(tag.digest)))
+        if run is not None and not self.goes_with_named_subject(subject_of_tag(name)):
             return f"restored from run {run}"
         if subject_of_tag(name) is not None:
             return None
