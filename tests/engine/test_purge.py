@@ -120,3 +120,27 @@ def test_a_journal_is_forgotten_a_year_after_its_run_has_ended(volume: Volume, r
     runner.delete("app:v2", now=volume.now + 367 * DAY * SECOND)
     runner.purge(now=volume.now + 369 * DAY * SECOND)
     assert [journal.run[:8] for journal in runner.journals()] == ["20270523", "20270530"]
+
+
+def test_the_directories_of_a_deleted_repository_go_with_the_purge_and_not_before(
+    volume: Volume, runner: Runner
+) -> None:
+    volume.repository("team/app/deep").push_image("v1", layers=[b"deep"])
+    volume.repository("team/other").push_image("v1", layers=[b"other"])
+    runner.delete("team/app/deep")
+    repositories = volume.v2 / "repositories"
+    assert (repositories / "team/app/deep").is_dir()
+    runner.purge()
+    assert [path.name for path in (repositories / "team").iterdir()] == ["other"]
+
+
+def test_a_repository_that_was_pushed_again_or_has_others_below_it_keeps_its_directory(
+    volume: Volume, runner: Runner
+) -> None:
+    for name in ("team", "team/app", "again"):
+        volume.repository(name).push_image("v1", layers=[name.encode()])
+    runner.delete("team", "again")
+    volume.repository("again").push_image("v1", layers=[b"again"], age=0)
+    runner.purge()
+    for name in ("team/app", "again"):
+        assert volume.repository(name).tag_link("v1").exists()

@@ -3,6 +3,7 @@
 A purge that was interrupted is simply begun again: it verifies anew and removes what is still there.
 """
 
+import errno
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from regkeeper.retention.errors import StoppedError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.layout import ABSENT, REPOSITORIES, repository_path
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.moves import Move
+from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
@@ -152,11 +154,39 @@ def _free(
     purged.entries += entries
     purged.bytes += size
     purged.held += held
+    _remove_empty_repositories(volume, journals, journal.run)
     # A run of which something is held can still be undone as far as it is there, and is due again.
     state = State.DONE if held else State.PURGED
     if not held:
         drop_run_directory(volume, journal.run)
     journals.enter(journal, state, now, moves=entries, bytes=size, held=held)
+
+
+def _remove_empty_repositories(volume: WritableVolume, journals: WritableJournals, run: str) -> None:
+    """Remove the directories of repositories that left the catalog, and of the namespaces that are empty with them.
+
+    Only now: an undo would have to make them again, with other times. A push makes its own anew.
+    """
+    for repository in {move.repository: None for _, move in journals.moves_of(run, Kind.REPOSITORY)}:
+        path = repository_path(repository)
+        with translated(path):
+            while path != REPOSITORIES and _remove_if_empty(volume, path):
+                path, _, _ = path.rpartition("/")
+
+
+def _remove_if_empty(volume: WritableVolume, path: str) -> bool:
+    """Remove a directory; answers whether it is gone."""
+    parent, _, name = path.rpartition("/")
+    try:
+        with volume.directory(parent) as directory:
+            volume.remove_directory(directory, name)
+            volume.sync(directory)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        if error.errno not in ABSENT:
+            raise
+    return True
 
 
 def _remove(volume: WritableVolume, quarantine: int, number: int, move: Move) -> None:
