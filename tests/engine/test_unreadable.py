@@ -1,13 +1,14 @@
 """What can't be read is kept and reported, and the rest goes on; what is absent is not unreadable."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.engine import documents
 from tests.engine.planning import delete, retain
-from tests.engine.volumes import DAY, Volume
+from tests.engine.volumes import DAY, Repository, Volume
 
 KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -23,7 +24,7 @@ def volume(tmp_path: Path) -> Volume:
     return volume
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Volume, Repository, str], None]] = {
     "an empty tag link": lambda volume, app, digest: volume.empty(app.tag_link("v1")),
     "a torn tag link": lambda volume, app, digest: volume.truncate(app.tag_link("v1")),
     "a tag link that is a symbolic link": lambda volume, app, digest: _redirect(app.tag_link("v1")),
