@@ -89,7 +89,40 @@ def test_an_unschedulable_pod_says_why() -> None:
 )
 def test_what_only_events_tell_is_taken_from_them(reason: str, storage: bool) -> None:
     problem = diagnose(None, [pod()], [event(reason, "it is so ")])
-    assert problem == Problem(reason, "pod main-1: it is so", storage=storage)
+    assert problem == Problem(reason, "pod main-1 on node k8smaster: it is so", storage=storage)
+
+
+RUNNING: dict[str, Any] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
+
+
+def test_a_pod_that_runs_and_is_not_ready_says_why() -> None:
+    refused = event("Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+    problem = diagnose(None, [pod(**RUNNING)], [refused, event("FailedScheduling", "once", at="2026-02-01T00:00:00Z")])
+    text = "Readiness probe failed: HTTP probe failed with statuscode: 503"
+    assert problem == Problem("Unhealthy", f"pod main-1 on node k8smaster: {text}")
+
+
+@pytest.mark.parametrize(("count", "reason"), [(1, None), (4, None), (5, "Unhealthy")])
+def test_the_first_questions_of_a_start_may_find_nobody(count: int, reason: str | None) -> None:
+    asked = {**event("Unhealthy", "Startup probe failed: connection refused"), "count": count}
+    assert reason_of(diagnose(None, [pod(**RUNNING)], [asked])) == reason
+
+
+def test_a_node_that_is_lost_is_named() -> None:
+    lost = event("NodeNotReady", "Node is not ready")
+    assert reason_of(diagnose(None, [pod(**RUNNING)], [lost])) == "NodeNotReady"
+    unknown = pod(phase="Running", conditions=[{"type": "Ready", "status": "Unknown"}])
+    problem = diagnose(None, [unknown], [])
+    assert problem == Problem("NodeLost", "pod main-1 on node k8smaster: its node does not answer")
+
+
+def test_a_pod_that_nobody_ends_is_named_where_no_other_lives() -> None:
+    lost, refused = event("NodeNotReady", "Node is not ready"), event("Unhealthy", "it ends")
+    ending = pod(**RUNNING)
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert reason_of(diagnose(deployment(), [ending], [lost, refused])) == "NodeNotReady"
+    assert reason_of(diagnose(deployment(), [ending], [refused])) is None
+    assert reason_of(diagnose(deployment(), [ending, pod("new")], [lost])) is None
 
 
 def test_the_latest_event_of_this_pod_counts() -> None:
@@ -100,7 +133,7 @@ def test_the_latest_event_of_this_pod_counts() -> None:
     ]
     problem = diagnose(None, [pod()], events)
     assert problem is not None
-    assert problem.message == "pod main-1: new"
+    assert problem.message == "pod main-1 on node k8smaster: new"
 
 
 def test_events_of_a_pod_that_is_ready_by_now_are_history() -> None:

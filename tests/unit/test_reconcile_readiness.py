@@ -8,6 +8,7 @@ from yarl import URL
 from regkeeper.distribution import Counts
 from regkeeper.reconcile import readiness
 from regkeeper.reconcile.addresses import Endpoint
+from regkeeper.reconcile.diagnosis import Problem
 
 ENDPOINT = Endpoint("HostPort", "k8smaster:5000", URL("http://10.0.0.1:5000"))
 
@@ -45,6 +46,68 @@ def test_a_roll_out_under_way_says_how_far_it_is(body: dict[str, Any], count: in
     assert state is not None
     assert (state.status, state.reason) == ("False", "Progressing")
     assert state.message == f"{count} of 2 pods are up to date and ready."
+
+
+AVAILABLE = {"type": "Available", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("strategy", "available", "condition", "serves"),
+    [
+        ("RollingUpdate", 2, AVAILABLE, True),
+        ("RollingUpdate", 1, {**AVAILABLE, "status": "False"}, False),
+        ("RollingUpdate", 0, AVAILABLE, False),  # one replica, which may be missing
+        ("Recreate", 1, AVAILABLE, False),
+    ],
+)
+def test_as_many_serve_as_the_strategy_promises(
+    strategy: str, available: int, condition: dict[str, str], serves: bool
+) -> None:
+    body = deployment(3, availableReplicas=available, conditions=[condition])
+    body["spec"]["strategy"]["type"] = strategy
+    assert readiness.keeps_serving(body) is serves
+
+
+def test_a_part_that_serves_says_how_much_is_missing() -> None:
+    progress = readiness.progress(deployment(3, **counts_of_pods(2)))
+    state = readiness.serving([ENDPOINT], progress)
+    assert (state.status, state.reason) == ("True", "PartlyServing")
+    assert state.message == "It answers at k8smaster:5000. 2 of 3 pods are up to date and ready."
+    assert readiness.serving([ENDPOINT], None).reason == "Serving"
+
+
+def test_nodes_that_are_not_as_many_as_replicas_are_listed() -> None:
+    unserved = readiness.unserved_nodes(["k8smaster", "k8sworker1"], [], deployment(1))
+    assert unserved is not None
+    assert (unserved.status, unserved.reason) == ("True", "NodesNotReplicas")
+    assert "1 replicas, matching nodes: k8smaster, k8sworker1" in unserved.message
+    assert readiness.unserved_nodes(["k8smaster"], [], deployment(1)) is None
+    assert readiness.unserved_nodes([], [], deployment(0)) is None
+
+
+def test_a_name_that_no_node_has_is_named() -> None:
+    unserved = readiness.unserved_nodes(None, ["k8smastr"], deployment(1))
+    assert unserved is not None
+    assert unserved.reason == "NodeNotFound"
+    assert "there is no node k8smastr" in unserved.message
+
+
+@pytest.mark.parametrize(
+    ("problem", "nodes", "reason"),
+    [
+        (None, ["k8smaster"], "Progressing"),
+        (None, [], "NodesNotReplicas"),
+        (Problem("Unschedulable", "0/2 nodes"), [], "NodesNotReplicas"),
+        (Problem("ImagePullBackOff", "not found"), [], "ImagePullBackOff"),
+        (Problem("Unschedulable", "0/2 nodes"), ["k8smaster"], "Unschedulable"),
+    ],
+)
+def test_nodes_that_do_not_agree_hide_no_other_trouble(problem: Problem | None, nodes: list[str], reason: str) -> None:
+    body = deployment(1)
+    progress = readiness.progress(body)
+    assert progress is not None
+    state = readiness.not_serving(progress, problem, readiness.unserved_nodes(nodes, [], body))
+    assert (state.status, state.reason) == ("False", reason)
 
 
 def test_looks_at_what_is_not_ready_become_rare() -> None:

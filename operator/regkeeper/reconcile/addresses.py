@@ -36,11 +36,24 @@ def _url(address: str, port: int) -> URL:
 
 
 async def endpoints(
-    registry: Registry, service: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], nodes: Nodes
+    registry: Registry,
+    service: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
+    nodes: Nodes,
+    *,
+    last: Sequence[Mapping[str, str]],
 ) -> list[Endpoint]:
     """Where the Registry should answer: the most useful first.
 
     A NodePort answers on every node. Without `access.nodePort.nodes` it is named by the nodes that run its pods.
+
+    Args:
+        registry: The Registry.
+        service: Its live Service.
+        pods: Its pods.
+        nodes: The cluster's.
+        last: The addresses that its status has. While not all pods are there, those on nodes stay: who copies one, or
+            trusts it, need not hear of each restart.
     """
     access = registry.spec.access
     found: list[Endpoint] = []
@@ -49,20 +62,20 @@ async def endpoints(
         for pod in pods
         if pod["spec"].get("nodeName") and pod["status"].get("hostIP") and "deletionTimestamp" not in pod["metadata"]
     }
+
+    async def on_nodes(kind: Literal["HostPort", "NodePort"], port: int, names: Sequence[str]) -> None:
+        for node in names:
+            address = hosts.get(node) or await nodes.address(node)
+            if address:
+                found.append(Endpoint(kind, f"{node}:{port}", _url(address, port)))
+
     if access.host_port is not None:
         port = access.host_port.port
-        found += [Endpoint("HostPort", f"{node}:{port}", _url(hosts[node], port)) for node in sorted(hosts)]
+        await on_nodes("HostPort", port, _last_nodes("HostPort", port, last) or sorted(hosts))
     node_port = next((entry.get("nodePort") for entry in service["spec"]["ports"]), None)
     if access.node_port is not None and node_port:
-        if access.node_port.nodes:
-            named = {node: await nodes.address(node) for node in access.node_port.nodes}
-        else:
-            named = dict(sorted(hosts.items()))
-        found += [
-            Endpoint("NodePort", f"{node}:{node_port}", _url(address, node_port))
-            for node, address in named.items()
-            if address
-        ]
+        named = access.node_port.nodes or _last_nodes("NodePort", node_port, last) or sorted(hosts)
+        await on_nodes("NodePort", node_port, named)
     metadata = registry.metadata
     found.append(
         Endpoint(
@@ -72,6 +85,11 @@ async def endpoints(
         )
     )
     return found
+
+
+def _last_nodes(kind: str, port: int, last: Sequence[Mapping[str, str]]) -> list[str]:
+    hosts = [address["host"].rpartition(":") for address in last if address["type"] == kind]
+    return [node for node, _, number in hosts if number == str(port)]
 
 
 class Prober:

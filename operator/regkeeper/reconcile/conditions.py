@@ -15,7 +15,10 @@ CONTESTED = "Contested"
 PAUSED = "Paused"
 """Present while the annotation of that name makes the operator leave the Registry alone."""
 
-OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED)
+ACCESS_INCOMPLETE = "AccessIncomplete"
+"""Present while some of the nodes that `spec.access` speaks of can't be served, or are not."""
+
+OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED, ACCESS_INCOMPLETE)
 """Condition types that this pass writes; others in the list are left as they are."""
 
 LONGEST_MESSAGE = 8192
@@ -77,6 +80,12 @@ def merge(
 def find(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
     """The condition of a type."""
     return next((condition for condition in conditions if condition["type"] == kind), None)
+
+
+def is_true(conditions: Sequence[Mapping[str, Any]], kind: str) -> bool:
+    """Whether a condition is there and holds."""
+    condition = find(conditions, kind)
+    return condition is not None and condition["status"] == "True"
 
 
 def timestamp(moment: datetime) -> str:

@@ -1,6 +1,6 @@
 """Why the pods of a Registry do not serve: pure, from the Deployment, its pods and their Events, to one sentence."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,26 @@ _TELLING_EVENTS = (
     "VolumeResizeFailed",
     "ExternalExpanding",
 )
-"""Reasons of Events that say what nothing in a pod's or claim's status says."""
+"""Reasons of Events that say what nothing in a pod's or claim's status says, before the pod runs."""
+
+_TELLING_OF_RUNNING = ("Unhealthy", "NodeNotReady")
+"""The same of a pod that runs and is not ready."""
+_TELLING_OF_ENDING = ("NodeNotReady",)
+"""The same of one that is to end: nobody is there to end it."""
+
+_OF_STORAGE = frozenset(
+    {
+        "FailedAttachVolume",
+        "FailedMount",
+        "FailedBinding",
+        "ProvisioningFailed",
+        "VolumeResizeFailed",
+        "ExternalExpanding",
+    }
+)
+
+_FAILURES_OF_A_START = 5
+"""The start-up probe asks each second from the beginning: a registry that starts well fails it once or twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +74,10 @@ def diagnose(
         problem = _of_pod(pod, events)
         if problem is not None:
             return problem
-    return _of_deployment(deployment) if deployment is not None else None
+    problem = _of_deployment(deployment) if deployment is not None else None
+    if problem is not None or living:
+        return problem
+    return next((lost for pod in pods if (lost := _from_events(pod, events, _TELLING_OF_ENDING)) is not None), None)
 
 
 def secret_is_missing(pods: Iterable[Mapping[str, Any]], secret: str) -> bool:
@@ -68,16 +90,18 @@ def secret_is_missing(pods: Iterable[Mapping[str, Any]], secret: str) -> bool:
     )
 
 
-def event_problem(events: Iterable[Mapping[str, Any]], about: str) -> Problem | None:
-    """What the latest telling Event of `events` says; `about` names the object for people."""
-    telling = [event for event in events if event.get("reason") in _TELLING_EVENTS]
+def event_problem(
+    events: Iterable[Mapping[str, Any]], about: str, reasons: Container[str] = _TELLING_EVENTS
+) -> Problem | None:
+    """What the latest Event of `events` with one of the `reasons` says; `about` names the object for people."""
+    telling = [event for event in events if event.get("reason") in reasons and not _belongs_to_a_start(event)]
     if not telling:
         return None
     latest = max(telling, key=_event_time)
     return Problem(
         _SETTLED_REASONS.get(latest["reason"], latest["reason"]),
         f"{about}: {latest.get('message', '').strip()}",
-        storage=latest["reason"] not in ("FailedScheduling", "FailedCreatePodSandBox", "NetworkNotReady"),
+        storage=latest["reason"] in _OF_STORAGE,
     )
 
 
@@ -97,10 +121,32 @@ def _of_pod(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Prob
     scheduled = conditions.find(status.get("conditions") or (), "PodScheduled")
     if scheduled is not None and scheduled["status"] == "False":
         return Problem(scheduled.get("reason") or "Unschedulable", f"{name}: {scheduled.get('message', '')}")
-    if _is_ready(pod):
+    if is_ready(pod):
         return None
+    problem = _from_events(pod, events, _TELLING_OF_RUNNING if status.get("phase") == "Running" else _TELLING_EVENTS)
+    ready = conditions.find(status.get("conditions") or (), "Ready")
+    if problem is None and ready is not None and ready["status"] == "Unknown":
+        return Problem("NodeLost", f"{_with_node(pod)}: {ready.get('message') or 'its node does not answer'}")
+    return problem
+
+
+def _from_events(
+    pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]], reasons: Container[str]
+) -> Problem | None:
     uid = pod["metadata"]["uid"]
-    return event_problem((event for event in events if event["involvedObject"].get("uid") == uid), name)
+    return event_problem(
+        (event for event in events if event["involvedObject"].get("uid") == uid), _with_node(pod), reasons
+    )
+
+
+def _with_node(pod: Mapping[str, Any]) -> str:
+    node = pod["spec"].get("nodeName")
+    return f"pod {pod['metadata']['name']}" + (f" on node {node}" if node else "")
+
+
+def _belongs_to_a_start(event: Mapping[str, Any]) -> bool:
+    count = (event.get("series") or {}).get("count") or event.get("count") or 1
+    return str(event.get("message", "")).startswith("Startup probe") and count < _FAILURES_OF_A_START
 
 
 def _of_container(pod: str, container: Mapping[str, Any]) -> Problem | None:
@@ -161,7 +207,8 @@ def _pod_security(deployment: Mapping[str, Any], message: str) -> str:
     )
 
 
-def _is_ready(pod: Mapping[str, Any]) -> bool:
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod serves, as Kubernetes sees it."""
     ready = conditions.find(pod["status"].get("conditions") or (), "Ready")
     return ready is not None and ready["status"] == "True"
 

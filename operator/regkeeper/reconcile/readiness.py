@@ -7,6 +7,7 @@ from regkeeper.distribution import Counts
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.addresses import Endpoint
 from regkeeper.reconcile.conditions import State
+from regkeeper.reconcile.diagnosis import Problem
 
 FIRST_PEEK_SECONDS = 0.1
 LAST_PEEK_SECONDS = 30.0
@@ -30,17 +31,56 @@ def progress(deployment: Mapping[str, Any]) -> State | None:
     return conditions.false("Progressing", f"{count} of {replicas} pods are up to date and ready.")
 
 
-def nodes_not_replicas(nodes: Sequence[str], deployment: Mapping[str, Any]) -> State | None:
-    """What to say where the nodes that match are not as many as the pods that each want a port of theirs."""
-    replicas = deployment["spec"].get("replicas", 1)
-    if len(nodes) == replicas or replicas == 0:
-        return None
-    listed = ", ".join(nodes) or "none"
-    return conditions.false(
-        "NodesNotReplicas",
-        f"spec.access.hostPort needs as many nodes as replicas: {replicas} replicas, matching nodes: {listed}. "
-        "Set spec.nodeSelector or spec.replicas so that they agree",
+def keeps_serving(deployment: Mapping[str, Any]) -> bool:
+    """Whether as many pods serve as the Deployment's strategy promises at any time of a roll-out."""
+    status = deployment.get("status") or {}
+    available = conditions.find(status.get("conditions") or (), "Available")
+    return (
+        deployment["spec"]["strategy"]["type"] == "RollingUpdate"
+        and status.get("availableReplicas", 0) > 0
+        and available is not None
+        and available["status"] == "True"
     )
+
+
+def unserved_nodes(
+    matching: Sequence[str] | None, unknown: Sequence[str], deployment: Mapping[str, Any]
+) -> State | None:
+    """What to say where nodes and `spec.access` don't agree.
+
+    Args:
+        matching: Nodes that match, where each pod wants a port of one; None where none does.
+        unknown: Names in `spec.access.nodePort.nodes` of nodes that are not there.
+        deployment: The live one.
+    """
+    replicas = deployment["spec"].get("replicas", 1)
+    if matching is not None and len(matching) != replicas and replicas != 0:
+        return conditions.true(
+            "NodesNotReplicas",
+            f"spec.access.hostPort needs as many nodes as replicas: {replicas} replicas, matching nodes: "
+            f"{', '.join(matching) or 'none'}. Set spec.nodeSelector or spec.replicas so that they agree",
+        )
+    if unknown:
+        return conditions.true(
+            "NodeNotFound", f"spec.access.nodePort.nodes: there is no node {', '.join(unknown)}: correct the name"
+        )
+    return None
+
+
+def not_serving(progress: State, problem: Problem | None, unserved: State | None) -> State:
+    """Why a roll-out does not come to its end: for want of nodes, for what ails its pods, or it only takes time."""
+    lacks_nodes = unserved is not None and unserved.reason == "NodesNotReplicas"
+    if unserved is not None and lacks_nodes and (problem is None or problem.reason == "Unschedulable"):
+        return conditions.false(unserved.reason, unserved.message)
+    return conditions.false(problem.reason, problem.message) if problem is not None else progress
+
+
+def serving(endpoints: Sequence[Endpoint], progress: State | None) -> State:
+    """That it answers, with all of its pods, or, while `progress` is not None, with some."""
+    where = f"It answers at {', '.join(endpoint.host for endpoint in endpoints)}."
+    if progress is None:
+        return conditions.true("Serving", where)
+    return conditions.true("PartlyServing", f"{where} {progress.message}")
 
 
 def fields(before: Mapping[str, Any], endpoints: Sequence[Endpoint], counts: Counts | None) -> dict[str, Any]:

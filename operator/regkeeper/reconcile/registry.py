@@ -17,10 +17,10 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError
 from regkeeper.reconcile import claims, conditions, readiness
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
-from regkeeper.reconcile.conditions import CONTESTED, READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, CONTESTED, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.contest import is_contested, rival
 from regkeeper.reconcile.counting import Counting
-from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, secret_is_missing
+from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, is_ready, secret_is_missing
 from regkeeper.reconcile.exclusivity import (
     PortClaimant,
     has_ports,
@@ -233,34 +233,56 @@ class RegistryReconciler:
 
     async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float | None:
         memory = self._memories.setdefault(key, Memory())
-        rolled_out = readiness.progress(seen.deployment) is None
-        problem = None if rolled_out else await self._find_problem(seen)
+        progress = readiness.progress(seen.deployment)
+        problem = None if progress is None else await self._find_problem(seen)
         storage = claims.state(
             registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
         )
-        seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes)
-        ready = await self._ready(key, body, registry, seen, problem)
+        before = body.get("status") or {}
+        last = () if progress is None else before.get("addresses") or ()
+        seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes, last=last)
+        unserved = await self._unserved_nodes(body, registry, seen.deployment)
+        was_ready = conditions.is_true(before.get("conditions") or (), READY)
+        if progress is not None and not (was_ready and readiness.keeps_serving(seen.deployment)):
+            self._probes.drop(key)
+            ready: State | None = readiness.not_serving(progress, problem, unserved)
+        else:
+            ready = self._answer(key, registry, seen, progress, was_ready=was_ready)
         if ready is None:
             return None  # the addresses are being asked
         states = {READY: ready, STORAGE_READY: storage}
-        if ready.status == "True":
+        if ready.status == "True" and progress is None:
             registries = len(self._store.registry_keys())
             delay = self._counting.refresh(key, seen.endpoints[0], registries=registries)
         else:
             memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
             delay = readiness.peek_after(memory.peeks)
-            states[RECONCILING] = conditions.true(ready.reason, ready.message)
+            awaited = ready
+            if ready.status == "True" and progress is not None:
+                awaited = readiness.not_serving(progress, problem, unserved)
+            states[RECONCILING] = conditions.true(awaited.reason, awaited.message)
+        if unserved is not None:
+            states[ACCESS_INCOMPLETE] = unserved
         if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
             states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
         memory.reason = ready.reason
-        fields = readiness.fields(body.get("status") or {}, seen.endpoints, self._counting.counts(key))
+        fields = readiness.fields(before, seen.endpoints, self._counting.counts(key))
         await self._status.write(body, states, fields)
         return delay
+
+    async def _unserved_nodes(self, body: kube.Object, registry: Registry, deployment: kube.Object) -> State | None:
+        access = registry.spec.access
+        if access.host_port is None and access.node_port is None:
+            return None
+        labels = await self._nodes.labels()
+        matching = None if access.host_port is None else matching_nodes(body["spec"], labels)
+        named = () if access.node_port is None else access.node_port.nodes
+        return readiness.unserved_nodes(matching, [node for node in named if node not in labels], deployment)
 
     async def _find_problem(self, seen: Observation) -> Problem | None:
         """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
         problem = diagnose(seen.deployment, seen.pods, ())
-        waiting = [pod for pod in seen.pods if pod["status"].get("phase") == "Pending"]
+        waiting = [pod for pod in seen.pods if not is_ready(pod)]
         if problem is not None or not waiting:
             return problem
         about = [*waiting]
@@ -283,31 +305,20 @@ class RegistryReconciler:
         )
         return [event async for event in listing]
 
-    async def _ready(
-        self, key: Key, body: kube.Object, registry: Registry, seen: Observation, problem: Problem | None
+    def _answer(
+        self, key: Key, registry: Registry, seen: Observation, progress: State | None, *, was_ready: bool
     ) -> State | None:
-        """Whether it serves; None while its addresses are being asked."""
-        if registry.spec.access.host_port is not None:
-            mismatch = readiness.nodes_not_replicas(
-                matching_nodes(body["spec"], await self._nodes.labels()), seen.deployment
-            )
-            if mismatch is not None:
-                return mismatch
-        progress = readiness.progress(seen.deployment)
-        if progress is not None:
-            self._probes.drop(key)
-            return conditions.false(problem.reason, problem.message) if problem else progress
+        """Whether it serves, as its addresses say; None while they are being asked."""
         if seen.deployment["spec"].get("replicas") == 0:
             return conditions.false("ScaledToZero", "spec.replicas is 0: no pod serves.")
-        last = conditions.find((body.get("status") or {}).get("conditions") or (), READY)
-        was_ready = last is not None and last["status"] == "True"
-        found = self._probes.find(key, registry.metadata.uid, seen.endpoints, was_ready=was_ready)
+        # While some pods are missing, so are the ports of their nodes.
+        wanted = [endpoint for endpoint in seen.endpoints if progress is None or endpoint.kind != "HostPort"]
+        found = self._probes.find(key, registry.metadata.uid, wanted, was_ready=was_ready)
         if found is None:
             return None
         if found.problem is not None:
             return conditions.false(found.problem.reason, found.problem.message)
-        where = ", ".join(endpoint.host for endpoint in seen.endpoints)
-        return conditions.true("Serving", f"It answers at {where}.")
+        return readiness.serving(wanted, progress)
 
 
 def parse(body: kube.Object) -> Registry:

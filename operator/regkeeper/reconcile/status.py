@@ -100,9 +100,9 @@ def _transition(before: Mapping[str, Any] | None, states: Mapping[str, State]) -
     after = states[READY]
     if before is not None and (before["status"], before["reason"]) == (after.status, after.reason):
         return None
-    if after.status == "True":
-        return after
     was_ready = before is not None and before["status"] == "True"
+    if after.status == "True":
+        return None if was_ready else after
     passing = after.reason in PASSING and STALLED not in states
     return after if was_ready or not passing else None
 

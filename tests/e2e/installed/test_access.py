@@ -103,7 +103,7 @@ def test_a_host_port_on_as_many_nodes_as_replicas(room: Room) -> None:
         "tolerations": [{"operator": "Exists"}],
     }
     room.registry(**spec, replicas=1)
-    mismatch = room.await_condition("Ready", "NodesNotReplicas")
+    mismatch = room.await_condition("AccessIncomplete", "NodesNotReplicas")
     assert f"1 replicas, matching nodes: {MASTER}, {WORKER}" in mismatch["message"]
 
     room.registry(**spec, replicas=2)
