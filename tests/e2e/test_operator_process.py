@@ -156,6 +156,12 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
     wait_for(
         lambda: naming.REGISTRY_LABEL in (room.get("service") or {})["metadata"]["labels"], SOON, "the Service's label"
     )
+    room.kubectl("label", "--overwrite", "configmap", "main-config", f"{naming.REGISTRY_LABEL}=another")
+    wait_for(
+        lambda: room.need("configmap", "main-config")["metadata"]["labels"][naming.REGISTRY_LABEL] == "main",
+        SOON,
+        "the ConfigMap's label",
+    )
 
 
 def test_other_managers_fields_are_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
@@ -306,6 +312,7 @@ def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator:
         return naming.FIELD_MANAGER in managers and bool(args == wanted)
 
     wait_for(is_ours, SOON, lambda: f"the Deployment to be ours: {room.get('deployment')}")
+    wait_for(lambda: not room.condition("Paused"), SOON, "the status that ends that pass")
     assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
 
 
