@@ -200,3 +200,16 @@ def copied(volume: Volume, target: Path) -> Path:
     """A copy of the volume with owners, modes and times."""
     shutil.copytree(volume.root, target, symlinks=True, copy_function=shutil.copy2)
     return target
+
+
+def linked(root: Path, target: Path) -> Path:
+    """A copy that shares the registry's files, which the engine renames and removes but never writes."""
+
+    def link_or_copy(source: str, copy: str) -> str:
+        if f"/{STATE}/" in source and "/quarantine/" not in source:
+            return shutil.copy2(source, copy)
+        os.link(source, copy)
+        return copy
+
+    shutil.copytree(root, target, symlinks=True, copy_function=link_or_copy)
+    return target

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError, StorageError
 from regkeeper.retention.quiet import Mode
-from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, quarantined
+from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, linked, quarantined
 from tests.engine.volumes import DAY, Volume
 
 KEEP_LAST = {"rules": [{"repositories": ["team/**"], "keep": {"last": 1}}], "delete": ["old/**"]}
@@ -51,10 +52,10 @@ def original(memory: Path) -> Volume:
     old = team.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
     team.push_signature(old, age=29 * DAY)
     team.push_image("v2", layers=[b"base", b"two"], age=10 * DAY)
-    children = [volume.repository("team/app/multi").push_image(layers=[name], age=20 * DAY) for name in (b"a", b"b")]
-    volume.repository("team/app/multi").push_index("v1", children=children, age=20 * DAY)
-    volume.repository("team/app/multi").push_image("v2", layers=[b"a"], age=5 * DAY)
-    volume.repository("old/thing").push_image("latest", layers=[b"base", b"old"], age=90 * DAY)
+    multi = volume.repository("team/app/multi")
+    multi.push_index("v1", children=[multi.push_image(layers=[b"a"], age=20 * DAY)], age=20 * DAY)
+    multi.push_image("v2", layers=[b"a"], age=5 * DAY)
+    volume.repository("old/thing").push_image("latest", layers=[b"base"], age=90 * DAY)
     return volume
 
 
@@ -104,10 +105,13 @@ class Operation:
         prepare: Callable[[Path, Volume], Runner],
         perform: Callable[[Runner], object],
         finish: Callable[[Runner], object],
+        begins_as: str = "",
     ) -> None:
         self.prepare = prepare
         self.perform = perform
         self.finish = finish
+        self.begins_as = begins_as
+        """The operation that makes the same calls at first, which are tried there."""
 
 
 def _restore_again(runner: Runner) -> None:
@@ -123,6 +127,7 @@ OPERATIONS = {
         runner_of,
         lambda runner: runner.retain({**KEEP_LAST, "undoWindow": "0s"}),
         lambda runner: runner.retain({**KEEP_LAST, "undoWindow": "0s"}),
+        begins_as="retain",
     ),
     "restore": Operation(retained, lambda runner: runner.restore(), _restore_again),
     "purge": Operation(retained, lambda runner: runner.purge(), lambda runner: runner.purge()),
@@ -139,6 +144,12 @@ class Undisturbed:
         runner.guard = counting
         operation.perform(runner)
         self.calls = counting.calls
+        self.first = 1
+        if operation.begins_as:
+            with tempfile.TemporaryDirectory(dir=folder) as other:
+                known = Undisturbed(OPERATIONS[operation.begins_as], original, Path(other)).calls
+            same = takewhile(lambda pair: pair[0] == pair[1], zip(known, self.calls, strict=False))
+            self.first = len(list(same))
         self.content = content(runner.root)
         self.quarantined = quarantined(runner.root)
         self.kept = whole_tags(runner.root)
@@ -157,10 +168,9 @@ def undisturbed(operation: Operation, original: Volume, memory: Path) -> Iterato
 
 def disturbed_copies(undisturbed: Undisturbed, original: Volume, folder: Path) -> Iterator[tuple[int, Runner]]:
     """A fresh copy of the volume for each mutating call."""
-    before = Volume(undisturbed.before.root, now=original.now)
-    for number in range(1, len(undisturbed.calls) + 1):
+    for number in range(undisturbed.first, len(undisturbed.calls) + 1):
         with tempfile.TemporaryDirectory(dir=folder) as copy:
-            yield number, runner_of(copied(before, Path(copy) / "registry"), original)
+            yield number, runner_of(linked(undisturbed.before.root, Path(copy) / "registry"), original)
 
 
 def test_a_kill_at_each_call_loses_nothing(
