@@ -83,7 +83,7 @@ def roll_back(volume: Volume) -> None:
         assert recover(opened, journals, now=volume.now, in_use=None, stop=never).rolled_back
 
 
-@cases(60)
+@cases(30)
 @given(
     history=histories(),
     spec=SPECS,
