@@ -3,8 +3,10 @@
 from typing import Any, cast
 
 import pytest
+from yarl import URL
 
-from regkeeper.reconcile.addresses import endpoints
+from regkeeper.distribution import Answer, RegistryClient, open_session
+from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.nodes import Nodes
 from tests.registry_objects import a_registry
 
@@ -48,3 +50,27 @@ async def test_an_address_that_is_kept_is_reached_by_the_node() -> None:
     last = [{"type": "HostPort", "host": "k8smaster:5000"}]
     found = await endpoints(a_registry(access={"hostPort": {}}), SERVICE, [], NODES, last=last)
     assert str(found[0].url) == "http://10.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (Answer(200, None), "another registry answers at k8smaster:5000: docker stop it"),
+        (Answer(401, None), "another registry answers"),
+        (Answer(404, None), "something else answers at k8smaster:5000 (HTTP 404)"),
+        (Answer(200, "another-uid"), "the Registry with uid another-uid answers at k8smaster:5000"),
+    ],
+)
+async def test_who_has_the_port_is_named_as_far_as_it_says(
+    answer: Answer, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ping(_: RegistryClient) -> Answer:
+        return answer
+
+    monkeypatch.setattr(RegistryClient, "ping", ping)
+    endpoint = Endpoint("HostPort", "k8smaster:5000", URL("http://10.0.0.1:5000"))
+    async with open_session() as session:
+        problem = await Prober(session, session).check([endpoint], "this-uid")
+    assert problem is not None
+    assert problem.reason == "PortTaken"
+    assert text in problem.message

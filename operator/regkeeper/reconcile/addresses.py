@@ -10,7 +10,7 @@ from yarl import URL
 
 from regkeeper import naming
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.distribution import Counts, Limits, RegistryClient, RegistryReadError
+from regkeeper.distribution import Answer, Counts, Limits, RegistryClient, RegistryReadError
 from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.resources.config import REGISTRY_PORT
@@ -87,6 +87,15 @@ async def endpoints(
     return found
 
 
+def _other_answer(host: str, answer: Answer) -> str:
+    """Who has the port, as far as the answer tells, and what to do."""
+    if answer.registry_uid is not None:
+        return f"the Registry with uid {answer.registry_uid} answers at {host}: choose another port for one of the two"
+    if answer.status in (200, 401):
+        return f"another registry answers at {host}: docker stop it"
+    return f"something else answers at {host} (HTTP {answer.status}): stop it, or choose another port"
+
+
 def _last_nodes(kind: str, port: int, last: Sequence[Mapping[str, str]]) -> list[str]:
     hosts = [address["host"].rpartition(":") for address in last if address["type"] == kind]
     return [node for node, _, number in hosts if number == str(port)]
@@ -128,7 +137,7 @@ class Prober:
                 "WrongAnswer",
                 f"what answers at {endpoint.host} does not send the header {naming.REGISTRY_HEADER} of this Registry",
             )
-        return Problem("PortTaken", f"another registry answers at {endpoint.host}: docker stop it")
+        return Problem("PortTaken", _other_answer(endpoint.host, answer))
 
     async def count(self, endpoint: Endpoint) -> Counts | None:
         """Count repositories and tags within the bounds; None if not even a first page could be read."""
