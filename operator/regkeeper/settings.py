@@ -21,8 +21,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REGKEEPER_", frozen=True)
 
-    namespace: str = "regkeeper-system"
-    """Namespace of the operator itself."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose Registries are kept; empty: all. JSON in the environment."""
     registry_image: str = "docker.io/library/registry:3.1.1"
@@ -32,7 +30,8 @@ class Settings(BaseSettings):
     local_storage: tuple[LocalStorageRule, ...] = ()
     """Directories of nodes that `storage.local` may use. JSON in the environment. Empty: none."""
     resync_seconds: float = Field(300, ge=1)
-    """How often an undisturbed Registry is looked at again (its counts, its addresses)."""
+    """Seconds between two listings that check the watches; also the longest pause between two looks at the counts and
+    addresses of a Registry that is ready."""
     concurrency: int = Field(8, ge=1, le=64)
     """How many Registries are worked on at once."""
     probe_port: int = Field(8080, ge=1, le=65535)

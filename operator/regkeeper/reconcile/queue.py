@@ -158,12 +158,6 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_at(when, self.add, key)
 
-    def forget(self, key: Key) -> None:
-        """The object is gone: no retry and no backoff is remembered."""
-        if (timer := self._timers.pop(key, None)) is not None:
-            timer.cancel()
-        self._failures.pop(key, None)
-
     @property
     def depth(self) -> int:
         """Keys that wait for a worker."""
