@@ -2,18 +2,23 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from regkeeper import kube, naming
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.service import service
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
-from tests.registry_objects import a_registry
+from tests.registry_objects import a_registry, registry_object
 
 pytestmark = pytest.mark.control_plane
+
+MOMENT = "2026-01-01T00:00:00Z"
 
 
 @pytest.fixture
@@ -91,3 +96,30 @@ async def test_what_a_webhook_rewrites_is_applied_once_for_each_change(
     for _ in range(3):
         await objects.ensure(registry, {**desired, "data": {"image": "registry", "level": "debug"}})
     assert rewriting.applied == before + 1
+
+
+async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(cluster: kube.ApiCluster, namespace: str) -> None:
+    """A merge patch replaces the list of conditions, as it was when the pass began."""
+    seen = await cluster.create(registry_object(namespace=namespace))
+    foreign = {"type": "Scanned", "status": "True", "reason": "Clean", "message": "", "lastTransitionTime": MOMENT}
+    await cluster.patch_status(kube.REGISTRY, namespace, "main", {"status": {"conditions": [foreign]}})
+    writer = StatusWriter(cluster, Store(), lambda: datetime.now(UTC))
+    states = {conditions.READY: conditions.true("Serving", "It answers.")}
+    with pytest.raises(kube.ConflictError):
+        await writer.write(seen, states)
+    await writer.write(await cluster.get(kube.REGISTRY, namespace, "main"), states)
+    after = await cluster.get(kube.REGISTRY, namespace, "main")
+    assert [condition["type"] for condition in after["status"]["conditions"]] == ["Scanned", "Ready"]
+
+
+async def test_another_object_of_the_name_is_a_conflict_and_a_word_about_uids_is_not(
+    cluster: kube.ApiCluster, namespace: str
+) -> None:
+    desired = config_map(namespace, a="b")
+    made = await cluster.apply(desired, force=False)
+    other = {**desired["metadata"], "uid": "0f5e9a3c-0000-4000-8000-000000000000"}
+    with pytest.raises(kube.ConflictError):
+        await cluster.apply({**desired, "metadata": other}, force=True)
+    odd = {**desired["metadata"], "uid": made["metadata"]["uid"], "labels": {"a": "metadata.uid is no label!"}}
+    with pytest.raises(kube.InvalidError, match=r"metadata\.uid"):
+        await cluster.apply({**desired, "metadata": odd}, force=True)
