@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.cache import content_of, published
+from tests.cluster.fixtures import GivenCluster
 from tests.cluster.images.archive import Directory, File, Image, Layer, Link, layer_tar, write_archive
 from tests.cluster.locks import locked
 from tests.cluster.plan import SERVICES, SLOTS, Plan
@@ -139,3 +140,10 @@ def test_the_command_explains_itself() -> None:
 
     for verb in ("up", "down", "status", "exec", "kubeconfig", "load", "load-operator", "requirements"):
         assert f" {verb} " in answer.stdout
+
+
+def test_a_given_cluster_says_in_one_line_what_it_lacks(tmp_path: Path) -> None:
+    given = GivenCluster(tmp_path / "kubeconfig")
+    with pytest.raises(pytest.fail.Exception, match="needs the embedded cluster") as refused:
+        given.node_ip("k8smaster")
+    assert not refused.value.pytrace
