@@ -73,7 +73,7 @@ def test_trust_and_untrust(node: Node) -> None:
     run_agent(node, HOST, SECOND_HOST)
     assert trusted(node)
     assert trusted(node, SECOND_HOST)
-    wait_for(lambda: not crio.running(), 5, "the end of what was signalled")
+    wait_for(lambda: not crio.running(), 60, "the end of what was signalled")
     start(node)
     run_agent(node, SECOND_HOST)
     assert not trusted(node)
