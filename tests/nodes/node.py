@@ -144,7 +144,8 @@ class Node:
         log = self.folder / f"{name}-{len(self._daemons)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                self.command(*command),
+                # A daemon started under nohup would ignore the signal that tests send.
+                self.command("env", "--default-signal=HUP", *command),
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
