@@ -23,13 +23,15 @@ class Phase:
 
     name: str
     markers: str
-    workers: int
+    parallel: tuple[str, ...] = ()
+    """Options of pytest-xdist."""
 
 
 PHASES = (
-    Phase("units, engine and agent, side by side", UNITS, 2),
-    Phase("API server", "control_plane and not nodes", 2),
-    Phase("two nodes", "nodes", 0),
+    Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),
+    # The tests of a file share their namespaces, and so a worker.
+    Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
+    Phase("two nodes", "nodes"),
 )
 
 NEEDS = """\
@@ -61,9 +63,7 @@ def main(arguments: list[str]) -> int:
     failed = ["static checks"] if check.main() else []
     for phase in PHASES:
         print(f"\n=== {phase.name}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10"]
-        if phase.workers:
-            command += ["-n", str(phase.workers), "--dist", "loadgroup"]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
         if subprocess.run([*command, *arguments], check=False).returncode:
             failed.append(phase.name)
     if failed:

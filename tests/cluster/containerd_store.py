@@ -44,13 +44,11 @@ wait $containerd
 def store_of(archives: Sequence[Path]) -> Path:
     """A store with the images of these docker archives, for `link`.
 
-    It is made from the last one with the same images but for the last, the operator's, if there is such a store: then
-    just the layers of the changed code are unpacked.
+    Always made anew: where an image takes the place of its older self, containerd 1.6 may collect the layers that both
+    share while it unpacks ("parent snapshot does not exist").
     """
-    *rare, changing = archives
-    prefix = f"store-{key_of(_CONFIG, _IMPORT, *(archive.name for archive in rare))}"
-    path = cache_directory() / "containerd" / f"{prefix}-{key_of(changing.name)}"
-    published(path, partial(_make, archives, prefix))
+    path = cache_directory() / "containerd" / f"store-{key_of(_CONFIG, _IMPORT, *(each.name for each in archives))}"
+    published(path, partial(_import, archives))
     forget_others(path, "store-*")
     return path
 
@@ -62,15 +60,6 @@ def link(store: Path, root: Path) -> None:
         copy = database.with_suffix(".copy")
         shutil.copy2(database, copy)
         copy.replace(database)
-
-
-def _make(archives: Sequence[Path], prefix: str, root: Path) -> None:
-    stores = sorted((cache_directory() / "containerd").glob(f"{prefix}-*"), key=lambda store: store.stat().st_mtime)
-    if stores:
-        link(stores[-1], root)
-        _import(archives[-1:], root)
-    else:
-        _import(archives, root)
 
 
 def _import(archives: Sequence[Path], root: Path) -> None:
