@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster import Cluster, records
 from tests.e2e.machine_state import machine_state
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
 
@@ -50,6 +51,7 @@ def test_up_after_a_crash_begins_anew() -> None:
     cluster.up(control_plane_only=True)
     cluster.kubectl("create", "namespace", "lost")
     os.kill(_pids(cluster)["etcd"], signal.SIGKILL)
+    wait_for(lambda: not cluster.status()["etcd"], 10, "the end of etcd")
     cluster.up(control_plane_only=True)
 
     assert all(cluster.status().values())
