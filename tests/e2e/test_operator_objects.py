@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.status import StatusWriter
@@ -14,7 +15,7 @@ from regkeeper.reconcile.store import Store
 from regkeeper.resources.service import service
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
-from tests.registry_objects import a_registry, registry_object
+from tests.registry_objects import registry_object
 
 pytestmark = pytest.mark.control_plane
 
@@ -33,6 +34,12 @@ async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
     async with kube.connect() as connected:
         yield connected
+
+
+@pytest.fixture
+async def registry(cluster: kube.ApiCluster, namespace: str) -> Registry:
+    """One that is there: the garbage collector takes at once what belongs to a Registry that is not."""
+    return Registry.model_validate(await cluster.create(registry_object(namespace=namespace)))
 
 
 class SlowCluster(kube.ApiCluster):
@@ -58,23 +65,23 @@ class RewritingCluster(kube.ApiCluster):
         return await super().apply(rewritten, force=force)
 
 
-def config_map(namespace: str, **data: str) -> kube.Object:
+def config_map(registry: Registry, **data: str) -> kube.Object:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {**service(a_registry(namespace=namespace))["metadata"], "name": "main-config"},
+        "metadata": {**service(registry)["metadata"], "name": "main-config"},
         "data": data,
     }
 
 
 async def test_an_object_that_somebody_made_just_before_us_is_given_back(
-    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, registry: Registry
 ) -> None:
     foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "main-config"}, "data": {"mine": "yes"}}
     control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(foreign))
     objects = Objects(SlowCluster(cluster), Store())
     with pytest.raises(kube.ConflictError, match="ConfigMap main-config was made by kubectl-create just now"):
-        await objects.ensure(a_registry(namespace=namespace), config_map(namespace, ours="yes"))
+        await objects.ensure(registry, config_map(registry, ours="yes"))
     left = await cluster.get(kube.CONFIG_MAP, namespace, "main-config")
     assert left["data"] == {"mine": "yes"}
     assert "ownerReferences" not in left["metadata"]
@@ -82,13 +89,12 @@ async def test_an_object_that_somebody_made_just_before_us_is_given_back(
 
 
 async def test_what_a_webhook_rewrites_is_applied_once_for_each_change(
-    cluster: kube.ApiCluster, namespace: str
+    cluster: kube.ApiCluster, registry: Registry
 ) -> None:
-    registry, store = a_registry(namespace=namespace), Store()
+    store = Store()
     rewriting = RewritingCluster(cluster)
     objects = Objects(rewriting, store)
-    desired = config_map(namespace, image="registry", level="info")
-    # Their owner is not there, and the garbage collector would take it between two applies: the store knows it alone.
+    desired = config_map(registry, image="registry", level="info")
     for _ in range(3):
         await objects.ensure(registry, desired)
     assert rewriting.applied <= 2
@@ -113,9 +119,9 @@ async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(cluster: ku
 
 
 async def test_another_object_of_the_name_is_a_conflict_and_a_word_about_uids_is_not(
-    cluster: kube.ApiCluster, namespace: str
+    cluster: kube.ApiCluster, registry: Registry
 ) -> None:
-    desired = config_map(namespace, a="b")
+    desired = config_map(registry, a="b")
     made = await cluster.apply(desired, force=False)
     other = {**desired["metadata"], "uid": "0f5e9a3c-0000-4000-8000-000000000000"}
     with pytest.raises(kube.ConflictError):
