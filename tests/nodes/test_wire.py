@@ -201,6 +201,13 @@ def test_an_answer_about_another_generation_says_why() -> None:
     problem = report.reported(Problem(Reason.LIST_INVALID))
     with pytest.raises(StaleReportError) as caught:
         read(*answer(generation=2, list_problem=problem))
+    assert (caught.value.generation, caught.value.problem) == (2, problem)
+
+
+def test_an_answer_of_an_agent_that_may_not_act_says_why() -> None:
+    problem = report.reported(Problem(Reason.RECORD_NEWER, {"path": "/record"}))
+    with pytest.raises(StaleReportError) as caught:
+        read(*answer(generation=0, problems=(problem,)))
     assert caught.value.problem == problem
 
 

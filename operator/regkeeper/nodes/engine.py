@@ -60,6 +60,8 @@ class Engine:
         self._ledger: Ledger | None = None
         self._accepted: TrustList | None = None
         self._hosts: tuple[str, ...] = ()
+        self._carried_out: tuple[TrustList | None, tuple[str, ...]] = (None, ())
+        """The list and the hosts of the last whole pass: a question in the middle of one gets no half answer."""
         self._list_problem: Problem | None = None
         self._node_problem: Problem | None = None
         self._looks: dict[str, Look] = {}
@@ -92,20 +94,22 @@ class Engine:
                 self._node_problem, valid = error.problem, False
         for runtime in self._runtimes:
             looks[runtime.name] = self._keep(runtime, ledger, now, act=act and valid)
+        self._carried_out = self._accepted, self._hosts
         return looks
 
     def report(self) -> Report:
         """What is known now. Safe to call from another thread: it reads whole values."""
         ledger = self._ledger
+        trust, hosts = self._carried_out
         return Report(
             node=self._node,
             pod_uid=self._pod_uid,
-            generation=self._accepted.generation if self._accepted else 0,
-            cluster=self._accepted.cluster if self._accepted else "",
+            generation=trust.generation if trust else 0,
+            cluster=trust.cluster if trust else "",
             list_problem=reported(self._list_problem) if self._list_problem else None,
             problems=(reported(self._node_problem),) if self._node_problem else (),
             runtimes=tuple(
-                self._report_runtime(runtime, look, reverted=bool(ledger and runtime.reverted(ledger)))
+                self._report_runtime(runtime, look, hosts, reverted=bool(ledger and runtime.reverted(ledger)))
                 for runtime in self._runtimes
                 if (look := self._looks.get(runtime.name)) and look.present
             ),
@@ -185,17 +189,19 @@ class Engine:
             return error.problem
         return None
 
-    def _report_runtime(self, runtime: Runtime[Any], look: Look, *, reverted: bool) -> RuntimeReport:
-        hosts, unexplained = [], MAXIMUM_EXPLAINED
-        for host in self._hosts:
+    def _report_runtime(
+        self, runtime: Runtime[Any], look: Look, hosts: Sequence[str], *, reverted: bool
+    ) -> RuntimeReport:
+        reports, unexplained = [], MAXIMUM_EXPLAINED
+        for host in hosts:
             state, problem = self._state(runtime.name, host, look)
             explained = reported(problem) if problem and unexplained > 0 else None
             unexplained -= bool(problem)
-            hosts.append(HostReport(host=host, state=state, ours=host in look.ours, problem=explained))
+            reports.append(HostReport(host=host, state=state, ours=host in look.ours, problem=explained))
         return RuntimeReport(
             runtime=runtime.name,
             version=look.version[:64],
-            hosts=tuple(hosts),
+            hosts=tuple(reports),
             problems=tuple(reported(problem) for problem in look.problems[:16]),
             reverted=reverted,
         )

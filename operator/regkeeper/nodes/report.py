@@ -122,10 +122,11 @@ class ReportRefusedError(Exception):
 
 
 class StaleReportError(ReportRefusedError):
-    """A genuine reply about another generation; `problem` says why the agent has not carried the asked one out."""
+    """A genuine reply about another `generation`; `problem` says why the agent has not carried the asked one out."""
 
-    def __init__(self, problem: "ReportedProblem | None") -> None:
+    def __init__(self, generation: int, problem: "ReportedProblem | None") -> None:
         super().__init__("its generation is another")
+        self.generation = generation
         self.problem = problem
 
 
@@ -191,7 +192,7 @@ def decode_answer(
         if expected != found:
             raise ReportRefusedError(f"its {name} is another")
     if report.generation != generation:
-        raise StaleReportError(report.list_problem)
+        raise StaleReportError(report.generation, report.list_problem or next(iter(report.problems), None))
     return report
 
 

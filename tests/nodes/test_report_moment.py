@@ -1,0 +1,49 @@
+"""A report is of a whole pass: asked in the middle of one, the agent answers with the last that it finished."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from regkeeper.nodes.engine import Engine
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.record import Ledger
+from regkeeper.nodes.report import Report
+from regkeeper.nodes.runtime import Look
+from tests.nodes.agent import trust_list
+
+
+class Asking:
+    """A runtime in whose look somebody asks for the report."""
+
+    name = "asking"
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.heard: list[Report] = []
+
+    def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> Look:
+        if self.engine is not None:
+            self.heard.append(self.engine.report())
+        return Look(present=True, ours=frozenset(hosts))
+
+    def act(self, look: Look, ledger: Ledger) -> None:
+        raise AssertionError("there is nothing to do")
+
+    def ask(self, host: str) -> str:
+        return ""
+
+    def watched(self) -> Sequence[str]:
+        return ()
+
+    def reverted(self, ledger: Ledger) -> bool:
+        return True
+
+
+def test_a_report_in_the_middle_of_a_pass_is_the_last_passes(tmp_path: Path) -> None:
+    runtime = Asking()
+    engine = runtime.engine = Engine(NodeFiles(str(tmp_path)), [runtime], node="node")
+    engine.run(trust_list("one:5000", generation=1), now=0)
+    engine.run(trust_list("two:5000", generation=2), now=1)
+    engine.verifier.close()
+    middle, after = runtime.heard[-1], engine.report()
+    assert (middle.generation, [host.host for host in middle.runtimes[0].hosts]) == (1, ["one:5000"])
+    assert (after.generation, [host.host for host in after.runtimes[0].hosts]) == (2, ["two:5000"])
