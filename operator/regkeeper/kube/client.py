@@ -1,16 +1,14 @@
-"""The API server as regkeeper sees it: plain dicts in and out, a few typed errors. The ONLY user of the client library.
+"""The `Cluster` that is a real API server, through `kubernetes.aio`. The ONLY user of the client library.
 
-`Cluster` is what the rest of the operator is written against; `ApiCluster` speaks to a real API server through
-`kubernetes.aio`. Its `ApiClient` is used below the generated API classes: their models cost memory and validate what
-a newer server answers.
+Its `ApiClient` is used below the generated API classes: their models cost memory and validate what a newer server
+answers.
 """
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
 from urllib.parse import quote
 
 import aiohttp
@@ -18,156 +16,14 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from regkeeper import naming
-
-Object = dict[str, Any]
-"""A Kubernetes object as JSON has it."""
+from regkeeper.kube.errors import ConflictError, InvalidError, TransientError, error_of
+from regkeeper.kube.resources import Object, Resource, resource_of
 
 REQUEST_SECONDS = 15.0
 """Longest wait for one answer of the API server; the operator never waits without a limit."""
 
 PAGE_SIZE = 100
 """Objects of a listing at a time: a page of Deployments is a megabyte of JSON, and ten of Python."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind of object and where the API server keeps it."""
-
-    api_version: str
-    kind: str
-    plural: str
-    namespaced: bool = True
-
-    @property
-    def group(self) -> str:
-        """API group; empty for the core group."""
-        return self.api_version.rpartition("/")[0]
-
-    def path(self, namespace: str | None, name: str | None = None) -> str:
-        """URL path of a collection or, with `name`, of an object."""
-        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
-        if self.namespaced and namespace:
-            root += f"/namespaces/{quote(namespace, safe='')}"
-        return f"{root}/{self.plural}" + (f"/{quote(name, safe='')}" if name else "")
-
-
-REGISTRY = Resource(naming.API_VERSION, "Registry", "registries")
-CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
-SECRET = Resource("v1", "Secret", "secrets")
-SERVICE = Resource("v1", "Service", "services")
-CLAIM = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-POD = Resource("v1", "Pod", "pods")
-EVENT = Resource("v1", "Event", "events")
-VOLUME = Resource("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
-NODE = Resource("v1", "Node", "nodes", namespaced=False)
-DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
-DISRUPTION_BUDGET = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
-STORAGE_CLASS = Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
-
-RESOURCES = {
-    (resource.api_version, resource.kind): resource
-    for resource in (
-        REGISTRY,
-        CONFIG_MAP,
-        SECRET,
-        SERVICE,
-        CLAIM,
-        POD,
-        EVENT,
-        VOLUME,
-        NODE,
-        DEPLOYMENT,
-        DISRUPTION_BUDGET,
-        STORAGE_CLASS,
-    )
-}
-
-
-def resource_of(body: Mapping[str, Any]) -> Resource:
-    """The resource of an object that has `apiVersion` and `kind`; KeyError for one that regkeeper does not use."""
-    return RESOURCES[body["apiVersion"], body["kind"]]
-
-
-class ApiError(Exception):
-    """The API server said no. The text is its own message."""
-
-    def __init__(self, message: str, *, code: int, reason: str = "", fields: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-        self.fields = tuple(fields)
-        """Paths of the fields that it names as causes."""
-
-
-class NotFoundError(ApiError):
-    """404: the object, its namespace or its kind is not there."""
-
-
-class ConflictError(ApiError):
-    """409: it exists already, another manager owns a field, or a precondition (uid, resourceVersion) failed."""
-
-
-class ForbiddenError(ApiError):
-    """401 or 403: RBAC, quota, an admission policy, or a namespace that is terminating."""
-
-
-class TerminatingError(ForbiddenError):
-    """403 because the namespace is being deleted: nothing new can be made in it."""
-
-
-class InvalidError(ApiError):
-    """400 or 422: the API server can't accept the object as it is."""
-
-
-class TransientError(ApiError):
-    """429, 5xx, no connection, or no answer in time. `retry_after` is the server's wish in seconds, if it had one."""
-
-    def __init__(self, message: str, *, code: int, reason: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, code=code, reason=reason)
-        self.retry_after = retry_after
-
-
-class Cluster(Protocol):
-    """What regkeeper asks of an API server. Each method may raise any `ApiError`."""
-
-    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
-        """Read one object."""
-        ...
-
-    def list(
-        self,
-        resource: Resource,
-        namespace: str | None = None,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        metadata_only: bool = False,
-    ) -> AsyncIterator[Object]:
-        """Read a collection page by page; `namespace` None means all of them."""
-        ...
-
-    async def apply(self, body: Object, *, force: bool) -> Object:
-        """Server-side apply with our field manager. `force` takes over fields that another manager owns.
-
-        A `metadata.uid` in the body is a precondition: ConflictError if the name belongs to another object, or none.
-        """
-        ...
-
-    async def create(self, body: Object) -> Object:
-        """Create; ConflictError if the name is taken."""
-        ...
-
-    async def patch(self, resource: Resource, namespace: str | None, name: str, body: Object) -> Object:
-        """JSON merge patch."""
-        ...
-
-    async def patch_status(self, resource: Resource, namespace: str | None, name: str, body: Object) -> Object:
-        """JSON merge patch of the status subresource."""
-        ...
-
-    async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
-        """Delete this very object: ConflictError if the name now belongs to another uid."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,40 +176,12 @@ class ApiCluster:
         if response.status < 300:
             answer: Object = json.loads(content)
             return answer
-        raise _error(response.status, content, response.headers.get("Retry-After"))
+        raise error_of(response.status, content, response.headers.get("Retry-After"))
 
 
 def _as_yaml(body: Object) -> str:
     """JSON that is YAML too: of all that JSON may leave as it is, YAML forbids only DEL (YAML 1.2, 5.1)."""
     return json.dumps(body).replace("\x7f", "\\u007f")
-
-
-def _error(code: int, content: bytes, retry_after: str | None) -> ApiError:
-    causes: list[Mapping[str, Any]] = []
-    try:
-        status = json.loads(content)
-        message, reason = str(status["message"]), str(status.get("reason", ""))
-        causes = [dict(cause) for cause in (status.get("details") or {}).get("causes") or ()]
-    except (ValueError, KeyError, TypeError):
-        message, reason = content[:500].decode(errors="replace"), ""
-    if message.startswith("failed to create typed patch object"):
-        # An apply that does not fit the schema; the API server calls that an internal error of its own, a 500.
-        return InvalidError(message, code=code, reason="Invalid")
-    if code == 429 or code >= 500:
-        seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
-        return TransientError(message, code=code, reason=reason, retry_after=seconds)
-    if code == 403 and any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        return TerminatingError(message, code=code, reason=reason)
-    kinds: dict[int, type[ApiError]] = {
-        400: InvalidError,
-        401: ForbiddenError,
-        403: ForbiddenError,
-        404: NotFoundError,
-        409: ConflictError,
-        422: InvalidError,
-    }
-    fields = [str(cause["field"]) for cause in causes if "field" in cause]
-    return kinds.get(code, ApiError)(message, code=code, reason=reason, fields=fields)
 
 
 @asynccontextmanager
@@ -370,22 +198,4 @@ async def connect() -> AsyncIterator[ApiCluster]:
         yield ApiCluster(client)
 
 
-__all__ = [
-    "ApiCluster",
-    "ApiError",
-    "Cluster",
-    "ConfigException",
-    "ConflictError",
-    "Connection",
-    "ForbiddenError",
-    "InvalidError",
-    "NotFoundError",
-    "Object",
-    "Resource",
-    "TerminatingError",
-    "TransientError",
-    "connect",
-    "connection",
-    "load_configuration",
-    "resource_of",
-]
+__all__ = ["PAGE_SIZE", "ApiCluster", "ConfigException", "Connection", "connect", "connection", "load_configuration"]
