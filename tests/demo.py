@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests import docker
-from tests.cluster import Cluster
+from tests.cluster import Cluster, Extent
 from tests.cluster.programs import HELM, KUBERNETES
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +90,7 @@ def main() -> None:
         demo.say("Pushing from a node's Docker needs the embedded cluster: unset REGKEEPER_KUBECONFIG")
         return
     cluster = Cluster("demo")
-    cluster.up()
+    cluster.up(Extent.NODES)
     demo = Demo(cluster.kubeconfig)
     install(demo)
     demo.run_on(cluster, "k8smaster", "mkdir -p /docker/var/lib/registry")

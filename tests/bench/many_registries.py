@@ -28,7 +28,7 @@ from tests.bench.process_cost import cpu_seconds, peak_memory_mib
 from tests.bench.raw_api import Object, RawApi, all_of, raw_api
 from tests.bench.table import Section
 from tests.chart_account import operator_kubeconfig
-from tests.cluster import Cluster, network, records
+from tests.cluster import Cluster, Extent, network, records
 from tests.cluster.commands import run as run_command
 from tests.cluster.plan import SERVICES, Plan
 from tests.cluster.progress import say
@@ -81,7 +81,7 @@ class Figures:
 
 def run() -> Iterator[Section]:
     cluster = Cluster("bench-many")
-    cluster.up(control_plane_only=True)
+    cluster.up(Extent.CONTROL_PLANE)
     try:
         with tempfile.TemporaryDirectory() as directory:
             yield _section(asyncio.run(_measure(cluster, Path(directory))))

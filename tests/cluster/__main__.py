@@ -12,6 +12,7 @@ from tests.cluster import records
 from tests.cluster import requirements as needed
 from tests.cluster.cluster import Cluster
 from tests.cluster.commands import CommandError
+from tests.cluster.records import Extent
 from tests.cluster.requirements import RequirementsError
 from tests.waiting import WaitTimeoutError
 
@@ -34,7 +35,7 @@ def up(
     control_plane_only: Annotated[bool, typer.Option("--control-plane-only", help="Start no node.")] = False,
 ) -> None:
     """Bring the cluster up, or what is missing of it."""
-    Cluster(name).up(control_plane_only=control_plane_only)
+    Cluster(name).up(Extent.CONTROL_PLANE if control_plane_only else Extent.VOLUMES)
 
 
 @app.command()

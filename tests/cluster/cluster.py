@@ -31,13 +31,8 @@ class Cluster:
         records.directory(name)  # refuses a bad name
         self.name = name
 
-    def up(self, *, control_plane_only: bool = False) -> None:
-        """Bring it up, or what is missing of it. Remains of a crash are removed first.
-
-        Args:
-            control_plane_only: start no node; a cluster with nodes stays as it is.
-        """
-        wanted = Extent.CONTROL_PLANE if control_plane_only else Extent.NODES
+    def up(self, wanted: Extent = Extent.VOLUMES) -> None:
+        """Bring it up, or what it lacks; what stands beyond that stays. Remains of a crash are removed first."""
         _prepare_machine(wanted)
         with records.cluster_lock(self.name):
             plan = records.load(self.name)
@@ -47,12 +42,9 @@ class Cluster:
                 plan = None
             if plan is None:
                 self._start(records.allocate(self.name), wanted)
-            elif records.completed(plan) < wanted:
-                self._boot_nodes()
-                self._join_nodes()
-                records.complete(plan, wanted)
             else:
                 self._restart_ended_services()
+                self._extend(plan, wanted)
         say(f"{self.name} is up: KUBECONFIG={self.kubeconfig}")
 
     def down(self) -> None:
@@ -69,7 +61,7 @@ class Cluster:
             return {}
         table = records.processes(plan)
         states = {name: table.alive(name) for name in table.names()}
-        for node in self._nodes if records.completed(plan) == Extent.NODES else []:
+        for node in self._nodes if records.completed(plan) >= Extent.NODES else []:
             states |= {f"{node.plan.name}/{name}": runs for name, runs in node.service_states().items()}
         return states
 
@@ -190,8 +182,11 @@ class Cluster:
     def _whole(self, plan: Plan) -> bool:
         """Whether just that runs which the last `up` completed: no crash, no killed node."""
         expected = {"etcd", "kube-apiserver", "kube-controller-manager"}
-        if records.completed(plan) == Extent.NODES:
-            expected |= {"kube-scheduler", storage.PROCESS, *(node.process_name for node in self._nodes)}
+        extent = records.completed(plan)
+        if extent >= Extent.NODES:
+            expected |= {"kube-scheduler", *(node.process_name for node in self._nodes)}
+        if extent >= Extent.VOLUMES:
+            expected.add(storage.PROCESS)
         table = records.processes(plan)
         return set(table.names()) == expected and all(table.alive(name) for name in expected)
 
@@ -208,12 +203,23 @@ class Cluster:
         shutil.rmtree(plan.data, ignore_errors=True)  # a reboot forgets the record, not the data
         network.create(plan)
         self._control_plane.prepare()
-        if extent == Extent.NODES:
-            _in_parallel([self._start_control_plane, self._boot_nodes])
+        starts = [self._start_control_plane]
+        if extent >= Extent.NODES:
+            starts.append(self._boot_nodes)
+        _in_parallel(starts)
+        records.complete(plan, Extent.CONTROL_PLANE)
+        self._extend(plan, extent, booted=True)
+
+    def _extend(self, plan: Plan, extent: Extent, *, booted: bool = False) -> None:
+        """Add what the control plane, or the nodes, lack of what is wanted."""
+        if records.completed(plan) < Extent.NODES <= extent:
+            if not booted:
+                self._boot_nodes()
             self._join_nodes()
-        else:
-            self._start_control_plane()
-        records.complete(plan, extent)
+            records.complete(plan, Extent.NODES)
+        if records.completed(plan) < Extent.VOLUMES <= extent:
+            storage.start(self._control_plane)
+            records.complete(plan, Extent.VOLUMES)
 
     def _boot_nodes(self) -> None:
         """Start both machines, with all images."""
@@ -233,7 +239,6 @@ class Cluster:
         """Make Kubernetes nodes of the booted machines."""
         control_plane = self._control_plane
         control_plane.start_scheduler()
-        storage.start(control_plane)
         nodes = self._nodes
         _in_parallel([node.start_kubernetes for node in nodes])
         self._await_ready(nodes)
@@ -264,9 +269,10 @@ def _prepare_machine(wanted: Extent) -> None:
     requirements.require(requirements.CONTROL_PLANE if wanted == Extent.CONTROL_PLANE else requirements.NODES)
     for module in (ETCD, KUBERNETES):
         module.directory()
-    if wanted == Extent.NODES:
-        LOCAL_PATH_PROVISIONER.directory()
+    if wanted >= Extent.NODES:
         system_images()
+    if wanted >= Extent.VOLUMES:
+        LOCAL_PATH_PROVISIONER.directory()
 
 
 def _in_parallel(calls: Sequence[Callable[[], object]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from tests.cluster import records
 from tests.cluster.cluster import Cluster
 from tests.cluster.plan import Plan
+from tests.cluster.records import Extent
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
 CONTROL_PLANE_NAME = "test-cp"
@@ -44,33 +45,33 @@ class GivenCluster(Cluster):
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
     """An API server with its controllers and no node, or the cluster of REGKEEPER_KUBECONFIG."""
-    with _cluster(CONTROL_PLANE_NAME, control_plane_only=True) as cluster:
+    with _cluster(CONTROL_PLANE_NAME, Extent.CONTROL_PLANE) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[Cluster]:
     """Both nodes with the images of registries and of the operator, or the cluster of REGKEEPER_KUBECONFIG."""
-    with _cluster(NODES_NAME, control_plane_only=False) as cluster:
+    with _cluster(NODES_NAME, Extent.VOLUMES) as cluster:
         yield cluster
 
 
 @contextmanager
-def _cluster(name: str, *, control_plane_only: bool) -> Iterator[Cluster]:
+def _cluster(name: str, extent: Extent) -> Iterator[Cluster]:
     if given := os.environ.get(KUBECONFIG_VARIABLE):
         yield GivenCluster(Path(given))
     else:
-        with shared(Cluster(name), control_plane_only=control_plane_only) as cluster:
+        with shared(Cluster(name), extent) as cluster:
             yield cluster
 
 
 @contextmanager
-def shared(cluster: Cluster, *, control_plane_only: bool) -> Iterator[Cluster]:
+def shared(cluster: Cluster, extent: Extent) -> Iterator[Cluster]:
     """Use a cluster together with other processes: up with the first, down with the last."""
     me = str(os.getpid())
     with records.users_lock(cluster.name) as users:
         users.record_self(me)
-        cluster.up(control_plane_only=control_plane_only)
+        cluster.up(extent)
     try:
         yield cluster
     finally:

@@ -27,6 +27,8 @@ class Extent(IntEnum):
     NOTHING = 0
     CONTROL_PLANE = 1
     NODES = 2
+    VOLUMES = 3
+    """The nodes and a provisioner of volumes, which costs minutes to compile and which a demo does without."""
 
 
 def directory(name: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import Cluster, records
+from tests.cluster import Cluster, Extent, records
 from tests.e2e.machine_state import machine_state
 from tests.waiting import wait_for
 
@@ -37,10 +37,10 @@ def test_nothing_is_left() -> None:
 
 def test_up_again_changes_nothing() -> None:
     cluster = Cluster(NAMES[0])
-    cluster.up(control_plane_only=True)
+    cluster.up(Extent.CONTROL_PLANE)
     cluster.kubectl("create", "namespace", "kept")
     before = _pids(cluster)
-    cluster.up(control_plane_only=True)
+    cluster.up(Extent.CONTROL_PLANE)
 
     assert _pids(cluster) == before
     assert cluster.kubectl("get", "namespace", "kept", "--output=name") == "namespace/kept\n"
@@ -48,11 +48,11 @@ def test_up_again_changes_nothing() -> None:
 
 def test_up_after_a_crash_begins_anew() -> None:
     cluster = Cluster(NAMES[0])
-    cluster.up(control_plane_only=True)
+    cluster.up(Extent.CONTROL_PLANE)
     cluster.kubectl("create", "namespace", "lost")
     os.kill(_pids(cluster)["etcd"], signal.SIGKILL)
     wait_for(lambda: not cluster.status()["etcd"], 10, "the end of etcd")
-    cluster.up(control_plane_only=True)
+    cluster.up(Extent.CONTROL_PLANE)
 
     assert all(cluster.status().values())
     assert "lost" not in cluster.kubectl("get", "namespaces", "--output=name")
@@ -60,8 +60,8 @@ def test_up_after_a_crash_begins_anew() -> None:
 
 def test_two_stand_side_by_side() -> None:
     first, second = (Cluster(name) for name in NAMES)
-    first.up(control_plane_only=True)
-    second.up(control_plane_only=True)
+    first.up(Extent.CONTROL_PLANE)
+    second.up(Extent.CONTROL_PLANE)
     first.kubectl("create", "namespace", "of-the-first")
 
     assert "of-the-first" not in second.kubectl("get", "namespaces", "--output=name")

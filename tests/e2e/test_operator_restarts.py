@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chart_account import operator_kubeconfig
-from tests.cluster import Cluster
+from tests.cluster import Cluster, Extent
 from tests.cluster.commands import CommandError
 from tests.cluster.fixtures import shared
 from tests.operator_process import OperatorProcess, install_crds, operator_process
@@ -21,7 +21,7 @@ SOON = 90  # seconds; takes 3 on a quiet machine
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A control plane of its own: nobody else's tests shall see the restarts."""
-    with shared(Cluster("test-restarts"), control_plane_only=True) as own:
+    with shared(Cluster("test-restarts"), Extent.CONTROL_PLANE) as own:
         install_crds(own)
         yield own
 
