@@ -3,6 +3,7 @@
 The first user brings it up, the last one takes it down. A user that was killed does not count.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from tests.cluster.plan import Plan
 from tests.cluster.records import Extent
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
-CONTROL_PLANE_NAME = "test-cp"
-NODES_NAME = "test-nodes"
+_CHECKOUT = hashlib.sha256(os.fsencode(Path(__file__).resolve())).hexdigest()[:6]
+"""Two checkouts on one machine share no cluster: their CRDs may differ."""
+CONTROL_PLANE_NAME = f"test-cp-{_CHECKOUT}"
+NODES_NAME = f"test-nodes-{_CHECKOUT}"
 
 
 class GivenCluster(Cluster):
