@@ -1,18 +1,21 @@
 """The net under the watches, where no watch is: every change has to be found by listing alone."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.resync import CHILDREN, LATEST_SECONDS, Resync
+from regkeeper.reconcile.resync import BEHIND_SECONDS, CHILDREN, LATEST_SECONDS, Resync
 from regkeeper.reconcile.store import Store, version
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
 
 pytestmark = pytest.mark.control_plane
+
+SECONDS = 300.0
+"""Between two listings where all is well."""
 
 
 class Net:
@@ -28,15 +31,9 @@ class Net:
             kinds=(kube.REGISTRY, *CHILDREN),
             namespaces=[namespace],
             notify=self.notified.append,
+            seconds=SECONDS,
             clock=lambda: self.now,
         )
-
-
-@pytest.fixture
-async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
 
 
 @pytest.fixture
@@ -60,6 +57,7 @@ async def test_nothing_is_notified_where_nothing_changed(net: Net) -> None:
     await net.resync.compare()
     assert net.notified == []
     assert net.resync.late() == []
+    assert net.resync.pause() == SECONDS
 
 
 async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_time(
@@ -71,7 +69,7 @@ async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_t
     seen = net.store.registry(Key(namespace, "main"))
     assert seen is not None
     assert seen["spec"]["readOnly"] is True
-    assert net.resync.is_behind
+    assert net.resync.pause() == BEHIND_SECONDS
     net.now = LATEST_SECONDS
     await net.resync.compare()
     assert net.resync.late() == []
@@ -79,7 +77,7 @@ async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_t
     await net.resync.compare()
     assert net.resync.late() == [f"Registry {namespace}/main"]
     net.resync.saw(changed)
-    assert not net.resync.is_behind
+    assert net.resync.pause() == SECONDS
 
 
 async def test_what_was_missed_and_is_gone_since_ends_no_operator(
@@ -93,7 +91,7 @@ async def test_what_was_missed_and_is_gone_since_ends_no_operator(
     net.now = LATEST_SECONDS + 1
     assert net.resync.late() == [], "no listing has it any more"
     await net.resync.compare()
-    assert not net.resync.is_behind
+    assert net.resync.pause() == SECONDS
 
 
 async def test_a_backup_that_was_restored_is_taken_for_the_truth(net: Net, namespace: str) -> None:

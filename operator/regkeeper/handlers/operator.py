@@ -55,6 +55,7 @@ class Operator:
             kinds=self._kinds,
             namespaces=settings.watch_namespaces,
             notify=self._queue.add,
+            seconds=settings.resync_seconds,
             clock=clock,
         )
         self._resync_now = asyncio.Event()
@@ -131,7 +132,7 @@ class Operator:
     async def _keep_comparing(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._resync_now.wait(), self._settings.resync_seconds)
+                await asyncio.wait_for(self._resync_now.wait(), self._resync.pause())
             self._resync_now.clear()
             try:
                 await self._resync.compare()

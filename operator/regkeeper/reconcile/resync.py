@@ -27,6 +27,9 @@ CHILDREN = (
 LATEST_SECONDS = 120.0
 """A watch that shows a change later than this is taken for dead."""
 
+BEHIND_SECONDS = 30.0
+"""Between listings while a watch is behind."""
+
 
 @dataclass(slots=True)
 class _Missed:
@@ -40,7 +43,10 @@ class _Missed:
 
 
 class Resync:
-    """Compares listings with what the watches showed. `clock` gives seconds that only grow."""
+    """Compares listings with what the watches showed.
+
+    `seconds` is the time between two listings where all is well; `clock` gives seconds that only grow.
+    """
 
     def __init__(
         self,
@@ -50,6 +56,7 @@ class Resync:
         kinds: Sequence[kube.Resource],
         namespaces: Sequence[str],
         notify: Callable[[Key], None],
+        seconds: float,
         clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
@@ -57,6 +64,7 @@ class Resync:
         self._kinds = kinds
         self._namespaces: Sequence[str | None] = list(namespaces) or [None]
         self._notify = notify
+        self._seconds = seconds
         self._clock = clock
         self._missed: dict[Identity, _Missed] = {}
 
@@ -136,10 +144,12 @@ class Resync:
             if missed.listed - missed.since > LATEST_SECONDS
         ]
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether a watch has yet to show something."""
-        return bool(self._missed)
+    def pause(self) -> float:
+        """Seconds until the next listing: few while a watch has yet to show something, as one listing proves nothing.
+
+        A watch may only be slow, or the object may be gone by now.
+        """
+        return min(self._seconds, BEHIND_SECONDS) if self._missed else self._seconds
 
     async def _list(self, resource: kube.Resource, *, metadata_only: bool) -> AsyncIterator[kube.Object]:
         selector = "" if resource is kube.REGISTRY else naming.REGISTRY_LABEL
