@@ -45,7 +45,7 @@ class NodePort(Spec):
     )
     nodes: list[ObjectName] = Field(
         default_factory=list,
-        description="Nodes that status.addresses names; default: none by name.",
+        description="Nodes that status.addresses names; default: those on which its pods run.",
         max_length=8,
         json_schema_extra=MERGED_AS_SET,
     )
