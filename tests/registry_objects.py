@@ -4,6 +4,10 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
+from regkeeper.resources.bundle import desired_objects
+from regkeeper.resources.claim import claim
+from regkeeper.resources.persistent_volume import persistent_volume
+from regkeeper.settings import Settings
 
 UID = "0f5e9a3c-2d1b-4c7e-8a6f-1234567890ab"
 
@@ -26,3 +30,11 @@ def a_registry(name: str = "main", *, namespace: str = "images", **spec: Any) ->
     body = registry_object(name, namespace=namespace, **spec)
     body["metadata"]["uid"] = UID
     return Registry.model_validate(body)
+
+
+def all_objects(
+    registry: Registry, settings: Settings | None = None, *, read_only: bool = False
+) -> list[dict[str, Any]]:
+    """Everything that the operator makes for a Registry but its Secret, its storage first."""
+    storage = [built for built in (persistent_volume(registry), claim(registry)) if built is not None]
+    return [*storage, *desired_objects(registry, settings or Settings(), read_only=read_only)]

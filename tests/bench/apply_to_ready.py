@@ -10,12 +10,11 @@ import yaml
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
-from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
-from regkeeper.settings import Settings
 from tests.bench.table import Section
 from tests.cluster import Cluster
 from tests.demo import Demo, install
+from tests.registry_objects import all_objects
 from tests.waiting import wait_for
 
 ROUNDS = 10
@@ -71,7 +70,7 @@ def apply_registry(cluster: Cluster, name: str) -> float:
 def apply_by_hand(cluster: Cluster, name: str) -> float:
     manifest = registry_manifest(name)
     registry = Registry.model_validate({**manifest, "metadata": {**manifest["metadata"], "uid": name}})
-    objects = [http_secret(registry, "value"), *desired_objects(registry, Settings(), read_only=False)]
+    objects = [http_secret(registry, "value"), *all_objects(registry)]
     for body in objects:
         body["metadata"].pop("ownerReferences", None)
         body["metadata"]["labels"] = {"app": name}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
 from regkeeper.settings import LocalStorageRule, Settings
 from tests.chart_account import apply_account
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.helm import CHART, NAMESPACE, Object, render_text
+from tests.registry_objects import all_objects
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.control_plane
@@ -48,7 +48,7 @@ def registry(spec: dict[str, Any]) -> Registry:
 
 def built(spec: dict[str, Any], kind: str) -> Object:
     """The object of that kind that the operator makes for a Registry with that spec."""
-    (body,) = [body for body in desired_objects(registry(spec), SETTINGS, read_only=False) if body["kind"] == kind]
+    (body,) = [body for body in all_objects(registry(spec), SETTINGS) if body["kind"] == kind]
     return copy.deepcopy(body)
 
 
@@ -250,7 +250,7 @@ FIRST_OF_EACH_POLICY = [
 
 @pytest.mark.parametrize("spec", [CLAIM, LOCAL, HOST_PORT, NODE_PORT, SHARED, {"storage": {"ephemeral": {}}}])
 def test_what_the_operator_builds_is_admitted(operator: Asker, spec: dict[str, Any]) -> None:
-    for body in [*desired_objects(registry(spec), SETTINGS, read_only=False), SECRET]:
+    for body in [*all_objects(registry(spec), SETTINGS), SECRET]:
         operator.ask(body)
 
 

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
-from regkeeper.settings import Settings
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
-from tests.registry_objects import a_registry, registry_object
+from tests.registry_objects import a_registry, all_objects, registry_object
 
 pytestmark = pytest.mark.control_plane
 
@@ -125,7 +123,7 @@ def test_every_valid_spec_gives_objects_that_the_api_server_takes(
     objects = [
         registry_object(name, namespace=namespace, **spec),
         http_secret(registry, "secret"),
-        *desired_objects(registry, Settings(), read_only=read_only),
+        *all_objects(registry, read_only=read_only),
     ]
     everything = {"apiVersion": "v1", "kind": "List", "items": objects}
     applied = control_plane.kubectl(

@@ -1,24 +1,17 @@
 """One volume, one Registry: also for an operator that has just started, and for claims that are bound late."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
 from regkeeper import kube, naming
-from regkeeper.distribution import open_session
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.addresses import Prober
-from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry import RegistryReconciler
-from regkeeper.reconcile.resync import CHILDREN, Resync
-from regkeeper.reconcile.status import StatusWriter
-from regkeeper.reconcile.store import Store
-from regkeeper.settings import Settings
 from tests.cluster import Cluster
+from tests.e2e.one_operator import OneOperator
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
@@ -33,19 +26,6 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture
-async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def prober() -> AsyncIterator[Prober]:
-    async with open_session() as session:
-        yield Prober(session, session)
-
-
 class Restarts:
     """Makes passes, each by an operator that has just started and looks at that Registry first."""
 
@@ -55,22 +35,7 @@ class Restarts:
         self._namespace = namespace
 
     async def look(self, name: str) -> None:
-        store = Store()
-        reconciler = RegistryReconciler(
-            cluster=self._cluster,
-            store=store,
-            settings=Settings(),
-            prober=self._prober,
-            status=StatusWriter(self._cluster, store, lambda: datetime.now(UTC)),
-            clock=lambda: 0.0,
-            again=lambda _: None,
-        )
-        kinds = (kube.REGISTRY, *CHILDREN)
-        listing = Resync(
-            self._cluster, store, kinds=kinds, namespaces=[self._namespace], notify=lambda _: None, clock=lambda: 0.0
-        )
-        await listing.load()
-        await reconciler.look(Key(self._namespace, name))
+        await OneOperator(self._cluster, self._prober, self._namespace).look(name)
 
     async def replicas(self, name: str) -> int | None:
         """Of the Deployment; None if there is none."""

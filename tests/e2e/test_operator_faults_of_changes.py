@@ -1,18 +1,17 @@
 """A change of the spec that meets a fault at any of its writes ends in the same state as an undisturbed one."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from regkeeper import kube, naming
-from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from tests.cluster import Cluster
-from tests.e2e.test_operator_faults import Bench, Fault
+from tests.e2e.faults import Bench, Fault
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
@@ -104,19 +103,6 @@ class ChangedBench(Bench):
     async def _is_bound(self) -> bool:
         claim = await self.cluster.get(kube.CLAIM, self.key.namespace, naming.claim_name(self.key.name))
         return bool(claim["status"]["phase"] == "Bound")
-
-
-@pytest.fixture
-async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def prober() -> AsyncIterator[Prober]:
-    async with open_session() as session:
-        yield Prober(session, session)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What becomes of an object whose name somebody else takes, or which somebody else rewrites, while we apply it."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
@@ -27,13 +27,6 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
     install_crds(control_plane)
     with a_namespace(control_plane, "objects") as name:
         yield name
-
-
-@pytest.fixture
-async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
 
 
 @pytest.fixture

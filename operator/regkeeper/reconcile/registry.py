@@ -187,8 +187,6 @@ class RegistryReconciler:
         key = Key(registry.metadata.namespace, registry.metadata.name)
         live: dict[str, kube.Object] = {}
         for body in desired:
-            if body["kind"] in (kube.VOLUME.kind, kube.CLAIM.kind):
-                continue  # the storage keeper's
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
                 await self._start(key, body)

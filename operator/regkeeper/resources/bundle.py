@@ -1,15 +1,13 @@
-"""All objects that a Registry should be, in the order in which they are applied."""
+"""The objects of a Registry that serve its images, in the order in which they are applied. Its storage comes before."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.resources.claim import claim
 from regkeeper.resources.config import config_file
 from regkeeper.resources.config_map import config_map
 from regkeeper.resources.deployment import deployment
 from regkeeper.resources.disruption_budget import disruption_budget
-from regkeeper.resources.persistent_volume import persistent_volume
 from regkeeper.resources.service import service
 from regkeeper.settings import Settings
 
@@ -20,16 +18,14 @@ def desired_objects(
     *,
     read_only: bool,
     access_modes: Sequence[str] | None = None,
-    hostname: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Everything but the Secret, which is only ever created: what an object needs comes before it.
+    """Everything but volume and claim, and the Secret, which is only ever created: what an object needs comes first.
 
     Args:
         registry: The Registry.
         settings: The operator's.
         read_only: Whether pushes are refused: `spec.readOnly`, or a retention run that asks for it.
         access_modes: Those of the claim that is there; None while there is none.
-        hostname: The label kubernetes.io/hostname of the node of `storage.local`; None: the node's name.
 
     Raises:
         InvalidSpecError, BlockedError: The spec can't work, or not on the claim that is there; the message names the
@@ -38,8 +34,6 @@ def desired_objects(
     config = config_file(registry, read_only=read_only)
     objects = [
         config_map(registry, config),
-        persistent_volume(registry, hostname=hostname),
-        claim(registry),
         service(registry),
         disruption_budget(registry, access_modes=access_modes),
         deployment(registry, settings, config, access_modes=access_modes),
