@@ -44,7 +44,7 @@ def test_referrers_stay_while_their_subject_does(volume: Volume) -> None:
     image = app.push_image("v1", layers=[b"1"])
     app.push_image(layers=[b"sbom"], subject=image)
     planned = retain(volume, {"untagged": {"deleteAfter": "0s"}})
-    assert planned.plan.moves == []
+    assert not planned.plan.moves
 
 
 def test_a_subject_in_another_repository_keeps_its_dependants(volume: Volume) -> None:
@@ -70,7 +70,7 @@ def test_an_orphan_stays_until_it_has_been_one_for_long(volume: Volume) -> None:
     app.push_signature(nowhere, age=30 * DAY)
     referrer = app.push_image(layers=[b"sbom"], subject=nowhere, age=31 * DAY)
     tag = "sha256-" + "a" * 64 + ".sig"
-    assert retain(volume, {"untagged": {"deleteAfter": "0s"}}).plan.moves == []
+    assert not retain(volume, {"untagged": {"deleteAfter": "0s"}}).plan.moves
     planned = retain(volume, {"dependants": {"orphanedFor": "720h"}})
     assert planned.deleted_tags() == set()
     assert planned.deleted_manifests() == {("app", referrer.digest)}
@@ -93,7 +93,7 @@ def test_a_subject_that_can_not_be_read_keeps_its_dependants(volume: Volume) -> 
     volume.repository("signatures").push_signature(image)
     volume.flip(volume.blob_data(image.digest))
     planned = retain(volume, KEEP_NONE, {"dependants": {"orphanedFor": "0s"}})
-    assert planned.plan.moves == []
+    assert not planned.plan.moves
 
 
 def test_a_manifest_with_a_subject_under_an_ordinary_tag_outlives_the_tag(volume: Volume) -> None:
@@ -128,7 +128,7 @@ def test_a_tag_that_is_its_own_subjects_only_tag_is_left_alone(volume: Volume) -
     app = volume.repository("app")
     image = app.push_image(layers=[b"1"])
     app.tag(image.digest.replace(":", "-"), image.digest)
-    assert retain(volume, KEEP_NONE, {"untagged": {"deleteAfter": "0s"}}).plan.moves == []
+    assert not retain(volume, KEEP_NONE, {"untagged": {"deleteAfter": "0s"}}).plan.moves
 
 
 def test_a_fallback_index_that_lists_its_own_subject_does_not_keep_it(volume: Volume) -> None:

@@ -55,7 +55,7 @@ def see(volume: Volume, *specs: dict[str, Any]) -> Seen:
         )
         return Seen(
             without_reasons(plan.document()),
-            plan.moves,
+            list(plan.moves),
             measure(seen.volume, seen.reader).document(),
             inspect(seen.volume, seen.reader, deep=True).document(),
         )

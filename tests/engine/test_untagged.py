@@ -94,7 +94,7 @@ def test_an_untagged_manifest_in_use_stays_with_its_layers(volume: Volume) -> No
     app = volume.repository("app")
     image = app.push_image(layers=[b"1"])
     planned = retain(volume, AFTER_A_DAY, in_use=used(f"app@{image.digest}"))
-    assert planned.plan.moves == []
+    assert not planned.plan.moves
 
 
 def test_a_manifest_named_by_digest_goes_unless_something_needs_it(volume: Volume) -> None:
@@ -105,7 +105,7 @@ def test_a_manifest_named_by_digest_goes_unless_something_needs_it(volume: Volum
     app.push_index("v2", children=[child])
     assert delete(volume, f"app@{loose.digest}").deleted_manifests() == {("app", loose.digest)}
     refused = delete(volume, f"app@{tagged.digest}", f"app@{child.digest}")
-    assert refused.plan.moves == []
+    assert not refused.plan.moves
     assert {(kept.name, kept.reason.split()[0]) for kept in refused.plan.kept} == {
         (tagged.digest, "tag"),
         (child.digest, "child"),

@@ -54,14 +54,15 @@ class BlobStore:
         self.problems: list[Problem] = []
 
     def shards(self) -> Iterator[Shard]:
-        """Every shard with the digests of its directories, in order.
+        """Every shard with the digests of its directories, in order. A symbolic link is no blob of ours.
 
         Raises:
             NotPermittedError: a directory may not be read.
         """
         for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
             for number, name in enumerate(_DIGITS):
-                named = digests.from_names(algorithm, self._names(f"{BLOBS}/{algorithm.name}/{name}"))
+                path = f"{BLOBS}/{algorithm.name}/{name}"
+                named = digests.from_names(algorithm, self._names(path, symbolic_links=False))
                 found = {digest for digest in named.values() if digest[1] == number}
                 if found:
                     yield Shard(algorithm, number, found)
@@ -82,7 +83,7 @@ class BlobStore:
             for digest in ordered:
                 name = digest[1:].hex()
                 try:
-                    status = self._status(descriptor, f"{name}/data", shard)
+                    status = self.volume.status_below(descriptor, name, "data", shard)
                 except OSError as error:
                     self._note(f"{shard}/{name}", error)
                     continue
@@ -90,16 +91,9 @@ class BlobStore:
         finally:
             os.close(descriptor)
 
-    def _status(self, directory: int, name: str, parent: str) -> os.stat_result:
-        descriptor = self.volume.open_below(directory, name, parent)
+    def _names(self, path: str, *, symbolic_links: bool = True) -> list[str]:
         try:
-            return os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _names(self, path: str) -> list[str]:
-        try:
-            return self.volume.names(path)
+            return self.volume.names(path, symbolic_links=symbolic_links)
         except OSError as error:
             self._note(path, error)
             return []

@@ -16,6 +16,7 @@ leaves. Names that begin with an underscore are never repositories.
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,13 +74,18 @@ class Volume:
         """The path at which the file or directory of a path is to be opened."""
         return path
 
-    def open_below(self, directory: int, name: str, parent: str) -> int:  # noqa: ARG002
-        """A descriptor of the file `name` below an open directory, which is at `parent`.
+    def status_below(self, directory: int, entry: str, file: str, parent: str) -> os.stat_result:  # noqa: ARG002
+        """The status of the file `entry/file` below an open directory, which is at `parent`.
+
+        It costs half of what opening the file does. `entry` must be known to be no symbolic link.
 
         Raises:
-            OSError: as open(2).
+            OSError: as stat(2); ELOOP for a symbolic link.
         """
-        return open_file(directory, name)
+        status = os.stat(f"{entry}/{file}", dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), f"{entry}/{file}")
+        return status
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
@@ -98,15 +104,18 @@ class Volume:
         finally:
             os.close(descriptor)
 
-    def names(self, path: str) -> list[str]:
-        """The names in a directory, in no order; none if it is absent.
+    def names(self, path: str, *, symbolic_links: bool = True) -> list[str]:
+        """The names in a directory, with or without those of symbolic links, in no order; none if it is absent.
 
         Raises:
             OSError: it can't be read, or a part of its path is a symbolic link.
         """
         try:
             with self.directory(path) as descriptor:
-                return os.listdir(descriptor)
+                if symbolic_links:
+                    return os.listdir(descriptor)
+                with os.scandir(descriptor) as entries:
+                    return [entry.name for entry in entries if not entry.is_symlink()]
         except OSError as error:
             if error.errno in ABSENT:
                 return []
@@ -173,6 +182,14 @@ def _refused(name: str, error: OSError, path: str, directory: int | None) -> Not
     return NotPermittedError(
         f"{name}: {error.strerror}. Run as {owner}; this process is user {os.geteuid()}, groups {groups}"
     )
+
+
+def is_symbolic_link(directory: int, name: str) -> bool:
+    """Whether an entry of a directory is a symbolic link; False if there is none."""
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 def read_file(directory: int, path: str, limit: int) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
+from math import ceil
 
 import msgspec
 
@@ -105,10 +106,10 @@ class Limits:
 
     def _limit_bytes(self, plan: Plan, counts: Counts, share: Fraction) -> None:
         """Blobs that stay are looked at only until they are enough to show that the share is within its limit."""
-        deleted = sum(move.bytes for move in plan.moves if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB))
+        deleted = plan.moves.bytes(Kind.BLOB, Kind.MANIFEST_BLOB)
         if not deleted or share >= 1:
             return
-        enough = deleted * (1 - share) / share if share else None
+        enough = ceil(deleted * (1 - share) / share) if share else None
         kept = 0
         for size in self._sizes(counts.kept_blobs):
             kept += size

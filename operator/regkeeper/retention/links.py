@@ -1,10 +1,12 @@
 """Facts about layer links that nothing needs: read only for these, since they are few."""
 
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import groupby
 
+from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.layout import LAYERS, Volume, link_directory, permission_refused, repository_path
+from regkeeper.retention.layout import LAYERS, Volume, is_symbolic_link, permission_refused, repository_path
 from regkeeper.retention.repository import Link
 
 
@@ -22,24 +24,20 @@ class LinkTimes:
         Raises:
             NotPermittedError: one may not be read.
         """
-        ordered = sorted(wanted)
-        if not ordered:
-            return
-        path = repository_path(repository)
-        with self.volume.directory(path) as directory:
-            for digest in ordered:
-                name = f"{link_directory(LAYERS, digest)}/link"
-                try:
-                    descriptor = self.volume.open_below(directory, name, path)
-                except PermissionError as error:
-                    raise permission_refused(self.volume, f"{path}/{name}", error) from None
-                except OSError:
-                    continue
-                try:
-                    status = os.fstat(descriptor)
-                finally:
-                    os.close(descriptor)
-                yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        for algorithm, ordered in groupby(sorted(wanted), digests.algorithm_of):
+            path = f"{repository_path(repository)}/{LAYERS}/{algorithm.name}"
+            with suppress(OSError), self.volume.directory(path) as directory:
+                for digest in ordered:
+                    name = digests.to_hex(digest)
+                    if is_symbolic_link(directory, name):
+                        continue
+                    try:
+                        status = self.volume.status_below(directory, name, "link", path)
+                    except PermissionError as error:
+                        raise permission_refused(self.volume, f"{path}/{name}/link", error) from None
+                    except OSError:
+                        continue
+                    yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""

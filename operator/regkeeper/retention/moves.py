@@ -1,6 +1,6 @@
 """The contract of planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -49,7 +49,7 @@ class Plan(Protocol):
     """What the sweep needs to know of a plan."""
 
     @property
-    def moves(self) -> Sequence[Move]:
+    def moves(self) -> Collection[Move]:
         """In the order of `Kind`."""
 
     @property

@@ -19,7 +19,7 @@ The document (`--json`) is one object:
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.repository import Problem
 
 SECOND = 10**9
@@ -108,7 +109,7 @@ class Plan:
     rules: str = ""
     repositories: int = 0
     entries: list[RepositoryPlan] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
+    moves: PlannedMoves = field(default_factory=PlannedMoves)
     refusal: str = ""
     limits: list[Exceeded] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -126,11 +127,11 @@ class Plan:
 
     @property
     def deleted_bytes(self) -> int:
-        return sum(move.bytes for move in self.moves)
+        return self.moves.bytes()
 
     def count(self, *kinds: Kind) -> int:
         """How many moves are of these kinds."""
-        return sum(1 for move in self.moves if move.kind in kinds)
+        return self.moves.count(*kinds)
 
     def victims(self) -> Iterator[tuple[str, str, str]]:
         """Repository, tag (empty for a manifest) and digest (empty if unreadable) of whatever goes, in order."""
@@ -203,14 +204,6 @@ def _entry_document(entry: RepositoryPlan) -> dict[str, Any]:
 def moment(nanoseconds: int) -> str | None:
     """RFC 3339 in UTC, cut to the second; None for a time that no calendar has."""
     try:
-        return datetime.fromtimestamp(nanoseconds // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()[: -len("+00:00")] + "Z"
     except (ValueError, OverflowError, OSError):
         return None
-
-
-_ORDER = {kind: position for position, kind in enumerate(Kind)}
-
-
-def in_safe_order(moves: Iterable[Move]) -> list[Move]:
-    """The moves by kind, references before what they refer to; within a kind the order is kept."""
-    return sorted(moves, key=lambda move: _ORDER[move.kind])

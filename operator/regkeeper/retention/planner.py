@@ -6,7 +6,6 @@ in bytes, the digests that they need.
 """
 
 import gc
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,20 +18,17 @@ from regkeeper.retention.judgement import Judgement, judge
 from regkeeper.retention.layout import (
     LAYERS,
     MANIFESTS,
-    REVISIONS,
-    TAGS,
     UPLOADS,
     Volume,
-    blob_directory,
-    link_directory,
     repository_path,
     walk_repositories,
 )
 from regkeeper.retention.limits import Counts, Limits, refusal
 from regkeeper.retention.links import LinkTimes
 from regkeeper.retention.manifest import Shape
-from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow, in_safe_order
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.owners import Owners
+from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.subjects import Subjects
@@ -85,9 +81,9 @@ class Planner:
         self.freed = Shards()
         self.held: set[Digest] = set()
         self.manifests: set[Digest] = set()  # digests of revisions that go
-        self.owners: dict[Digest, str] = {}  # which repository alone had a blob that it frees; "" for several
+        self.owners = Owners()  # by the position in the plan's entries
         self.counts = Counts()
-        self.moves: list[Move] = []
+        self.moves = self.plan.moves
         self.answered: set[str] = set()
         self.blobs_stay = False
 
@@ -100,9 +96,7 @@ class Planner:
         with _paused_collector():
             self._judge_repositories()
             self._find_blobs()
-        self.plan.moves = in_safe_order(self.moves)
         self.plan.entries.sort(key=lambda entry: entry.name)
-        self._attribute_bytes()
         self.plan.unmatched = [
             reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
         ]
@@ -204,17 +198,17 @@ class Planner:
             entry.empty = True
             self._move_rest(repository)
         if self.offline and self.question.intent.uploads_after is not None:
-            self.moves.extend(
-                old_uploads(self.volume, repository.name, self.question.now - self.question.intent.uploads_after)
-            )
+            edge = self.question.now - self.question.intent.uploads_after
+            for name, size in old_uploads(self.volume, repository.name, edge):
+                self.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)
 
     def _move_tags(self, repository: Repository, judgement: Judgement) -> None:
         for name in sorted(judgement.victims):
             tag = repository.tags.get(name)
-            digest = digests.to_text(tag.digest) if tag and tag.digest else ""
             witness = tag.link.witness if tag and tag.link != NO_LINK else None
-            path = f"{repository_path(repository.name)}/{TAGS}/{name}"
-            self.moves.append(Move(Kind.TAG, path, repository.name, name, 0, witness, digest))
+            self.moves.add_named(
+                Kind.TAG, repository.name, name, witness=witness, digest=tag.digest if tag is not None else None
+            )
 
     def _move_revisions(self, repository: Repository, judgement: Judgement) -> None:
         edge = self.question.now - self.question.intent.garbage_after
@@ -223,14 +217,12 @@ class Planner:
             manifest = repository.manifests.get(digest)
             index = manifest is not None and manifest.shape is Shape.INDEX
             kind = Kind.INDEX_REVISION if index else Kind.REVISION
-            path = f"{repository_path(repository.name)}/{link_directory(REVISIONS, digest)}"
-            self.moves.append(Move(kind, path, repository.name, digests.to_text(digest), 0, link.witness))
+            self.moves.add_digest(kind, repository.name, digest, link.witness)
             self.manifests.add(digest)
             if link.pushed > edge and not judgement.whole:
                 self.held.add(digest)
         self.freed.add(judgement.freed)
-        for digest in judgement.freed:
-            self.owners[digest] = "" if digest in self.owners else repository.name
+        self.owners.add(judgement.freed, len(self.plan.entries) - 1)
 
     def _move_links(self, repository: Repository, judgement: Judgement) -> set[Digest]:
         """Move the layer links that nothing needs and that are old enough; the rest hold their blobs.
@@ -244,12 +236,10 @@ class Planner:
             if link.pushed > edge and not judgement.whole:
                 self.held.add(digest)
             elif judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest):
-                path = f"{repository_path(repository.name)}/{link_directory(LAYERS, digest)}"
-                name = digests.to_text(digest)
-                self.moves.append(Move(Kind.LAYER_LINK, path, repository.name, name, 0, link.witness))
+                self.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
                 moved.add(digest)
             if digest not in judgement.freed:
-                self.owners[digest] = "" if digest in self.owners else repository.name
+                self.owners.add((digest,), len(self.plan.entries) - 1)
         return moved
 
     def _is_swept(self, repository: str, digest: Digest) -> bool:
@@ -271,7 +261,7 @@ class Planner:
         path = repository_path(repository.name)
         for name in (MANIFESTS, LAYERS, UPLOADS):
             if self.links.exists(f"{path}/{name}"):
-                self.moves.append(Move(Kind.REPOSITORY, f"{path}/{name}", repository.name, name, 0, None))
+                self.moves.add_named(Kind.REPOSITORY, repository.name, name)
 
     # Blobs.
 
@@ -289,22 +279,15 @@ class Planner:
         freed = self.freed.shard(shard.algorithm, shard.first)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
+        owners = self.owners.shard(shard.algorithm, shard.first)
         for blob in self.blobs.files(rest):
             if blob.digest not in freed and (blob.modified > edge or not self._is_swept("", blob.digest)):
                 continue
             kind = Kind.MANIFEST_BLOB if blob.digest in self.manifests else Kind.BLOB
-            name = digests.to_text(blob.digest)
-            self.moves.append(Move(kind, blob_directory(blob.digest), "", name, blob.size, blob.witness))
-
-    def _attribute_bytes(self) -> None:
-        """Count for each repository the bytes of the blobs that it alone had."""
-        own: Counter[str] = Counter()
-        for move in self.plan.moves:
-            if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB):
-                digest = digests.parse(move.name)
-                own[self.owners.get(digest, "") if digest else ""] += move.bytes
-        for entry in self.plan.entries:
-            entry.deleted_bytes = own[entry.name]
+            self.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
+            owner = owners.get(blob.digest)
+            if owner is not None:
+                self.plan.entries[owner].deleted_bytes += blob.size
 
 
 @contextmanager

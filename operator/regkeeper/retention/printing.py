@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Iterator
 from enum import Enum
+from itertools import islice
 from typing import NamedTuple, TextIO
 
 from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Outcome, Plan, RepositoryPlan, moment
+
+_BATCH = 1000
+"""Lines that are written at once."""
 
 
 class Style(Enum):
@@ -29,7 +33,9 @@ class Line(NamedTuple):
 def print_plan(plan: Plan, output: TextIO = sys.stdout) -> None:
     """Write the plan, a line for each tag and manifest."""
     if not output.isatty():
-        output.writelines(f"{line.text}\n" for line in lines(plan))
+        every = lines(plan)
+        while batch := "".join(f"{line.text}\n" for line in islice(every, _BATCH)):
+            output.write(batch)  # one call of the system each, even where Python does not buffer
         return
     from rich.console import Console  # only for a person who looks at it
     from rich.text import Text
@@ -43,8 +49,7 @@ def lines(plan: Plan) -> Iterator[Line]:
     """The plan, line by line."""
     for entry in plan.entries:
         yield from _entry(entry)
-    uploads = [move for move in plan.moves if move.kind is Kind.UPLOAD]
-    for upload in uploads:
+    for upload in plan.moves.of(Kind.UPLOAD):
         yield Line(Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it")
     for problem in plan.problems:
         yield Line(Style.WARNING, f"! {shown(str(problem))}")

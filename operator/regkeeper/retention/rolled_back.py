@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from regkeeper.retention import digests
-from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import ALGORITHMS
 from regkeeper.retention.layout import ABSENT, LAYERS, REVISIONS, TAGS, UPLOADS, Volume, read_link, repository_path
 from regkeeper.retention.repository import TAG_NAME, Link, Repository, RepositoryReader, Tag
@@ -61,22 +60,24 @@ class RolledBackVolume(Volume):
         where = self.moved_to(path)
         return path if where is None or self._is_there(path) else where
 
-    def names(self, path: str) -> list[str]:
-        return list({*super().names(path), *self.moved_names(path)})
+    def names(self, path: str, *, symbolic_links: bool = True) -> list[str]:
+        return list({*super().names(path, symbolic_links=symbolic_links), *self.moved_names(path)})
 
     @contextmanager
     def directory(self, path: str) -> Iterator[int]:
         with super().directory(self.place(path)) as descriptor:
             yield descriptor
 
-    def open_below(self, directory: int, name: str, parent: str) -> int:
+    def status_below(self, directory: int, entry: str, file: str, parent: str) -> os.stat_result:
         try:
-            return super().open_below(directory, name, parent)
+            return super().status_below(directory, entry, file, parent)
         except OSError as error:
-            where = self.moved_to(f"{parent}/{name}")
+            where = self.moved_to(f"{parent}/{entry}")
             if error.errno not in ABSENT or where is None:
                 raise
-            return open_file(self.descriptor, where)
+            place, _, name = where.rpartition("/")
+            with super().directory(place) as moved:
+                return super().status_below(moved, name, file, place)
 
     def _is_there(self, path: str) -> bool:
         """Whether something is at a path of ours, whatever it is: it is opened only where no symbolic link leads."""

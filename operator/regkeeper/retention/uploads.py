@@ -4,17 +4,15 @@ import os
 from collections.abc import Iterator
 
 from regkeeper.retention.layout import UPLOADS, Volume, repository_path
-from regkeeper.retention.moves import Kind, Move
 
 
-def old_uploads(volume: Volume, repository: str, edge: int) -> Iterator[Move]:
-    """The uploads of a repository of which nothing was touched since `edge`, in nanoseconds since the epoch."""
+def old_uploads(volume: Volume, repository: str, edge: int) -> Iterator[tuple[str, int]]:
+    """Name and bytes of each upload of which nothing was touched since `edge`, in nanoseconds since the epoch."""
     uploads = f"{repository_path(repository)}/{UPLOADS}"
     for name in sorted(volume.names(uploads)):
-        path = f"{uploads}/{name}"
-        touched, size = _touched(volume, path)
+        touched, size = _touched(volume, f"{uploads}/{name}")
         if touched is not None and touched <= edge:
-            yield Move(Kind.UPLOAD, path, repository, name, size, None)
+            yield name, size
 
 
 def _touched(volume: Volume, path: str) -> tuple[int | None, int]:

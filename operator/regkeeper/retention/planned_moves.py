@@ -1,0 +1,109 @@
+"""The moves of one plan in their order and in little memory.
+
+A plan can move millions of things. As objects with their paths each takes half a kilobyte, here some seventy bytes;
+a `Move` is made when it is asked for.
+"""
+
+from array import array
+from collections.abc import Collection, Iterator
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.layout import LAYERS, REVISIONS, TAGS, UPLOADS, blob_directory, link_directory, repository_path
+from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.packed import Packed
+
+_LINKS = {Kind.INDEX_REVISION: REVISIONS, Kind.REVISION: REVISIONS, Kind.LAYER_LINK: LAYERS}
+_BLOBS = (Kind.BLOB, Kind.MANIFEST_BLOB)
+_PARENTS = {Kind.TAG: f"{TAGS}/", Kind.UPLOAD: f"{UPLOADS}/", Kind.REPOSITORY: ""}
+
+
+class PlannedMoves(Collection[Move]):
+    """Moves by kind, references before what they refer to; within a kind they stay as they were added."""
+
+    def __init__(self) -> None:
+        self._of = {kind: _Moves(kind) for kind in Kind}
+
+    def add_named(
+        self,
+        kind: Kind,
+        repository: str,
+        name: str,
+        *,
+        size: int = 0,
+        witness: tuple[int, int] | None = None,
+        digest: Digest | None = None,
+    ) -> None:
+        """Add a tag with its digest, an upload, or a directory of a repository."""
+        encoded = name.encode("utf-8", "surrogateescape")
+        self._of[kind].add(repository, encoded, size, witness)
+        if kind is Kind.TAG:
+            self._of[kind].digests.append(digest or b"")
+
+    def add_digest(
+        self, kind: Kind, repository: str, digest: Digest, witness: tuple[int, int] | None, *, size: int = 0
+    ) -> None:
+        """Add a revision, a layer link or, without a repository, a blob."""
+        self._of[kind].add(repository, digest, size, witness)
+
+    def count(self, *kinds: Kind) -> int:
+        """How many are of these kinds."""
+        return sum(len(self._of[kind]) for kind in kinds)
+
+    def bytes(self, *kinds: Kind) -> int:
+        """The bytes of all moves, or of those of some kinds."""
+        return sum(sum(self._of[kind].sizes) for kind in kinds or Kind)
+
+    def of(self, kind: Kind) -> Iterator[Move]:
+        """The moves of one kind."""
+        return iter(self._of[kind])
+
+    def __len__(self) -> int:
+        return self.count(*Kind)
+
+    def __iter__(self) -> Iterator[Move]:
+        for kind in Kind:
+            yield from self._of[kind]
+
+    def __contains__(self, move: object) -> bool:
+        return any(move == mine for mine in self)
+
+
+class _Moves:
+    """The moves of one kind, a column for each field. An inode of 0 stands for no witness."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.repositories: list[str] = []
+        self.names = Packed()
+        self.digests = Packed()
+        self.sizes, self.inodes, self.changes = array("Q"), array("Q"), array("q")
+
+    def add(self, repository: str, name: bytes, size: int, witness: tuple[int, int] | None) -> None:
+        inode, changed = witness or (0, 0)
+        self.repositories.append(repository)
+        self.names.append(name)
+        self.sizes.append(size)
+        self.inodes.append(inode)
+        self.changes.append(changed)
+
+    def __len__(self) -> int:
+        return len(self.repositories)
+
+    def __iter__(self) -> Iterator[Move]:
+        tags = self.digests if self.kind is Kind.TAG else [b""] * len(self)
+        columns = (self.repositories, self.names, self.sizes, self.inodes, self.changes, tags)
+        for repository, name, size, inode, changed, digest in zip(*columns, strict=True):
+            path, shown = self._place(repository, name)
+            witness = (inode, changed) if inode else None
+            yield Move(self.kind, path, repository, shown, size, witness, digests.to_text(digest) if digest else "")
+
+    def _place(self, repository: str, name: bytes) -> tuple[str, str]:
+        """The path of what is moved, and its name for people."""
+        if self.kind in _BLOBS:
+            return blob_directory(name), digests.to_text(name)
+        path = repository_path(repository)
+        if self.kind in _LINKS:
+            return f"{path}/{link_directory(_LINKS[self.kind], name)}", digests.to_text(name)
+        text = name.decode("utf-8", "surrogateescape")
+        return f"{path}/{_PARENTS[self.kind]}{text}", text
