@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
 import pytest
 
+from tests.applying import Place
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.operator_process import a_namespace, install_crds
@@ -19,17 +19,6 @@ pytestmark = pytest.mark.control_plane
 CLAIM = {"storage": {"size": "10Gi"}}
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where the Registries of these tests are applied."""
-
-    cluster: Cluster
-    namespace: str
-
-    def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", stdin=stdin)
-
-
 @pytest.fixture(scope="module")
 def place(control_plane: Cluster) -> Iterator[Place]:
     install_crds(control_plane)
@@ -38,18 +27,11 @@ def place(control_plane: Cluster) -> Iterator[Place]:
 
 
 def apply(place: Place, name: str, spec: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-    body = registry_object(name, namespace=place.namespace, **spec)
-    arguments = ["apply", "--server-side", "--filename=-", "--output=json"]
-    if dry_run:
-        arguments.append("--dry-run=server")
-    answer: dict[str, Any] = json.loads(place.kubectl(*arguments, stdin=json.dumps(body)))
-    return answer
+    return place.apply(registry_object(name, namespace=place.namespace, **spec), dry_run=dry_run)
 
 
 def refusal(place: Place, name: str, spec: dict[str, Any]) -> str:
-    with pytest.raises(CommandError) as error:
-        apply(place, name, spec, dry_run=True)
-    return str(error.value)
+    return place.refusal(registry_object(name, namespace=place.namespace, **spec))
 
 
 @pytest.mark.parametrize(

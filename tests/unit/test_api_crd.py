@@ -5,13 +5,18 @@ from typing import Any
 
 import pytest
 
-from regkeeper.api.crd import custom_resource_definition
+from regkeeper.api.crd import KINDS, custom_resource_definition
 from regkeeper.api.v1alpha1.registry import Registry
 from tests.generate import generated, outdated
 
 CRD = custom_resource_definition(Registry)
 (VERSION,) = CRD["spec"]["versions"]
 SCHEMA: dict[str, Any] = VERSION["schema"]["openAPIV3Schema"]
+SCHEMAS: dict[str, dict[str, Any]] = {
+    kind.definition.singular: custom_resource_definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    for kind in KINDS
+}
+every_kind = pytest.mark.parametrize("kind", SCHEMAS)
 
 
 def nodes(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -59,35 +64,43 @@ def test_columns_say_what_matters() -> None:
     assert [column["name"] for column in columns if column.get("priority")] == ["Reason"]
 
 
-def test_every_field_is_described() -> None:
+@every_kind
+def test_every_field_is_described(kind: str) -> None:
     # metadata's description is Kubernetes' own, elements are described with their list or map.
     bare = [
         path
-        for path, node in nodes(SCHEMA, "registry")
-        if "description" not in node and path != "registry.metadata" and not path.endswith("[]")
+        for path, node in nodes(SCHEMAS[kind], kind)
+        if "description" not in node and path != f"{kind}.metadata" and not path.endswith("[]")
     ]
     assert bare == []
 
 
-def test_the_schema_is_structural() -> None:
-    for path, node in nodes(SCHEMA, "registry"):
+@every_kind
+def test_the_schema_is_structural(kind: str) -> None:
+    for path, node in nodes(SCHEMAS[kind], kind):
         assert not {"$ref", "$defs", "title", "oneOf", "const"} & node.keys(), path
         assert node.get("additionalProperties", {}) is not False, path
         assert "type" in node or node.get("x-kubernetes-int-or-string"), path
         assert node.get("default", "") is not None, path
 
 
-def test_only_fragments_that_others_validate_are_open() -> None:
-    openings = {path for path, node in nodes(SCHEMA, "registry") if "x-kubernetes-preserve-unknown-fields" in node}
-    allowed = ("affinity", "config", "extraEnv", "resources", "tolerations", "topologySpreadConstraints")
-    assert {
-        path for path in openings if not path.startswith(tuple(f"registry.spec.{name}" for name in allowed))
-    } == set()
+OPEN = {
+    "registry": ("affinity", "config", "extraEnv", "resources", "tolerations", "topologySpreadConstraints"),
+    "imageretention": ("job.affinity", "job.resources", "job.tolerations"),
+}
 
 
-def test_every_rule_says_what_to_do() -> None:
-    rules = [rule for _, node in nodes(SCHEMA, "registry") for rule in node.get("x-kubernetes-validations", ())]
-    assert len(rules) > 20
+@every_kind
+def test_only_fragments_that_others_validate_are_open(kind: str) -> None:
+    openings = {path for path, node in nodes(SCHEMAS[kind], kind) if "x-kubernetes-preserve-unknown-fields" in node}
+    allowed = tuple(f"{kind}.spec.{name}" for name in OPEN[kind])
+    assert {path for path in openings if not path.startswith(allowed)} == set()
+
+
+@every_kind
+def test_every_rule_says_what_to_do(kind: str) -> None:
+    rules = [rule for _, node in nodes(SCHEMAS[kind], kind) for rule in node.get("x-kubernetes-validations", ())]
+    assert len(rules) > 10
     assert all(":" in rule["message"] or "set " in rule["message"] for rule in rules)
 
 

@@ -10,11 +10,12 @@ from pydantic import BaseModel
 
 from regkeeper.api.v1alpha1.base import Resource
 from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.naming import GROUP, VERSION
 
 Kind = Resource[Any, Any]
 
-KINDS: tuple[type[Kind], ...] = (Registry,)
+KINDS: tuple[type[Kind], ...] = (Registry, ImageRetention)
 
 _INT32_MAX = 2**31 - 1
 

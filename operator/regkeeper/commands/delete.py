@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from regkeeper.api.v1alpha1.retention import parse_duration
+from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
 from regkeeper.commands.volume_options import (
     AsJson,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from regkeeper.api.v1alpha1.retention import parse_duration
+from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
 from regkeeper.commands.volume_options import (
     AsJson,

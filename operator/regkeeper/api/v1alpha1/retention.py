@@ -1,155 +1,22 @@
-"""The kind `ImageRetention`: which images of a Registry may go, and when.
+"""The kind `ImageRetention`: a policy, when and how it is carried out on a Registry, and what came of it."""
 
-The engine reads the same model from a file, with or without a cluster.
-"""
+from datetime import datetime
+from typing import Any, ClassVar, Literal
 
-import re
-from typing import Annotated, Any, Literal
+from pydantic import ConfigDict, Field
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from regkeeper.api.v1alpha1.base import Condition, Resource, Spec, Status
+from regkeeper.api.v1alpha1.durations import DurationOfMinutes
+from regkeeper.api.v1alpha1.fragments import Affinity, LabelValue, ObjectName, ResourceRequirements, Toleration
+from regkeeper.api.v1alpha1.policy import Policy
+from regkeeper.api.v1alpha1.schedule import Schedule, TimeZone
+from regkeeper.api.v1alpha1.schema import MERGED_WHOLE, Column, Definition, Rule, merged_by, refused_unless
 
-from regkeeper.api.v1alpha1.base import Spec
+RunName = r"^[0-9]{8}T[0-9]{6}Z(-[0-9]{4})?$"
+"""A run on the volume, as status.lastRun.run and `regkeeper runs` show it."""
 
-_DURATION = re.compile(r"([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,9}m)?([0-9]{1,10}s)?")
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-def parse_duration(text: str) -> int:
-    """Seconds in a duration such as 30d, 24h, 1h30m or 0s.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if not text or not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is no duration; write it as in 30d, 24h or 1h30m")
-    return sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"([0-9]+)([dhms])", text))
-
-
-def _zero_needs_no_unit(value: Any) -> Any:
-    return "0s" if value == 0 and type(value) in (int, str) else value
-
-
-def _checked_duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-Duration = Annotated[
-    str,
-    BeforeValidator(_zero_needs_no_unit),
-    AfterValidator(_checked_duration),
-    Field(
-        max_length=40,
-        json_schema_extra={"pattern": r"^([0-9]{1,6}d)?([0-9]{1,8}h)?([0-9]{1,9}m)?([0-9]{1,10}s)?$"},
-    ),
-]
-"""Days, hours, minutes, seconds, in this order: 30d, 24h, 1h30m."""
-
-Pattern = Annotated[str, Field(min_length=1, max_length=512)]
-"""A glob (`*`, `?`, `[…]`, `{a,b}` stay within a path component, `**` crosses) or a regular expression in slashes."""
-
-Reference = Annotated[str, Field(min_length=1, max_length=600)]
-"""`repo:tag`, `repo@sha256:…`, `repo:tag@sha256:…` or a whole `repo`; globs in repository and tag."""
-
-
-class Semver(Spec):
-    """Keep by semantic version: `v` is optional, `1` and `1.2` are 1.0.0 and 1.2.0, build metadata is ignored."""
-
-    highest: int | None = Field(
-        None, description="Keep the tags of the highest N distinct versions; omitted: of all.", ge=0, le=1_000_000
-    )
-    constraint: str | None = Field(
-        None,
-        description='Which versions count, as in ">=1.0 <3" or "~1.4 || ^2". Pre-releases count only where it names '
-        "one of the same version.",
-        min_length=1,
-        max_length=256,
-    )
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Semver":
-        if self.highest is None and self.constraint is None:
-            raise ValueError("say `highest`, `constraint` or both")
-        return self
-
-
-class Keep(Spec):
-    """What a rule keeps of the tags that it covers. What any of these keeps, stays."""
-
-    last: int | None = Field(
-        None,
-        description="Keep the tags of the N digests that were pushed last, in each repository. 0 keeps none.",
-        ge=0,
-        le=1_000_000,
-    )
-    pushed_within: Duration | None = Field(None, description="Keep tags pushed within this time.")
-    semver: Semver | None = Field(None, description="Keep tags by their semantic version.")
-    matching: list[Pattern] = Field(default_factory=list, description="Keep tags of these names.", max_length=64)
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Keep":
-        if self.last is None and self.pushed_within is None and self.semver is None and not self.matching:
-            raise ValueError("it keeps nothing; say `keep: {last: 0}` to delete all")
-        return self
-
-
-class Rule(Spec):
-    """Which tags are covered, and which of them stay. A covered tag that no rule keeps goes."""
-
-    name: str = Field("", description="Name of the rule, for the reasons in the plan.", max_length=63)
-    repositories: list[Pattern] | None = Field(
-        None, description="Repositories that it covers; omitted: all.", min_length=1, max_length=256
-    )
-    tags: list[Pattern] | None = Field(
-        None, description="Tags that it covers; omitted: all.", min_length=1, max_length=256
-    )
-    keep: Keep = Field(description="What stays of the tags that it covers.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _has_keep(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("keep") is None:
-            raise ValueError("a rule needs `keep`; say `keep: {last: 0}` to delete all")
-        return value
-
-
-class DeleteAfter(Spec):
-    """An age from which something goes."""
-
-    delete_after: Duration = Field(description="The age from which it goes.")
-
-
-class Garbage(Spec):
-    """Blobs and layer links that nothing needs."""
-
-    delete_after: Duration = Field("24h", description="The age of the blob and of every link to it.")
-
-
-class Dependants(Spec):
-    """Signatures, attestations and other referrers, which live as long as their subject."""
-
-    orphaned_for: Duration = Field(
-        description="How long ago a dependant was pushed whose subject is nowhere on the volume, before it goes."
-    )
-
-
-class RetentionLimits(Spec):
-    """What a plan may not exceed without an approval."""
-
-    max_deleted_share: str = Field(
-        "50%",
-        description="Largest share of the covered repositories' tags, manifests or bytes that a run may delete.",
-        pattern=r"^([0-9]{1,2}(\.[0-9]{1,3})?|100)%$",
-        max_length=7,
-    )
-    allow_empty_repositories: bool = Field(False, description="Whether rules may delete a repository's last tag.")
-
-
-class Protect(Spec):
-    """What stays whatever the rules say."""
-
-    in_use: bool = Field(True, description="Keep the images that pods, or what could start pods, name.")
-    younger_than: Duration = Field("1h", description="Keep tags pushed within this time: CI pushes before it deploys.")
+Approval = Literal["Never", "WhenLimitExceeded", "Always"]
+Mode = Literal["ReadOnly", "Offline"]
 
 
 class RegistryReference(Spec):
@@ -158,31 +25,213 @@ class RegistryReference(Spec):
     name: str = Field(description="Name of the Registry.", min_length=1, max_length=52)
 
 
-class ImageRetentionSpec(Spec):
-    """Which images may go. What is omitted deletes nothing, save garbage, which goes after 24h."""
+class JobSettings(Spec):
+    """How the pods of the runs are placed, and what they may take."""
+
+    resources: ResourceRequirements | None = Field(None, description="Requests and limits of the run's containers.")
+    node_selector: dict[str, LabelValue] = Field(
+        default_factory=dict,
+        description="Labels of the nodes on which runs may take place, where the volume allows several.",
+        max_length=64,
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list,
+        description="Taints that the pods tolerate, besides the Registry's.",
+        max_length=64,
+        json_schema_extra=MERGED_WHOLE,
+    )
+    affinity: Affinity | None = Field(None, description="Affinity of the pods.")
+    priority_class_name: ObjectName | None = Field(None, description="Priority class of the pods.")
+
+
+class Undo(Spec):
+    """A run to undo. A change of it makes a run of its own; what came back is kept until the rules change."""
+
+    run: str = Field(description="The run, as status.lastRun.run names it.", max_length=21, pattern=RunName)
+    forget: bool = Field(
+        False, description="Bring nothing back, and end what the undo of this run keeps: later runs may delete it."
+    )
+
+
+class ImageRetentionSpec(Policy):
+    """A policy, and when and how it is carried out. What is omitted deletes nothing, save garbage after 24h."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            # The command, which reads a policy from a file, is given the volume instead.
+            "required": ["registryRef"],
+            **refused_unless(
+                Rule(
+                    "self.registryRef == oldSelf.registryRef",
+                    "registryRef can't change: what can be undone lies on its volume: make a new ImageRetention",
+                ),
+                Rule(
+                    "!has(self.timeZone) || has(self.schedule)",
+                    "timeZone: it is about the schedule: set schedule too, or remove it",
+                ),
+                Rule(
+                    "!has(self.uploads) || self.mode == 'Offline'",
+                    "uploads: they may go only while the registry is stopped: set mode to Offline, or remove them",
+                ),
+                Rule(
+                    "!has(self.approve) || self.approval != 'Never'",
+                    "approve: approval is Never, so that what was refused stays refused: remove one of them",
+                ),
+            ),
+        }
+    )
 
     registry_ref: RegistryReference | None = Field(
         None, description="The Registry whose images it is about. The command ignores it."
     )
-    rules: list[Rule] = Field(
+    schedule: Schedule | None = Field(
+        None, description="When it runs, in cron's syntax; omitted: once for each change of this policy."
+    )
+    time_zone: TimeZone | None = Field(None, description="Time zone of the schedule; default: the cluster's.")
+    suspend: bool = Field(False, description="Make no more runs by the schedule. A run can be started by hand.")
+    dry_run: bool = Field(False, description="Plan and report; change nothing.")
+    mode: Mode = Field(
+        "ReadOnly",
+        description="What the registry does while a run deletes: it refuses pushes, or it is stopped.",
+    )
+    approval: Approval = Field(
+        "WhenLimitExceeded",
+        description="Which plans wait for spec.approve. Never: what exceeds a limit stays refused.",
+    )
+    approve: str | None = Field(
+        None,
+        description="Hash of the plan that may be carried out, as status.awaiting.hash shows it.",
+        max_length=64,
+        pattern="^[0-9a-f]{64}$",
+    )
+    undo: Undo | None = Field(None, description="A run to undo.")
+    history: int = Field(
+        3, description="How many ended Jobs, done and failed each, stay with their logs.", ge=1, le=100
+    )
+    starting_deadline: DurationOfMinutes | None = Field(
+        None, description="How late a run may begin; later it is missed. Omitted: however late."
+    )
+    start_timeout: DurationOfMinutes = Field(
+        "2m", description="How long the pod of a run may take to start before the run fails and pushes go on."
+    )
+    active_deadline: DurationOfMinutes = Field(
+        "1h", description="How long a run may take. Afterwards it changes nothing more."
+    )
+    job: JobSettings = Field(default_factory=JobSettings, description="Placement and resources of the runs' pods.")
+
+
+class ReasonCount(Status):
+    """How many tags stayed for one reason."""
+
+    reason: str = Field(description="Why, as in the plan.", max_length=256)
+    tags: int = Field(description="How many.")
+
+
+class Run(Status):
+    """One run, from its Job's answer."""
+
+    job: str = Field(description="Name of the Job.")
+    outcome: Literal[
+        "Running", "Done", "NothingToDo", "DryRun", "AwaitingApproval", "Refused", "Failed", "Missed", "Unknown"
+    ] = Field(description="What came of it.")
+    message: str = Field("", description="The outcome in words, and what helps.", max_length=4096)
+    started: datetime | None = Field(None, description="When its gate opened.")
+    finished: datetime | None = Field(None, description="When it ended.")
+    run: str | None = Field(None, description="Name of the run on the volume: what `undo` takes.")
+    undo_until: datetime | None = Field(None, description="Until when it can be undone.")
+    plan: str | None = Field(None, description="Hash of its plan.")
+    tags_kept: int | None = Field(None, description="Tags that stayed.")
+    kept_by_reason: list[ReasonCount] = Field(
+        default_factory=list, description="Why they stayed.", json_schema_extra=MERGED_WHOLE
+    )
+    tags_deleted: int | None = Field(None, description="Tags that went, or would go in a dry run.")
+    manifests_deleted: int | None = Field(None, description="Manifests that went, or would go.")
+    blobs_deleted: int | None = Field(None, description="Blobs that went, or would go.")
+    bytes_deleted: int | None = Field(None, description="Bytes in the quarantine, which a purge frees.")
+    bytes_freed: int | None = Field(None, description="Bytes that this run purged.")
+    victims: list[str] = Field(
+        default_factory=list, description="The largest of what went, with bytes.", json_schema_extra=MERGED_WHOLE
+    )
+    victims_omitted: int | None = Field(None, description="How many more there are: the Job's log has them all.")
+    unreadable: int | None = Field(None, description="What could not be read and was therefore kept.")
+    warnings: list[str] = Field(
+        default_factory=list, description="What a person should know.", json_schema_extra=MERGED_WHOLE
+    )
+    pushes_waited: str | None = Field(None, description="How long the registry took no pushes.")
+    pulls_waited: str | None = Field(None, description="How long the registry answered no pulls.")
+
+
+class Awaiting(Status):
+    """A plan that waits for spec.approve."""
+
+    hash: str = Field(description="What spec.approve takes.")
+    now: datetime = Field(description="The time by which its ages were judged.")
+    expires: datetime = Field(description="When it no longer can be approved.")
+    limits: list[str] = Field(default_factory=list, description="What it exceeds.", json_schema_extra=MERGED_WHOLE)
+    tags: int = Field(description="Tags that would go.")
+    bytes: int = Field(description="Bytes that would go.")
+
+
+class Undone(Status):
+    """The last undo."""
+
+    run: str = Field(description="The run that was undone.")
+    outcome: Literal["Running", "Done", "Refused", "Failed"] = Field(description="What came of it.")
+    message: str = Field("", description="The outcome in words.", max_length=4096)
+    finished: datetime | None = Field(None, description="When it ended.")
+
+
+class ImageRetentionStatus(Status):
+    """What the operator saw last."""
+
+    observed_generation: int = Field(-1, description="Generation of the spec that this status is about.")
+    conditions: list[Condition] = Field(
         default_factory=list,
-        description="A tag goes only if a rule covers it and no rule keeps it.",
-        max_length=256,
+        description="Ready, AwaitingApproval, and while they hold Reconciling and Stalled.",
+        json_schema_extra=merged_by("type"),
     )
-    delete: list[Reference] = Field(
-        default_factory=list, description="What goes by name, unless something keeps it.", max_length=1024
+    last_run: Run | None = Field(None, description="The last run that began.")
+    last_successful_run: datetime | None = Field(None, description="When the last run ended that did what it should.")
+    next_run: datetime | None = Field(None, description="When the schedule makes the next one.")
+    awaiting: Awaiting | None = Field(None, description="A plan that waits for spec.approve.")
+    undone: Undone | None = Field(None, description="The last undo.")
+    purge_due: datetime | None = Field(None, description="When the next of its runs is purged and its space freed.")
+
+
+class ImageRetention(Resource[ImageRetentionSpec, ImageRetentionStatus]):
+    """Which images of a Registry stay, and when the others go."""
+
+    model_config = ConfigDict(
+        json_schema_extra=refused_unless(
+            Rule(
+                "self.metadata.name.size() <= 52",
+                "metadata.name: a CronJob has this name, and its Jobs a longer one: write at most 52 characters",
+            )
+        )
     )
-    untagged: DeleteAfter | None = Field(None, description="Manifests that no tag points to; omitted: they stay.")
-    garbage: Garbage = Field(default_factory=Garbage, description="Blobs and layer links that nothing needs.")
-    dependants: Dependants | None = Field(
-        None, description="Dependants of a subject that is nowhere on the volume; omitted: they stay."
+
+    definition: ClassVar[Definition] = Definition(
+        plural="imageretentions",
+        singular="imageretention",
+        short_names=("retentions", "imgret"),
+        columns=(
+            Column("Registry", ".spec.registryRef.name", "string", "The Registry whose images it is about."),
+            Column("Schedule", ".spec.schedule", "string", "When it runs."),
+            Column("Last Run", ".status.lastRun.started", "date", "When the last run began."),
+            Column("Outcome", ".status.lastRun.outcome", "string", "What came of it."),
+            Column("Deleted", ".status.lastRun.tagsDeleted", "integer", "Tags that went."),
+            Column("Freed", ".status.lastRun.bytesFreed", "integer", "Bytes that it freed."),
+            Column("Age", ".metadata.creationTimestamp", "date", "When it was made."),
+            Column("Next Run", ".status.nextRun", "string", "When the schedule makes the next one.", wide=True),
+            Column(
+                "Reason",
+                '.status.conditions[?(@.type=="Ready")].reason',
+                "string",
+                "Whether runs can take place.",
+                wide=True,
+            ),
+        ),
     )
-    uploads: DeleteAfter | None = Field(None, description="Uploads that nobody ended; only in mode Offline.")
-    limits: RetentionLimits = Field(
-        default_factory=RetentionLimits, description="What a plan may not exceed without an approval."
-    )
-    protect: Protect = Field(default_factory=Protect, description="What stays whatever the rules say.")
-    undo_window: Duration = Field("24h", description="How long a run can be undone before its space is freed.")
 
 
 class ImageRetentionDocument(Spec):
