@@ -73,6 +73,26 @@ def test_a_repository_may_not_lose_its_last_tag_by_a_rule(volume: Volume) -> Non
     assert retain(volume, by_name, limited=True).plan.outcome is Outcome.READY
 
 
+def test_what_is_no_version_does_not_hide_that_the_last_one_goes(volume: Volume) -> None:
+    fill(volume, "app", 2)
+    app = volume.repository("app")
+    (app.tags / "broken").mkdir()
+    app.push_image("sha256-" + "ab" * 32 + ".sig", layers=[b"a signature of nothing"], age=9 * DAY)
+    policy = {**keep(0, allowEmptyRepositories=False), "delete": ["app:broken"]}
+    assert [limit.limit for limit in retain(volume, policy, limited=True).plan.limits] == ["allowEmptyRepositories"]
+
+
+def test_an_index_that_lists_itself_many_times_over_costs_no_time(volume: Volume) -> None:
+    """n children n times nested would be n³ reads, with the registry read-only meanwhile."""
+    app = volume.repository("app")
+    child = app.push_image(layers=[b"x"])
+    for _ in range(3):
+        child = app.push_index(children=[child] * 1000)
+    for number in range(20):
+        app.tag(f"v{number}", child.digest, age=2 * DAY)
+    assert retain(volume, keep(0), limited=True).plan.limits
+
+
 def test_the_strictest_limit_of_several_policies_counts(volume: Volume) -> None:
     fill(volume, "app", 20)
     lax = keep(10, maxDeletedShare="100%")

@@ -33,7 +33,7 @@ def test_patterns_match_in_full(pattern: str, matching: list[str], other: list[s
     assert [name for name in (*matching, *other) if matches(name)] == matching
 
 
-@pytest.mark.parametrize("pattern", ["[a", "{a", "/(/", "/(?=a)/", "/[[:x:]]/"])
+@pytest.mark.parametrize("pattern", ["[a", "{a", "/(/", "/(?=a)/", "/[[:x:]]/", "a[.-0]b", "team[+-z]app", "a[/]b"])
 def test_a_pattern_that_can_not_be_understood_is_refused(pattern: str) -> None:
     with pytest.raises(PatternError):
         matcher([pattern])
@@ -140,11 +140,26 @@ def test_images_in_use_are_read_whatever_their_form() -> None:
         b"\n# 1\n",
         b"app@sha256:1 Pod\n# 1\n",
         b"a\x00 b\n# 1",
+        b"k8smaster:5000/app: Pod a/b\n# 1\n",
+        b"sha256:" + b"AB" * 32 + b" Pod a/b\n# 1\n",
     ],
 )
 def test_a_list_that_may_not_be_whole_is_refused(content: bytes) -> None:
     with pytest.raises(InvalidInUseError):
         parse_in_use(content)
+
+
+def test_a_host_in_upper_case_is_a_host() -> None:
+    in_use = parse_in_use(b"K8SMASTER/app:v1 Pod a/b\nLOCALHOST:5000/x/app:v2 Pod a/b\n# 2\n")
+    assert {("app", "v1"), ("x/app", "v2")} <= in_use.tags.keys()
+
+
+def test_an_image_id_without_its_algorithm_is_one() -> None:
+    assert parse_in_use(b"ab" * 32 + b" Pod a/b\n# 1\n").anywhere == {digests.parse(DIGEST): "Pod a/b"}
+
+
+def test_a_name_that_no_registry_made_matches_nothing() -> None:
+    assert not matcher(["a*"])("a\udcff")
 
 
 def test_nothing_in_use_is_said_by_a_count_of_none() -> None:

@@ -7,11 +7,13 @@ part by part with O_NOFOLLOW costs three times that and is what remains where se
 import ctypes
 import errno
 import os
+import stat
 
 _OPENAT2 = 437  # the same on every architecture, save alpha
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO must not block us
-_FALLBACK = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL})
+_FALLBACK = frozenset({errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.ENOTDIR})
+"""Refused, or ENOTDIR: the kernel says that of a symbolic link in a directory's place too, which is not absent."""
 
 
 class _OpenHow(ctypes.Structure):
@@ -57,11 +59,20 @@ def _open_by_parts(directory: int, path: str, flags: int) -> int:
     here = directory
     try:
         for parent in parents:
-            below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            below = _open_part(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, here)
             if here != directory:
                 os.close(here)
             here = below
-        return os.open(name, flags, dir_fd=here)
+        return _open_part(name, flags, here)
     finally:
         if here != directory:
             os.close(here)
+
+
+def _open_part(name: str, flags: int, directory: int) -> int:
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
+        raise

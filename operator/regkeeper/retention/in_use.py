@@ -19,6 +19,9 @@ from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 
 _COUNT = re.compile(r"# ([0-9]{1,9})")
+_HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
+"""An image id as CRI-O gives it."""
+_DIGEST = re.compile(r"sha[0-9]+:[0-9A-Fa-f]{32,}$")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -47,16 +50,18 @@ class InUse:
             InvalidInUseError: the reference is none.
         """
         text = _SCHEME.sub("", reference, count=1)
-        bare = digests.parse(text)
+        bare = digests.parse(f"sha256:{text}" if _HEXADECIMAL.fullmatch(text) else text)
         if bare is not None:
             self.anywhere.setdefault(bare, user)
             return
+        if _DIGEST.match(text):
+            raise InvalidInUseError(f"{reference!r} is no digest that is understood")
         name, at, digest_text = text.partition("@")
         digest = digests.parse(digest_text) if at else None
         path, colon, tag = name.rpartition(":")
         if not colon or "/" in tag:
             path, tag = name, ""
-        if not path or (at and digest is None):
+        if not path or name.endswith(":") or (at and digest is None):
             raise InvalidInUseError(f"{reference!r} is no reference to an image")
         for repository in _repositories(path):
             if digest is not None:
@@ -68,7 +73,9 @@ class InUse:
 def _repositories(path: str) -> Iterable[str]:
     """The repositories that a reference's path may mean: without the host, and Docker's `library/` for a short name."""
     first, slash, rest = path.partition("/")
-    repository = rest if slash and ("." in first or ":" in first or first == "localhost") else path
+    # Docker's rule (splitDockerDomain of github.com/distribution/reference): no repository has an upper-case letter.
+    is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
+    repository = rest if slash and is_host else path
     yield repository
     if "/" not in repository:
         yield f"library/{repository}"

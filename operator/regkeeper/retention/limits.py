@@ -52,7 +52,7 @@ class Counts:
         """Count one repository."""
         verdicts = judgement.tags
         victims = judgement.victims
-        if verdicts.by_rule and len(victims) == len(repository.tags):
+        if verdicts.by_rule and not any(_is_version(name) for name in repository.tags.keys() - victims):
             self.emptied.append(repository.name)
         self.victims_by_rule += len(verdicts.by_rule)
         if not verdicts.covered:
@@ -143,19 +143,22 @@ class Limits:
 
     def _created(self, digest: Digest) -> int | None:
         """When an image was built, in nanoseconds; of an index, its newest child that is no attestation."""
-        times = [time for manifest in self._images(digest, depth=3) if (time := self._build_time(manifest)) is not None]
+        times = [time for manifest in self._images(digest) if (time := self._build_time(manifest)) is not None]
         return max(times, default=None)
 
-    def _images(self, digest: Digest, depth: int) -> Iterator[Manifest]:
-        try:
-            manifest = self.reader.read_manifest(digest)
-        except (FileNotFoundError, CorruptManifestError):
-            return
-        yield manifest
-        if depth:
-            for child in manifest.children:
-                if child not in manifest.attestations:
-                    yield from self._images(child, depth - 1)
+    def _images(self, digest: Digest) -> Iterator[Manifest]:
+        """A manifest and those below it, each once: an index may list a child a thousand times."""
+        seen = {digest}
+        waiting = [digest]
+        while waiting:
+            try:
+                manifest = self.reader.read_manifest(waiting.pop())
+            except (FileNotFoundError, CorruptManifestError):
+                continue
+            yield manifest
+            fresh = [child for child in manifest.children if child not in seen and child not in manifest.attestations]
+            seen.update(fresh)
+            waiting.extend(fresh)
 
     def _build_time(self, manifest: Manifest) -> int | None:
         if manifest.config is None:
@@ -169,6 +172,11 @@ class Limits:
         moment = config.created if config.created.tzinfo else config.created.replace(tzinfo=UTC)
         created = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
         return created if created >= OLDEST_PLAUSIBLE else None
+
+
+def _is_version(tag: str) -> bool:
+    """Whether a tag is an image's own, not a dependant's."""
+    return digests.subject_of_tag(tag) is None
 
 
 class _Config(msgspec.Struct):

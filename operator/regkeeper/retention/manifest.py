@@ -5,10 +5,10 @@ OCI artifact manifest. Of anything else, every digest that the content mentions 
 understood keeps more, never less.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -94,10 +94,9 @@ class _NotUnderstoodError(Exception):
 _NONE: Mapping[str, Digest] = {}
 _decode = msgspec.json.Decoder(_Document).decode
 _decode_subject = msgspec.json.Decoder(_Subject).decode
-_FIELD = re.compile(rb'"(config|layers|manifests|digest|subject|mediatype|fslayers|blobsum|blobs)"\s*:', re.IGNORECASE)
-_SPELLINGS = {
-    *(b"config", b"layers", b"manifests", b"digest", b"subject"),
-    *(b"mediaType", b"fsLayers", b"blobSum", b"blobs"),
+_FIELDS = {
+    name.casefold(): name
+    for name in ("config", "layers", "manifests", "digest", "subject", "mediaType", "fsLayers", "blobSum", "blobs")
 }
 
 
@@ -113,7 +112,7 @@ def parse_manifest(content: bytes, known: Mapping[str, Digest] = _NONE) -> Manif
     """
     try:
         return _understood(_decode(content), content, known)
-    except (msgspec.MsgspecError, _NotUnderstoodError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, _NotUnderstoodError, UnicodeDecodeError, RecursionError):
         return _unknown(content)
 
 
@@ -143,8 +142,9 @@ def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]
     else:
         blobs = tuple(map(_digest, document.blobs or ()))
     named += len(blobs) + len(children)
-    if content.count(b'"sha256:') + content.count(b'"sha512:') != named and _spelt_otherwise(content):
-        raise _NotUnderstoodError
+    counted = content.count(b'"sha256:') + content.count(b'"sha512:')
+    if counted != named or b"\\" in content or not content.isascii():
+        _refuse_other_spellings(content)
     return Manifest(shape, len(content), config, blobs, children, subject, attestations, foreign)
 
 
@@ -171,9 +171,22 @@ def _shape(document: _Document) -> Shape:
     return shape
 
 
-def _spelt_otherwise(content: bytes) -> bool:
-    """Whether a field's name differs in case: Go's decoder, which the registry uses, would read it all the same."""
-    return any(field not in _SPELLINGS for field in _FIELD.findall(content))
+def _refuse_other_spellings(content: bytes) -> None:
+    """Raise for fields that Go's decoder, which the registry uses, reads and ours does not.
+
+    It takes a name that differs in case, folded as Unicode has it (`layer\u017f` is `layers`), and of a field that
+    stands twice it merges what both say.
+    """
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            field = _FIELDS.get(name.casefold())
+            if field is not None and (name != field or name in seen):
+                raise _NotUnderstoodError
+            seen.add(name)
+
+    json.loads(content, object_pairs_hook=check)
 
 
 def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
@@ -184,17 +197,34 @@ def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
 
 def _unknown(content: bytes) -> Manifest:
     try:
-        if not isinstance(msgspec.json.decode(content), dict):
-            raise CorruptManifestError("not a JSON object")
+        document = msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptManifestError(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise CorruptManifestError("not a JSON object")
     try:
         descriptor = _decode_subject(content).subject
         subject = None if descriptor is None else parse(descriptor.digest)
     except msgspec.MsgspecError:
         subject = None
-    mentions = tuple(_distinct(mentioned(content)))
+    named = [content]
+    if b"\\" in content:  # a digest may be spelt with escapes
+        named.extend(text.encode("utf-8", "surrogatepass") for text in _texts(document))
+    mentions = tuple(_distinct(digest for part in named for digest in mentioned(part)))
     return Manifest(Shape.UNKNOWN, len(content), None, mentions, mentions, subject)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a decoded document."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            yield name
+            yield from _texts(below)
+    elif isinstance(value, list):
+        for below in value:
+            yield from _texts(below)
 
 
 def _distinct(digests: Iterable[Digest]) -> Iterable[Digest]:

@@ -57,10 +57,11 @@ def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
     path = f"{KEPT}/{run}"
     with translated(path):
         try:
-            first, *lines = read_file(volume.descriptor, path, _LARGEST).splitlines()
+            content = read_file(volume.descriptor, path, _LARGEST)
         except FileNotFoundError:
             return
     try:
+        first, *lines = content.splitlines()
         header = json.loads(first)
         if rules is None or header["command"] == _DELETE or header["rules"] == rules:
             for line in lines:

@@ -5,10 +5,12 @@ A glob's `*`, `?` and `[…]` stay within a path component, `{a,b}` is either, `
 `/v[0-9]+/`, is a regular expression in RE2's syntax.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 _MAGIC = frozenset("*?[{")
+_RANGE = re.compile("(.)-(.)", re.DOTALL)
 _ESCAPED = frozenset(r"\.^$|()[]{}*+?")
 
 Matcher = Callable[[str], bool]
@@ -52,10 +54,12 @@ def _compiled(expression: str, pattern: str) -> Callable[[str], Any]:
     options.log_errors = False
     options.dot_nl = True
     try:
-        return re2.compile(expression, options).fullmatch  # type: ignore[no-any-return]
+        fullmatch = re2.compile(expression, options).fullmatch
     except re2.error as error:
         detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise PatternError(f"{pattern}: {detail}") from None
+    # A directory may have a name that no registry made and RE2 can't take.
+    return lambda name: name.isascii() and fullmatch(name)
 
 
 def translate(glob: str) -> str:
@@ -104,4 +108,8 @@ def _character_class(glob: str, position: int) -> tuple[str, int]:
     if end < 0:
         raise PatternError(f"{glob}: a bracket is not closed")
     body = "".join(f"\\{character}" if character in r"\[]^&~|" else character for character in glob[start:end])
-    return (f"[^/{body}]" if negated else f"[{body}]"), end + 1
+    if negated:
+        return f"[^/{body}]", end + 1
+    if "/" in glob[start:end] or any(first < "/" < last for first, last in _RANGE.findall(glob[start:end])):
+        raise PatternError(f"{glob}: the brackets include `/`, which they never match")
+    return f"[{body}]", end + 1

@@ -91,7 +91,7 @@ def read_policies(text: str, source: str) -> list[Policy]:
         raise InvalidPolicyError(f"{source}: larger than {LARGEST_POLICY} characters")
     try:
         documents = [document for document in yaml.load_all(text, _UniqueKeyLoader) if document is not None]
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:  # AttributeError: `!!timestamp x`
         raise InvalidPolicyError(f"{source}: {error}") from None
     if not documents:
         raise InvalidPolicyError(f"{source}: it holds no ImageRetention")
@@ -233,7 +233,9 @@ def _explained(error: Any) -> str:
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Refuses a key that occurs twice: the first one would be lost without a word, a rule that keeps among it."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        if not isinstance(node, yaml.MappingNode):  # as of `!!map text`
+            raise yaml.constructor.ConstructorError(None, None, "this is no mapping", node.start_mark)
         keys = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)

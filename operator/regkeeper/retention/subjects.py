@@ -35,7 +35,7 @@ class Subjects:
     keepers: dict[Subject, set[str]] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> State:
-        if subject in self.going:
+        if subject in self.going and self.certain:
             return State.GOING
         if subject in self.present or not self.certain:
             return State.ALIVE
