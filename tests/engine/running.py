@@ -107,7 +107,7 @@ class Runner:
     def restore(self) -> Restored:
         """Undo the last run; nothing if what had not ended was put back."""
         with self.changing() as (volume, journals):
-            recovered = recover(volume, journals, now=self.now, in_use=None, stop=self.stop)
+            recovered = recover(volume, journals, now=self.now)
             for restored in (*recovered.rolled_back.values(), *recovered.undone.values()):
                 return restored
             return undo(volume, journals, last_undoable(journals), self.now)
@@ -116,7 +116,7 @@ class Runner:
         """Purge what is due at `now`: two days later, if none is given."""
         moment = now or self.now + 2 * DAY * SECOND
         with self.changing() as (volume, journals):
-            recover(volume, journals, now=moment, in_use=in_use, stop=self.stop)
+            recover(volume, journals, now=moment)
             return purge(volume, journals, due(journals, volume, moment), now=moment, in_use=in_use, stop=self.stop)
 
     def journals(self) -> list[Journal]:

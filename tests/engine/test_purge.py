@@ -2,8 +2,10 @@
 
 import pytest
 
+from regkeeper.retention.errors import StoppedError
+from tests.engine import driver
 from tests.engine.planning import used
-from tests.engine.running import STATE, Runner, quarantined
+from tests.engine.running import STATE, Runner, content, never, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume
 
 
@@ -144,3 +146,62 @@ def test_a_repository_that_was_pushed_again_or_has_others_below_it_keeps_its_dir
     runner.purge()
     for name in ("team/app", "again"):
         assert volume.repository(name).tag_link("v1").exists()
+
+
+def interrupt(runner: Runner, entries: int) -> str:
+    """A purge that is stopped behind so many entries; answers the name of its run."""
+    answers = iter([None] * entries)
+    runner.stop = lambda: next(answers, "SIGTERM")
+    with pytest.raises(StoppedError):
+        runner.purge()
+    runner.stop = never
+    (journal,) = runner.journals()
+    assert journal.state == "purging"
+    return journal.run
+
+
+def test_restore_never_finishes_an_interrupted_purge(volume: Volume, runner: Runner) -> None:
+    """It would free what it was asked to bring back."""
+    volume.repository("app").push_image("v1")
+    before = content(volume.root)
+    runner.delete("app:v1")
+    outcome = driver.run(volume, "restore", interrupt(runner, entries=0))
+    assert outcome.code == 0
+    assert outcome.document["restored"]["missing"] == []
+    assert content(volume.root) == before
+
+
+def test_what_an_interrupted_purge_has_not_freed_comes_back_and_the_rest_is_told(
+    volume: Volume, runner: Runner
+) -> None:
+    image = volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    interrupt(runner, entries=1)
+    restored = runner.restore()
+    assert restored.missing == ["app:v1"]
+    assert volume.repository("app").revision_link(image.digest).exists()
+    assert volume.blob_data(image.digest).exists()
+
+
+def test_the_next_run_finishes_an_interrupted_purge_that_is_due(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v2", layers=[b"two"])
+    deleted = runner.delete("app:v1")
+    run = interrupt(runner, entries=3)
+    outcome = runner.delete("app:v2", now=volume.now + 2 * DAY * SECOND)
+    assert outcome.purged[0].runs == [run]
+    assert outcome.purged[0].entries == len(deleted.plan.moves) - 3
+
+
+def test_what_cannot_be_verified_is_not_purged_and_stops_nothing_else(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v2", layers=[b"two"])
+    runner.delete("app:v1")
+    (volume.repositories / "moved-away").symlink_to("/nonexistent")
+    later = volume.now + 2 * DAY * SECOND
+    assert driver.run(volume, "purge", now=later).document["reason"] == "Unverified"
+    outcome = runner.delete("app:v2", now=later)
+    assert "moved-away: a symbolic link" in outcome.purged[0].unverified
+    assert [journal.state for journal in runner.journals()] == ["done", "done"]
+    assert driver.run(volume, "restore", runner.journals()[0].run, now=later).code == 0
+    assert volume.repository("app").tag_link("v1").exists()

@@ -23,7 +23,7 @@ from regkeeper.retention.usage import measure
 from tests.engine.cases import cases
 from tests.engine.driver import delete, run
 from tests.engine.planning import UNLIMITED, policies
-from tests.engine.running import Runner, never
+from tests.engine.running import Runner
 from tests.engine.strategies import SPECS, History, build, histories
 from tests.engine.volumes import DAY, SECOND, Volume, snapshot
 
@@ -80,7 +80,7 @@ def interrupt(volume: Volume, spec: dict[str, Any], *, after: int) -> None:
 
 def roll_back(volume: Volume) -> None:
     with Runner(volume.root, volume.now).changing() as (opened, journals):
-        assert recover(opened, journals, now=volume.now, in_use=None, stop=never).rolled_back
+        assert recover(opened, journals, now=volume.now).rolled_back
 
 
 @cases(30)

@@ -59,7 +59,7 @@ def purge(
         with changing(root, now=now, journal=journal, end_time=end_time) as session:
             refuse_writers(session.volume, mode, registry)
             volume, journals, present = session.volume, session.journals, session.present
-            recovered = recover(volume, journals, now=present, in_use=used, stop=session.stop)
+            recovered = recover(volume, journals, now=present)
             note_recovered(recovered)
             purged = purge_runs(
                 volume, journals, due(journals, volume, present, age), now=present, in_use=used, stop=session.stop
@@ -67,7 +67,6 @@ def purge(
             reserve.replenish(volume)
         note_purged(purged)
     if as_json:
-        purges = [recovered.purged, purged]
         print_document(
-            {"outcome": "done", "purged": purged_document(purges), "recovered": recovered_document(recovered)}
+            {"outcome": "done", "purged": purged_document([purged]), "recovered": recovered_document(recovered)}
         )

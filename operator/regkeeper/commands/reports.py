@@ -4,7 +4,7 @@ outcome     `done`, or the plan's own when nothing was carried out
 run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: nothing was
 recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
 purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
-`held` entries that another run needs to be undone
+            `held` entries that another run needs to be undone, `unverified`: why nothing was freed, or null
 """
 
 from collections.abc import Iterable
@@ -43,6 +43,7 @@ def purged_document(purges: Iterable[Purged]) -> dict[str, Any]:
         "bytes": sum(purged.bytes for purged in every),
         "returned": sum(len(purged.returned.moves) for purged in every),
         "held": sum(purged.held for purged in every),
+        "unverified": next((purged.unverified for purged in every if purged.unverified), None),
     }
 
 
@@ -62,11 +63,12 @@ def note_recovered(recovered: Recovered) -> None:
         note(f"run {run} had not ended: {count(len(restored.moves), 'entry')} put back")
     for run, restored in recovered.undone.items():
         note(f"the undo of run {run} had not ended: {count(len(restored.moves), 'entry')} put back")
-    note_purged(recovered.purged)
 
 
 def note_purged(purged: Purged) -> None:
-    """Say what was freed, if anything was."""
+    """Say what was freed, if anything was, or why it was not."""
+    if purged.unverified:
+        note(purged.unverified)
     if not purged.runs:
         return
     note(f"purged {', '.join(purged.runs)}: {count(purged.entries, 'entry')}, {size_of(purged.bytes)} freed")
@@ -81,5 +83,5 @@ def note_restored(restored: Restored) -> None:
     note(f"{count(len(restored.moves), 'entry')} back from {', '.join(restored.runs)}")
     for move in restored.newer:
         note(f"{move.repository}:{move.name} was pushed since and stays as it is")
-    for digest in restored.missing:
-        note(f"{digest} is nowhere any more: what needs it can't be pulled")
+    for missing in restored.missing:
+        note(f"{missing} is nowhere any more: what needs it can't be pulled")

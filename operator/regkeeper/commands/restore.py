@@ -7,7 +7,6 @@ import typer
 from regkeeper.commands.reports import (
     note_recovered,
     note_restored,
-    purged_document,
     recovered_document,
     restored_document,
 )
@@ -55,8 +54,8 @@ def restore(
     """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
 
     With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: names that were pushed since, `missing`: digests
-    that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier runs had
-    left. Later runs keep what came back.
+    and tags that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier
+    runs had left. Later runs keep what came back.
     """
     if sum((run is not None, ref is not None, every)) > 1:
         raise typer.BadParameter("RUN, --ref and --all exclude each other")
@@ -64,7 +63,7 @@ def restore(
     with failures(as_json=as_json):
         with changing(root, now=now, journal=journal, end_time=end_time) as session:
             refuse_writers(session.volume, mode, registry)
-            recovered = recover(session.volume, session.journals, now=session.present, in_use=None, stop=session.stop)
+            recovered = recover(session.volume, session.journals, now=session.present)
             note_recovered(recovered)
             restored = _restore(session, recovered, run, reference, every=every)
             reserve.replenish(session.volume)
@@ -75,7 +74,6 @@ def restore(
                 "outcome": "done",
                 "restored": restored_document(restored),
                 "recovered": recovered_document(recovered),
-                "purged": purged_document([recovered.purged]),
             }
         )
 

@@ -36,6 +36,12 @@ class NotPermittedError(RefusedError):
     reason = "NotPermitted"
 
 
+class UnverifiedError(RefusedError):
+    """A part of the volume can't be read, so that nobody knows whether it needs what was to be freed for good."""
+
+    reason = "Unverified"
+
+
 class StoppedError(RetentionError):
     """The run was asked to stop (a signal, the end time) and did so between two entries."""
 

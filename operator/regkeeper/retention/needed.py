@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.errors import UnverifiedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.layout import LAYERS, link_directory, repository_path, walk_repositories
 from regkeeper.retention.manifest import Manifest
@@ -21,7 +21,7 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
     """Blobs in the quarantine that the volume's repositories need as they are now.
 
     Raises:
-        RefusedError: a part of the volume can't be read, so that nobody knows.
+        UnverifiedError: a part of the volume can't be read, so that nobody knows.
     """
     if not contents.blobs:
         return []
@@ -29,11 +29,13 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
     needed: dict[Digest, None] = {}
     for found in walk_repositories(volume):
         if found.problem:
-            raise RefusedError(f"repositories/{found.name}: {found.problem}; nothing is purged while it can't be read")
+            raise UnverifiedError(
+                f"repositories/{found.name}: {found.problem}; nothing is purged while it can't be read"
+            )
         repository = reader.read(found.name)
         if repository.opaque:
             problem = repository.unreadable[-1]
-            raise RefusedError(f"{problem}; nothing is purged while it can't be read")
+            raise UnverifiedError(f"{problem}; nothing is purged while it can't be read")
         needed.update(dict.fromkeys(_named(volume, repository, contents)))
     return [contents.blobs[digest] for digest in _with_references(needed, contents)]
 

@@ -1,6 +1,7 @@
 """Frees what is in the quarantine: the one step that can't be undone, so everything is verified again first.
 
-A purge that was interrupted is simply begun again: it verifies anew and removes what is still there.
+A purge that was interrupted is simply begun again: it verifies anew and removes what is still there. Until then an undo
+brings back what is still there.
 """
 
 import errno
@@ -19,11 +20,11 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
-from regkeeper.retention.restore import Restored, put_entries_back
+from regkeeper.retention.restore import UNDOABLE, Restored, put_entries_back
 from regkeeper.retention.storage import WritableVolume
 from regkeeper.retention.sweep import Stop
 
-_HOLDING = frozenset({State.DONE, State.PURGING, State.RESTORED, State.ROLLED_BACK})
+_HOLDING = frozenset({State.DONE, State.RESTORED, State.ROLLED_BACK})
 """States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
 
 _ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
@@ -42,6 +43,7 @@ class Purged:
         bytes: how many.
         returned: what was needed again and came back instead.
         held: entries that stay because another run that can be undone needs them.
+        unverified: why nothing was freed although it was due; empty: it was.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -49,6 +51,7 @@ class Purged:
     bytes: int = 0
     returned: Restored = field(default_factory=Restored)
     held: int = 0
+    unverified: str = ""
 
 
 def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than: int | None = None) -> list[Journal]:
@@ -63,7 +66,8 @@ def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than
     return [
         journal
         for journal in journals.all()
-        if journal.state in _HOLDING and volume.exists(run_directory(journal.run))
+        # A purge that was interrupted behind its last entry has no directory any more.
+        if journal.state == State.PURGING or (journal.state in _HOLDING and volume.exists(run_directory(journal.run)))
         if now >= (journal.purge_due if older_than is None else journal.header.now + older_than)
     ]
 
@@ -80,23 +84,20 @@ def purge(
     """Free what some runs moved, save what is needed again.
 
     Raises:
-        RefusedError: a part of the volume can't be read.
-        StoppedError: `stop` said so; the next run goes on.
-        StorageError: something can't be removed; the next run tries again.
+        UnverifiedError: a part of the volume can't be read; nothing was freed and no journal was changed.
+        StoppedError: `stop` said so; the next purge goes on.
+        StorageError: something can't be removed; the next purge tries again.
     """
-    entering = [
-        journal if journal.state == State.PURGING else journals.enter(journal, State.PURGING, now)
-        for journal in due_journals
-    ]
-    if not entering:
+    going = list(due_journals)
+    if not going:
         return Purged()
-    runs = {journal.run for journal in entering}
+    runs = {journal.run for journal in going}
     purged = Purged(runs=sorted(runs), returned=_return_needed(volume, journals, runs, in_use))
-    others = [journal.run for journal in journals.all() if journal.state == State.DONE]
+    others = [journal.run for journal in journals.all() if journal.state in UNDOABLE and journal.run not in runs]
     contents = Contents(volume, journals, runs)
     held = held_by_other_runs(contents, Contents(volume, journals, others))
     staying = {contents.blobs[digest].path for digest in held}
-    for journal in entering:
+    for journal in going:
         _free(volume, journals, journal, staying, purged, now=now, stop=stop)
     _forget(volume, journals, now)
     return purged
@@ -135,7 +136,8 @@ def _free(
 ) -> None:
     path = run_directory(journal.run)
     entries, size, held = 0, 0, 0
-    # A purge that was interrupted behind its last entry has no directory any more.
+    if journal.state != State.PURGING:
+        journal = journals.enter(journal, State.PURGING, now)
     there = {int(name) for name in volume.names(path) if name.isdecimal()}
     with translated(path), volume.directory(path) if there else nullcontext(-1) as quarantine:
         for number, move in journals.moves(journal.run):
@@ -145,7 +147,7 @@ def _free(
                 held += 1
                 continue
             if reason := stop():
-                raise StoppedError(f"{reason}: the purge of run {journal.run} stopped; the next run goes on")
+                raise StoppedError(f"{reason}: the purge of run {journal.run} stopped; the next purge goes on")
             _remove(volume, quarantine, number, move)
             entries += 1
             size += move.bytes

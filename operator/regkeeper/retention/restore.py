@@ -22,7 +22,8 @@ from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory, opened_parents, put_back
 from regkeeper.retention.storage import WritableVolume
 
-UNDOABLE = frozenset({State.DONE, State.RESTORING})
+UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
+"""Of a purge that was interrupted, what it has not freed yet can still come back."""
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Restored:
         runs: whose entries came back.
         moves: what came back.
         newer: what stayed in the quarantine because a newer push stands in its place.
-        missing: digests that what came back needs and that are nowhere any more, as `alg:hex`.
+        missing: what is nowhere any more: digests that what came back needs, as `alg:hex`, and tags that a purge had
+            freed before it was interrupted, as `repository:tag`.
     """
 
     runs: list[str] = field(default_factory=list)
@@ -72,8 +74,10 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     contents = Contents(volume, journals, _undoable(journals))
     entries, missing = contents.needs(_images(journals, journal.run), dependants=False)
     others = [entry for entry in entries if entry.run != journal.run]
-    restored = put_entries_back(volume, others)
-    restored.missing = [digests.to_text(digest) for digest in missing]
+    restored = Restored(
+        missing=[*map(digests.to_text, missing), *_missing_tags(volume, journals, journal.run, contents)]
+    )
+    restored.add(put_entries_back(volume, others))
     restored.add(_put_run_back(volume, journals, journal.run))
     journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
     drop_run_directory(volume, journal.run)
@@ -156,6 +160,13 @@ def _images(journals: WritableJournals, run: str) -> list[Image]:
         if move.kind in (Kind.INDEX_REVISION, Kind.REVISION)
         if (digest := digests.parse(move.name)) is not None
     ]
+
+
+def _missing_tags(volume: WritableVolume, journals: WritableJournals, run: str, contents: Contents) -> Iterable[str]:
+    """Tags of a run that are neither where they were nor in a quarantine: an interrupted purge begins with them."""
+    for _, move in journals.moves_of(run, Kind.TAG):
+        if (move.repository, move.name) not in contents.tags and not volume.exists(move.path):
+            yield f"{move.repository}:{move.name}"
 
 
 def _put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) -> Restored:

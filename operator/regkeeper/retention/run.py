@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from regkeeper.retention import reserve
-from regkeeper.retention.errors import NotQuietError, RetentionError, translated
+from regkeeper.retention.errors import NotQuietError, RetentionError, UnverifiedError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
@@ -84,19 +84,27 @@ def carry_out(
         RetentionError: it was refused, or failed; what was moved already is put back by the next run.
     """
     now = round(clock() * 10**9) if order.now is None else order.now
-    recovered = recover(volume, journals, now=now, in_use=order.in_use, stop=order.stop)
-    purged = purge(volume, journals, due(journals, volume, now), now=now, in_use=order.in_use, stop=order.stop)
+    recovered = recover(volume, journals, now=now)
+    purged = _purge(volume, journals, due(journals, volume, now), order, now)
     started = datetime.fromtimestamp(clock(), UTC)
     plan, journal = reserve.on_full(volume, lambda: _prepare(volume, journals, order, started))
     outcome = Outcome(plan, journal, recovered, [purged])
     if journal is not None:
         outcome.journal = _sweep(volume, journals, order, plan, journal)
         if order.undo_window == 0:
-            outcome.purged.append(
-                purge(volume, journals, [outcome.journal], now=now, in_use=order.in_use, stop=order.stop)
-            )
+            outcome.purged.append(_purge(volume, journals, [outcome.journal], order, now))
     reserve.replenish(volume)
     return outcome
+
+
+def _purge(
+    volume: WritableVolume, journals: WritableJournals, due_journals: list[Journal], order: Order[AnyPlan], now: int
+) -> Purged:
+    """Purge on the way to something else, which goes on all the same where nothing can be verified."""
+    try:
+        return purge(volume, journals, due_journals, now=now, in_use=order.in_use, stop=order.stop)
+    except UnverifiedError as error:
+        return Purged(unverified=str(error))
 
 
 def _prepare(
