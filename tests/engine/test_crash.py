@@ -18,6 +18,7 @@ import pytest
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError, StorageError
 from regkeeper.retention.quiet import Mode
+from tests.engine.planning import used
 from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, linked, quarantined
 from tests.engine.volumes import DAY, Volume
 
@@ -214,3 +215,27 @@ def assert_failures_lose_nothing(
         operation.finish(runner_of(runner.root, original))
         assert content(runner.root) == undisturbed.content, undisturbed.calls[:number]
         assert quarantined(runner.root) == undisturbed.quarantined, undisturbed.calls[:number]
+
+
+def test_a_kill_of_a_purge_that_returns_an_image_in_use_loses_none_of_its_dependants(
+    original: Volume, memory: Path
+) -> None:
+    """Also the signature of its signature: what came back before the kill must not be all that led to it."""
+    volume = Volume(memory / "signed", now=original.now)
+    app = volume.repository("app")
+    image = app.push_image("v1", "also")
+    app.push_image(subject=app.push_signature(image), layers=[b"of the signature"])
+    runner = runner_of(volume.root, volume)
+    before = content(volume.root)
+    runner.delete("app")
+    runner.guard = counting = Counting()
+    deleted = linked(volume.root, memory / "deleted")
+    runner.purge(in_use=used("app:v1"))
+    assert content(volume.root) == before
+    for number in range(1, len(counting.calls) + 1):
+        with tempfile.TemporaryDirectory(dir=memory) as copy:
+            other = runner_of(linked(deleted, Path(copy) / "registry"), volume)
+            other.guard = Killing(number)
+            assert killed(lambda other=other: other.purge(in_use=used("app:v1")))  # type: ignore[misc]
+            runner_of(other.root, volume).purge(in_use=used("app:v1"))
+            assert content(other.root) == before, counting.calls[:number]

@@ -3,6 +3,7 @@
 import pytest
 
 from regkeeper.retention.errors import StoppedError
+from regkeeper.retention.layout import MANIFEST_LIMIT
 from tests.engine import driver
 from tests.engine.planning import used
 from tests.engine.running import STATE, Runner, content, never, quarantined
@@ -205,3 +206,11 @@ def test_what_cannot_be_verified_is_not_purged_and_stops_nothing_else(volume: Vo
     assert [journal.state for journal in runner.journals()] == ["done", "done"]
     assert driver.run(volume, "restore", runner.journals()[0].run, now=later).code == 0
     assert volume.repository("app").tag_link("v1").exists()
+
+
+def test_a_layer_that_is_larger_than_any_manifest_comes_back(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[bytes(MANIFEST_LIMIT + 1)])
+    layer = volume.put_blob(bytes(MANIFEST_LIMIT + 1))
+    runner.delete("app:v1")
+    volume.repository("other").mount(layer, age=0)
+    assert [move.name for move in runner.purge().returned.moves] == [layer]

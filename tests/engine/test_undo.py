@@ -1,5 +1,9 @@
 """Undo: what comes back, what later runs keep because of it, and what a newer push or a purge leaves to it."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from regkeeper.retention import marks
@@ -7,6 +11,8 @@ from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import Restored
 from regkeeper.retention.restore_images import restore_reference
+from tests.engine import documents
+from tests.engine.planning import used
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
 
@@ -222,3 +228,76 @@ def _deleted(plan: object) -> set[str]:
 def _kept_tags(runner: Runner) -> set[str]:
     with runner.changing() as (volume, _):
         return {mark.move.name for mark in marks.kept(volume, "") if mark.move.kind == "tag"}
+
+
+def push_with_foreign_layer(volume: Volume) -> Path:
+    """An image `app:v1` with a layer that has URLs and was pushed all the same; answers the layer's file."""
+    app = volume.repository("app")
+    layer = app.push_blob(b"windows", documents.OCI_FOREIGN_LAYER)
+    manifest = json.loads(documents.image(app.push_blob(b"{}", documents.OCI_CONFIG), [layer]).content)
+    manifest["layers"][0]["urls"] = ["https://mcr.example/windows"]
+    app.push(documents.Manifest(documents.OCI_MANIFEST, documents.encode(manifest)), "v1")
+    return volume.blob_data(layer.digest)
+
+
+def push_build_cache(volume: Volume) -> Path:
+    """BuildKit's cache `app:v1`, an index of layers; answers the file of one."""
+    app = volume.repository("app")
+    layers = [app.push_blob(content) for content in (b"one", b"two")]
+    app.push(documents.index(layers), "v1")
+    return volume.blob_data(layers[0].digest)
+
+
+UNUSUAL = [push_with_foreign_layer, push_build_cache]
+
+
+@pytest.mark.parametrize("push", UNUSUAL)
+def test_one_image_comes_back_with_everything_that_it_had(
+    volume: Volume, runner: Runner, push: Callable[[Volume], Path]
+) -> None:
+    push(volume)
+    before = content(volume.root)
+    runner.delete("app:v1")
+    assert restore_image(runner, "app:v1").missing == []
+    assert content(volume.root) == before
+
+
+@pytest.mark.parametrize("push", UNUSUAL)
+def test_an_image_that_came_into_use_comes_back_with_everything_that_it_had(
+    volume: Volume, runner: Runner, push: Callable[[Volume], Path]
+) -> None:
+    push(volume)
+    before = content(volume.root)
+    runner.delete("app:v1")
+    runner.purge(in_use=used("app:v1"))
+    assert content(volume.root) == before
+
+
+@pytest.mark.parametrize("push", UNUSUAL)
+def test_what_a_run_that_can_be_undone_needs_is_held(
+    volume: Volume, runner: Runner, push: Callable[[Volume], Path]
+) -> None:
+    """Another repository has the same layer; the later run, which is purged at once, takes it."""
+    layer = push(volume)
+    other = volume.repository("other")
+    other.push(
+        documents.image(other.push_blob(b"{}", documents.OCI_CONFIG), [other.push_blob(layer.read_bytes())]), "v1"
+    )
+    before = content(volume.root / "docker/registry/v2/blobs")
+    runner.delete("app:v1")
+    runner.delete("other:v1", undo_window=0, now=volume.now + SECOND)
+    assert restore_image(runner, "app:v1").missing == []
+    assert layer.exists()
+    assert before.items() >= content(volume.root / "docker/registry/v2/blobs").items()
+
+
+def test_an_image_comes_back_with_its_dependants_in_other_repositories(volume: Volume, runner: Runner) -> None:
+    """They went with it: subjects are looked up on the whole volume."""
+    image = volume.repository("app").push_image("v1")
+    volume.repository("signatures").push_signature(image)
+    volume.repository("signatures").push_image(subject=image, layers=[b"sbom"])
+    before = content(volume.root)
+    runner.delete("app:v1")
+    assert not list(volume.repository("signatures").tags.glob("*"))
+    restore_image(runner, "app:v1")
+    assert content(volume.root) == before

@@ -1,13 +1,15 @@
 """What the quarantine holds of some runs, to be looked up by what it is, and what an image needs of it."""
 
+import errno
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
-from regkeeper.retention.digests import Digest
+from regkeeper.retention.digests import Digest, Subject
+from regkeeper.retention.errors import StorageError
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import ABSENT, MANIFEST_LIMIT, Volume, blob_data, read_file
 from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
@@ -35,6 +37,16 @@ class Image(NamedTuple):
     digest: Digest
 
 
+class Needs(NamedTuple):
+    """What has to come back so that some images are whole."""
+
+    generations: list[list[Entry]]
+    """Dependants before their subjects, so the images themselves come last: wherever a crash stops it, what is still in
+    the quarantine leads to the rest."""
+    missing: list[Digest]
+    """What is nowhere any more."""
+
+
 class Contents:
     """An index of what some runs have in the quarantine now; of two equal things the later run's counts.
 
@@ -56,7 +68,7 @@ class Contents:
             for number, move in journals.moves(run):
                 if str(number) in there:
                     self._add(Entry(run, number, move))
-        self._dependants: dict[Image, list[tuple[Image, Entry | None]]] | None = None
+        self._dependants: dict[Subject, list[tuple[Image, Entry | None]]] | None = None
 
     def _add(self, entry: Entry) -> None:
         move = entry.move
@@ -84,8 +96,10 @@ class Contents:
             except CorruptManifestError:
                 return None
             except OSError as error:
+                if error.errno == errno.EFBIG:  # a layer, not a manifest
+                    return None
                 if error.errno not in ABSENT:
-                    raise
+                    raise StorageError(error, path) from error
         return None
 
     def tagged(self, entry: Entry) -> Image | None:
@@ -94,66 +108,84 @@ class Contents:
         return None if digest is None else Image(entry.move.repository, digest)
 
     def dependants(self, image: Image) -> list[tuple[Image, Entry | None]]:
-        """Referrers of an image in its repository, by `subject` or by a tag made of its digest, then with the tag."""
+        """Referrers of an image, in whatever repository: by `subject`, or by a tag made of its digest, then with it."""
         if self._dependants is None:
             self._dependants = defaultdict(list)
             for dependant in self.revisions:
                 manifest = self.manifest(dependant.digest)
                 if manifest is not None and manifest.subject is not None:
-                    self._dependants[Image(dependant.repository, manifest.subject)].append((dependant, None))
-            for (repository, tag), entry in self.tags.items():
+                    self._dependants[digests.subject(manifest.subject)].append((dependant, None))
+            for (_, tag), entry in self.tags.items():
                 subject, tagged = digests.subject_of_tag(tag), self.tagged(entry)
                 if subject is not None and tagged is not None:
-                    self._dependants[Image(repository, subject)].append((tagged, entry))
-        return self._dependants.get(image, [])
+                    self._dependants[subject].append((tagged, entry))
+        return self._dependants.get(digests.subject(image.digest), [])
 
-    def needs(self, images: Iterable[Image], *, dependants: bool) -> tuple[list[Entry], list[Digest]]:
+    def needs(self, images: Iterable[Image], *, tags: Iterable[Entry] = (), dependants: bool) -> Needs:
         """What has to come back so that some images are whole.
 
         Args:
             images: Manifests with their repositories.
+            tags: Entries of tags that are to come back with them.
             dependants: Bring their signatures and other dependants too.
-
-        Returns:
-            The entries, and the digests that are nowhere any more.
         """
-        entries: dict[str, Entry] = {}
+        generations: list[dict[str, Entry]] = []
         missing: dict[Digest, None] = {}
-        waiting = list(images)
         seen: set[Image] = set()
+        generation, tagged = list(images), list(tags)
+        while generation or tagged:
+            entries = {entry.path: entry for entry in tagged}
+            generations.append(entries)
+            following: list[Image] = []
+            tagged = []
+            while generation:
+                image = generation.pop()
+                if image in seen:
+                    continue
+                seen.add(image)
+                entries |= {entry.path: entry for entry in self._whole(image, missing)}
+                generation += self._children(image)
+                for dependant, tag in self.dependants(image) if dependants else ():
+                    following.append(dependant)
+                    tagged += [tag] if tag is not None else []
+            generation = following
+        return Needs([list(entries.values()) for entries in reversed(generations)], list(missing))
 
-        def want(entry: Entry | None) -> None:
-            if entry is not None:
-                entries[entry.path] = entry
+    def _whole(self, image: Image, missing: dict[Digest, None]) -> Iterator[Entry]:
+        """What the quarantine has of one image; notes what is nowhere."""
+        manifest = self.manifest(image.digest)
+        blobs, foreign = (manifest.blobs, manifest.foreign) if manifest is not None else ((), ())
+        if image in self.revisions:
+            yield self.revisions[image]
+        for digest in (image.digest, *blobs):
+            if (link := Image(image.repository, digest)) in self.layers:
+                yield self.layers[link]
+            if digest in self.blobs:
+                yield self.blobs[digest]
+            elif digest not in foreign and not self._is_live(digest):
+                missing[digest] = None
 
+    def _children(self, image: Image) -> list[Image]:
+        """What an index lists and the repository had: a sparse copy names some that it never had.
+
+        As a revision or, as 2.8 takes them too, as a blob with a layer link: BuildKit's cache is an index of layers.
+        """
+        manifest = self.manifest(image.digest)
+        children = [] if manifest is None else [Image(image.repository, digest) for digest in manifest.children]
+        return [child for child in children if child in self.revisions or child in self.layers]
+
+    def references(self, roots: Iterable[Digest]) -> set[Digest]:
+        """Blobs with all that the manifests among them refer to, further down too, as far as these can be read."""
+        found: set[Digest] = set()
+        waiting = set(roots)
         while waiting:
-            image = waiting.pop()
-            if image in seen:
-                continue
-            seen.add(image)
-            want(self.revisions.get(image))
-            for digest in (image.digest, *self._blobs_of(image)):
-                want(self.layers.get(Image(image.repository, digest)))
-                want(self.blobs.get(digest))
-                if digest not in self.blobs and not self._is_live(digest):
-                    missing[digest] = None
-            waiting.extend(self._children_of(image))
-            if dependants:
-                for dependant, tag in self.dependants(image):
-                    want(tag)
-                    waiting.append(dependant)
-        return list(entries.values()), list(missing)
-
-    def _blobs_of(self, image: Image) -> list[Digest]:
-        manifest = self.manifest(image.digest)
-        return [] if manifest is None else [blob for blob in manifest.blobs if blob not in manifest.foreign]
-
-    def _children_of(self, image: Image) -> list[Image]:
-        """Children that the repository had: a sparse copy of an index names some that it never had."""
-        manifest = self.manifest(image.digest)
-        if manifest is None:
-            return []
-        return [child for digest in manifest.children if (child := Image(image.repository, digest)) in self.revisions]
+            digest = waiting.pop()
+            found.add(digest)
+            manifest = self.manifest(digest)
+            if manifest is not None:
+                found.update(manifest.blobs)
+                waiting.update(child for child in manifest.children if child not in found)
+        return found
 
     def _is_live(self, digest: Digest) -> bool:
         try:

@@ -5,7 +5,7 @@ manifest that names a blob in the quarantine makes it needed; so does an image i
 quarantine of another run that can still be undone.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.digests import Digest
@@ -26,7 +26,7 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
     if not contents.blobs:
         return []
     reader = RepositoryReader(volume)
-    needed: dict[Digest, None] = {}
+    needed: set[Digest] = set()
     for found in walk_repositories(volume):
         if found.problem:
             raise UnverifiedError(
@@ -36,8 +36,8 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
         if repository.opaque:
             problem = repository.unreadable[-1]
             raise UnverifiedError(f"{problem}; nothing is purged while it can't be read")
-        needed.update(dict.fromkeys(_named(volume, repository, contents)))
-    return [contents.blobs[digest] for digest in _with_references(needed, contents)]
+        needed.update(_named(volume, repository, contents))
+    return [contents.blobs[digest] for digest in contents.references(needed) if digest in contents.blobs]
 
 
 def _named(volume: WritableVolume, repository: Repository, contents: Contents) -> Iterator[Digest]:
@@ -50,40 +50,21 @@ def _named(volume: WritableVolume, repository: Repository, contents: Contents) -
     yield from (digest for digest in repository.revisions if digest in quarantined)
     yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)
     for manifest in repository.manifests.values():
-        yield from (digest for digest in _blobs(manifest) if digest in quarantined)
+        yield from (digest for digest in manifest.blobs if digest in quarantined)
 
 
-def _blobs(manifest: Manifest) -> list[Digest]:
-    return [digest for digest in manifest.blobs if digest not in manifest.foreign]
-
-
-def _with_references(needed: Iterable[Digest], contents: Contents) -> list[Digest]:
-    """What is needed, and what the manifests among it need in turn."""
-    waiting, all_needed = list(needed), dict[Digest, None]()
-    while waiting:
-        digest = waiting.pop()
-        if digest in all_needed:
-            continue
-        all_needed[digest] = None
-        manifest = contents.manifest(digest)
-        if manifest is not None:
-            waiting.extend(blob for blob in _blobs(manifest) if blob in contents.blobs)
-    return list(all_needed)
-
-
-def used_again(in_use: InUse, contents: Contents) -> tuple[list[Entry], list[Image]]:
+def used_again(in_use: InUse, contents: Contents) -> tuple[list[Entry], set[Image]]:
     """Tags and images in the quarantine that somebody uses.
 
     Returns:
         The entries of tags, and the images, those of the tags among them.
     """
-    tags = [entry for key, entry in contents.tags.items() if key in in_use.tags]
-    images = [image for entry in tags if (image := contents.tagged(entry)) is not None]
-    for image in contents.revisions:
-        manifest = contents.manifest(image.digest)
-        if _is_used(image, manifest, in_use):
-            images.append(image)
-    tags += [entry for entry in contents.tags.values() if entry not in tags and contents.tagged(entry) in images]
+    tagged = {key: contents.tagged(entry) for key, entry in contents.tags.items()}
+    # A purge that was interrupted may have brought a manifest back already, and not yet the tag.
+    known = {*contents.revisions, *(image for image in tagged.values() if image is not None)}
+    images = {image for image in known if _is_used(image, contents.manifest(image.digest), in_use)}
+    images.update(image for key, image in tagged.items() if key in in_use.tags and image is not None)
+    tags = [entry for key, entry in contents.tags.items() if key in in_use.tags or tagged[key] in images]
     return tags, images
 
 
@@ -98,9 +79,5 @@ def _is_used(image: Image, manifest: Manifest | None, in_use: InUse) -> bool:
 
 def held_by_other_runs(contents: Contents, others: Contents) -> set[Digest]:
     """Blobs that a manifest in the quarantine of another run needs, so that that run can be undone."""
-    held: set[Digest] = set()
-    for image in others.revisions:
-        manifest = others.manifest(image.digest)
-        wanted = [image.digest, *(_blobs(manifest) if manifest is not None else ())]
-        held.update(digest for digest in wanted if digest in contents.blobs and digest not in others.blobs)
-    return held
+    wanted = others.references(image.digest for image in others.revisions)
+    return {digest for digest in wanted if digest in contents.blobs and digest not in others.blobs}

@@ -20,7 +20,7 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
-from regkeeper.retention.restore import UNDOABLE, Restored, put_entries_back
+from regkeeper.retention.restore import UNDOABLE, Restored, put_generations_back
 from regkeeper.retention.storage import WritableVolume
 from regkeeper.retention.sweep import Stop
 
@@ -115,13 +115,11 @@ def _return_needed(
     volume: WritableVolume, journals: WritableJournals, runs: set[str], in_use: InUse | None
 ) -> Restored:
     contents = Contents(volume, journals, sorted(runs))
-    entries: dict[str, Entry] = {}
+    generations = [needed_again(volume, contents)]
     if in_use is not None:
         tags, images = used_again(in_use, contents)
-        needed, _ = contents.needs(images, dependants=True)
-        entries |= {entry.path: entry for entry in (*tags, *needed)}
-    entries |= {entry.path: entry for entry in needed_again(volume, contents)}
-    return put_entries_back(volume, entries.values()) if entries else Restored()
+        generations += contents.needs(images, tags=tags, dependants=True).generations
+    return put_generations_back(volume, generations)
 
 
 def _free(

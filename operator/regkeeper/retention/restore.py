@@ -72,12 +72,12 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     if journal.state != State.RESTORING:
         journal = journals.enter(journal, State.RESTORING, at)
     contents = Contents(volume, journals, _undoable(journals))
-    entries, missing = contents.needs(_images(journals, journal.run), dependants=False)
-    others = [entry for entry in entries if entry.run != journal.run]
+    needs = contents.needs(_images(journals, journal.run), dependants=False)
+    others = [[entry for entry in entries if entry.run != journal.run] for entries in needs.generations]
     restored = Restored(
-        missing=[*map(digests.to_text, missing), *_missing_tags(volume, journals, journal.run, contents)]
+        missing=[*map(digests.to_text, needs.missing), *_missing_tags(volume, journals, journal.run, contents)]
     )
-    restored.add(put_entries_back(volume, others))
+    restored.add(put_generations_back(volume, others))
     restored.add(_put_run_back(volume, journals, journal.run))
     journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
     drop_run_directory(volume, journal.run)
@@ -100,16 +100,16 @@ def undo_images(
         images: Manifests to bring back; those of the tags among them.
         contents: Of all runs that can be undone.
     """
-    needed, missing = contents.needs(images, dependants=True)
-    entries = {entry.path: entry for entry in (*needed, *tags)}.values()
+    needs = contents.needs(images, tags=tags, dependants=True)
     by_run: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_run[entry.run].append(entry)
+    for entries in needs.generations:
+        for entry in entries:
+            by_run[entry.run].append(entry)
     for run, of_run in sorted(by_run.items()):
         journal, moves = journals.load(run), [entry.move for entry in of_run]
         reserve.on_full(volume, partial(write_mark, volume, journal, moves))
-    restored = put_entries_back(volume, entries)
-    restored.missing = [digests.to_text(digest) for digest in missing]
+    restored = put_generations_back(volume, needs.generations)
+    restored.missing = [digests.to_text(digest) for digest in needs.missing]
     return restored
 
 
@@ -175,8 +175,16 @@ def _put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) 
     return _put_back(volume, run, journals.moves_backwards(run))
 
 
-def put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Restored:
-    """Put single entries back, of whatever runs."""
+def put_generations_back(volume: WritableVolume, generations: Iterable[Iterable[Entry]]) -> Restored:
+    """Put single entries back, of whatever runs, one generation of dependants after the other."""
+    restored = Restored()
+    for entries in generations:
+        restored.add(_put_entries_back(volume, entries))
+    restored.runs = sorted(set(restored.runs))
+    return restored
+
+
+def _put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Restored:
     backwards = list(reversed(Kind))
     by_run: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -188,7 +196,6 @@ def put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Restor
             chosen = [(entry.number, entry.move) for entry in of_run if entry.move.kind == kind]
             if chosen:
                 restored.add(_put_back(volume, run, chosen))
-    restored.runs = sorted(set(restored.runs))
     return restored
 
 
