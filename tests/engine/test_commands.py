@@ -168,6 +168,18 @@ def test_an_address_in_front_must_be_the_registrys(filled: Volume) -> None:
     assert tags(filled) == {"v2", "v3"}
 
 
+def test_an_address_that_may_be_a_part_of_a_name_is_refused(filled: Volume) -> None:
+    """`docker.io/app` is a repository of a mirror, and `app` another one."""
+    filled.repository("docker.io/app").push_image("v1", layers=[b"mirrored"])
+    refused = driver.delete(filled, "docker.io/app:v1", "--any-address")
+    assert refused.code == 1
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "docker.io/app:v1").code == 0
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "registry.example/app:v1", "--any-address").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
 def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
     app = filled.repository("app")
     young = app.push_image(layers=[b"young"], age=23 * HOUR)

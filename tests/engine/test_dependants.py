@@ -77,6 +77,12 @@ def test_an_orphan_stays_until_it_has_been_one_for_long(volume: Volume) -> None:
     assert retain(volume, {"dependants": {"orphanedFor": "719h"}}).deleted_tags() == {f"app:{tag}"}
 
 
+def test_an_image_tagged_by_a_hash_of_its_sources_is_no_orphan(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("sha256-" + "a" * 64, layers=[b"built by Bazel"], age=90 * DAY)
+    assert not retain(volume, {"dependants": {"orphanedFor": "0s"}}).plan.moves
+
+
 def test_a_subject_whose_revision_link_is_gone_is_nowhere(volume: Volume) -> None:
     app = volume.repository("app")
     image = app.push_image("v1", layers=[b"1"])

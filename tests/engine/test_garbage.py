@@ -152,6 +152,8 @@ def test_old_uploads_go_only_offline(volume: Volume) -> None:
     policy = {"uploads": {"deleteAfter": "168h"}}
     assert not retain(volume, policy).plan.moves
     assert [move.name for move in retain(volume, policy, offline=True).moves(Kind.UPLOAD)] == ["old"]
+    volume.empty(app.tag_link("v1"))
+    assert not retain(volume, policy, offline=True).plan.moves, "the repository is pinned"
 
 
 def test_an_upload_under_way_keeps_its_repository(volume: Volume) -> None:

@@ -45,6 +45,12 @@ def test_escapes_and_foreign_words_elsewhere_do_not_matter() -> None:
     assert parse_manifest(f"{HEAD},{rest}}}".encode()).blobs == (digest(CONFIG), digest(SHOWN))
 
 
+def test_half_of_a_surrogate_pair_in_a_label_is_no_damage() -> None:
+    """Both registries take a label that was cut in the middle of an emoji."""
+    manifest = parse_manifest(f'{HEAD},"layers":[{{"digest":"{SHOWN}"}}],"annotations":{{"a":"\\ud800"}}}}'.encode())
+    assert {digest(CONFIG), digest(SHOWN)} <= set(manifest.blobs)
+
+
 def test_a_document_nested_too_deeply_is_corrupt_and_no_end_of_the_run() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     with pytest.raises(CorruptManifestError):

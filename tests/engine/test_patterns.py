@@ -55,6 +55,7 @@ def test_no_pattern_takes_long(pattern: str) -> None:
         (f"app@{DIGEST}", "app", None, True),
         ("old/**", "old/**", None, False),
         ("app:v*", "app", "v*", False),
+        ("docker.io/library/nginx:1", "docker.io/library/nginx", "1", True),
         ("a__b/c-d.e:V_1", "a__b/c-d.e", "V_1", True),
     ],
 )
@@ -69,7 +70,7 @@ def test_references(text: str, repository: str, tag: str | None, exact: bool) ->
     [
         *("", " ", "app:", "..", "a/..", "../blobs", "a:..", "/app", "/app/", "App:v1", "app:v 1", "a//b", "app/"),
         *("app\n", "app:\x1b[2J", "app@sha256:12", f"app@{DIGEST}0", "a:b:c", "app:v/1", "-app", "app:[", "_a", "."),
-        *("k8smaster:5000/app:v1", "localhost/app:v1", "registry.example/app"),
+        *("k8smaster:5000/app:v1", "localhost/app:v1", "Registry.example/app"),
         "a" * 256,
     ],
 )
@@ -141,6 +142,7 @@ def test_images_in_use_are_read_whatever_their_form() -> None:
         b"app@sha256:1 Pod\n# 1\n",
         b"a\x00 b\n# 1",
         b"k8smaster:5000/app: Pod a/b\n# 1\n",
+        b"k8smaster:5000//app:v1 Pod a/b\n# 1\n",
         b"sha256:" + b"AB" * 32 + b" Pod a/b\n# 1\n",
     ],
 )

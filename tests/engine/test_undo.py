@@ -168,6 +168,14 @@ def test_one_image_comes_back_with_its_dependants_and_nothing_else(volume: Volum
     assert _kept_tags(runner) == {"v1", signature}
 
 
+def test_a_reference_with_a_digest_names_the_tag_only_where_it_pointed_there(volume: Volume, runner: Runner) -> None:
+    image = volume.repository("app").push_image("v1", layers=[b"one"])
+    runner.delete("app:v1")
+    with pytest.raises(NothingToUndoError):
+        restore_image(runner, "app:v1@sha256:" + "0" * 64)
+    assert restore_image(runner, f"app:v1@{image.digest}").missing == []
+
+
 def test_an_undo_brings_back_what_a_later_run_took(volume: Volume, runner: Runner) -> None:
     """Run 1 left the shared layer, which v2 still needed; run 2 took it with v2."""
     app = volume.repository("app")

@@ -99,6 +99,7 @@ def delete(
     patterns = any(not reference.exact for reference in intent.deletions)
 
     def accept(plan: Plan) -> None:
+        _refuse_ambiguous(intent, plan)
         if plan.unmatched and not missing_ok:
             raise RefusedError(f"nothing is named {', '.join(plan.unmatched)}: nothing was deleted (--missing-ok)")
         kept = [item for item in plan.kept if _is_exact(item.asked, intent)]
@@ -174,6 +175,17 @@ def _seconds(text: str, option: str) -> int:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _refuse_ambiguous(intent: Intent, plan: Plan) -> None:
+    """Refuse a REF whose address is also how the name of a repository begins, as those of mirrors do."""
+    for reference in intent.deletions:
+        namesakes = [entry.name for entry in plan.entries if entry.name.startswith(f"{reference.address}/")]
+        if reference.address and namesakes:
+            raise RefusedError(
+                f"{reference.text}: {reference.address} is taken for a registry's address, but {namesakes[0]} is a "
+                "repository here: nothing was deleted. Leave the address out, or --any-address if the name is meant"
+            )
 
 
 def _is_exact(text: str, intent: Intent) -> bool:

@@ -61,7 +61,7 @@ class InUse:
         path, colon, tag = name.rpartition(":")
         if not colon or "/" in tag:
             path, tag = name, ""
-        if not path or name.endswith(":") or (at and digest is None):
+        if not path or "//" in path or name.endswith(":") or (at and digest is None):
             raise InvalidInUseError(f"{reference!r} is no reference to an image")
         for repository in _repositories(path):
             if digest is not None:

@@ -197,15 +197,16 @@ def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
 
 def _unknown(content: bytes) -> Manifest:
     try:
-        document = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        # The standard library's: as the registry, it takes half of a surrogate pair, where a label was cut in two.
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise CorruptManifestError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise CorruptManifestError("not a JSON object")
     try:
         descriptor = _decode_subject(content).subject
         subject = None if descriptor is None else parse(descriptor.digest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         subject = None
     named = [content]
     if b"\\" in content:  # a digest may be spelt with escapes

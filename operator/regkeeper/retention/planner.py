@@ -197,7 +197,7 @@ class Planner:
         if changes and self._is_empty(repository, judgement, links):
             entry.empty = True
             self._move_rest(repository)
-        if self.offline and self.question.intent.uploads_after is not None:
+        if self.offline and self.question.intent.uploads_after is not None and not judgement.pinned_by:
             edge = self.question.now - self.question.intent.uploads_after
             for name, size in old_uploads(self.volume, repository.name, edge):
                 self.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)

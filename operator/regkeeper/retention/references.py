@@ -28,6 +28,7 @@ class Reference:
         repository: a name or a glob.
         tag: a name or a glob; None: the digest, or the whole repository.
         digest: None: whatever the tag points to.
+        address: what was dropped in front; empty: nothing.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Reference:
     digest: Digest | None
     matches_repository: Matcher = field(repr=False, compare=False)
     matches_tag: Matcher = field(repr=False, compare=False)
+    address: str = ""
 
     @property
     def exact(self) -> bool:
@@ -53,6 +55,7 @@ def parse_reference(text: str, *, strip_address: Callable[[str], bool] | None = 
     Args:
         text: as it was written.
         strip_address: tells of an address in front (`k8smaster:5000`) whether it may be dropped; without it none is.
+            `docker.io` in front may be an address or a part of a repository's name: it is dropped if that is allowed.
 
     Raises:
         InvalidReferenceError: it is empty, unfinished, absolute, has `..`, upper case or control characters in the
@@ -66,10 +69,12 @@ def parse_reference(text: str, *, strip_address: Callable[[str], bool] | None = 
     if at and (digest := digests.parse(digest_text)) is None:
         raise InvalidReferenceError(f"{text!r}: after @ stands no digest (sha256: and 64 hexadecimal digits)")
     address, slash, below = rest.partition("/")
+    dropped = ""
     if slash and ("." in address or ":" in address or address == "localhost") and _HOST.fullmatch(address):
-        if strip_address is None or not strip_address(address):
+        if strip_address is not None and strip_address(address):
+            dropped, rest = address, below
+        elif not _COMPONENT.fullmatch(address) or address == "localhost":
             raise InvalidReferenceError(f"{text!r} begins with the address of a registry, {address}")
-        rest = below
     repository, colon, tag = rest.partition(":")
     if colon and not tag:
         raise InvalidReferenceError(f"{text!r}: no tag stands after the colon")
@@ -84,6 +89,7 @@ def parse_reference(text: str, *, strip_address: Callable[[str], bool] | None = 
             digest,
             matcher([repository], regular_expressions=False),
             matcher([tag], regular_expressions=False),
+            dropped,
         )
     except PatternError as error:
         raise InvalidReferenceError(str(error)) from None

@@ -1,5 +1,6 @@
 """Brings single images back, named by a reference."""
 
+from regkeeper.retention import digests
 from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.journal import State
@@ -30,7 +31,10 @@ def _is_named(entry: Entry, reference: Reference) -> bool:
     move = entry.move
     if not reference.matches_repository(move.repository):
         return False
-    return reference.whole_repository or (reference.tag is not None and reference.matches_tag(move.name))
+    if reference.whole_repository:
+        return True
+    named = reference.tag is not None and reference.matches_tag(move.name)
+    return named and reference.digest in (None, digests.parse(move.digest))
 
 
 def _names_image(reference: Reference, image: Image) -> bool:

@@ -203,6 +203,8 @@ class TagJudge:
         reason = reason or self._protection(name, tag, pinned_by)
         if reason is None and subject is not None:
             verdict = dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
+            if verdict.goes and self._may_be_ordinary(name, tag, subject):
+                verdict = Verdict(False, "it points to an image, so that it may be no dependant")
             if not verdict.goes:
                 self.answer.waiting[name] = subject
             return verdict
@@ -217,6 +219,16 @@ class TagJudge:
             self.answer.by_rule.add(name)
             return Verdict(True, sys.intern(f"covered by rule {covered[name]}, which does not keep it"))
         return Verdict(False, "no rule covers it")
+
+    def _may_be_ordinary(self, name: str, tag: Tag, subject: Subject) -> bool:
+        """Whether an orphan may be an image whose tag is a hash of its sources, as Bazel's are.
+
+        A fallback tag points to an index (OCI distribution 1.1, Referrers Tag Schema), or what it points to has a
+        subject.
+        """
+        manifest = self.repository.manifests.get(tag.digest) if tag.digest is not None else None
+        is_image = manifest is not None and manifest.shape is Shape.IMAGE and manifest.subject is None
+        return is_image and "." not in name and self.subjects.state(subject) is State.NOWHERE
 
     def _unlinked_verdict(self, name: str) -> Verdict:
         """The verdict on a tag without a link, which has neither digest nor time."""
