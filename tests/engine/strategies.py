@@ -275,14 +275,15 @@ class _Builder:
             strike(present[damage.of % len(present)])
 
 
-def build(volume: Volume, history: History) -> None:
-    """Carries a history out on an empty volume."""
+def build(volume: Volume, history: History, *, settle: bool = True) -> None:
+    """Carries a history out on a volume; with `settle` its directories are old afterwards, as after a quiet time."""
     builder = _Builder(volume)
     for step in history.steps:
         builder.take(step)
     for damage in history.damages:
         builder.suffer(damage)
-    _age_directories(volume)
+    if settle:
+        _age_directories(volume)
 
 
 def _age_directories(volume: Volume) -> None:

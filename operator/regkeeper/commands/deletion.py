@@ -24,7 +24,7 @@ from regkeeper.commands.volume_options import (
     reading,
     refuse_writers,
 )
-from regkeeper.retention.asking import ask
+from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.moments import SECOND, moment
@@ -32,7 +32,6 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.quiet import Mode
-from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.run import Order, Outcome, carry_out
 
 _CLOCK_SKEW = 60 * SECOND
@@ -75,7 +74,7 @@ def plan_only(deletion: Deletion) -> None:
     now = present(deletion.now)
     with (
         failures(as_json=deletion.as_json),
-        reading(deletion.root, deletion.journal) as seen,
+        reading(deletion.root, deletion.journal, remembering=True) as seen,
         progress() as shown,
     ):
         plan = ask(
@@ -134,14 +133,14 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
     ):
 
         def make_plan(now: int) -> Plan:
-            plan = ask(
+            plan = ask_to_change(
                 session.volume,
-                RepositoryReader(session.volume),
                 session.journals,
                 deletion.intent,
                 now=present(deletion.now) if deletion.approved and deletion.now else now,
                 in_use=deletion.in_use,
                 mode=deletion.mode,
+                clock=time.time_ns(),
                 progress=shown.read,
             )
             with shown.hidden():

@@ -23,6 +23,8 @@ from regkeeper.retention.journal_writer import WritableJournals, open_writable_j
 from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.record_files import RecordFiles
+from regkeeper.retention.remembering import RememberingReader
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.rolled_back import RolledBackReader, RolledBackVolume
 from regkeeper.retention.stop import StopOnSignal
@@ -139,15 +141,24 @@ class Reading:
 
 
 @contextmanager
-def reading(root: str, journal: str | None = None) -> Iterator[Reading]:
-    """Open a volume to read it as it will be once a run that has not ended is rolled back; says so if there is one."""
+def reading(root: str, journal: str | None = None, *, remembering: bool = False) -> Iterator[Reading]:
+    """Open a volume to read it as it will be once a run that has not ended is rolled back; says so if there is one.
+
+    Args:
+        root: the volume.
+        journal: where the journals are if not on the volume.
+        remembering: what earlier runs remembered need not be read again.
+    """
     with open_volume(root) as volume, open_journals(volume, journal) as journals:
         under_way = lock.is_held(volume)
         if under_way:
             note("a run is under way: this may be out of date when it ends")
         unfinished = history.open_run(journals)
         if unfinished is None:
-            yield Reading(volume, journals, RepositoryReader(volume), under_way)
+            reader = RepositoryReader(volume)
+            if remembering:
+                reader = RememberingReader(volume, RecordFiles(volume), now=time.time_ns(), trusting=True)
+            yield Reading(volume, journals, reader, under_way)
             return
         if not under_way:
             note(

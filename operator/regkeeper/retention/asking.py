@@ -12,7 +12,10 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.quiet import Mode
+from regkeeper.retention.record_files import WritableRecordFiles
+from regkeeper.retention.remembering import RememberingReader
 from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.storage import WritableVolume
 from regkeeper.retention.tag_verdicts import Question
 
 
@@ -54,6 +57,32 @@ def ask(
         repositories_before=history.repositories_left(journals),
         progress=progress,
     ).make()
+
+
+def ask_to_change(
+    volume: WritableVolume,
+    journals: Journals,
+    intent: Intent,
+    *,
+    now: int,
+    in_use: InUse | None,
+    mode: Mode,
+    clock: int,
+    progress: Callable[[str], None],
+) -> Plan:
+    """Make the plan of a run that will be carried out, and remember what was read for it.
+
+    That there is nothing to delete may be told from what earlier runs remembered. A plan that deletes comes out of
+    the volume alone. The arguments are those of `ask`, and `clock`: nanoseconds since 1970, where `now` may be given.
+    """
+    files = WritableRecordFiles(volume)
+    for trusting in (intent.sweeps_garbage, False):  # the command `delete` always finds something
+        reader = RememberingReader(volume, files, now=clock, trusting=trusting)
+        plan = ask(volume, reader, journals, intent, now=now, in_use=in_use, mode=mode, progress=progress)
+        if not plan.moves or not reader.trusted:
+            break
+    files.drop_others()
+    return plan
 
 
 def _restored(volume: Volume, rules: str) -> dict[tuple[str, str, str], str]:
