@@ -17,7 +17,8 @@ SECOND_HOST = "master.example:5000"
 FILE = "/etc/docker/daemon.json"
 
 MIRRORS = b'{\n\t"registry-mirrors" : ["https://mirror.example"],\n\t"log-level": "info"\n}\n'
-UNIT = "[Service]\nExecStart=/usr/bin/dockerd -H fd:// %s\n"
+OTHER_FLAG = ("--insecure-registry", "other.example:5000")
+UNIT = f"[Service]\nExecStart=/usr/bin/dockerd -H fd:// {' '.join(OTHER_FLAG)}\n".encode()
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class State:
     """What is reported besides."""
     changes: bool = True
     """Whether the agent is to write anything."""
+    next_arguments: tuple[str, ...] | None = None
+    """Of dockerd's next start, where they are others: what docker.service says by now."""
     starts_again: bool = True
     """Whether dockerd would start from these files without us."""
-    kill: bool = False
-    """Whether the agent is killed at each of its file operations: one state for each way to write and to revert."""
+    restarts: bool = False
+    """Whether dockerd is restarted, too, after the agent was killed: one state for each way to write and to revert."""
     covers_only_host: bool = False
     """HOST is the administrator's, and another host can't be added beside it."""
 
@@ -124,7 +127,8 @@ def _symlinked_directory(node: Node, _stack: ExitStack) -> None:
     node.path("/run/docker-etc").mkdir(exist_ok=True)
     node.path("/run/docker-etc/daemon.json").write_bytes(MIRRORS)
     node.path("/etc/docker").rmdir()
-    node.path("/etc/docker").symlink_to("/run/docker-etc")
+    # Relative, so that it leads to the same place for who reads it from outside of the node.
+    node.path("/etc/docker").symlink_to("../run/docker-etc")
     _stack.callback(node.path("/etc/docker").unlink)
 
 
@@ -176,14 +180,14 @@ print("dockerd would be started", flush=True)
 BROKEN = b'{"registry-mirrors": ["https://mirror.example"]\n'
 
 STATES = (
-    State("no file", kill=True),
+    State("no file", restarts=True),
     State("empty object", b"{}"),
-    State("mirrors, tabs and odd spacing", MIRRORS, kill=True),
+    State("mirrors, tabs and odd spacing", MIRRORS, restarts=True),
     State("one line without spaces", b'{"registry-mirrors":["https://mirror.example"],"debug":false}'),
-    State("another's entry", b'{"insecure-registries": ["other.example:5000"], "debug": false}\n', kill=True),
+    State("another's entry", b'{"insecure-registries": ["other.example:5000"], "debug": false}\n', restarts=True),
     State("a list over several lines", b'{\n  "insecure-registries": [\n    "other.example:5000"\n  ]\n}\n'),
     State("an empty list", b'{"insecure-registries": []}\n'),
-    State("a list that is null", b'{"insecure-registries": null}\n', kill=True),
+    State("a list that is null", b'{"insecure-registries": null}\n', restarts=True),
     State("mode 0600", prepare=_write(FILE, MIRRORS, 0o600)),
     State("the administrator's already", b'{"insecure-registries": ["%s"]}\n' % HOST.encode(), changes=False),
     State("a network that covers it", b'{"insecure-registries": ["10.99.0.0/24"]}\n', changes=False),
@@ -191,36 +195,33 @@ STATES = (
     State(
         "flag for another host",
         MIRRORS,
-        arguments=("--insecure-registry", "other.example:5000"),
+        arguments=OTHER_FLAG,
         reason=Reason.FLAG_CONFLICT,
         changes=False,
     ),
     State(
         "flag at the next start",
         MIRRORS,
-        prepare=_write(
-            "/etc/systemd/system/docker.service", (UNIT % "--insecure-registry other.example:5000").encode()
-        ),
+        prepare=_write("/etc/systemd/system/docker.service", UNIT),
+        next_arguments=OTHER_FLAG,
         reason=Reason.FLAG_CONFLICT,
         changes=False,
     ),
     State(
         "flag in a drop-in",
-        prepare=_write(
-            "/etc/systemd/system/docker.service.d/insecure.conf",
-            ("[Service]\nExecStart=\n" + UNIT % "--insecure-registry other.example:5000").encode(),
-        ),
+        prepare=_write("/etc/systemd/system/docker.service.d/insecure.conf", b"[Service]\nExecStart=\n" + UNIT),
+        next_arguments=OTHER_FLAG,
         reason=Reason.FLAG_CONFLICT,
         changes=False,
     ),
     State(
         "flag at the next start, and the key",
         b'{"insecure-registries": ["other.example:5000"]}\n',
-        prepare=_write(
-            "/etc/systemd/system/docker.service", (UNIT % "--insecure-registry other.example:5000").encode()
-        ),
+        prepare=_write("/etc/systemd/system/docker.service", UNIT),
+        next_arguments=OTHER_FLAG,
         reason=Reason.FLAG_CONFLICT,
         changes=False,
+        starts_again=False,
     ),
     State(
         "broken JSON", after_start=_write(FILE, BROKEN), reason=Reason.FILE_BROKEN, changes=False, starts_again=False

@@ -1,146 +1,167 @@
 """Each state that a node's dockerd can be in, times each act of the agent, with a real dockerd.
 
-After every cell dockerd starts again from the files as they are; after a revert they are what they were, byte for byte.
+In every cell dockerd keeps running and would start again from the files as they are, also from those that a killed
+agent left; after a revert they are what they were, byte for byte.
 """
+
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import Outcome, kill_agent, run_agent
 from tests.nodes.docker_states import FILE, HOST, SECOND_HOST, STATES, State, in_state
-from tests.nodes.node import Node
+from tests.nodes.next_start import NextStart
+from tests.nodes.node import Daemon, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker-matrix")]
 
-states = pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
-killable = pytest.mark.parametrize("state", [state for state in STATES if state.kill], ids=lambda state: state.name)
+ACTS = {
+    "trusts": ((), (HOST,)),
+    "trusts a second registry": ((HOST,), (HOST, SECOND_HOST)),
+    "is upgraded": ((HOST,), (HOST,)),
+    "reverts one of two": ((HOST, SECOND_HOST), (HOST,)),
+    "reverts": ((HOST,), ()),
+}
+"""Hosts that are trusted before and after it."""
 
 
-def snapshot(node: Node) -> dict[str, object]:
-    """Everything of ours or near it: names, content, mode and owner."""
-    found: dict[str, object] = {}
-    for folder in ("/etc/docker", "/var/lib/regkeeper"):
-        for path in sorted(node.path(folder).glob("*")):
-            status = path.lstat()
-            if path.is_file() and path.name != "key.json":
-                found[f"{folder}/{path.name}"] = (path.read_bytes(), status.st_mode, status.st_uid, status.st_gid)
-    return found
+class Place:
+    """A node in one of the states."""
+
+    def __init__(self, node: Node, state: State, daemon: Daemon | None, next_start: NextStart) -> None:
+        self.node = node
+        self.state = state
+        self.daemon = daemon
+        self._next_start = next_start
+        self.original = self.snapshot()
+        self._trusted = self._insecure()
+
+    def snapshot(self) -> dict[str, object]:
+        """Everything of ours or near it: names, content, mode and owner."""
+        found: dict[str, object] = {}
+        for folder in ("/etc/docker", "/var/lib/regkeeper"):
+            for path in sorted(self.node.path(folder).glob("*")):
+                status = path.lstat()
+                if path.is_file() and path.name != "key.json":
+                    found[f"{folder}/{path.name}"] = (path.read_bytes(), status.st_mode, status.st_uid, status.st_gid)
+        return found
+
+    def check(self, outcome: Outcome) -> None:
+        """What is reported of HOST is what this state lets expect."""
+        state = self.state
+        if not state.starts and state.reason is None:
+            assert outcome.report.runtimes == (), "a Docker that does not run is not one of the node's runtimes"
+            return
+        report = outcome.host(HOST)
+        assert (report.problem.reason if report.problem else None) == state.reason
+        assert (report.state is HostState.TRUSTED) == (state.reason is None)
+        assert state.notice is None or state.notice in outcome.reasons()
+
+    def check_dockerd(self, *trusted: str) -> None:
+        """It runs, and one that is started from the files as they are comes up too, if it would have without us."""
+        assert self.daemon is None or self.daemon.running(), "no restart is ever needed"
+        found = self._next_start.trusts(self.state)
+        assert (found is not None) == self.state.starts_again
+        assert found is None or not self.state.changes or set(trusted) <= found
+
+    def check_reverted(self) -> None:
+        assert self.snapshot() == self.original
+        assert self._insecure() == self._trusted
+        self.check_dockerd()
+
+    def restart(self) -> None:
+        self.node.stop_all("dockerd")
+        self.daemon = self.node.start_dockerd(*self.state.arguments, env=self.state.environment)
+
+    def _insecure(self) -> object:
+        """What dockerd trusts, by its own word; None where none runs."""
+        return self.node.docker_get("/info")["RegistryConfig"] if self.daemon else None
 
 
-def check(outcome: Outcome, state: State, host: str = HOST) -> None:
-    if not state.starts and state.reason is None:
-        assert outcome.report.runtimes == (), "a Docker that does not run is not one of the node's runtimes"
-        return
-    report = outcome.host(host)
-    reason = report.problem.reason if report.problem else None
-    assert reason == state.reason
-    assert (report.state is HostState.TRUSTED) == (state.reason is None)
-    assert state.notice is None or state.notice in outcome.reasons()
+@pytest.fixture(scope="module")
+def next_start(node: Node) -> NextStart:
+    return NextStart(node)
 
 
-def assert_starts_again(node: Node, state: State) -> None:
-    """A dockerd that is started from the files as they are comes up, if it would have without us."""
-    node.stop_all("dockerd")
-    if state.starts and state.starts_again:
-        daemon = node.start_dockerd(*state.arguments, env=state.environment)
-        daemon.stop()
+@pytest.fixture(scope="module", params=STATES, ids=lambda state: state.name)
+def prepared(node: Node, next_start: NextStart, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """pytest runs all tests of one state before it brings the node into the next."""
+    with in_state(node, request.param) as daemon:
+        yield Place(node, request.param, daemon, next_start)
 
 
-@states
-def test_trust(node: Node, state: State) -> None:
-    with in_state(node, state) as daemon:
-        before = snapshot(node)
-        outcome = run_agent(node, HOST)
-        check(outcome, state)
-        assert (snapshot(node) != before) == state.changes
-        if state.changes:
-            assert node.path(FILE).stat().st_mode & 0o777 == (0o600 if state.name == "mode 0600" else 0o644)
-        assert daemon is None or daemon.running(), "no restart is ever needed"
-        assert_starts_again(node, state)
+@pytest.fixture
+def place(prepared: Place) -> Iterator[Place]:
+    """As no agent was ever there; and so again when the test is done."""
+    with ExitStack() as stack:
+        stack.callback(prepared.check_reverted)
+        stack.callback(run_agent, prepared.node)
+        yield prepared
 
 
-@states
-def test_a_second_registry(node: Node, state: State) -> None:
-    with in_state(node, state):
-        run_agent(node, HOST)
-        outcome = run_agent(node, HOST, SECOND_HOST)
-        check(outcome, state)
-        trusted = [host.state is HostState.TRUSTED for runtime in outcome.report.runtimes for host in runtime.hosts]
-        assert all(trusted) == (state.reason is None and not state.covers_only_host)
-        assert_starts_again(node, state)
+def test_trust(place: Place) -> None:
+    place.check(run_agent(place.node, HOST))
+    assert (place.snapshot() != place.original) == place.state.changes
+    if place.state.changes:
+        expected = 0o600 if place.state.name == "mode 0600" else 0o644
+        assert place.node.path(FILE).stat().st_mode & 0o777 == expected
+    place.check_dockerd(HOST)
 
 
-@states
-def test_untrust(node: Node, state: State) -> None:
-    with in_state(node, state):
-        before = snapshot(node)
-        trusted = insecure(node, state)
-        run_agent(node, HOST)
-        outcome = run_agent(node)
-        assert snapshot(node) == before
-        assert insecure(node, state) == trusted
-        assert all(runtime.reverted for runtime in outcome.report.runtimes)
-        assert_starts_again(node, state)
+def test_a_second_registry(place: Place) -> None:
+    run_agent(place.node, HOST)
+    outcome = run_agent(place.node, HOST, SECOND_HOST)
+    place.check(outcome)
+    trusted = [host.state is HostState.TRUSTED for runtime in outcome.report.runtimes for host in runtime.hosts]
+    assert all(trusted) == (place.state.reason is None and not place.state.covers_only_host)
+    place.check_dockerd(HOST, SECOND_HOST)
 
 
-@states
-def test_an_upgraded_agent_changes_nothing(node: Node, state: State) -> None:
-    with in_state(node, state):
-        run_agent(node, HOST)
-        before = snapshot(node)
-        outcome = run_agent(node, HOST)
-        check(outcome, state)
-        assert not [operation for operation in outcome.operations if "daemon.json" in operation and state.changes]
-        assert snapshot(node) == before
-        assert_starts_again(node, state)
+def test_an_upgraded_agent_changes_nothing(place: Place) -> None:
+    run_agent(place.node, HOST)
+    before = place.snapshot()
+    outcome = run_agent(place.node, HOST)
+    place.check(outcome)
+    assert not [operation for operation in outcome.operations if "daemon.json" in operation and place.state.changes]
+    assert place.snapshot() == before
 
 
-@killable
-def test_killed_while_it_trusts(node: Node, state: State) -> None:
-    """SIGKILL ahead of each file operation; the next start ends where an undisturbed one would."""
-    with in_state(node, state):
-        original = snapshot(node)
-        run_agent(node, HOST)
-        expected = snapshot(node)
-        run_agent(node)
-        for operation in range(100):
-            killed = kill_agent(node, HOST, before=operation)
-            restart(node, state)
-            check(run_agent(node, HOST), state)
-            assert snapshot(node) == expected, operation
-            run_agent(node)
-            assert snapshot(node) == original, operation
-            kill_agent(node, HOST, before=operation)
-            run_agent(node)
-            assert snapshot(node) == original, f"{operation}: killed, and then no longer wanted"
-            if not killed:
-                return
+def test_untrust(place: Place) -> None:
+    run_agent(place.node, HOST)
+    outcome = run_agent(place.node)
+    place.check_reverted()
+    assert all(runtime.reverted for runtime in outcome.report.runtimes)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_killed_at_each_file_operation(place: Place, act: str) -> None:
+    """SIGKILL ahead of each; the next start ends where an undisturbed one would, be the act still wanted or not."""
+    before, after = ACTS[act]
+    run_agent(place.node, *before)
+    was = place.snapshot()
+    run_agent(place.node, *after)
+    becomes = place.snapshot()
+    run_agent(place.node, *before)
+    left: set[tuple[object, object]] = set()
+    for operation in range(100):
+        assert place.snapshot() == was, operation
+        killed = kill_agent(place.node, *after, before=operation)
+        place.check_dockerd()
+        found = place.snapshot()
+        files = (found.get(FILE), found.get("/var/lib/regkeeper/node.json"))
+        if place.state.restarts and files not in left:
+            left.add(files)
+            place.restart()
+        elif operation % 2:
+            run_agent(place.node, *before)
+            assert place.snapshot() == was, f"{operation}: killed, and then no longer wanted"
+        outcome = run_agent(place.node, *after)
+        if HOST in after:
+            place.check(outcome)
+        assert place.snapshot() == becomes, operation
+        if not killed:
+            return
+        run_agent(place.node, *before)
     pytest.fail("it never came to an end")
-
-
-@killable
-def test_killed_while_it_reverts(node: Node, state: State) -> None:
-    with in_state(node, state):
-        original = snapshot(node)
-        trusted = insecure(node, state)
-        for operation in range(100):
-            run_agent(node, HOST)
-            killed = kill_agent(node, before=operation)
-            if operation % 2:
-                restart(node, state)
-            run_agent(node)
-            assert snapshot(node) == original, operation
-            assert insecure(node, state) == trusted, operation
-            if not killed:
-                return
-    pytest.fail("it never came to an end")
-
-
-def restart(node: Node, state: State) -> None:
-    node.stop_all("dockerd")
-    node.start_dockerd(*state.arguments, env=state.environment)
-
-
-def insecure(node: Node, state: State) -> object:
-    """What dockerd trusts, by its own word; None where none runs."""
-    return node.docker_get("/info")["RegistryConfig"] if state.starts else None

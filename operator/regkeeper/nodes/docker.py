@@ -56,7 +56,7 @@ class Docker:
     def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> DockerLook:
         seen = observe(self._files, hosts, socket=self._socket, proc=self._proc)
         self._path = seen.path
-        record = _settled(ledger.record.docker, seen.content)
+        record = _settled(ledger.record.docker, seen.content, seen)
         if record is not None and record.path != seen.path:
             return self._look_at_moved_file(seen, record)
         plan = make_plan(
@@ -82,7 +82,7 @@ class Docker:
         if look.seen is None or look.plan is None:
             return
         seen = look.seen
-        self._settle(seen.path, ledger)
+        self._settle(seen, ledger)
         self._files.remove_temporaries(os.path.dirname(seen.path))
         for step in look.plan.steps:
             undo = ledger.record.docker
@@ -133,17 +133,17 @@ class Docker:
                 self._files.write(seen.path, step.after, like=seen.content)
         except NodeProblemError:
             with suppress(NodeProblemError):  # then the intent stays in the record, for the next look
-                self._settle(seen.path, ledger)
+                self._settle(seen, ledger)
             raise
         if step.record is None:
             self._files.remove(backup)
         ledger.write(docker=step.record)
 
-    def _settle(self, path: str, ledger: Ledger) -> None:
-        """Finish in the record what was interrupted in the file."""
-        settled = _settled(ledger.record.docker, self._files.read(path))
+    def _settle(self, seen: DockerObservation, ledger: Ledger) -> None:
+        """Finish in the record what was interrupted in the file, and what dockerd was seen to have forgotten."""
+        settled = _settled(ledger.record.docker, self._files.read(seen.path), seen)
         if settled is None:
-            self._files.remove(path + BACKUP_SUFFIX)
+            self._files.remove(seen.path + BACKUP_SUFFIX)
         ledger.write(docker=settled)
 
     def _reload(
@@ -191,18 +191,19 @@ class Docker:
             return {}
 
 
-def _settled(record: DockerRecord | None, content: Content | None) -> DockerRecord | None:
-    """The record once it is known whether an interrupted change happened.
+def _settled(record: DockerRecord | None, content: Content | None, seen: DockerObservation) -> DockerRecord | None:
+    """The record once it is known whether an interrupted change happened, and what dockerd has forgotten.
 
     Where the file is neither as before nor as after it, somebody edited it meanwhile; then the change counts as done,
     and what the file does not hold is put in or left out by the plan.
     """
-    if record is None or record.intent is None:
-        return record
-    found = content.digest if content else ""
-    if found == record.intent.before and found != record.written:
-        return record.intent.undo
-    return replace(record, intent=None)
+    if record is not None and record.intent is not None:
+        found = content.digest if content else ""
+        undone = found == record.intent.before and found != record.written
+        record = record.intent.undo if undone else replace(record, intent=None)
+    if record is not None and record.revoking and seen.info is not None:
+        record = replace(record, revoking=tuple(host for host in record.revoking if host in seen.insecure))
+    return record
 
 
 def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:

@@ -259,9 +259,10 @@ def _record(
 
 def _is_without_us(seen: DockerObservation, record: DockerRecord | None) -> bool:
     """Nothing of ours is in the file, so it is what a revert has to bring back."""
-    if record is None:
+    found = seen.content.digest if seen.content else ""
+    if record is None or found == record.original:
         return True
-    if seen.content is not None and seen.content.digest == record.written:
+    if found == record.written:
         return False
     return not set(entries_of(seen.settings or {})) & set(record.entries)
 
