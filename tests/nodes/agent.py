@@ -50,27 +50,27 @@ def run_agent(node: Node, *hosts: str, document: bytes | None = None, **options:
         document: the list as a whole, instead of `hosts`.
         options: of one_pass.py.
     """
-    done: list[Outcome] = []
-
-    def ran() -> bool:
-        outcome = _run(node, document if document is not None else trust_list(*hosts), options)
-        done.append(outcome)
-        problems = {problem.reason for runtime in outcome.report.runtimes for problem in runtime.problems}
-        return Reason.STARTING not in problems
-
-    wait_for(ran, 10, "a dockerd that is old enough to be signalled")
-    return Outcome(done[-1].report, [operation for outcome in done for operation in outcome.operations])
+    answers = _ask_until_acted(node, document if document is not None else trust_list(*hosts), options)
+    outcomes = [Outcome(msgspec.convert(answer["report"], Report), answer["operations"]) for answer in answers]
+    return Outcome(outcomes[-1].report, [operation for outcome in outcomes for operation in outcome.operations])
 
 
 def kill_agent(node: Node, *hosts: str, before: int) -> bool:
     """Kill the agent ahead of its n-th file operation; False if it made fewer."""
-    answer = _ask(node, trust_list(*hosts), {"kill_before": before})
-    return "killed" in answer
+    return "killed" in _ask_until_acted(node, trust_list(*hosts), {"kill_before": before})[-1]
 
 
-def _run(node: Node, document: bytes, options: dict[str, Any]) -> Outcome:
-    answer = _ask(node, document, options)
-    return Outcome(msgspec.convert(answer["report"], Report), answer["operations"])
+def _ask_until_acted(node: Node, document: bytes, options: dict[str, Any]) -> list[Any]:
+    """Answers of one_pass.py, until dockerd is old enough to be signalled."""
+    answers: list[Any] = []
+
+    def acted() -> bool:
+        answers.append(_ask(node, document, options))
+        runtimes = answers[-1].get("report", {}).get("runtimes", ())
+        return Reason.STARTING not in {problem["reason"] for runtime in runtimes for problem in runtime["problems"]}
+
+    wait_for(acted, 10, "a dockerd that is old enough to be signalled")
+    return answers
 
 
 def _ask(node: Node, document: bytes, options: dict[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """Whether dockerd would start from daemon.json as it stands: tried with a real one, once for each content.
 
-The one that runs is left alone: a second one, with directories and a socket of its own, starts from a copy. 20.10 has no
-`--validate`, and that of later ones says yes to entries with which the start fails (facts of node trust).
+The one that runs is left alone: a second one, with directories and a socket of its own, starts from a copy. dockerd
+20.10 has no `--validate`, and that of later ones says yes to entries with which the start fails (facts of node trust).
 """
 
 from collections.abc import Mapping

@@ -80,8 +80,17 @@ class Daemon:
         self._process.wait(15)
 
 
+DEBIAN_CONTAINERD = "/usr/bin/containerd"
+"""1.6."""
+DEBIAN_DOCKERD = "/usr/sbin/dockerd"
+"""20.10."""
+
+
 class Node:
     """A node; a context manager."""
+
+    def __init__(self, dockerd: str = DEBIAN_DOCKERD) -> None:
+        self.dockerd = dockerd
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="regkeeper-node-"))
@@ -171,7 +180,7 @@ class Node:
         return self.root / path.lstrip("/")
 
     def start_containerd(
-        self, *arguments: str, program: str = "/usr/bin/containerd", socket: str = "/run/containerd/containerd.sock"
+        self, *arguments: str, program: str = DEBIAN_CONTAINERD, socket: str = "/run/containerd/containerd.sock"
     ) -> Daemon:
         daemon = self.start("containerd", program, *arguments)
         wait_for(lambda: self._answers(daemon, socket), 15, daemon.log.read_text)
@@ -185,19 +194,22 @@ class Node:
         env: Mapping[str, str] | None = None,
     ) -> Daemon:
         """Start dockerd and wait until it answers or ends."""
-        daemon = self.start(
-            name,
-            *("/usr/sbin/dockerd", "--containerd", "/run/containerd/containerd.sock", "--bridge=none"),
-            *("--iptables=false", "--ip-forward=false", "--storage-driver=vfs", "--oom-score-adjust=0"),
-            *("--host", f"unix://{socket}", *arguments),
-            env=env,
-        )
+        daemon = self.start(name, *self.dockerd_command(), "--host", f"unix://{socket}", *arguments, env=env)
         wait_for(
             lambda: not daemon.running() or self.docker_get("/_ping", socket) is not None,
             15,
             daemon.log.read_text,
         )
         return daemon
+
+    def dockerd_command(self) -> tuple[str, ...]:
+        """dockerd with what a node of ours needs: no bridge, no firewall, a storage driver that works anywhere."""
+        # Later ones have no such flag, and leave their score alone.
+        score = ("--oom-score-adjust=0",) if self.dockerd == DEBIAN_DOCKERD else ()
+        return (
+            *(self.dockerd, "--containerd", "/run/containerd/containerd.sock", "--bridge=none"),
+            *("--iptables=false", "--ip-forward=false", "--storage-driver=vfs", *score),
+        )
 
     def start_dockerd(self, *arguments: str, env: Mapping[str, str] | None = None) -> Daemon:
         daemon = self.try_dockerd(*arguments, env=env)
@@ -214,19 +226,22 @@ class Node:
         except ValueError:
             return done.stdout
 
-    def start_registry(self, address: str = f"{ADDRESS}:5000") -> Daemon:
-        """Debian's distribution 2.8 over plain HTTP."""
+    def start_registry(self, address: str = f"{ADDRESS}:5000", *, certificate: str = "") -> Daemon:
+        """Debian's distribution 2.8, over plain HTTP unless there is a certificate (PATH.crt and PATH.key)."""
+        scheme, tls = "http", ""
+        if certificate:
+            scheme, tls = "https", f", tls: {{certificate: {certificate}.crt, key: {certificate}.key}}"
         folder = self.folder / f"registry-{len(self._daemons)}"
         folder.mkdir()
         config = folder / "config.yml"
         config.write_text(
             "version: 0.1\nlog: {accesslog: {disabled: true}}\n"
             f"storage: {{filesystem: {{rootdirectory: {folder}/volume}}}}\n"
-            f'http: {{addr: "{address}"}}\n'
+            f'http: {{addr: "{address}"{tls}}}\n'
         )
         daemon = self.start("registry", "/usr/bin/docker-registry", "serve", str(config))
         wait_for(
-            lambda: self.run("curl", "-s", "-m", "2", f"http://{address}/v2/", check=False).returncode == 0,
+            lambda: self.run("curl", "-sk", "-m", "2", f"{scheme}://{address}/v2/", check=False).returncode == 0,
             10,
             daemon.log.read_text,
         )
@@ -255,9 +270,9 @@ CONTAINERD_WITHOUT_CRI = 'version = 2\noom_score = 0\ndisabled_plugins = ["io.co
 
 
 @contextmanager
-def docker_node() -> Iterator[Node]:
+def docker_node(dockerd: str = DEBIAN_DOCKERD) -> Iterator[Node]:
     """A node with a containerd for dockerd alone, and a registry at ADDRESS:5000."""
-    with Node() as node:
+    with Node(dockerd) as node:
         node.path("/etc/containerd/config.toml").write_text(CONTAINERD_WITHOUT_CRI)
         node.start_containerd()
         node.start_registry()

@@ -1,5 +1,6 @@
 """hosts.toml files for a real containerd, proved by CRI pulls."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -197,6 +198,19 @@ def test_killed_at_each_file_operation(node: Node) -> None:
         if not killed:
             return
     pytest.fail("it never came to an end")
+
+
+def test_a_hundred_random_changes_of_two_registries_leave_no_trace(node: Node) -> None:
+    chance = random.Random(4)
+    start(node)
+    before = tree(node)
+    for _ in range(100):
+        hosts = [host for host in (HOST, SECOND_HOST) if chance.random() < 0.5]
+        run_agent(node, *chance.sample(hosts, len(hosts)))
+        assert sorted(path.name for path in node.path(CERTS).glob("*")) == sorted(hosts)
+        if not hosts:
+            assert tree(node) == before
+            assert not node.path("/var/lib/regkeeper").exists()
 
 
 def test_a_stopped_containerd_is_cleaned_but_not_configured(node: Node) -> None:

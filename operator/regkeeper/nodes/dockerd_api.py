@@ -1,4 +1,8 @@
-"""The little of dockerd's API that the agent asks, over its unix socket (Docker Engine API v1.24 and later)."""
+"""The little of dockerd's API that the agent asks, over its unix socket.
+
+Paths have no version, which makes dockerd take its own: what is asked has not changed since 1.30 (Docker 17.06), but
+versions that old are refused by Docker 29.
+"""
 
 import http.client
 import json
@@ -8,9 +12,6 @@ from urllib.parse import quote
 
 from regkeeper.nodes import process
 from regkeeper.nodes.files import NodeFiles
-
-_VERSION = "v1.24"
-"""The oldest that today's dockerds serve is 1.24; all that is asked here is older."""
 
 _LARGEST_ANSWER = 4 << 20
 _NOWHERE = "regkeeper.invalid/none:none"
@@ -36,7 +37,7 @@ class Dockerd:
         Raises:
             DockerError: it did not answer.
         """
-        status, body = self._get(f"/{_VERSION}/info", timeout=10)
+        status, body = self._get("/info", timeout=10)
         if status != 200 or not isinstance(body, dict):
             raise DockerError(f"/info answered {status}")
         return body
@@ -50,7 +51,7 @@ class Dockerd:
             DockerError: dockerd did not answer within `timeout` seconds.
         """
         name = quote(f"{host}/{_NOWHERE}", safe="/:")
-        status, body = self._get(f"/v1.30/distribution/{name}/json", timeout=timeout)
+        status, body = self._get(f"/distribution/{name}/json", timeout=timeout)
         if status == 200:
             return ""
         return str(body.get("message", "")) if isinstance(body, dict) else f"HTTP {status}"

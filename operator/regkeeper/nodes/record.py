@@ -101,7 +101,9 @@ class Ledger:
         """Replace fields of the record, on the disk too if that makes a difference.
 
         Where nothing of ours is left, the file and its directory go: a node without us has no trace of us. The
-        generation then lives on in the agent alone, which is enough: there is nothing that an older list could undo.
+        generation then lives on in the agent alone. A new agent that kubelet shows an older list (its cache may lag)
+        carries that out; its report has the older generation, which the operator refuses as stale, so the node does
+        not count as reverted before the newer list has come, too, and has taken everything back.
         """
         record = msgspec.structs.replace(self.record, **changes)
         known, self._is_on_disk = self._is_on_disk, False
