@@ -10,7 +10,14 @@ from importlib import import_module
 
 from tests.bench.table import write
 
-BENCHMARKS: tuple[str, ...] = ("apply_to_ready", "fuzz", "garbage_collection", "many_registries", "oracle")
+BENCHMARKS: tuple[str, ...] = (
+    "apply_to_ready",
+    "fuzz",
+    "garbage_collection",
+    "many_registries",
+    "node_agent",
+    "oracle",
+)
 
 
 def main(names: list[str]) -> int:
