@@ -5,9 +5,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from tests.cluster.images.tiny import multi_platform_layout, tiny_image
 from tests.cluster.programs import CRANE
@@ -144,6 +146,31 @@ def status(address: str, path: str) -> tuple[int, str]:
         connection.request("HEAD", f"/v2/{path}", headers={"Accept": MANIFEST_TYPES})
         response = connection.getresponse()
         return response.status, response.headers.get("Docker-Content-Digest", "")
+    finally:
+        connection.close()
+
+
+def upload(address: str, repository: str, content: bytes, digest: str) -> None:
+    """Push a blob with two requests, under a digest of any algorithm."""
+    connection = HTTPConnection(address, timeout=30)
+    try:
+        connection.request("POST", f"/v2/{repository}/blobs/uploads/", headers={"Content-Length": "0"})
+        response = connection.getresponse()
+        location = urlsplit(response.headers["Location"])
+        response.read()
+        connection.request("PUT", f"{location.path}?{location.query}&digest={digest}", content)
+        assert connection.getresponse().status == HTTPStatus.CREATED
+    finally:
+        connection.close()
+
+
+def put_manifest(address: str, reference: str, content: bytes, media_type: str) -> None:
+    """Push a manifest whose blobs are there; `reference` is `repository/manifests/tag`."""
+    connection = HTTPConnection(address, timeout=30)
+    try:
+        connection.request("PUT", f"/v2/{reference}", content, {"Content-Type": media_type})
+        response = connection.getresponse()
+        assert response.status == HTTPStatus.CREATED, response.read()
     finally:
         connection.close()
 

@@ -188,3 +188,24 @@ def test_a_repository_that_was_deleted_by_name_holds_nothing(volume: Volume) -> 
     assert index.digest not in retain(volume, KEEP_NONE).deleted_blobs()
     app.push_image("v2", layers=[b"2"], age=9 * DAY)
     assert index.digest not in delete(volume, "app:v1").deleted_blobs()
+
+
+def test_what_a_child_refers_to_that_was_pushed_as_a_blob_is_needed(volume: Volume) -> None:
+    """Distribution 2.8 serves it as a manifest: the index is whole by its layer link."""
+    app = volume.repository("app")
+    child = documents.image(app.push_blob(b"{}", documents.OCI_CONFIG), [app.push_blob(b"of the child")])
+    app.push(documents.index([app.push_blob(child.content, documents.OCI_MANIFEST)]), "multi")
+    planned = retain(volume, {})
+    assert planned.deleted_blobs() == set()
+    assert planned.deleted_links() == set()
+
+
+def test_a_damaged_child_that_was_pushed_as_a_blob_pins_its_repository(volume: Volume) -> None:
+    app = volume.repository("app")
+    child = documents.image(app.push_blob(b"{}", documents.OCI_CONFIG), [app.push_blob(b"of the child")])
+    linked = app.push_blob(child.content, documents.OCI_MANIFEST)
+    app.push(documents.index([linked]), "multi")
+    volume.flip(volume.blob_data(linked.digest))
+    planned = retain(volume, {})
+    assert planned.deleted_blobs() == set()
+    assert [problem.where for problem in planned.plan.problems] == [f"manifest {linked.digest}"]

@@ -14,7 +14,8 @@ from typing import Literal
 import pytest
 
 from tests.engine import documents, driver
-from tests.engine.clients import Client, Crane, Docker, Skopeo, docker_daemon, status
+from tests.engine.clients import Client, Crane, Docker, Skopeo, docker_daemon, put_manifest, status, upload
+from tests.engine.documents import Descriptor
 from tests.engine.driver import REFUSES_NOTHING
 from tests.engine.oracle_reading import complete_tags, read
 from tests.engine.volumes import DAY, SECOND, Volume
@@ -197,3 +198,34 @@ def test_an_empty_link_stops_it(volume: Volume, tmp_path: Path, version: Version
     volume.empty(broken.revision_link(broken.push_image("v1", layers=[b"lost"]).digest))
     with pytest.raises(AssertionError, match="invalid checksum digest format"):
         garbage_collect(registry_program(version), volume, tmp_path)
+
+
+def test_the_children_of_an_index_that_2_8_took_as_blobs_are_whole(tmp_path: Path) -> None:
+    """A manifest that was pushed as a blob and is served as a manifest, and BuildKit's cache, an index of layers."""
+    child_layer, cached = Descriptor.of(b"child", documents.OCI_LAYER), Descriptor.of(b"cached", documents.OCI_LAYER)
+    config = Descriptor.of(documents.EMPTY_JSON, documents.OCI_CONFIG)
+    child = documents.image(config, [child_layer])
+    with serve_registry(registry_program("2.8"), tmp_path) as url:
+        address = url.removeprefix("http://")
+        for content in (b"child", documents.EMPTY_JSON, child.content):
+            upload(address, "app", content, documents.digest_of(content))
+        upload(address, "cache", b"cached", cached.digest)
+        index, cache = documents.index([child.descriptor()]), documents.index([cached])
+        put_manifest(address, "app/manifests/multi", index.content, index.media_type)
+        put_manifest(address, "cache/manifests/main", cache.content, cache.media_type)
+        paths = [
+            f"app/manifests/{child.descriptor().digest}",
+            f"app/blobs/{child_layer.digest}",
+            f"cache/blobs/{cached.digest}",
+        ]
+        assert [status(address, path)[0] for path in paths] == [200, 200, 200]
+
+        volume = Volume(tmp_path / "volume", now=time.time_ns() + 40 * DAY * SECOND)
+        driver.retain(volume, {})
+        assert [status(address, path)[0] for path in paths] == [200, 200, 200]
+        driver.delete(volume, "app:multi", "cache:main")
+        assert [status(address, path)[0] for path in paths] == [404, 404, 404]
+        for reference in ("app:multi", "cache:main"):
+            assert driver.run(volume, "restore", "--ref", reference).code == 0
+        driver.run(volume, "purge", "--older-than", "0s")
+        assert [status(address, path)[0] for path in paths] == [200, 200, 200]

@@ -256,7 +256,16 @@ def push_build_cache(volume: Volume) -> Path:
     return volume.blob_data(layers[0].digest)
 
 
-UNUSUAL = [push_with_foreign_layer, push_build_cache]
+def push_index_of_linked_manifest(volume: Volume) -> Path:
+    """An index `app:v1` whose child was pushed as a blob, as 2.8 takes it; answers the file of the child's layer."""
+    app = volume.repository("app")
+    layer = app.push_blob(b"of the child")
+    child = documents.image(app.push_blob(b"{}", documents.OCI_CONFIG), [layer])
+    app.push(documents.index([app.push_blob(child.content, documents.OCI_MANIFEST)]), "v1")
+    return volume.blob_data(layer.digest)
+
+
+UNUSUAL = [push_with_foreign_layer, push_build_cache, push_index_of_linked_manifest]
 
 
 @pytest.mark.parametrize("push", UNUSUAL)

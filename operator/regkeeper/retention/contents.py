@@ -48,7 +48,7 @@ class Needs(NamedTuple):
 
 
 class Contents:
-    """An index of what some runs have in the quarantine now; of two equal things the later run's counts.
+    """An index of what some runs have in the quarantine now; of two equal things the last named run's counts.
 
     Attributes:
         tags: by repository and tag.

@@ -58,7 +58,11 @@ class Manifest(NamedTuple):
 
 
 class CorruptManifestError(ValueError):
-    """The content is no JSON object."""
+    """The content can't be understood."""
+
+
+class NoManifestError(CorruptManifestError):
+    """The content, whole as it is, is none of a manifest: no JSON object."""
 
 
 class _Descriptor(msgspec.Struct):
@@ -108,7 +112,7 @@ def parse_manifest(content: bytes, known: Mapping[str, Digest] = _NONE) -> Manif
         known: digests by their text, which need not be parsed again.
 
     Raises:
-        CorruptManifestError: the content is not a JSON object.
+        NoManifestError: the content is not a JSON object.
     """
     try:
         return _understood(_decode(content), content, known)
@@ -200,9 +204,9 @@ def _unknown(content: bytes) -> Manifest:
         # The standard library's: as the registry, it takes half of a surrogate pair, where a label was cut in two.
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CorruptManifestError(f"not JSON: {error}") from None
+        raise NoManifestError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise CorruptManifestError("not a JSON object")
+        raise NoManifestError("not a JSON object")
     try:
         descriptor = _decode_subject(content).subject
         subject = None if descriptor is None else parse(descriptor.digest)

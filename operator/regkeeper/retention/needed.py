@@ -5,7 +5,7 @@ manifest that names a blob in the quarantine makes it needed; so does an image i
 quarantine of another run that can still be undone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.digests import Digest
@@ -77,7 +77,12 @@ def _is_used(image: Image, manifest: Manifest | None, in_use: InUse) -> bool:
     return any(name in in_use.anywhere or (image.repository, name) in in_use.manifests for name in names)
 
 
-def held_by_other_runs(contents: Contents, others: Contents) -> set[Digest]:
-    """Blobs that a manifest in the quarantine of another run needs, so that that run can be undone."""
-    wanted = others.references(image.digest for image in others.revisions)
-    return {digest for digest in wanted if digest in contents.blobs and digest not in others.blobs}
+def held_by_other_runs(contents: Contents, runs: Container[str]) -> list[Entry]:
+    """Blobs of some runs that a manifest of another one needs, so that that one can be undone.
+
+    Args:
+        contents: Of all these runs; of two equal things that of another run counts.
+        runs: Those that are about to be purged.
+    """
+    wanted = contents.references(image.digest for image, entry in contents.revisions.items() if entry.run not in runs)
+    return [entry for digest in wanted if (entry := contents.blobs.get(digest)) is not None and entry.run in runs]

@@ -94,9 +94,8 @@ def purge(
     runs = {journal.run for journal in going}
     purged = Purged(runs=sorted(runs), returned=_return_needed(volume, journals, runs, in_use))
     others = [journal.run for journal in journals.all() if journal.state in UNDOABLE and journal.run not in runs]
-    contents = Contents(volume, journals, runs)
-    held = held_by_other_runs(contents, Contents(volume, journals, others))
-    staying = {contents.blobs[digest].path for digest in held}
+    held = held_by_other_runs(Contents(volume, journals, [*purged.runs, *others]), runs)
+    staying = {entry.path for entry in held}
     for journal in going:
         _free(volume, journals, journal, staying, purged, now=now, stop=stop)
     _forget(volume, journals, now)

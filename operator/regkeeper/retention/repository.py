@@ -27,7 +27,7 @@ from regkeeper.retention.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
+from regkeeper.retention.manifest import CorruptManifestError, Manifest, NoManifestError, parse_manifest
 
 ATTEMPTS = 5
 PAUSE = 0.05
@@ -84,7 +84,8 @@ class Repository:
         unlinked_tags: directories of tags without one; the registry still lists them.
         revisions: digests with a `link` in `_manifests/revisions`.
         unlinked: digests with a directory there but no `link`: deleted through the API.
-        manifests: of each revision, and of each tag's digest, whose `data` could be read and verified.
+        manifests: of each revision, of each tag's digest, and of each child that only a layer link names, whose `data`
+            could be read and verified.
         missing: those that have no `data`.
         corrupt: those whose `data`, or whose revision link, can't be read, with the reason.
         layers: digests with a directory in `_layers`.
@@ -252,20 +253,41 @@ class RepositoryReader:
     def _read_manifests(self, repository: Repository) -> None:
         wanted = set(repository.revisions)
         wanted.update(digest for digest, _ in repository.tags.values() if digest is not None)
+        indexes = []
         for digest in wanted:
             try:
-                repository.manifests[digest] = self.read_manifest(digest)
+                manifest = repository.manifests[digest] = self.read_manifest(digest)
             except FileNotFoundError:
                 repository.missing.add(digest)
             except CorruptManifestError as error:
                 repository.corrupt[digest] = str(error)
+            else:
+                if manifest.children:
+                    indexes.append(manifest)
+        for index in indexes:
+            for child in index.children:
+                if child in repository.layers and child not in repository.manifests:
+                    self._read_linked_child(repository, child)
+
+    def _read_linked_child(self, repository: Repository, digest: Digest) -> None:
+        """A child that was pushed as a blob: distribution 2.8 takes such an index, and serves the child as a manifest.
+
+        If it is one: BuildKit's cache is an index of layers.
+        """
+        try:
+            repository.manifests[digest] = self.read_manifest(digest)
+        except (FileNotFoundError, NoManifestError):
+            return
+        except CorruptManifestError as error:
+            repository.corrupt[digest] = str(error)
 
     def read_manifest(self, digest: Digest) -> Manifest:
         """The manifest's references, from its verified content.
 
         Raises:
             FileNotFoundError: it has no `data`.
-            CorruptManifestError: it can't be read, is not what its digest says, or no JSON object.
+            CorruptManifestError: it can't be read, or is not what its digest says.
+            NoManifestError: it is too large, or no JSON object.
             NotPermittedError: it may not be read.
         """
         content = self.read_document(digest)
@@ -277,7 +299,7 @@ class RepositoryReader:
         """The content of a manifest or config, not verified.
 
         Raises:
-            FileNotFoundError, CorruptManifestError, NotPermittedError: as `read_manifest`.
+            FileNotFoundError, CorruptManifestError, NoManifestError, NotPermittedError: as `read_manifest`.
         """
         path = self.volume.place(blob_data(digest))
         try:
@@ -287,6 +309,8 @@ class RepositoryReader:
         except OSError as error:
             if error.errno in ABSENT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+            if error.errno == errno.EFBIG:
+                raise NoManifestError("larger than any manifest") from None
             raise CorruptManifestError(error.strerror or str(error)) from None
         return content
 
