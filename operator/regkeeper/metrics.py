@@ -37,12 +37,12 @@ class Metrics:
         )
         Gauge("regkeeper_queue_depth", "Objects that wait for a pass.", registry=self._collectors).set_function(depth)
 
-    def finished(self, result: str, reason: str, seconds: float) -> None:
-        """Count one pass; `reason` is empty when it went well."""
-        self._reconciles.labels(self._kind, result).inc()
+    def finished(self, result: str, reason: str, seconds: float, *, kind: str = "") -> None:
+        """Count one pass; `reason` is empty when it went well, `kind` for the kind of most passes."""
+        self._reconciles.labels(kind or self._kind, result).inc()
         if reason:
-            self._errors.labels(self._kind, reason).inc()
-        self._duration.labels(self._kind).observe(seconds)
+            self._errors.labels(kind or self._kind, reason).inc()
+        self._duration.labels(kind or self._kind).observe(seconds)
 
     def exposition(self) -> bytes:
         """All metrics in prometheus' text format."""

@@ -21,8 +21,42 @@ PAUSED_ANNOTATION = f"{GROUP}/paused"
 CONFIG_HASH_ANNOTATION = f"{GROUP}/config-hash"
 """On the pod template: a change of config.yml rolls the Deployment."""
 
+REPLICAS_ANNOTATION = f"{GROUP}/replicas"
+"""On a Deployment that a run stopped: how many pods it had, where the spec does not say."""
+
 FINALIZER = f"{GROUP}/cleanup"
 """On a Registry whose objects owner references can't clean up (a PersistentVolume)."""
+
+RETENTION_LABEL = f"{GROUP}/retention"
+"""On what carries runs out (CronJobs, Jobs, their pods), beside REGISTRY_LABEL: the ImageRetention's name. Empty on a
+purge that no policy asked for."""
+
+RUN_FINALIZER = f"{GROUP}/run"
+"""On a Job whose gate is open: it stays until its outcome is in status."""
+
+ACTION_ANNOTATION = f"{GROUP}/action"
+"""On a Job that the operator made: what it is for. Without it a Job carries out its policy."""
+
+POLICY_ANNOTATION = f"{GROUP}/policy"
+"""On a Job that the operator made because a policy without a schedule changed: the policy's digest."""
+
+APPROVED_ANNOTATION = f"{GROUP}/approved"
+"""On a Job that carries out an approved plan: the plan's hash."""
+
+PLAN_TIME_ANNOTATION = f"{GROUP}/plan-time"
+"""Beside it: the time by which that plan judged ages."""
+
+UNDO_ANNOTATION = f"{GROUP}/undo"
+"""On a Job that undoes a run: the run's name on the volume."""
+
+FORGET_ANNOTATION = f"{GROUP}/forget"
+"""Beside it: `"true"` ends what an undo keeps instead."""
+
+SNAPSHOT_LABEL = f"{GROUP}/snapshot"
+"""On the ConfigMaps that tell a run what it must know: the Registry's name."""
+
+NUDGE_ANNOTATION = f"{GROUP}/nudge"
+"""On a run's pod: its change makes kubelet bring the mounted ConfigMaps up to date at once."""
 
 REGISTRY_HEADER = "X-Regkeeper-Registry"
 """Response header that our config.yml makes the registry send; its value is the Registry's uid."""
@@ -62,3 +96,13 @@ def persistent_volume_name(namespace: str, registry: str) -> str:
     """
     digest = hashlib.sha256(f"{namespace}/{registry}".encode()).hexdigest()[:10]
     return f"regkeeper-{namespace}-{registry}"[:240] + f"-{digest}"
+
+
+def lock_name(claim: str) -> str:
+    """Name of the Lease that a run on a claim holds."""
+    return f"{claim}-retention"
+
+
+def snapshot_name(registry: str, part: int) -> str:
+    """Name of the ConfigMap with one part of what a run must know."""
+    return f"{registry}-retention-{part}"

@@ -16,7 +16,11 @@ def documented(scope: str) -> set[Right]:
         if len(cells) == 5 and cells[0] == scope:
             _, group, resource, verbs, reason = cells
             assert reason, f"{resource}: the table must say what the right is for"
-            rights |= {("" if group == "core" else group, resource, verb) for verb in verbs.split(", ")}
+            rights |= {
+                ("" if group == "core" else group, each, verb)
+                for each in resource.split(", ")
+                for verb in verbs.split(", ")
+            }
     return rights
 
 

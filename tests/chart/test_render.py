@@ -139,8 +139,11 @@ def test_watched_namespaces_get_roles_and_no_cluster_role_for_their_objects() ->
     assert {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in roles} == {
         (namespace, name) for namespace in ("one", "two") for name in ("regkeeper", "regkeeper-uninstall")
     }
-    resources = {name for rule in only(limited, "ClusterRole", "regkeeper")["rules"] for name in rule["resources"]}
-    assert resources == {"nodes", "storageclasses", "persistentvolumes"}
+    rules = only(limited, "ClusterRole", "regkeeper")["rules"]
+    workloads = {name for rule in rules if rule["verbs"] == ["list"] for name in rule["resources"]}
+    resources = {name for rule in rules for name in rule["resources"]}
+    assert resources - workloads == {"nodes", "storageclasses", "persistentvolumes"}
+    assert {"pods", "deployments", "cronjobs"} <= workloads, "what is in use is asked of the whole cluster"
     assert "regkeeper-uninstall" not in {body["metadata"]["name"] for body in limited if body["kind"] == "ClusterRole"}
 
 
@@ -196,7 +199,7 @@ def test_every_pod_is_restricted(values: dict[str, Any]) -> None:
 def test_names_follow_the_release() -> None:
     names = {body["metadata"]["name"] for body in render(release="mine") if body["kind"] == "Deployment"}
     assert names == {"mine-regkeeper"}
-    policy = only(render(release="mine"), "ValidatingAdmissionPolicy", "mine-regkeeper-deployments")
+    policy = only(render(release="mine"), "ValidatingAdmissionPolicy", "mine-regkeeper-workloads")
     assert policy["spec"]["matchConditions"][0]["expression"].endswith(
         "'system:serviceaccount:regkeeper-system:mine-regkeeper'"
     )
@@ -262,7 +265,7 @@ def test_each_policy_is_bound_and_fails_closed() -> None:
     objects = render(EVERYTHING)
     policies = [body for body in objects if body["kind"] == "ValidatingAdmissionPolicy"]
     bindings = [body for body in objects if body["kind"] == "ValidatingAdmissionPolicyBinding"]
-    assert len(policies) == 6
+    assert len(policies) == 7
     assert {body["metadata"]["name"] for body in policies} == {body["spec"]["policyName"] for body in bindings}
     assert all(body["spec"]["failurePolicy"] == "Fail" for body in policies)
     assert all(body["spec"]["validationActions"] == ["Deny"] for body in bindings)

@@ -29,6 +29,7 @@ class Net:
             cluster,
             self.store,
             kinds=(kube.REGISTRY, *CHILDREN),
+            selector=naming.REGISTRY_LABEL,
             namespaces=[namespace],
             notify=self.notified.append,
             seconds=SECONDS,

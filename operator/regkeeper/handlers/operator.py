@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 
-from regkeeper import kube
+from regkeeper import kube, naming
 from regkeeper.distribution import open_session
 from regkeeper.handlers.endpoints import metrics_app, probe_app, serve
+from regkeeper.handlers.retentions import KINDS as RETENTION_KINDS
+from regkeeper.handlers.retentions import Retentions
 from regkeeper.handlers.watches import EventType, Watches
 from regkeeper.metrics import Metrics
 from regkeeper.reconcile.addresses import Prober
@@ -33,6 +35,14 @@ class Operator:
         self._settings = settings
         self._kinds = (kube.REGISTRY, *CHILDREN, *([kube.VOLUME] if settings.local_storage else []))
         self._store = Store()
+        self._retentions = Retentions(
+            cluster,
+            settings,
+            registries=self._store,
+            changed=self.look_again,
+            metrics=lambda: self.metrics,
+            clock=clock,
+        )
         self._reconciler = RegistryReconciler(
             cluster=cluster,
             store=self._store,
@@ -41,6 +51,7 @@ class Operator:
             status=StatusWriter(cluster, self._store, lambda: datetime.now(UTC)),
             clock=clock,
             again=self.look_again,
+            quiet=self._retentions.quiet,
         )
         self._queue = WorkQueue(
             look=self._reconciler.look,
@@ -48,11 +59,12 @@ class Operator:
             observer=self,
             random=random.random,
         )
-        self.metrics = Metrics("Registry", lambda: self._queue.depth)
+        self.metrics = Metrics("Registry", lambda: self._queue.depth + self._retentions.depth)
         self._resync = Resync(
             cluster,
             self._store,
             kinds=self._kinds,
+            selector=f"{naming.REGISTRY_LABEL},!{naming.RETENTION_LABEL}",
             namespaces=settings.watch_namespaces,
             notify=self._queue.add,
             seconds=settings.resync_seconds,
@@ -72,13 +84,19 @@ class Operator:
     def ailment(self) -> str | None:
         """Why this operator should be restarted; None if it is well."""
         # Twice: the look is cut off by then, and so is the writing of its condition.
-        if self._queue.longest_look() > 2 * LONGEST_LOOK_SECONDS:
-            return f"a pass has been running for {self._queue.longest_look():.0f} s"
-        late = self._resync.late()
+        longest = max(self._queue.longest_look(), self._retentions.longest_look())
+        if longest > 2 * LONGEST_LOOK_SECONDS:
+            return f"a pass has been running for {longest:.0f} s"
+        late = [*self._resync.late(), *self._retentions.late()]
         return f"the watches do not show {', '.join(late[:3])}" if late else None
 
     def show(self, event: EventType, body: kube.Object) -> None:
         """Take one event of a watch."""
+        if self._retentions.concerns(body):
+            key = self._retentions.show(event, body)
+            if key is not None and body["kind"] == kube.LEASE.kind:
+                self._queue.add(key)
+            return
         self._resync.saw(body)
         if event == "DELETED":
             self._store.remove(body)
@@ -90,9 +108,11 @@ class Operator:
         if body["kind"] != kube.REGISTRY.kind:
             if (owner := owner_key(body)) is not None:
                 self._queue.add(owner)
+                self._retentions.registry_changed(owner, body["kind"])
             return
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         self._queue.add(key)
+        self._retentions.registry_changed(key, body["kind"])
         for blocked in self._reconciler.blocked - {key}:
             self._queue.add(blocked)
 
@@ -101,8 +121,11 @@ class Operator:
         await self._load()
         # Born before kopf starts: it cancels at its end whatever was born after.
         tasks = [asyncio.create_task(self._queue.work()) for _ in range(self._settings.concurrency)]
+        tasks += [asyncio.create_task(worker) for worker in self._retentions.workers()]
         tasks.append(asyncio.create_task(self._keep_comparing()))
-        watches = Watches(self._settings, self._kinds, show=self.show, restarted=self._resync_now.set)
+        watches = Watches(
+            self._settings, (*self._kinds, *RETENTION_KINDS), show=self.show, restarted=self._resync_now.set
+        )
         watching = asyncio.create_task(watches.run())
         self.is_synced = True
         logger.info("watching %s", ", ".join(self._settings.watch_namespaces) or "all namespaces")
@@ -113,6 +136,7 @@ class Operator:
                 task.result()
         finally:
             self._queue.close()
+            self._retentions.close()
             for task in [watching, *tasks]:
                 task.cancel()
             await asyncio.gather(watching, *tasks, return_exceptions=True)
@@ -123,6 +147,7 @@ class Operator:
         while True:
             try:
                 await self._resync.load()
+                await self._retentions.load()
             except kube.ApiError as error:
                 logger.warning("waiting for the API server: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -132,10 +157,11 @@ class Operator:
     async def _keep_comparing(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._resync_now.wait(), self._resync.pause())
+                await asyncio.wait_for(self._resync_now.wait(), min(self._resync.pause(), self._retentions.pause()))
             self._resync_now.clear()
             try:
                 await self._resync.compare()
+                await self._retentions.compare()
             except kube.ApiError as error:
                 logger.warning("the listing that checks the watches failed: %s", error)
 

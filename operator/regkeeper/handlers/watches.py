@@ -97,7 +97,7 @@ class Watches:
         settings.watching.chunk_size = kube.PAGE_SIZE
         settings.networking.error_backoffs = [0.2, 0.5, 1, 1, 2, 2, 5, 5, 10, 10, 10]
         for resource in self._kinds:
-            if resource is not kube.REGISTRY:
+            if resource.group != naming.GROUP:
                 version = resource.api_version.rpartition("/")[2]
                 settings.watching.label_selectors[resource.group, version, resource.plural] = naming.REGISTRY_LABEL
         return settings

@@ -34,6 +34,7 @@ class Resource:
 
 
 REGISTRY = Resource(naming.API_VERSION, "Registry", "registries")
+IMAGE_RETENTION = Resource(naming.API_VERSION, "ImageRetention", "imageretentions")
 CONFIG_MAP = Resource("v1", "ConfigMap", "configmaps")
 SECRET = Resource("v1", "Secret", "secrets")
 SERVICE = Resource("v1", "Service", "services")
@@ -43,6 +44,14 @@ EVENT = Resource("v1", "Event", "events")
 VOLUME = Resource("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 NODE = Resource("v1", "Node", "nodes", namespaced=False)
 DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Resource("apps/v1", "ReplicaSet", "replicasets")
+STATEFUL_SET = Resource("apps/v1", "StatefulSet", "statefulsets")
+DAEMON_SET = Resource("apps/v1", "DaemonSet", "daemonsets")
+CONTROLLER_REVISION = Resource("apps/v1", "ControllerRevision", "controllerrevisions")
+REPLICATION_CONTROLLER = Resource("v1", "ReplicationController", "replicationcontrollers")
+JOB = Resource("batch/v1", "Job", "jobs")
+CRON_JOB = Resource("batch/v1", "CronJob", "cronjobs")
+LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases")
 DISRUPTION_BUDGET = Resource("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 STORAGE_CLASS = Resource("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 
@@ -50,6 +59,7 @@ RESOURCES = {
     (resource.api_version, resource.kind): resource
     for resource in (
         REGISTRY,
+        IMAGE_RETENTION,
         CONFIG_MAP,
         SECRET,
         SERVICE,
@@ -59,6 +69,9 @@ RESOURCES = {
         VOLUME,
         NODE,
         DEPLOYMENT,
+        JOB,
+        CRON_JOB,
+        LEASE,
         DISRUPTION_BUDGET,
         STORAGE_CLASS,
     )

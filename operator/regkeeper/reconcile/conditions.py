@@ -1,4 +1,4 @@
-"""Conditions of a Registry: what holds now, merged into what stood there before."""
+"""Conditions of our kinds: what holds now, merged into what stood there before."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ PAUSED = "Paused"
 ACCESS_INCOMPLETE = "AccessIncomplete"
 """Present while some of the nodes that `spec.access` speaks of can't be served, or are not."""
 
-OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED, ACCESS_INCOMPLETE)
+AWAITING_APPROVAL = "AwaitingApproval"
+"""On an ImageRetention: present while a plan waits for somebody's approval."""
+
+OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED, ACCESS_INCOMPLETE, AWAITING_APPROVAL)
 """Condition types that this pass writes; others in the list are left as they are."""
 
 LONGEST_MESSAGE = 8192

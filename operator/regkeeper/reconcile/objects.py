@@ -1,4 +1,4 @@
-"""Make the objects of a Registry what they should be: read, compare, apply, remove."""
+"""Make the objects of a Registry, or of another kind of ours, what they should be: read, compare, apply, remove."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from regkeeper import kube, naming
+from regkeeper.api.v1alpha1.base import Resource
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.drift import needs_apply
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
@@ -45,7 +46,7 @@ class Objects:
             self._store.put(found)
         return found
 
-    async def ensure(self, registry: Registry, desired: kube.Object) -> kube.Object:
+    async def ensure(self, owner: Resource[Any, Any], desired: kube.Object) -> kube.Object:
         """Apply `desired` if the live object differs in what is ours; return the live one.
 
         Raises:
@@ -56,7 +57,7 @@ class Objects:
         live = await self.find(kube.resource_of(desired), metadata.get("namespace"), metadata["name"])
         if live is None:
             return await self._make(desired)
-        require_ours(live, registry.metadata)
+        require_ours(live, owner.metadata, owner.kind)
         if not needs_apply(desired, live, naming.FIELD_MANAGER):
             self._resisting.pop(identity(live), None)
             return live

@@ -18,7 +18,7 @@ class Owner(Enum):
     FOREIGN = "foreign"
 
 
-def owner_of(body: Mapping[str, Any], registry: Metadata) -> Owner:
+def owner_of(body: Mapping[str, Any], registry: Metadata, kind: str = kube.REGISTRY.kind) -> Owner:
     """Whose `body` is, seen from the Registry with that metadata.
 
     The proof is the owner reference with the Registry's uid. A claim that was kept, and the cluster-scoped volume, have
@@ -29,7 +29,7 @@ def owner_of(body: Mapping[str, Any], registry: Metadata) -> Owner:
     if any(reference["uid"] == registry.uid for reference in references):
         return Owner.OURS
     for reference in references:
-        same_name = reference["kind"] == kube.REGISTRY.kind and reference["name"] == registry.name
+        same_name = reference["kind"] == kind and reference["name"] == registry.name
         if same_name and reference["apiVersion"].startswith(naming.GROUP + "/"):
             return Owner.FORMER
     labels = metadata.get("labels") or {}
@@ -46,7 +46,7 @@ def owner_of(body: Mapping[str, Any], registry: Metadata) -> Owner:
     return Owner.FOREIGN
 
 
-def require_ours(body: Mapping[str, Any], registry: Metadata) -> None:
+def require_ours(body: Mapping[str, Any], registry: Metadata, owner_kind: str = kube.REGISTRY.kind) -> None:
     """Check that `body` belongs to the Registry with that metadata.
 
     Raises:
@@ -54,12 +54,12 @@ def require_ours(body: Mapping[str, Any], registry: Metadata) -> None:
         BlockedError: it is somebody else's; the message says what to do.
     """
     kind, name = body["kind"], body["metadata"]["name"]
-    match owner_of(body, registry):
+    match owner_of(body, registry, owner_kind):
         case Owner.OURS:
             return
         case Owner.FORMER:
             raise WaitingError(
-                f"{kind} {name} belongs to a deleted Registry of this name: waiting until it is gone",
+                f"{kind} {name} belongs to a deleted {owner_kind} of this name: waiting until it is gone",
                 reason="FormerObject",
                 delay=1,
             )
@@ -72,6 +72,6 @@ def require_ours(body: Mapping[str, Any], registry: Metadata) -> None:
             )
         case Owner.FOREIGN:
             raise BlockedError(
-                f"{kind} {name} exists and is not this Registry's: delete it, or give the Registry another name",
+                f"{kind} {name} exists and is not this {owner_kind}'s: delete it, or give the latter another name",
                 reason="ForeignObject",
             )

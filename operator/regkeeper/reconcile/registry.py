@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError
@@ -31,6 +29,7 @@ from regkeeper.reconcile.exclusivity import (
 )
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.probing import Probes
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.status import StatusWriter, failing
@@ -38,6 +37,8 @@ from regkeeper.reconcile.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.retention.lock import Quiet
+from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
 
 CONTEST_SECONDS = 600.0
@@ -70,7 +71,11 @@ class Observation:
 
 
 class RegistryReconciler:
-    """Keeps Registries. `clock` gives seconds that only grow; `again` is told whom to look at once more."""
+    """Keeps Registries.
+
+    `clock` gives seconds that only grow; `again` is told whom to look at once more; `quiet` says what a run that has
+    the lock of a claim asks of its Registry.
+    """
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class RegistryReconciler:
         status: StatusWriter,
         clock: Callable[[], float],
         again: Callable[[Key], None],
+        quiet: Callable[[Key, str], Quiet | None],
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -90,6 +96,7 @@ class RegistryReconciler:
         self._counting = Counting(prober.count, clock, again, longest=settings.resync_seconds)
         self._status = status
         self._clock = clock
+        self._quiet = quiet
         self._objects = Objects(cluster, store)
         self._nodes = Nodes(cluster, clock)
         self._storage = StorageKeeper(cluster, store, self._objects, self._nodes, settings)
@@ -113,7 +120,7 @@ class RegistryReconciler:
         if (body["metadata"].get("annotations") or {}).get(naming.PAUSED_ANNOTATION) == "true":
             await self._status.pause(body)
             return None
-        registry = parse(body)
+        registry = parse(Registry, body)
         self._storage.check_permission(registry)
         try:
             await self._check_exclusive(key, body)
@@ -181,15 +188,23 @@ class RegistryReconciler:
         return PortClaimant(body, held_ports(body, pods, service, nodes))
 
     async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
-        desired = desired_objects(
-            registry, self._settings, read_only=registry.spec.read_only, access_modes=storage.access_modes
-        )
         key = Key(registry.metadata.namespace, registry.metadata.name)
+        claim = storage_claim(registry)
+        quiet = self._quiet(key, claim) if claim is not None else None
+        desired = desired_objects(
+            registry,
+            self._settings,
+            read_only=registry.spec.read_only or quiet is Quiet.READ_ONLY,
+            access_modes=storage.access_modes,
+        )
         live: dict[str, kube.Object] = {}
         for body in desired:
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
-                await self._start(key, body)
+                if quiet is Quiet.OFFLINE:
+                    await self._stop(key, body)
+                else:
+                    await self._start(key, body)
                 await self._note_contest(key, body)
             live[body["kind"]] = await self._objects.ensure(registry, body)
         await self._objects.remove_unwanted(registry, desired)
@@ -201,10 +216,21 @@ class RegistryReconciler:
         )
 
     async def _start(self, key: Key, desired: kube.Object) -> None:
-        """Give pods again to a Deployment that was stopped for another Registry, where the spec leaves their number."""
+        """Give pods again to a Deployment that was stopped, where the spec leaves their number to somebody else."""
         live = self._store.get(kube.DEPLOYMENT, *key)
         if "replicas" not in desired["spec"] and live is not None and is_stopped(live):
-            await self._objects.merge(live, {"spec": {"replicas": 1}})
+            before = (live["metadata"].get("annotations") or {}).get(naming.REPLICAS_ANNOTATION, "1")
+            forgotten = {"annotations": {naming.REPLICAS_ANNOTATION: None}}
+            await self._objects.merge(live, {"spec": {"replicas": int(before)}, "metadata": forgotten})
+
+    async def _stop(self, key: Key, desired: kube.Object) -> None:
+        """Leave a Deployment no pods while a run has its volume; where the spec leaves their number, remember it."""
+        live = self._store.get(kube.DEPLOYMENT, *key)
+        if "replicas" in desired["spec"] or live is None:
+            desired["spec"]["replicas"] = 0
+        elif live["spec"].get("replicas", 1) != 0:
+            remembered = {"annotations": {naming.REPLICAS_ANNOTATION: str(live["spec"].get("replicas", 1))}}
+            await self._objects.merge(live, {"spec": {"replicas": 0}, "metadata": remembered})
 
     async def _note_contest(self, key: Key, desired: kube.Object) -> None:
         live = self._store.get(kube.DEPLOYMENT, key.namespace, key.name)
@@ -317,17 +343,3 @@ class RegistryReconciler:
         if found.problem is not None:
             return conditions.false(found.problem.reason, found.problem.message)
         return readiness.serving(wanted, progress)
-
-
-def parse(body: kube.Object) -> Registry:
-    """The typed Registry.
-
-    Raises:
-        InvalidSpecError: it does not fit the models, as one from before a change of the CRD may not.
-    """
-    try:
-        return Registry.model_validate({**body, "status": None})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InvalidSpecError(f"{place}: {first['msg']}") from error

@@ -43,7 +43,7 @@ class _Missed:
 
 
 class Resync:
-    """Compares listings with what the watches showed.
+    """Compares listings with what the watches showed: all objects of our kinds, of the others what `selector` selects.
 
     `seconds` is the time between two listings where all is well; `clock` gives seconds that only grow.
     """
@@ -54,6 +54,7 @@ class Resync:
         store: Store,
         *,
         kinds: Sequence[kube.Resource],
+        selector: str,
         namespaces: Sequence[str],
         notify: Callable[[Key], None],
         seconds: float,
@@ -62,6 +63,7 @@ class Resync:
         self._cluster = cluster
         self._store = store
         self._kinds = kinds
+        self._selector = selector
         self._namespaces: Sequence[str | None] = list(namespaces) or [None]
         self._notify = notify
         self._seconds = seconds
@@ -73,8 +75,8 @@ class Resync:
         for resource in self._kinds:
             async for body in self._list(resource, metadata_only=False):
                 self._store.put(body)
-        for registry in self._store.registries():
-            self._notify(Key(registry["metadata"]["namespace"], registry["metadata"]["name"]))
+        for key in self._store.owners():
+            self._notify(key)
 
     def saw(self, body: kube.Object) -> None:
         """A watch showed an object."""
@@ -152,7 +154,7 @@ class Resync:
         return min(self._seconds, BEHIND_SECONDS) if self._missed else self._seconds
 
     async def _list(self, resource: kube.Resource, *, metadata_only: bool) -> AsyncIterator[kube.Object]:
-        selector = "" if resource is kube.REGISTRY else naming.REGISTRY_LABEL
+        selector = "" if resource.group == naming.GROUP else self._selector
         for namespace in self._namespaces if resource.namespaced else [None]:
             async for body in self._cluster.list(
                 resource, namespace, label_selector=selector, metadata_only=metadata_only

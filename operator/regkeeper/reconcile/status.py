@@ -1,4 +1,4 @@
-"""Write a Registry's status when it changed, and an Event when its readiness did."""
+"""Write the status of an object of ours when it changed, and an Event when its readiness did."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ PASSING = frozenset({"Progressing", "NotAnswering", "Waiting", "FormerObject", "
 
 
 class StatusWriter:
-    """The one writer of Registries' status. `now` gives the time of day with its zone."""
+    """The one writer of the status of a kind. `now` gives the time of day with its zone."""
 
     def __init__(self, cluster: kube.Cluster, store: Store, now: Callable[[], datetime]) -> None:
         self._cluster = cluster
@@ -47,7 +47,9 @@ class StatusWriter:
         # A merge patch keeps what it does not name, but replaces the list of conditions, in which others have theirs.
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         patch = {"status": {**dict.fromkeys(before, None), **after}, "metadata": guard}
-        patched = await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch)
+        patched = await self._cluster.patch_status(
+            kube.resource_of(body), metadata["namespace"], metadata["name"], patch
+        )
         self._store.put(patched)
         event = _transition(conditions.find(previous, READY), states)
         if event is not None:

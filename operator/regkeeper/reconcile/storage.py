@@ -118,7 +118,11 @@ class StorageKeeper:
 
     def _holds(self, body: kube.Object) -> bool:
         deployment = self._deployment(body)
-        return deployment is not None and not is_stopped(deployment)
+        if deployment is None:
+            return False
+        # One that a retention run stopped has its volume all the same.
+        annotations = deployment["metadata"].get("annotations") or {}
+        return naming.REPLICAS_ANNOTATION in annotations or not is_stopped(deployment)
 
     def _deployment(self, body: kube.Object) -> kube.Object | None:
         metadata = Metadata.model_validate(body["metadata"])

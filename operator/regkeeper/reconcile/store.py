@@ -47,11 +47,13 @@ def version(body: Mapping[str, Any]) -> int:
 
 
 def owner_key(body: Mapping[str, Any]) -> Key | None:
-    """The Registry to which an object belongs: by its owner reference, else by our labels; None: to none.
+    """The Registry to which an object belongs: by what an ImageRetention names, an owner reference, or our labels.
 
-    Labels are changed by accident, and who then has to repair them is the owner.
+    Labels are changed by accident, and who then has to repair them is the owner. None: it belongs to none.
     """
     metadata = body["metadata"]
+    if body["kind"] == kube.IMAGE_RETENTION.kind:
+        return Key(metadata["namespace"], body["spec"]["registryRef"]["name"])
     labels = metadata.get("labels") or {}
     namespace = metadata.get("namespace") or labels.get(naming.REGISTRY_NAMESPACE_LABEL)
     name = labels.get(naming.REGISTRY_LABEL)
@@ -169,6 +171,10 @@ class Store:
     def registry_keys(self) -> KeysView[Key]:
         """Names of all Registries."""
         return self._registries.keys()
+
+    def owners(self) -> set[Key]:
+        """Names of all Registries, and of those that some object belongs to."""
+        return {*self._registries, *self._by_owner}
 
     def children(self, owner: Key, resource: kube.Resource) -> list[kube.Object]:
         """Objects of one kind that belong to a Registry, in the order of their names."""

@@ -35,14 +35,7 @@ def pod_template(registry: Registry, settings: Settings, config: ConfigFile) -> 
             "automountServiceAccountToken": False,
             # A Service called registry-storage would set REGISTRY_STORAGE_PORT, on which distribution panics.
             "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER_ID,
-                "runAsGroup": GROUP_ID,
-                "fsGroup": GROUP_ID,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": pod_security(),
             "terminationGracePeriodSeconds": config.drain_seconds + STOP_SECONDS,
             **_init_containers(registry, settings),
             "containers": [_registry_container(registry, settings)],
@@ -74,7 +67,7 @@ def _registry_container(registry: Registry, settings: Settings) -> dict[str, Any
         "startupProbe": _probe(period_seconds=1, failure_threshold=120),
         "readinessProbe": _probe(period_seconds=10, failure_threshold=3),
         "livenessProbe": _probe(period_seconds=10, failure_threshold=6),
-        "securityContext": _container_security(),
+        "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if spec.image_pull_policy is not None:
@@ -94,7 +87,20 @@ def _probe(*, period_seconds: int, failure_threshold: int) -> dict[str, Any]:
     }
 
 
-def _container_security() -> dict[str, Any]:
+def pod_security() -> dict[str, Any]:
+    """With which ids every pod works that mounts a registry's volume."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": GROUP_ID,
+        "fsGroup": GROUP_ID,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> dict[str, Any]:
+    """What its containers may not do."""
     return {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -124,7 +130,7 @@ def _init_containers(registry: Registry, settings: Settings) -> dict[str, Any]:
         "image": settings.image,
         "args": ["check-volume", "--root", STORAGE_ROOT, *(["--volume-path", local.path] if local else [])],
         "volumeMounts": [{"name": "storage", "mountPath": STORAGE_ROOT}],
-        "securityContext": _container_security(),
+        "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if registry.spec.resources is not None:

@@ -95,10 +95,15 @@ def read_policies(text: str, source: str) -> list[Policy]:
         raise InvalidPolicyError(f"{source}: {error}") from None
     if not documents:
         raise InvalidPolicyError(f"{source}: it holds no ImageRetention")
-    return [_policy(document, source) for document in documents]
+    return [parse_policy(document, source) for document in documents]
 
 
-def _policy(document: Any, source: str) -> Policy:
+def parse_policy(document: Any, source: str) -> Policy:
+    """One policy out of a manifest.
+
+    Raises:
+        InvalidPolicyError: it means nothing.
+    """
     try:
         parsed = ImageRetentionDocument.model_validate(document)
     except ValidationError as error:

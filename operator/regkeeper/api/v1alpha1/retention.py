@@ -131,6 +131,7 @@ class Run(Status):
     """One run, from its Job's answer."""
 
     job: str = Field(description="Name of the Job.")
+    uid: str = Field("", description="UID of the Job.")
     outcome: Literal[
         "Running", "Done", "NothingToDo", "DryRun", "AwaitingApproval", "Refused", "Failed", "Missed", "Unknown"
     ] = Field(description="What came of it.")
@@ -168,6 +169,7 @@ class Awaiting(Status):
     now: datetime = Field(description="The time by which its ages were judged.")
     expires: datetime = Field(description="When it no longer can be approved.")
     limits: list[str] = Field(default_factory=list, description="What it exceeds.", json_schema_extra=MERGED_WHOLE)
+    policy: str = Field("", description="Digest of the policy that made it.")
     tags: int = Field(description="Tags that would go.")
     bytes: int = Field(description="Bytes that would go.")
 
@@ -176,6 +178,8 @@ class Undone(Status):
     """The last undo."""
 
     run: str = Field(description="The run that was undone.")
+    forget: bool = Field(False, description="Whether it only ended what an undo keeps.")
+    uid: str = Field("", description="UID of the Job.")
     outcome: Literal["Running", "Done", "Refused", "Failed"] = Field(description="What came of it.")
     message: str = Field("", description="The outcome in words.", max_length=4096)
     finished: datetime | None = Field(None, description="When it ended.")
@@ -194,6 +198,9 @@ class ImageRetentionStatus(Status):
     last_successful_run: datetime | None = Field(None, description="When the last run ended that did what it should.")
     next_run: datetime | None = Field(None, description="When the schedule makes the next one.")
     awaiting: Awaiting | None = Field(None, description="A plan that waits for spec.approve.")
+    policy_run: str | None = Field(
+        None, description="Digest of the policy whose change was last carried out, where there is no schedule."
+    )
     undone: Undone | None = Field(None, description="The last undo.")
     purge_due: datetime | None = Field(None, description="When the next of its runs is purged and its space freed.")
 

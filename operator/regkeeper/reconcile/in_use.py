@@ -1,0 +1,171 @@
+"""Which images the cluster uses, or would use again without a push: pods, and whatever could start one.
+
+Never a partial answer: what can't be listed whole ends the question, and with it the run that asked.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from regkeeper import kube
+from regkeeper.errors import RegkeeperError
+
+Uses = dict[str, str]
+"""A reference as it stands in the cluster → who uses it, in words; of several the first that was found."""
+
+LISTINGS = 3
+"""How often a listing is begun anew after its resourceVersion was compacted (410)."""
+
+_MALFORMED_DIGEST = re.compile(r".*@(?!(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$)", re.DOTALL)
+
+
+class InUseUnknownError(RegkeeperError):
+    """The cluster could not be asked. The run stops: what is not listed would count as unused."""
+
+    reason = "InUseUnknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kind whose objects hold the spec of a pod."""
+
+    resource: kube.Resource
+    template: tuple[str, ...]
+    """Where in the object that spec is."""
+
+
+_TEMPLATE = ("spec", "template", "spec")
+
+SOURCES = (
+    # The kinds that people know first: who uses an image is said in words.
+    Source(kube.DEPLOYMENT, _TEMPLATE),
+    Source(kube.STATEFUL_SET, _TEMPLATE),
+    Source(kube.DAEMON_SET, _TEMPLATE),
+    Source(kube.CRON_JOB, ("spec", "jobTemplate", "spec", "template", "spec")),
+    Source(kube.JOB, _TEMPLATE),
+    # Those within the history limit: what a roll-back would start.
+    Source(kube.REPLICA_SET, _TEMPLATE),
+    Source(kube.REPLICATION_CONTROLLER, _TEMPLATE),
+    # The same for StatefulSets and DaemonSets.
+    Source(kube.CONTROLLER_REVISION, ("data", "spec", "template", "spec")),
+    Source(kube.POD, ("spec",)),
+)
+
+
+async def images_in_use(cluster: kube.Cluster, config_maps: Sequence[tuple[str, str]] = ()) -> Uses:
+    """Ask for every image that is in use, in all namespaces.
+
+    Args:
+        cluster: The API server.
+        config_maps: Namespace and name of ConfigMaps that list images in use elsewhere.
+
+    Raises:
+        InUseUnknownError: a kind can't be listed, or a ConfigMap is not there.
+        kube.TransientError: the API server did not answer; asking again may help.
+    """
+    uses: Uses = {}
+    for source in SOURCES:
+        for reference, user in (await _listed(cluster, source)).items():
+            uses.setdefault(reference, user)
+    for namespace, name in config_maps:
+        try:
+            body = await cluster.get(kube.CONFIG_MAP, namespace, name)
+        except (kube.NotFoundError, kube.ForbiddenError) as error:
+            raise InUseUnknownError(f"protect.references: ConfigMap {namespace}/{name}: {error}") from error
+        for reference, user in _lines(body):
+            if is_reference(reference):
+                uses.setdefault(reference, user)
+    return uses
+
+
+async def _listed(cluster: kube.Cluster, source: Source) -> Uses:
+    """What the objects of one kind use, as of one moment."""
+    resource = source.resource
+    for _ in range(LISTINGS):
+        uses: Uses = {}
+        try:
+            # Without a resourceVersion the first page is read from etcd, and the others are of the same moment.
+            async for body in cluster.list(resource):
+                _collect(body, source, uses)
+        except kube.TransientError:
+            raise
+        except kube.ApiError as error:
+            if error.code == 410:
+                continue
+            raise InUseUnknownError(
+                f"images in use are not known: {resource.plural} of all namespaces can't be listed: {error}"
+            ) from error
+        return uses
+    raise kube.TransientError(f"the listing of {resource.plural} expired {LISTINGS} times", code=410)
+
+
+def _collect(body: Mapping[str, Any], source: Source, uses: Uses) -> None:
+    if _has_ended(body, source.resource):
+        return
+    metadata = body["metadata"]
+    user = ""
+    for reference in _references(body, source):
+        if reference not in uses and is_reference(reference):
+            user = user or f"{source.resource.kind} {metadata['namespace']}/{metadata['name']}"
+            uses[reference] = user
+
+
+def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
+    """Whether it is a pod or a Job that will never start a container again."""
+    status = body.get("status") or {}
+    if resource is kube.POD:
+        return status.get("phase") in ("Succeeded", "Failed")
+    if resource is kube.JOB:
+        return any(
+            condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
+            for condition in status.get("conditions") or ()
+        )
+    return False
+
+
+def _references(body: Mapping[str, Any], source: Source) -> Iterator[str]:
+    spec: Any = body
+    for step in source.template:
+        spec = spec.get(step) if isinstance(spec, Mapping) else None
+    if isinstance(spec, Mapping):
+        yield from spec_images(spec)
+    if source.resource is kube.POD:
+        yield from _status_images(body.get("status") or {})
+
+
+def spec_images(spec: Mapping[str, Any]) -> Iterator[str]:
+    """References in the spec of a pod, image volumes included."""
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(kind) or ():
+            yield container.get("image") or ""
+    for volume in spec.get("volumes") or ():
+        if "image" in volume:
+            yield (volume["image"] or {}).get("reference") or ""
+
+
+def _status_images(status: Mapping[str, Any]) -> Iterator[str]:
+    """What really runs: the tag may have moved on since the pod was started."""
+    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for container in status.get(kind) or ():
+            yield container.get("imageID") or ""
+            yield container.get("image") or ""
+
+
+def is_reference(text: str) -> bool:
+    """Whether a container could be started from it: else nobody may stop all runs by writing nonsense into a pod."""
+    return bool(text) and text.isprintable() and " " not in text and not _MALFORMED_DIGEST.match(text)
+
+
+def _lines(config_map: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """References and users in the lists of a ConfigMap, each closed by `# N`, the number of its lines."""
+    for key, text in (config_map.get("data") or {}).items():
+        *lines, last = [line.strip() for line in text.strip().splitlines()] or [""]
+        if last != f"# {len(lines)}":
+            raise InUseUnknownError(
+                f"protect.references: ConfigMap {config_map['metadata']['name']}: {key} has {len(lines)} lines before "
+                f"its last one, which must say `# {len(lines)}`: it may be truncated"
+            )
+        for line in lines:
+            reference, _, user = line.partition(" ")
+            yield reference, user.strip() or f"ConfigMap {config_map['metadata']['name']}"

@@ -1,0 +1,126 @@
+"""From what a run's containers said to what the status says about it; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from regkeeper import kube
+from regkeeper.answer import Answer, Outcome
+from regkeeper.reconcile.conditions import timestamp
+from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
+from regkeeper.resources.retention.lock import Holder, Quiet, Stage
+
+LONGEST_MESSAGE = 4096
+"""Characters that the status takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """How a run ended."""
+
+    outcome: str
+    """As the status names it."""
+    message: str
+    answer: Answer | None = None
+    is_lost: bool = False
+    """It may have changed the volume, and did not say what."""
+
+
+def conclude(holder: Holder, job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> Conclusion:
+    """What became of a run whose containers have stopped."""
+    said = _last_word(pod)
+    if said is not None and said.answer is not None:
+        return Conclusion(said.answer.outcome.value, said.answer.message, said.answer)
+    may_have_changed = holder.stage in (Stage.TELLING, Stage.RUNNING)
+    message = holder.aborted or _what_happened(job, said)
+    if may_have_changed:
+        message = f"{message}. What it deleted until then, the next run puts back"
+        return Conclusion("Unknown", message, is_lost=True)
+    return Conclusion("Failed", f"{message}. Nothing was deleted")
+
+
+def _last_word(pod: Mapping[str, Any] | None) -> Said | None:
+    """The second stage's answer, or the first one's where that was the end."""
+    if pod is None:
+        return None
+    last = run_said(pod)
+    if last is not None and last.answer is not None:
+        return last
+    plan = plan_said(pod)
+    if plan is not None and (plan.answer is None or plan.answer.outcome not in (Outcome.SWITCH, Outcome.SKIPPED)):
+        return plan
+    return last
+
+
+def _what_happened(job: Mapping[str, Any] | None, said: Said | None) -> str:
+    if job is None or "deletionTimestamp" in job["metadata"]:
+        return "its Job was deleted"
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if (
+            condition["type"] == "Failed"
+            and condition["status"] == "True"
+            and condition.get("reason") != "BackoffLimitExceeded"
+        ):
+            return f"its Job failed: {condition.get('reason', '')}: {condition.get('message', '')}"
+    if said is not None:
+        return f"its container ended without an answer: {said.reason}, exit code {said.code}"
+    return "its pod ended without an answer"
+
+
+def began(holder: Holder) -> dict[str, Any]:
+    """`status.lastRun` of a run that is under way."""
+    return {
+        "job": holder.job,
+        "uid": holder.uid,
+        "outcome": "Running",
+        "message": "",
+        "started": timestamp(holder.since),
+    }
+
+
+def ended(holder: Holder, conclusion: Conclusion, now: datetime) -> dict[str, Any]:
+    """`status.lastRun` of a run that ended."""
+    fields = {
+        **began(holder),
+        "outcome": conclusion.outcome,
+        "message": conclusion.message[:LONGEST_MESSAGE],
+        "finished": timestamp(now),
+    }
+    if holder.quiet is not None and holder.quiet_since is not None:
+        waited = f"{round((now - holder.quiet_since).total_seconds())}s"
+        fields["pushesWaited"] = waited
+        if holder.quiet is Quiet.OFFLINE:
+            fields["pullsWaited"] = waited
+    answer = conclusion.answer
+    if answer is None:
+        return fields
+    reasons = [{"reason": reason, "tags": tags} for reason, tags in answer.kept.reasons.items()]
+    fields |= {
+        "run": answer.run,
+        "undoUntil": answer.undo_until,
+        "plan": answer.hash,
+        "tagsKept": answer.kept.tags,
+        "keptByReason": reasons,
+        "tagsDeleted": answer.deleted.tags,
+        "manifestsDeleted": answer.deleted.manifests,
+        "blobsDeleted": answer.deleted.blobs,
+        "bytesDeleted": answer.deleted.bytes,
+        "bytesFreed": answer.freed.bytes,
+        "victims": answer.victims,
+        "victimsOmitted": answer.omitted,
+        "unreadable": answer.unreadable,
+        "warnings": answer.texts,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def not_begun(job: kube.Object, outcome: str, message: str, now: datetime) -> dict[str, Any]:
+    """`status.lastRun` of a Job whose gate never opened."""
+    return {
+        "job": job["metadata"]["name"],
+        "uid": job["metadata"]["uid"],
+        "outcome": outcome,
+        "message": message[:LONGEST_MESSAGE],
+        "finished": timestamp(now),
+    }

@@ -1,0 +1,150 @@
+"""What the status of an ImageRetention says; pure."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import AWAITING_APPROVAL, READY, RECONCILING, STALLED, State, timestamp
+from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.policies import digest
+from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.wanted import is_open
+from regkeeper.resources.retention.lock import Holder, Stage
+
+States = dict[str, State]
+
+APPROVAL_DAYS = 7
+"""How long a plan may be approved."""
+
+GOOD = ("Done", "NothingToDo", "DryRun", "AwaitingApproval")
+"""Outcomes of runs that did what they should."""
+
+_DOING = {
+    Stage.PREPARING: "it is being told what is in use",
+    Stage.PLANNING: "it plans, while the registry takes pushes",
+    Stage.SWITCHING: "the registry is being made quiet",
+    Stage.TELLING: "it is being told what is in use",
+    Stage.RUNNING: "it deletes what its plan says",
+}
+
+
+def failing(reason: str, message: str, *, stalled: bool) -> States:
+    """The conditions of a policy that no run can carry out at present."""
+    states = {READY: conditions.false(reason, message)}
+    states[STALLED if stalled else RECONCILING] = conditions.true(reason, message)
+    return states
+
+
+def invalid(trouble: str) -> States:
+    """The policy means nothing."""
+    return failing(
+        "InvalidSpec", f"{trouble}. No run of this Registry takes place until this is corrected", stalled=True
+    )
+
+
+def no_registry(name: str) -> States:
+    """There is no such Registry."""
+    return failing("RegistryNotFound", f"spec.registryRef: there is no Registry {name} in this namespace", stalled=True)
+
+
+def ephemeral(name: str) -> States:
+    """The Registry has no volume."""
+    message = f"Registry {name} keeps its images in its pod (storage.ephemeral), which no run can reach"
+    return failing("StorageEphemeral", message, stalled=True)
+
+
+def after(
+    before: Mapping[str, Any], request: Request, run: dict[str, Any], conclusion: Conclusion | None, now: datetime
+) -> dict[str, Any]:
+    """Fields of the status that a run changes when it begins, and when it has ended."""
+    match request.action:
+        case Action.PURGE:
+            return {}
+        case Action.RESTORE:
+            undone = {
+                "run": request.undo,
+                "forget": request.forget or None,
+                "uid": run["uid"],
+                "outcome": "Failed" if run["outcome"] in ("Unknown", "Missed") else run["outcome"],
+                "message": run["message"],
+                "finished": run.get("finished"),
+            }
+            return {"undone": {key: value for key, value in undone.items() if value is not None}}
+        case Action.RESCUE:
+            return _rescued(before, conclusion)
+        case Action.RETAIN:
+            return _ran(request, run, conclusion, now)
+
+
+def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, now: datetime) -> dict[str, Any]:
+    fields: dict[str, Any] = {"lastRun": run}
+    if request.policy:
+        # From the beginning: whoever deletes the Job in the middle does not want another one.
+        fields["policyRun"] = request.policy
+    if run["outcome"] == "Running":
+        return fields
+    if run["outcome"] in ("Done", "NothingToDo"):
+        fields["lastSuccessfulRun"] = run["finished"]
+    answer = None if conclusion is None else conclusion.answer
+    if answer is None:
+        return fields
+    fields["awaiting"] = None
+    if run["outcome"] == "AwaitingApproval":
+        fields["awaiting"] = {
+            "hash": answer.hash,
+            "now": answer.now,
+            "expires": timestamp(now + timedelta(days=APPROVAL_DAYS)),
+            "limits": answer.limits,
+            "tags": answer.deleted.tags,
+            "bytes": answer.deleted.bytes,
+            "policy": request.policy or None,
+        }
+        fields["awaiting"] = {key: value for key, value in fields["awaiting"].items() if value is not None}
+    fields["purgeDue"] = answer.purge_due
+    return fields
+
+
+def _rescued(before: Mapping[str, Any], conclusion: Conclusion | None) -> dict[str, Any]:
+    last = before.get("lastRun")
+    if last is None or conclusion is None:
+        return {}
+    warning = f"what came into use meanwhile was brought back: {conclusion.outcome} {conclusion.message}".strip()
+    return {"lastRun": {**last, "warnings": [*last.get("warnings", ()), warning]}}
+
+
+def without_what_passed(fields: dict[str, Any], policy: ImageRetention, now: datetime) -> dict[str, Any]:
+    """The fields without an approval that can no longer be given."""
+    awaiting = fields.get("awaiting")
+    if awaiting is None:
+        return fields
+    if is_open(awaiting, now) and awaiting.get("policy", digest(policy)) == digest(policy):
+        return fields
+    return {key: value for key, value in fields.items() if key != "awaiting"}
+
+
+def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None) -> States:
+    """The conditions of a policy that can be carried out."""
+    found: States = {}
+    last = fields.get("lastRun") or {}
+    if holder is not None and holder.retention == policy.metadata.name:
+        doing = "it is being ended" if holder.aborted else _DOING[holder.stage]
+        found[RECONCILING] = conditions.true(holder.stage.value, f"Job {holder.job}: {doing}.")
+    awaiting = fields.get("awaiting")
+    if awaiting is not None:
+        found[AWAITING_APPROVAL] = conditions.true(
+            "LimitExceeded" if awaiting.get("limits") else "ApprovalAlways",
+            f"{'; '.join(awaiting.get('limits') or ['every plan waits'])}. It would delete {awaiting['tags']} tags. If "
+            f"that is meant: regkeeper approve {policy.metadata.name}, or set spec.approve to {awaiting['hash']}",
+        )
+    failed = last.get("outcome") in ("Failed", "Refused", "Unknown", "Missed")
+    if failed:
+        found[READY] = conditions.false(f"Run{last['outcome']}", f"Job {last['job']}: {last['message']}")
+    elif last.get("outcome") in GOOD:
+        found[READY] = conditions.true(last["outcome"], last.get("message") or f"Job {last['job']} is done.")
+    elif policy.spec.schedule is not None:
+        found[READY] = conditions.true("Scheduled", f"It runs at {policy.spec.schedule}.")
+    else:
+        found[READY] = conditions.true("Waiting", "It runs once for each change of its rules.")
+    return found

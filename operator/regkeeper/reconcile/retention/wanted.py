@@ -1,0 +1,44 @@
+"""The Jobs that an ImageRetention asks for besides its schedule: after a change, for an approval, for an undo; pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile.retention.policies import digest
+from regkeeper.reconcile.retention.requests import Action, Request
+
+
+def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime) -> dict[str, Request]:
+    """Names of the Jobs that should have been made, each with what it is for.
+
+    The names are made from what asks for them, so that each is made once, whoever dies in between; the status says
+    which of them have ended.
+    """
+    name = policy.metadata.name
+    wanted: dict[str, Request] = {}
+    changed = digest(policy)
+    if policy.spec.schedule is None and not policy.spec.suspend and status.get("policyRun") != changed:
+        wanted[f"{name}-{changed}"] = Request(policy=changed)
+    awaiting = status.get("awaiting")
+    if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, now):
+        suffix = _short(awaiting["hash"], awaiting["now"])
+        wanted[f"{name}-{suffix}"] = Request(approved=awaiting["hash"], policy=changed)
+    undo = policy.spec.undo
+    if undo is not None:
+        done = status.get("undone") or {}
+        if (undo.run, undo.forget) != (done.get("run"), done.get("forget", False)):
+            # With the undo before it, as one may be asked for again after another.
+            suffix = _short(undo.run, str(undo.forget), done.get("uid", ""))
+            wanted[f"{name}-{suffix}"] = Request(action=Action.RESTORE, undo=undo.run, forget=undo.forget)
+    return wanted
+
+
+def is_open(awaiting: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a plan that waits may still be approved."""
+    return now < datetime.fromisoformat(awaiting["expires"])
+
+
+def _short(*parts: str) -> str:
+    return sha256("\0".join(parts).encode()).hexdigest()[:10]

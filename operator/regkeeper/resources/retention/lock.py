@@ -1,0 +1,172 @@
+"""The lock of a registry's volume: a Lease that names the Job whose run it is, and how far the run has come.
+
+Everything that a run needs to go on after the operator died stands in here. Whether pushes are refused is derived
+from it, so that they can't stay refused once it is released.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from regkeeper.naming import GROUP, MANAGED_BY, REGISTRY_LABEL, RETENTION_LABEL, lock_name
+
+JOB = f"{GROUP}/job"
+RETENTION = f"{GROUP}/retention"
+ACTION = f"{GROUP}/action"
+END_TIME = f"{GROUP}/end-time"
+STAGE = f"{GROUP}/stage"
+QUIET = f"{GROUP}/quiet"
+QUIET_SINCE = f"{GROUP}/quiet-since"
+ABORTED = f"{GROUP}/aborted"
+PURGE_DUE = f"{GROUP}/purge-due"
+UNANSWERED = f"{GROUP}/unanswered"
+
+
+class Quiet(StrEnum):
+    """What a run asks of its registry while it changes the volume."""
+
+    READ_ONLY = "ReadOnly"
+    OFFLINE = "Offline"
+
+
+class Stage(StrEnum):
+    """How far a run has come."""
+
+    PREPARING = "Preparing"
+    """Its Job is still suspended."""
+    PLANNING = "Planning"
+    """Its pod was let go, to plan while the registry takes pushes."""
+    SWITCHING = "Switching"
+    """There is something to delete: the registry is being made quiet."""
+    TELLING = "Telling"
+    """It is quiet, and the run is being told that it may begin."""
+    RUNNING = "Running"
+    """It may change the volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The run that has the lock."""
+
+    uid: str
+    """Of its Job."""
+    job: str
+    retention: str
+    """Name of its ImageRetention; empty for a purge that no policy asked for."""
+    action: str
+    """What it is for, as the Job's annotations say; the Job may be gone before the run has ended."""
+    since: datetime
+    end: datetime
+    """After which it makes no change."""
+    stage: Stage = Stage.PREPARING
+    quiet: Quiet | None = None
+    """What is asked of the registry at present."""
+    quiet_since: datetime | None = None
+    aborted: str = ""
+    """Why the operator ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a Lease says."""
+
+    holder: Holder | None = None
+    purge_due: datetime | None = None
+    """When the undo window of an earlier run ends; it is kept here as the policy may be gone by then."""
+    unanswered: str = ""
+    """UID of the last Job if its answer was lost: the next one repeats it from the volume."""
+
+
+def lease(lock: Lock, *, claim: str, namespace: str, registry: str) -> dict[str, Any]:
+    """Build the Lease of a claim that has none.
+
+    It has no owner: it must outlive a Registry that is deleted in the middle of a run and made again.
+    """
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {
+            "name": lock_name(claim),
+            "namespace": namespace,
+            "labels": {REGISTRY_LABEL: registry, RETENTION_LABEL: "", **MANAGED_BY},
+            **_annotations(lock),
+        },
+        "spec": _spec(lock),
+    }
+
+
+def change(lock: Lock) -> dict[str, Any]:
+    """The merge patch that makes a live Lease say what `lock` says."""
+    return {"metadata": _annotations(lock), "spec": _spec(lock)}
+
+
+def _annotations(lock: Lock) -> dict[str, Any]:
+    values: dict[str, str | None] = dict.fromkeys(
+        (JOB, RETENTION, ACTION, END_TIME, STAGE, QUIET, QUIET_SINCE, ABORTED)
+    )
+    if (holder := lock.holder) is not None:
+        values |= {
+            JOB: holder.job,
+            RETENTION: holder.retention,
+            ACTION: holder.action,
+            END_TIME: _text(holder.end),
+            STAGE: holder.stage,
+            QUIET: holder.quiet,
+            QUIET_SINCE: None if holder.quiet_since is None else _text(holder.quiet_since),
+            ABORTED: holder.aborted or None,
+        }
+    values[PURGE_DUE] = None if lock.purge_due is None else _text(lock.purge_due)
+    values[UNANSWERED] = lock.unanswered or None
+    return {"annotations": values}
+
+
+def _spec(lock: Lock) -> dict[str, Any]:
+    if lock.holder is None:
+        return {"holderIdentity": None, "acquireTime": None}
+    return {"holderIdentity": lock.holder.uid, "acquireTime": _micro(lock.holder.since)}
+
+
+def read_lock(body: Mapping[str, Any] | None) -> Lock:
+    """What a live Lease says; None: there is none yet.
+
+    Raises:
+        ValueError: somebody else wrote it.
+    """
+    if body is None:
+        return Lock()
+    annotations = body["metadata"].get("annotations") or {}
+    spec = body.get("spec") or {}
+    due = annotations.get(PURGE_DUE)
+    lock = Lock(None, _moment(due) if due else None, annotations.get(UNANSWERED, ""))
+    uid = spec.get("holderIdentity")
+    if not uid:
+        return lock
+    since = annotations.get(QUIET_SINCE)
+    quiet = annotations.get(QUIET)
+    holder = Holder(
+        uid=uid,
+        job=annotations.get(JOB, ""),
+        retention=annotations.get(RETENTION, ""),
+        action=annotations[ACTION],
+        since=_moment(spec["acquireTime"]),
+        end=_moment(annotations[END_TIME]),
+        stage=Stage(annotations[STAGE]),
+        quiet=Quiet(quiet) if quiet else None,
+        quiet_since=_moment(since) if since else None,
+        aborted=annotations.get(ABORTED, ""),
+    )
+    return replace(lock, holder=holder)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _micro(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
