@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 COMMANDS = (
+    "approve",
     "check",
     "check-volume",
     "delete",
@@ -20,6 +21,7 @@ COMMANDS = (
     "restore",
     "retain",
     "runs",
+    "undo",
     "version",
 )
 """Each is a module of `regkeeper.commands` (dashes as underscores) with a typer app called `app`."""
