@@ -101,7 +101,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
         freed: What was purged.
         restored: What came back.
         used: Bytes of all blobs of the registry.
-        reclaimable: Bytes among them that no repository names.
+        reclaimable: Bytes among them that the policy lets go, but that this run did not delete.
         quarantined: Bytes that purges will free.
         purge_due: When the next of all runs can be purged; None: there is none.
         unreadable: How many things can't be read and were therefore kept.

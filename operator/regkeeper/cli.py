@@ -13,6 +13,7 @@ COMMANDS = (
     "check-volume",
     "delete",
     "du",
+    "job",
     "list",
     "nodes",
     "operator",

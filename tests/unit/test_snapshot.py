@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from regkeeper.snapshot import (
     read,
     wait_for_run,
 )
+from tests.snapshot_volume import mount, mount_part
 
 RUN = "0f5e9a3c-2d1b-4c7e-8a6f-1234567890ab"
 DOCUMENT = Document(
@@ -30,24 +30,6 @@ DOCUMENT = Document(
     approved="0" * 64,
 )
 LATER = 10.0
-
-
-def mount(directory: Path, parts: Sequence[Part]) -> None:
-    """Every part in the directory of its number."""
-    for number, part in enumerate(parts):
-        mount_part(directory / str(number), part)
-
-
-def mount_part(volume: Path, part: Part) -> None:
-    """As kubelet's atomic writer does: the files appear at once, by the rename of `..data`."""
-    volume.mkdir(exist_ok=True)
-    moment = volume / f"..{len(list(volume.iterdir()))}"
-    moment.mkdir()
-    if part.content:
-        (moment / "header").write_text(part.header)
-        (moment / "part").write_bytes(part.content)
-    (volume / "..data_tmp").symlink_to(moment.name)
-    (volume / "..data_tmp").rename(volume / "..data")
 
 
 def large(generation: int, stage: Stage = Stage.PLAN) -> list[Part]:

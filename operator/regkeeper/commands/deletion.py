@@ -22,7 +22,6 @@ from regkeeper.commands.volume_options import (
     present,
     print_document,
     reading,
-    refuse_writers,
 )
 from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError
@@ -33,6 +32,7 @@ from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.run import Order, Outcome, carry_out
+from regkeeper.retention.session import refuse_writers
 
 _CLOCK_SKEW = 60 * SECOND
 """How far ahead of a dry run's clock a push may lie without a word."""

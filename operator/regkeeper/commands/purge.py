@@ -19,7 +19,6 @@ from regkeeper.commands.volume_options import (
     failures,
     print_document,
     read_in_use,
-    refuse_writers,
 )
 from regkeeper.retention import reserve
 from regkeeper.retention.moments import SECOND
@@ -27,6 +26,7 @@ from regkeeper.retention.purge import due
 from regkeeper.retention.purge import purge as purge_runs
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
+from regkeeper.retention.session import refuse_writers
 
 app = typer.Typer(add_completion=False)
 

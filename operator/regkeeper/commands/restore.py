@@ -18,19 +18,19 @@ from regkeeper.commands.volume_options import (
     Now,
     RegistryOption,
     Root,
-    Session,
     changing,
     failures,
     print_document,
-    refuse_writers,
 )
 from regkeeper.retention import reserve
+from regkeeper.retention.contents import UNDOABLE
 from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
-from regkeeper.retention.restore import UNDOABLE, Restored, last_undoable, undo, undoable
+from regkeeper.retention.restore import Restored, last_undoable, undo, undoable
 from regkeeper.retention.restore_images import restore_reference
+from regkeeper.retention.session import Session, refuse_writers
 
 app = typer.Typer(add_completion=False)
 

@@ -1,6 +1,7 @@
 """`regkeeper retain`: delete what the rules of ImageRetention policies don't keep."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -21,7 +22,7 @@ from regkeeper.commands.volume_options import (
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import moment
 from regkeeper.retention.plan import Plan
-from regkeeper.retention.policy import InvalidPolicyError, Policy, merge, read_policies
+from regkeeper.retention.policy import Intent, InvalidPolicyError, Policy, merge, read_policies
 from regkeeper.retention.quiet import Mode
 
 app = typer.Typer(add_completion=False)
@@ -63,7 +64,7 @@ def retain(
     """
     intent = merge(_read(policy, "--policy"), _read(also_keep or [], "--also-keep"))
     with failures(as_json=as_json):
-        used = read_in_use(in_use)
+        used = read_in_use(in_use, _hosts(intent, registry))
     if intent.in_use and used is None:
         note("images in use are not known (--in-use): none is kept for being used")
     if registry is None:
@@ -96,6 +97,12 @@ def retain(
         end_time=end_time,
     )
     (plan_only if dry_run else plan_and_carry_out)(deletion)
+
+
+def _hosts(intent: Intent, registry: str | None) -> frozenset[str] | None:
+    """The names of the registry: those of the policies, and its own."""
+    own = {urlsplit(registry).netloc} if registry else set()
+    return None if intent.hosts is None else intent.hosts | own
 
 
 def _read(files: list[str], option: str) -> list[Policy]:

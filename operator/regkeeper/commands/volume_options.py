@@ -8,27 +8,18 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import typer
 
 from regkeeper.errors import RegkeeperError
-from regkeeper.retention import history, lock
+from regkeeper.retention import session
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
-from regkeeper.retention.journal import Journals, open_journals
-from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
-from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import parse_moment
-from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
-from regkeeper.retention.record_files import RecordFiles
-from regkeeper.retention.remembering import RememberingReader
-from regkeeper.retention.repository import RepositoryReader
-from regkeeper.retention.rolled_back import RolledBackReader, RolledBackVolume
-from regkeeper.retention.stop import StopOnSignal
-from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable
+from regkeeper.retention.quiet import Mode
+from regkeeper.retention.session import Reading, Session
 
 UNREADABLE_KEPT = 3
 
@@ -100,74 +91,25 @@ InUseFile = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 
-@dataclass(frozen=True)
-class Session:
-    """A volume that this process alone may change, for the time of one command."""
-
-    volume: WritableVolume
-    journals: WritableJournals
-    stop: StopOnSignal
-    now: int | None
-    """As given; None: the clock's."""
-
-    @property
-    def present(self) -> int:
-        """Nanoseconds since 1970 for what has no journal of its own."""
-        return time.time_ns() if self.now is None else self.now
-
-
 @contextmanager
 def changing(root: str, *, now: str | None, journal: str | None, end_time: str | None) -> Iterator[Session]:
-    """Open a volume to change it: under its lock, stopping on signals, until the end time."""
-    end, moment = _moment(end_time), _moment(now)
-    guard = no_guard if end is None else EndTime(end / 10**9, time.time)
-    with ExitStack() as stack:
-        stop = stack.enter_context(StopOnSignal())
-        volume = stack.enter_context(open_writable(root, guard))
-        stack.enter_context(lock.exclusive(volume))
-        journals = stack.enter_context(open_writable_journals(volume, journal))
-        yield Session(volume, journals, stop, moment)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A volume as a command sees it that changes nothing."""
-
-    volume: Volume
-    journals: Journals
-    reader: RepositoryReader
-    under_way: bool
-    """Another process is changing it."""
+    """Open a volume to change it, by the options of the command."""
+    with session.changing(root, now=_moment(now), journal=journal, end=_moment(end_time)) as opened:
+        yield opened
 
 
 @contextmanager
 def reading(root: str, journal: str | None = None, *, remembering: bool = False) -> Iterator[Reading]:
-    """Open a volume to read it as it will be once a run that has not ended is rolled back; says so if there is one.
-
-    Args:
-        root: the volume.
-        journal: where the journals are if not on the volume.
-        remembering: what earlier runs remembered need not be read again.
-    """
-    with open_volume(root) as volume, open_journals(volume, journal) as journals:
-        under_way = lock.is_held(volume)
-        if under_way:
+    """Open a volume to read it as it will be once what has not ended is put back; says so if there is something."""
+    with session.reading(root, journal, remembering=remembering) as seen:
+        if seen.under_way:
             note("a run is under way: this may be out of date when it ends")
-        unfinished = history.open_run(journals)
-        if unfinished is None:
-            reader = RepositoryReader(volume)
-            if remembering:
-                reader = RememberingReader(volume, RecordFiles(volume), now=time.time_ns(), trusting=True)
-            yield Reading(volume, journals, reader, under_way)
-            return
-        if not under_way:
+        elif seen.unfinished:
             note(
-                f"run {unfinished.run} has not ended: the next command that changes something puts its entries back; "
-                "all is shown as if it had"
+                f"run {', '.join(seen.unfinished)} has not ended: the next command that changes something puts its "
+                "entries back; all is shown as if it had"
             )
-        moved = history.moved(volume, journals, unfinished.run)
-        seen = RolledBackVolume(volume.descriptor, volume.path, moved)
-        yield Reading(seen, journals, RolledBackReader(seen), under_way)
+        yield seen
 
 
 def present(now: str | None) -> int:
@@ -176,19 +118,8 @@ def present(now: str | None) -> int:
     return time.time_ns() if moment is None else moment
 
 
-def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:
-    """Refuse when the registry is not as `mode` says.
-
-    Raises:
-        NotQuietError: it is not, or nobody knows.
-    """
-    refuse_pull_through_cache(volume, mode)
-    if registry is not None:
-        probe(registry, mode)
-
-
-def read_in_use(path: str | None) -> InUse | None:
-    """The images in use that a file lists.
+def read_in_use(path: str | None, hosts: frozenset[str] | None = None) -> InUse | None:
+    """The images in use that a file lists; `hosts` as in `InUse`.
 
     Raises:
         RegkeeperError: it is missing, or may not be whole.
@@ -197,7 +128,7 @@ def read_in_use(path: str | None) -> InUse | None:
         return None
     try:
         with open(path, "rb") as file:
-            return parse_in_use(file.read())
+            return parse_in_use(file.read(), hosts)
     except (OSError, InvalidInUseError) as error:
         raise RegkeeperError(f"--in-use {path}: {error}. Nothing was changed") from error
 

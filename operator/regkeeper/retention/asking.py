@@ -9,6 +9,7 @@ from regkeeper.retention.layout import Volume
 from regkeeper.retention.marks import kept
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan
+from regkeeper.retention.plan_files import Approved
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.quiet import Mode
@@ -28,6 +29,7 @@ def ask(
     now: int,
     in_use: InUse | None,
     mode: Mode,
+    approved: Approved | None = None,
     progress: Callable[[str], None],
 ) -> Plan:
     """Make the plan of a run.
@@ -40,6 +42,7 @@ def ask(
         now: Nanoseconds since 1970.
         in_use: None: nobody was asked.
         mode: Uploads go only while the registry is stopped.
+        approved: A plan whose victims alone may go; None: no approval limits them.
         progress: Told of each repository that was read.
     """
     question = Question(
@@ -47,6 +50,7 @@ def ask(
         now,
         in_use or InUse(),
         restored=_restored(volume, intent.fingerprint),
+        approved=None if approved is None else approved.victims,
         departures=history.untagged_since(journals),
     )
     return Planner(
@@ -67,6 +71,7 @@ def ask_to_change(
     now: int,
     in_use: InUse | None,
     mode: Mode,
+    approved: Approved | None = None,
     clock: int,
     progress: Callable[[str], None],
 ) -> Plan:
@@ -78,7 +83,9 @@ def ask_to_change(
     files = WritableRecordFiles(volume)
     for trusting in (intent.sweeps_garbage, False):  # the command `delete` always finds something
         reader = RememberingReader(volume, files, now=clock, trusting=trusting)
-        plan = ask(volume, reader, journals, intent, now=now, in_use=in_use, mode=mode, progress=progress)
+        plan = ask(
+            volume, reader, journals, intent, now=now, in_use=in_use, mode=mode, approved=approved, progress=progress
+        )
         if not plan.moves or not reader.trusted:
             break
     files.drop_others()

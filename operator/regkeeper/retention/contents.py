@@ -10,11 +10,14 @@ from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.errors import StorageError
-from regkeeper.retention.journal import Journals
+from regkeeper.retention.journal import Journals, State
 from regkeeper.retention.layout import ABSENT, MANIFEST_LIMIT, Volume, blob_data, read_file
 from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.places import run_directory
+
+UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
+"""States of a run whose entries can come back; of a purge that was interrupted, what it has not freed yet."""
 
 
 class Entry(NamedTuple):
@@ -195,3 +198,18 @@ class Contents:
                 return False
             raise
         return True
+
+
+def undoable_contents(volume: Volume, journals: Journals) -> Contents:
+    """What the quarantine holds of all runs that can be undone."""
+    return Contents(volume, journals, [journal.run for journal in journals.all() if journal.state in UNDOABLE])
+
+
+def images_of(journals: Journals, run: str) -> list[Image]:
+    """The manifests that a run moved."""
+    return [
+        Image(move.repository, digest)
+        for _, move in journals.moves(run)
+        if move.kind in (Kind.INDEX_REVISION, Kind.REVISION)
+        if (digest := digests.parse(move.name)) is not None
+    ]

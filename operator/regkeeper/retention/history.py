@@ -1,6 +1,9 @@
 """What earlier runs tell the planning of the next: reading only, no lock."""
 
+from collections.abc import Iterable
+
 from regkeeper.retention import digests
+from regkeeper.retention.contents import images_of, undoable_contents
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.journal import Journal, Journals, State
 from regkeeper.retention.layout import Volume
@@ -10,13 +13,18 @@ from regkeeper.retention.places import run_directory
 _DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
 
 
-def open_run(journals: Journals) -> Journal | None:
-    """A run that has not ended: it crashed, was stopped, or is under way.
+def unfinished(journals: Journals) -> list[Journal]:
+    """Runs of which the next command that changes the volume puts entries back.
 
-    It can only be the last one: whatever changes the volume begins by rolling it back.
+    A run that crashed, was stopped, or is under way can only be the last one; an undo may be of any.
     """
-    last = next((journals.load(run) for run in journals.runs()[-1:]), None)
-    return last if last is not None and last.state == State.OPEN else None
+    runs = journals.runs()
+    every = [journals.load(run) for run in runs]
+    return [
+        journal
+        for journal in every
+        if journal.state == State.RESTORING or (journal.state == State.OPEN and journal.run == runs[-1])
+    ]
 
 
 def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
@@ -40,8 +48,17 @@ def repositories_left(journals: Journals) -> int | None:
     return last.repositories - len({move.repository for _, move in journals.moves_of(last.run, Kind.REPOSITORY)})
 
 
-def moved(volume: Volume, journals: Journals, run: str) -> dict[str, str]:
-    """Where a run's entries are now in the quarantine, by the path at which they were."""
-    directory = run_directory(run)
-    there = set(volume.names(directory))
-    return {move.path: f"{directory}/{number}" for number, move in journals.moves(run) if str(number) in there}
+def returning(volume: Volume, journals: Journals, runs: Iterable[Journal]) -> dict[str, str]:
+    """Where what unfinished runs put back is now in the quarantine, by the path at which it will be."""
+    paths: dict[str, str] = {}
+    for journal in runs:
+        if journal.state == State.RESTORING:
+            needs = undoable_contents(volume, journals).needs(images_of(journals, journal.run), dependants=False)
+            others = [entry for entries in needs.generations for entry in entries if entry.run != journal.run]
+            paths |= {entry.move.path: entry.path for entry in others}
+        directory = run_directory(journal.run)
+        there = set(volume.names(directory))
+        paths |= {
+            move.path: f"{directory}/{number}" for number, move in journals.moves(journal.run) if str(number) in there
+        }
+    return paths

@@ -22,6 +22,9 @@ _COUNT = re.compile(r"# ([0-9]{1,9})")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 """An image id as CRI-O gives it."""
 _DIGEST = re.compile(r"sha[0-9]+:[0-9A-Fa-f]{32,}$")
+DOCKER_HUB = "docker.io"
+"""The host of references that name none."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -37,8 +40,11 @@ class InUse:
         tags: by repository and tag.
         manifests: by repository and digest.
         anywhere: by the digest of a manifest or config, whatever the repository.
+        hosts: names of this registry; references to others don't count. None: all count, as a mirror or another name
+            of this registry may be meant.
     """
 
+    hosts: frozenset[str] | None = None
     tags: dict[tuple[str, str], str] = field(default_factory=dict)
     manifests: dict[tuple[str, Digest], str] = field(default_factory=dict)
     anywhere: dict[Digest, str] = field(default_factory=dict)
@@ -63,6 +69,9 @@ class InUse:
             path, tag = name, ""
         if not path or "//" in path or name.endswith(":") or (at and digest is None):
             raise InvalidInUseError(f"{reference!r} is no reference to an image")
+        host, path = _split_host(path)
+        if self.hosts is not None and host not in self.hosts:
+            return
         for repository in _repositories(path):
             if digest is not None:
                 self.manifests.setdefault((repository, digest), user)
@@ -70,19 +79,27 @@ class InUse:
                 self.tags.setdefault((repository, tag or "latest"), user)
 
 
-def _repositories(path: str) -> Iterable[str]:
-    """The repositories that a reference's path may mean: without the host, and Docker's `library/` for a short name."""
+def _split_host(path: str) -> tuple[str, str]:
+    """The host of a reference, Docker's for a short name, and the rest."""
     first, slash, rest = path.partition("/")
     # Docker's rule (splitDockerDomain of github.com/distribution/reference): no repository has an upper-case letter.
     is_host = "." in first or ":" in first or first == "localhost" or first != first.lower()
-    repository = rest if slash and is_host else path
+    return (first, rest) if slash and is_host else (DOCKER_HUB, path)
+
+
+def _repositories(repository: str) -> Iterable[str]:
+    """The repositories that a path may mean: `library/` is Docker's for a short name."""
     yield repository
     if "/" not in repository:
         yield f"library/{repository}"
 
 
-def parse_in_use(content: bytes) -> InUse:
+def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
     """The images that a file lists.
+
+    Args:
+        content: of the file.
+        hosts: see `InUse`.
 
     Raises:
         InvalidInUseError: it is binary, truncated or has a line that is no reference.
@@ -96,7 +113,7 @@ def parse_in_use(content: bytes) -> InUse:
         raise InvalidInUseError("its last line is not `# N`, the number of lines before it: it may be truncated")
     if int(count[1]) != len(lines) - 1:
         raise InvalidInUseError(f"it says {count[1]} lines and has {len(lines) - 1}: it may be truncated")
-    in_use = InUse()
+    in_use = InUse(hosts)
     for number, line in enumerate(lines[:-1], 1):
         reference, _, user = line.strip().partition(" ")
         if not reference or not line.isprintable():

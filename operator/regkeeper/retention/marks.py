@@ -40,6 +40,17 @@ def write_mark(volume: WritableVolume, journal: Journal, moves: Iterable[Move]) 
         volume.replace_file(f"{KEPT}/{journal.run}", content)
 
 
+def forget(volume: WritableVolume, run: str) -> bool:
+    """End what the undo of a run keeps; answers whether it kept anything."""
+    with translated(KEPT):
+        if run not in volume.names(KEPT):
+            return False
+        with volume.directory(KEPT) as directory:
+            volume.unlink(directory, run)
+            volume.sync(directory)
+    return True
+
+
 def kept(volume: Volume, rules: str) -> Iterator[Mark]:
     """What came back and is to stay.
 

@@ -1,17 +1,27 @@
-"""Times for people and for JSON: RFC 3339 in UTC, to the second."""
+"""Times for people and for JSON: RFC 3339 in UTC."""
 
+import re
 from datetime import UTC, datetime
 
 SECOND = 10**9
 """In nanoseconds."""
 
+_FRACTION = re.compile(r"(.*:[0-9]{2})\.([0-9]{1,9})(.*)", re.DOTALL)
+
 
 def moment(nanoseconds: int) -> str | None:
-    """RFC 3339 of nanoseconds since 1970; None for a time that no calendar has."""
+    """RFC 3339 of nanoseconds since 1970, cut to the second; None for a time that no calendar has."""
     try:
-        return f"{datetime.fromtimestamp(nanoseconds // SECOND, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()[: -len("+00:00")] + "Z"
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def exact_moment(nanoseconds: int) -> str | None:
+    """The same with as many digits behind the second as it has, for a plan that is to be made again."""
+    text = moment(nanoseconds)
+    fraction = f"{nanoseconds % SECOND:09d}".rstrip("0")
+    return f"{text[:-1]}.{fraction}Z" if text and fraction else text
 
 
 def parse_moment(text: str) -> int:
@@ -20,7 +30,9 @@ def parse_moment(text: str) -> int:
     Raises:
         ValueError: it is none, or has no time zone.
     """
-    parsed = datetime.fromisoformat(text)
+    # Python's own reading ends at the microsecond.
+    fraction = _FRACTION.fullmatch(text)
+    parsed = datetime.fromisoformat(text if fraction is None else fraction[1] + fraction[3])
     if parsed.tzinfo is None:
         raise ValueError(f"{text} has no time zone: append Z for UTC")
-    return round(parsed.timestamp() * SECOND)
+    return round(parsed.timestamp()) * SECOND + (int(fraction[2].ljust(9, "0")) if fraction else 0)

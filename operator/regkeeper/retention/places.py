@@ -8,6 +8,9 @@ garbage-collect would stumble over it.
         journals/<run>              what each run did, see journal.py
         quarantine/<run>/<number>   what it moved; the number is that of the journal's move
         kept/<run>                  what an undo brought back, see marks.py
+        plans/<run>                 what a run was to do and why, see plan_files.py
+        awaiting/<hash>             a plan that waits for an approval
+        answers/<uid>               what a Job answered
         reserve/                    space and inodes for a run on a full volume, see reserve.py
         cache/                      what was read of immutable manifests; safe to lose
 """
@@ -16,6 +19,9 @@ STATE = ".regkeeper"
 JOURNALS = f"{STATE}/journals"
 QUARANTINE = f"{STATE}/quarantine"
 KEPT = f"{STATE}/kept"
+PLANS = f"{STATE}/plans"
+AWAITING = f"{STATE}/awaiting"
+ANSWERS = f"{STATE}/answers"
 RESERVE = f"{STATE}/reserve"
 CACHE = f"{STATE}/cache"
 

@@ -4,6 +4,7 @@ The document (`--json`) is one object:
 
     now            RFC 3339; every age counts from it
     hash           of the sorted victims (repository, tag, digest) and the rules; an approval is bound to it
+    rules          a digest of the rules alone
     outcome        `nothing` to do, `ready`, `limited` (a limit wants an approval) or `refused`
     refusal        why it is refused outright; only then
     limits         what was exceeded: `limit`, `message`
@@ -19,19 +20,20 @@ The document (`--json`) is one object:
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
+from regkeeper.retention.moments import exact_moment, moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.repository import Problem
 
-SECOND = 10**9
+Victim = tuple[str, str, str]
+"""Repository, tag (empty for a manifest) and digest (empty if it can't be read)."""
 
 
 class Outcome(StrEnum):
@@ -133,8 +135,8 @@ class Plan:
         """How many moves are of these kinds."""
         return self.moves.count(*kinds)
 
-    def victims(self) -> Iterator[tuple[str, str, str]]:
-        """Repository, tag (empty for a manifest) and digest (empty if unreadable) of whatever goes, in order."""
+    def victims(self) -> Iterator[Victim]:
+        """Whatever goes, in order."""
         for entry in self.entries:
             rows = [(row.tag, row.digest) for row in entry.tags if row.deleted]
             rows += [("", row.digest) for row in entry.manifests if row.deleted]
@@ -144,17 +146,15 @@ class Plan:
     @property
     def hash(self) -> str:
         """Of the sorted victims and the rules, as 64 hexadecimal digits."""
-        state = hashlib.sha256(self.rules.encode())
-        for victim in sorted(self.victims()):
-            state.update(("\n" + "\0".join(victim)).encode("utf-8", "surrogateescape"))
-        return state.hexdigest()
+        return hash_of(self.rules, self.victims())
 
     def document(self) -> dict[str, Any]:
         """The plan as a JSON object, as the module's docstring describes it."""
         refusal = {"refusal": self.refusal} if self.refusal else {}
         return {
-            "now": moment(self.now),
+            "now": exact_moment(self.now),
             "hash": self.hash,
+            "rules": self.rules,
             "outcome": self.outcome.value,
             **refusal,
             "limits": [exceeded._asdict() for exceeded in self.limits],
@@ -179,6 +179,14 @@ class Plan:
         }
 
 
+def hash_of(rules: str, victims: Iterable[Victim]) -> str:
+    """The hash of a plan, as 64 hexadecimal digits."""
+    state = hashlib.sha256(rules.encode())
+    for victim in sorted(victims):
+        state.update(("\n" + "\0".join(victim)).encode("utf-8", "surrogateescape"))
+    return state.hexdigest()
+
+
 def _entry_document(entry: RepositoryPlan) -> dict[str, Any]:
     return {
         "repository": entry.name,
@@ -199,11 +207,3 @@ def _entry_document(entry: RepositoryPlan) -> dict[str, Any]:
             for row in entry.manifests
         ],
     }
-
-
-def moment(nanoseconds: int) -> str | None:
-    """RFC 3339 in UTC, cut to the second; None for a time that no calendar has."""
-    try:
-        return datetime.fromtimestamp(nanoseconds // SECOND, UTC).isoformat()[: -len("+00:00")] + "Z"
-    except (ValueError, OverflowError, OSError):
-        return None

@@ -57,6 +57,7 @@ class Intent:
         largest_share: what a plan may delete of the covered repositories; None: anything (the command `delete`).
         allow_empty: rules may take the last tag of a repository.
         in_use: whether the images in use have to be known.
+        hosts: names of the registry besides its own, to which references have to be to count as in use; None: all do.
         undo_window: how long a run can be undone.
         fingerprint: a digest of the rules; empty for the command `delete`.
     """
@@ -73,6 +74,7 @@ class Intent:
     largest_share: Fraction | None = None
     allow_empty: bool = True
     in_use: bool = False
+    hosts: frozenset[str] | None = None
     undo_window: int = 24 * 3600 * SECOND
     fingerprint: str = ""
 
@@ -140,6 +142,7 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         largest_share=min(Fraction(spec.limits.max_deleted_share.rstrip("%")) / 100 for spec in specs),
         allow_empty=all(spec.limits.allow_empty_repositories for spec in specs),
         in_use=any(spec.protect.in_use for spec in specs),
+        hosts=_hosts(specs),
         undo_window=max(_nanoseconds(spec.undo_window) for spec in specs),
         fingerprint=_fingerprint(policies),
     )
@@ -169,6 +172,12 @@ def _longest_if_asked(
     if all(getattr(policy.spec, field) is None for policy in policies):
         return None
     return max(_nanoseconds(getattr(value, age)) for spec in specs if (value := getattr(spec, field)) is not None)
+
+
+def _hosts(specs: Iterable[ImageRetentionSpec]) -> frozenset[str] | None:
+    """The hosts that count, if every policy which asks for images in use narrows them."""
+    asking = [spec.protect.hosts for spec in specs if spec.protect.in_use]
+    return frozenset().union(*asking) if asking and all(asking) else None
 
 
 def _nanoseconds(duration: str) -> int:

@@ -8,8 +8,9 @@ from typing import NamedTuple, TextIO
 
 from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
+from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
-from regkeeper.retention.plan import Outcome, Plan, RepositoryPlan, moment
+from regkeeper.retention.plan import Outcome, Plan, RepositoryPlan
 
 _BATCH = 1000
 """Lines that are written at once."""
@@ -30,8 +31,9 @@ class Line(NamedTuple):
     text: str
 
 
-def print_plan(plan: Plan, output: TextIO = sys.stdout) -> None:
-    """Write the plan, a line for each tag and manifest."""
+def print_plan(plan: Plan, output: TextIO | None = None) -> None:
+    """Write the plan, a line for each tag and manifest; to standard output if nothing else is given."""
+    output = output or sys.stdout
     if not output.isatty():
         every = lines(plan)
         while batch := "".join(f"{line.text}\n" for line in islice(every, _BATCH)):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from regkeeper.retention.contents import Contents, Entry
+from regkeeper.retention.contents import UNDOABLE, Contents, Entry
 from regkeeper.retention.errors import StoppedError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
@@ -17,10 +17,11 @@ from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.layout import ABSENT, REPOSITORIES, repository_path
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.needed import held_by_other_runs, needed_again, used_again
+from regkeeper.retention.needed import held_by_other_runs, needed_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
-from regkeeper.retention.restore import UNDOABLE, Restored, put_generations_back
+from regkeeper.retention.restore import Restored, put_generations_back
+from regkeeper.retention.restore_images import used_generations
 from regkeeper.retention.storage import WritableVolume
 from regkeeper.retention.sweep import Stop
 
@@ -116,8 +117,7 @@ def _return_needed(
     contents = Contents(volume, journals, sorted(runs))
     generations = [needed_again(volume, contents)]
     if in_use is not None:
-        tags, images = used_again(in_use, contents)
-        generations += contents.needs(images, tags=tags, dependants=True).generations
+        generations += used_generations(contents, in_use)
     return put_generations_back(volume, generations)
 
 

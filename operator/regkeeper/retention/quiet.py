@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from regkeeper.retention.credentials import basic
 from regkeeper.retention.errors import NotQuietError
 from regkeeper.retention.layout import (
     LAYERS,
@@ -28,7 +29,7 @@ UPLOAD_SECONDS = 600
 """An upload touched more recently counts as being under way."""
 
 _PROBE_SECONDS = 5.0
-_PROBE = "/v2/regkeeper-probe/blobs/uploads/"
+_PROBE = "/v2/regkeeper-probe/manifests/probe"
 
 
 class Mode(StrEnum):
@@ -166,29 +167,27 @@ def probe(registry: str, mode: Mode) -> None:
 
 
 def _probe_push(connection: http.client.HTTPConnection, registry: str) -> None:
+    """Push a manifest that is none: a registry that takes pushes refuses it with 400, before it writes anything."""
     try:
-        connection.request("POST", _PROBE, headers={"Content-Length": "0"})
-        response = connection.getresponse()
-        response.read()
-        if response.status == http.HTTPStatus.METHOD_NOT_ALLOWED:
-            return
-        if response.status == http.HTTPStatus.ACCEPTED:
-            _cancel(connection, response.getheader("Location", ""))
-            raise NotQuietError(
-                f"{registry} takes pushes: make it read-only (storage.maintenance.readonly.enabled: true) or stop it"
-            )
-        raise NotQuietError(
-            f"{registry} answered a probing push with {response.status} {response.reason} instead of 405: "
-            "nobody knows whether it is read-only"
-        )
+        response = _put(connection, {})
+        if response.status == http.HTTPStatus.UNAUTHORIZED:
+            response = _put(connection, {"Authorization": basic(registry, response.getheader("WWW-Authenticate", ""))})
     except (TimeoutError, OSError, http.client.HTTPException) as error:
         raise NotQuietError(f"{registry} gave no answer to a probing push: {error!r}") from error
-
-
-def _cancel(connection: http.client.HTTPConnection, location: str) -> None:
-    """Take back the upload that the probe began, so that it leaves nothing to be pushed to."""
-    url = urlsplit(location)
-    if not url.path.startswith(_PROBE):
+    if response.status == http.HTTPStatus.METHOD_NOT_ALLOWED:
         return
-    connection.request("DELETE", f"{url.path}?{url.query}")
-    connection.getresponse().read()
+    if response.status == http.HTTPStatus.BAD_REQUEST:
+        raise NotQuietError(
+            f"{registry} takes pushes: make it read-only (storage.maintenance.readonly.enabled: true) or stop it"
+        )
+    raise NotQuietError(
+        f"{registry} answered a probing push with {response.status} {response.reason} instead of 405: "
+        "nobody knows whether it is read-only"
+    )
+
+
+def _put(connection: http.client.HTTPConnection, headers: dict[str, str]) -> http.client.HTTPResponse:
+    connection.request("PUT", _PROBE, body=b"", headers=headers)
+    response = connection.getresponse()
+    response.read()
+    return response

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from regkeeper.retention import digests, reserve
-from regkeeper.retention.contents import Contents, Entry, Image
+from regkeeper.retention.contents import UNDOABLE, Contents, Entry, Image, images_of, undoable_contents
 from regkeeper.retention.errors import NothingToUndoError, translated
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
@@ -21,9 +21,6 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory, opened_parents, put_back
 from regkeeper.retention.storage import WritableVolume
-
-UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
-"""Of a purge that was interrupted, what it has not freed yet can still come back."""
 
 
 @dataclass
@@ -71,8 +68,8 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     reserve.on_full(volume, lambda: write_mark(volume, journal, (move for _, move in journals.moves(journal.run))))
     if journal.state != State.RESTORING:
         journal = journals.enter(journal, State.RESTORING, at)
-    contents = Contents(volume, journals, _undoable(journals))
-    needs = contents.needs(_images(journals, journal.run), dependants=False)
+    contents = undoable_contents(volume, journals)
+    needs = contents.needs(images_of(journals, journal.run), dependants=False)
     others = [[entry for entry in entries if entry.run != journal.run] for entries in needs.generations]
     restored = Restored(
         missing=[*map(digests.to_text, needs.missing), *_missing_tags(volume, journals, journal.run, contents)]
@@ -147,19 +144,6 @@ def _purged_last(journals: list[Journal]) -> str:
 
 def _words(journal: Journal) -> str:
     return f"{journal.state.replace('-', ' ')} at {moment(journal.at)}"
-
-
-def _undoable(journals: WritableJournals) -> list[str]:
-    return [journal.run for journal in journals.all() if journal.state in UNDOABLE]
-
-
-def _images(journals: WritableJournals, run: str) -> list[Image]:
-    return [
-        Image(move.repository, digest)
-        for _, move in journals.moves(run)
-        if move.kind in (Kind.INDEX_REVISION, Kind.REVISION)
-        if (digest := digests.parse(move.name)) is not None
-    ]
 
 
 def _missing_tags(volume: WritableVolume, journals: WritableJournals, run: str, contents: Contents) -> Iterable[str]:

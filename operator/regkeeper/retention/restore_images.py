@@ -1,14 +1,16 @@
-"""Brings single images back, named by a reference."""
+"""Brings single images back: named by a reference, or because somebody uses them."""
 
 from regkeeper.retention import digests
-from regkeeper.retention.contents import Contents, Entry, Image
+from regkeeper.retention.contents import Contents, Entry, Image, undoable_contents
 from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import State
 from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.needed import used_again
 from regkeeper.retention.references import Reference
-from regkeeper.retention.restore import UNDOABLE, Restored, undo_images
+from regkeeper.retention.restore import Restored, put_generations_back, undo_images
 from regkeeper.retention.storage import WritableVolume
 
 
@@ -18,13 +20,30 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
     Raises:
         NothingToUndoError: the quarantine has none; says when it was purged.
     """
-    contents = Contents(volume, journals, [item.run for item in journals.all() if item.state in UNDOABLE])
+    contents = undoable_contents(volume, journals)
     tags = [entry for entry in contents.tags.values() if _is_named(entry, reference)]
     images = [image for entry in tags if (image := contents.tagged(entry)) is not None]
     images += [image for image in contents.revisions if _names_image(reference, image)]
     if not tags and not images:
         raise NothingToUndoError(f"nothing that can come back is named {reference.text}{_purged(journals, reference)}")
     return undo_images(volume, journals, tags, images, contents)
+
+
+def restore_used(volume: WritableVolume, journals: WritableJournals, run: str, in_use: InUse) -> Restored:
+    """Bring back what is in use of a run's victims, with what it needs. It gets no mark: its use is what keeps it.
+
+    Raises:
+        NothingToUndoError: there is no such run.
+    """
+    if run not in journals.runs():
+        raise NothingToUndoError(f"there is no run {run}: what it moved is purged or was never there")
+    return put_generations_back(volume, used_generations(Contents(volume, journals, [run]), in_use))
+
+
+def used_generations(contents: Contents, in_use: InUse) -> list[list[Entry]]:
+    """The entries in the quarantine that images in use need, in the order of `Needs`."""
+    tags, images = used_again(in_use, contents)
+    return contents.needs(images, tags=tags, dependants=True).generations
 
 
 def _is_named(entry: Entry, reference: Reference) -> bool:

@@ -92,7 +92,7 @@ def measure(volume: Volume, reader: RepositoryReader) -> Usage:
                     shared.setdefault(first, []).append(digest)
                     owners[digest] = _SHARED
     _add_sizes(volume, usage, names, owners, shared)
-    usage.quarantined = sum(_sizes_below(volume, QUARANTINE))
+    usage.quarantined = quarantined_bytes(volume)
     usage.repositories.sort(key=lambda entry: (-entry.own, -entry.shared, entry.repository))
     return usage
 
@@ -117,6 +117,17 @@ def _add_sizes(
     for number, name in enumerate(names):
         with_others = sum(sizes.get(digest, 0) for digest in shared.get(number, ()))
         usage.repositories.append(RepositoryUsage(name, own[number], with_others))
+
+
+def blob_bytes(volume: Volume) -> int:
+    """Bytes of all blobs."""
+    store = BlobStore(volume)
+    return sum(blob.size for shard in store.shards() for blob in store.files(shard.digests))
+
+
+def quarantined_bytes(volume: Volume) -> int:
+    """Bytes of blobs that runs have deleted and that a purge will free."""
+    return sum(_sizes_below(volume, QUARANTINE))
 
 
 def _sizes_below(volume: Volume, path: str) -> Iterator[int]:

@@ -1,0 +1,132 @@
+"""What a run did, or would do, in an answer's few words."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
+from regkeeper.natural_order import natural_key
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.journal import Journals, State
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.manifest import CorruptManifestError
+from regkeeper.retention.moments import exact_moment, moment
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.plan import Plan, RepositoryPlan
+from regkeeper.retention.printing import shown
+from regkeeper.retention.purge import Purged
+from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.usage import blob_bytes, quarantined_bytes
+
+MOST_VICTIMS = 100
+"""As many as an answer could ever hold."""
+
+_GROUPS = (
+    (re.compile(r"in use by .*"), "in use"),
+    (re.compile(r"restored from run .*"), "restored by an undo"),
+    (re.compile(r"its subject .* stays"), "their subject stays"),
+    (re.compile(r"something in the repository can't be read: .*"), "something in their repository can't be read"),
+    (re.compile(r"asked for by delete: .*, but kept: .*"), "asked for by delete, but kept"),
+)
+"""Reasons that name something, and what they have in common."""
+
+
+def planned(outcome: Outcome, message: str, plan: Plan, victims: list[str]) -> Answer:
+    """The answer about a plan, carried out or not.
+
+    Args:
+        outcome: What came of it.
+        message: In words.
+        plan: The plan.
+        victims: The largest, as `largest_victims` names them.
+    """
+    tags = plan.count(Kind.TAG)
+    warnings = [*plan.warnings, *(str(problem) for problem in plan.problems)]
+    warnings += [f"delete: {text} names nothing" for text in plan.unmatched]
+    warnings += [f"delete: {kept.asked} asks for {kept.name}, but: {kept.reason}" for kept in plan.kept]
+    return Answer(
+        outcome=outcome,
+        message=message,
+        hash=plan.hash,
+        now=exact_moment(plan.now),
+        limits=[exceeded.message for exceeded in plan.limits],
+        kept=_kept(plan),
+        deleted=Deleted(
+            tags=tags,
+            manifests=plan.count(Kind.INDEX_REVISION, Kind.REVISION),
+            blobs=plan.count(Kind.BLOB, Kind.MANIFEST_BLOB),
+            bytes=plan.deleted_bytes,
+        ),
+        reclaimable=0 if outcome is Outcome.DONE else plan.deleted_bytes,
+        unreadable=len(plan.problems),
+        warnings=len(warnings),
+        texts=warnings,
+        victims=victims,
+        omitted=tags - len(victims),
+    )
+
+
+def _kept(plan: Plan) -> Kept:
+    reasons: Counter[str] = Counter(row.reason for entry in plan.entries for row in entry.tags if not row.deleted)
+    groups: Counter[str] = Counter()
+    for reason, tags in reasons.items():
+        groups[next((group for form, group in _GROUPS if form.fullmatch(reason)), reason)] += tags
+    return Kept(tags=reasons.total(), reasons=dict(groups))
+
+
+def largest_victims(plan: Plan, reader: RepositoryReader) -> list[str]:
+    """`repository:tag bytes` of tags that go, the largest first, of the repositories that lose most.
+
+    The bytes are of the blobs that go and that the tag's image names; a shared one counts with each of its tags.
+    Reads manifests, so the plan must not have been carried out yet.
+    """
+    chosen: list[tuple[str, str, Digest | None]] = []
+    for entry in sorted(plan.entries, key=lambda entry: -entry.deleted_bytes):
+        chosen += _deleted_tags(entry)
+        if len(chosen) >= MOST_VICTIMS:
+            break
+    sizes = {move.name: move.bytes for move in plan.moves if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB)}
+    rows = [
+        (sum(sizes.get(digests.to_text(blob), 0) for blob in _blobs(digest, reader)), repository, tag)
+        for repository, tag, digest in chosen[:MOST_VICTIMS]
+    ]
+    return [f"{shown(repository)}:{tag} {size}" for size, repository, tag in sorted(rows, key=lambda row: -row[0])]
+
+
+def _deleted_tags(entry: RepositoryPlan) -> list[tuple[str, str, Digest | None]]:
+    rows = [row for row in entry.tags if row.deleted]
+    return [(entry.name, row.tag, row.digest) for row in sorted(rows, key=lambda row: natural_key(row.tag))]
+
+
+def _blobs(digest: Digest | None, reader: RepositoryReader) -> set[Digest]:
+    """The digests of an image's manifests, configs and layers."""
+    waiting, found = [] if digest is None else [digest], set[Digest]()
+    while waiting:
+        manifest_digest = waiting.pop()
+        if manifest_digest in found:
+            continue
+        found.add(manifest_digest)
+        try:
+            manifest = reader.read_manifest(manifest_digest)
+        except (FileNotFoundError, CorruptManifestError):
+            continue
+        found.update(manifest.blobs)
+        waiting += manifest.children
+    return found
+
+
+def freed(purges: Iterable[Purged]) -> Freed:
+    """What purges freed."""
+    every = list(purges)
+    return Freed(runs=len({run for purged in every for run in purged.runs}), bytes=sum(item.bytes for item in every))
+
+
+def space(volume: Volume, journals: Journals) -> dict[str, int | str | None]:
+    """The fields of an answer about the volume as it is now."""
+    due = [journal.purge_due for journal in journals.all() if journal.state is State.DONE]
+    return {
+        "used": blob_bytes(volume),
+        "quarantined": quarantined_bytes(volume),
+        "purge_due": moment(min(due)) if due else None,
+    }

@@ -1,0 +1,113 @@
+"""A volume opened by one process: to be changed, by it alone, or to be read as the next change will find it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from regkeeper.retention import history, lock
+from regkeeper.retention.journal import Journals, open_journals
+from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.layout import Volume, open_volume
+from regkeeper.retention.moments import SECOND
+from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.record_files import RecordFiles
+from regkeeper.retention.remembering import RememberingReader
+from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.rolled_back import RolledBackReader, RolledBackVolume
+from regkeeper.retention.stop import StopOnSignal
+from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable
+
+
+@dataclass(frozen=True)
+class Session:
+    """A volume that this process alone may change."""
+
+    volume: WritableVolume
+    journals: WritableJournals
+    stop: StopOnSignal
+    now: int | None
+    """Nanoseconds since 1970 as they were given; None: the clock's."""
+
+    @property
+    def present(self) -> int:
+        """Nanoseconds since 1970 for what has no journal of its own."""
+        return time.time_ns() if self.now is None else self.now
+
+
+@contextmanager
+def changing(
+    root: str, *, now: int | None = None, journal: str | None = None, end: int | None = None
+) -> Iterator[Session]:
+    """Open a volume to change it: under its lock, stopping on signals.
+
+    Args:
+        root: What is mounted as /var/lib/registry, or its docker/registry/v2.
+        now: Nanoseconds since 1970 by which ages are judged; None: the clock's.
+        journal: Directory for the journals; None: on the volume.
+        end: Nanoseconds since 1970 after which nothing is changed, by this machine's clock.
+
+    Raises:
+        BusyError: another process changes it.
+        RefusedError: there is no volume.
+    """
+    guard = no_guard if end is None else EndTime(end / SECOND, time.time)
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopOnSignal())
+        volume = stack.enter_context(open_writable(root, guard))
+        stack.enter_context(lock.exclusive(volume))
+        journals = stack.enter_context(open_writable_journals(volume, journal))
+        yield Session(volume, journals, stop, now)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A volume as one sees it who changes nothing: with what an unfinished run has moved in its place.
+
+    Attributes:
+        under_way: Another process is changing it.
+        unfinished: Runs of which the next change puts entries back, a run that did not end or an undo that did not.
+    """
+
+    volume: Volume
+    journals: Journals
+    reader: RepositoryReader
+    under_way: bool
+    unfinished: tuple[str, ...]
+
+
+@contextmanager
+def reading(root: str, journal: str | None = None, *, remembering: bool = False) -> Iterator[Reading]:
+    """Open a volume to read it; nothing on it is changed.
+
+    Args:
+        root: As for `changing`.
+        journal: As for `changing`.
+        remembering: What earlier runs remembered need not be read again.
+
+    Raises:
+        RefusedError: there is none.
+    """
+    with open_volume(root) as volume, open_journals(volume, journal) as journals:
+        under_way = lock.is_held(volume)
+        unfinished = history.unfinished(journals)
+        if not unfinished:
+            reader = RepositoryReader(volume)
+            if remembering:
+                reader = RememberingReader(volume, RecordFiles(volume), now=time.time_ns(), trusting=True)
+            yield Reading(volume, journals, reader, under_way, ())
+            return
+        seen = RolledBackVolume(volume.descriptor, volume.path, history.returning(volume, journals, unfinished))
+        runs = tuple(item.run for item in unfinished)
+        yield Reading(seen, journals, RolledBackReader(seen), under_way, runs)
+
+
+def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:
+    """Refuse when the registry is not as `mode` says.
+
+    Raises:
+        NotQuietError: it is not, or nobody knows.
+    """
+    refuse_pull_through_cache(volume, mode)
+    if registry is not None:
+        probe(registry, mode)
