@@ -3,12 +3,16 @@
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.digests import Algorithm, Digest
+from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import (
     ABSENT,
     BLOBS,
@@ -16,8 +20,12 @@ from regkeeper.retention.layout import (
     algorithm_directories,
     permission_refused,
 )
+from regkeeper.retention.read_ahead import read_ahead
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.shards import Shards
+
+_PART = 16
+"""Blobs that a thread looks at for once."""
 
 _DIGITS = [f"{number:02x}" for number in range(256)]
 
@@ -60,8 +68,8 @@ class BlobStore:
             NotPermittedError: a directory may not be read.
         """
         for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
-            for number, name in enumerate(_DIGITS):
-                path = f"{BLOBS}/{algorithm.name}/{name}"
+            paths = [f"{BLOBS}/{algorithm.name}/{name}" for name in _DIGITS]
+            for number, path in enumerate(read_ahead(paths, self._touch_names)):
                 named = digests.from_names(algorithm, self._names(path, symbolic_links=False))
                 found = {digest for digest in named.values() if digest[1] == number}
                 if found:
@@ -80,16 +88,27 @@ class BlobStore:
             self._note(shard, error)
             return
         try:
-            for digest in ordered:
-                name = digest[1:].hex()
-                try:
-                    status = self.volume.status_below(descriptor, name, "data", shard)
-                except OSError as error:
-                    self._note(f"{shard}/{name}", error)
-                    continue
-                yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
+            parts = (ordered[start : start + _PART] for start in range(0, len(ordered), _PART))
+            with closing(read_ahead(parts, partial(self._touch_files, descriptor, shard))) as ahead:
+                for digest in chain.from_iterable(ahead):
+                    name = digest[1:].hex()
+                    try:
+                        status = self.volume.status_below(descriptor, name, "data", shard)
+                    except OSError as error:
+                        self._note(f"{shard}/{name}", error)
+                        continue
+                    yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
         finally:
             os.close(descriptor)
+
+    def _touch_files(self, directory: int, shard: str, some: list[Digest]) -> None:
+        for digest in some:
+            with suppress(OSError):
+                self.volume.status_below(directory, digests.to_hex(digest), "data", shard)
+
+    def _touch_names(self, path: str) -> None:
+        with suppress(OSError, NotPermittedError):
+            self.volume.names(path)
 
     def _names(self, path: str, *, symbolic_links: bool = True) -> list[str]:
         try:

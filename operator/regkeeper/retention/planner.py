@@ -29,6 +29,7 @@ from regkeeper.retention.manifest import Shape
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.owners import Owners
 from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow
+from regkeeper.retention.read_ahead import read_ahead
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.subjects import Subjects
@@ -111,7 +112,7 @@ class Planner:
         subjects = Subjects()
         pending: list[_Pending] = []
         settled: list[tuple[bytes, bytes]] = []
-        for found in walk_repositories(self.volume):
+        for found in read_ahead(walk_repositories(self.volume), lambda found: self.reader.touch(found.name)):
             if found.problem:
                 self.plan.problems.append(Problem(found.name, repository_path(found.name), found.problem))
                 subjects.certain = False

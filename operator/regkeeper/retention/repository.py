@@ -6,15 +6,17 @@ import re
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.digests import ALGORITHMS, Digest
+from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import (
     ABSENT,
+    BLOBS,
     LAYERS,
     MANIFEST_LIMIT,
     REVISIONS,
@@ -139,6 +141,17 @@ class RepositoryReader:
         repository = self._read_directory(name, self._read_everything)
         self._read_manifests(repository)
         return repository
+
+    def touch(self, name: str) -> None:
+        """Bring the files of a repository into the kernel's cache, as far as they can be read."""
+        with suppress(OSError, NotPermittedError), self.volume.directory(repository_path(name)) as directory:
+            for algorithm in ALGORITHMS:
+                _touch_names(directory, f"{LAYERS}/{algorithm}")
+                for digest in _touch_names(directory, f"{REVISIONS}/{algorithm}"):
+                    _touch(directory, f"{REVISIONS}/{algorithm}/{digest}/link")
+                    _touch(self.volume.descriptor, f"{BLOBS}/{algorithm}/{digest[:2]}/{digest}/data")
+            for tag in _touch_names(directory, TAGS):
+                _touch(directory, f"{TAGS}/{tag}/current/link")
 
     def read_tags(self, name: str) -> Repository:
         """The tags of one repository alone.
@@ -344,6 +357,22 @@ class RepositoryReader:
             repository.layers.update(named.values())
             prefix = f"{algorithm.name}:"
             self._known.update({prefix + name: digest for name, digest in named.items()})
+
+
+def _touch(directory: int, path: str) -> None:
+    with suppress(OSError):
+        read_file(directory, path, MANIFEST_LIMIT)
+
+
+def _touch_names(directory: int, path: str) -> list[str]:
+    try:
+        descriptor = open_directory(directory, path)
+    except OSError:
+        return []
+    try:
+        return os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _status_of(directory: int, path: str) -> Link:
