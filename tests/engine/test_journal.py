@@ -2,6 +2,7 @@
 
 import errno
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.retention.errors import DamagedJournalError, RefusedError, StorageError
+from regkeeper.retention.errors import DamagedJournalError, RefusedError, StoppedError, StorageError
 from regkeeper.retention.journal import Journals, State, decode_move, encode_move
 from regkeeper.retention.moves import Kind, Move
+from tests.engine import driver
 from tests.engine.running import STATE, Runner
-from tests.engine.volumes import Volume
+from tests.engine.volumes import Volume, snapshot
 
 MOVES = [
     Move(Kind.TAG, "repositories/a/_manifests/tags/v1", "a", "v1", 0, (1, 2), "sha256:" + "0" * 64),
@@ -151,3 +153,45 @@ def test_the_file_is_lines_of_json(runner: Runner) -> None:
     assert header["run"] == "20260101T000000Z"
     assert plan == {"plan": "p", "rules": "r", "repositories": 3}
     assert len(moves) == opened["moves"] == 2
+
+
+@pytest.mark.parametrize("entries", [2, 99], ids=["open", "done"])
+@pytest.mark.parametrize("length", [0, 300])
+def test_a_journal_that_lost_its_end_is_damaged_and_never_removed(
+    volume: Volume, runner: Runner, entries: int, length: int
+) -> None:
+    """It has the only way back; a repaired or once full disk cut it off."""
+    volume.repository("app").push_image("v1")
+    answers = iter([None] * entries)
+    runner.stop = lambda: next(answers, "SIGTERM")
+    with suppress(StoppedError):
+        runner.delete("app:v1")
+    (file,) = (volume.root / STATE / "journals").iterdir()
+    file.write_bytes(file.read_bytes()[:length])
+    before = snapshot(volume.root)
+    for command in (["restore"], ["delete", "app:v1"], ["delete", "app:v1", "--dry-run"], ["purge"], ["runs"]):
+        outcome = driver.run(volume, *command)
+        assert outcome.code == 1
+        assert f"the journal of run {file.name} can't be understood (it ends before" in outcome.errors
+    assert snapshot(volume.root) == before
+
+
+def test_a_line_that_lost_bytes_is_told(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    (file,) = (volume.root / STATE / "journals").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"_manifests/tags", bytes(15)))
+    with pytest.raises(DamagedJournalError, match="move 0"):
+        runner.restore()
+
+
+def test_commands_that_only_read_tell_of_a_quarantine_without_its_journal(
+    volume: Volume, runner: Runner, tmp_path: Path
+) -> None:
+    volume.repository("app").push_image("v1")
+    runner.journal = tmp_path / "journals"
+    runner.journal.mkdir()
+    runner.delete("app:v1")
+    outcome = driver.run(volume, "runs")
+    assert outcome.code == 0
+    assert "whose journal is not here" in outcome.errors

@@ -109,6 +109,8 @@ def reading(root: str, journal: str | None = None, *, remembering: bool = False)
                 f"run {', '.join(seen.unfinished)} has not ended: the next command that changes something puts its "
                 "entries back; all is shown as if it had"
             )
+        if seen.foreign:
+            note(seen.foreign)
         yield seen
 
 

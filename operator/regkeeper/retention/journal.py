@@ -17,7 +17,8 @@ directory too, before the first rename. From then on the disk itself says how fa
 if and only if `quarantine/<run>/<n>` exists. So no write has to be ordered against a rename. "done" follows after the
 renames were fsynced, kind by kind: without it (a crash, a kill, a failure) the run is rolled back. Undo and purge write
 their own line before their first change and are simply done again when they have not ended: both look at what is
-still in the quarantine and work on that. A journal that ends before "open" has moved nothing.
+still in the quarantine and work on that. A journal that ends before "open" has moved nothing; if its quarantine holds
+something all the same, it has lost its end and is damaged.
 """
 
 import json
@@ -138,10 +139,7 @@ class Journals:
             try:
                 return _summary(run, file)
             except (ValueError, KeyError, TypeError) as error:
-                raise DamagedJournalError(
-                    f"the journal of run {run} can't be understood ({error}): what is in its quarantine stays there. "
-                    "Bring the journal back from a backup, or move both away to give up its undo"
-                ) from error
+                raise damaged(run, str(error)) from error
 
     def moves(self, run: str) -> Iterator[tuple[int, Move]]:
         """The moves of a run with their numbers, read as they are asked for."""
@@ -161,11 +159,23 @@ class Journals:
             number = 0
             for line, _ in _lines(file):
                 if line.startswith(start):
-                    yield number, decode_move(line)
+                    try:
+                        move = decode_move(line)
+                    except (ValueError, TypeError, IndexError) as error:
+                        raise damaged(run, f"move {number}: {error}") from error
+                    yield number, move
                 number += line.startswith(b"[")
 
     def _open(self, run: str) -> BinaryIO:
         return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
+
+
+def damaged(run: str, why: str) -> DamagedJournalError:
+    """What to say of a journal that can't be understood."""
+    return DamagedJournalError(
+        f"the journal of run {run} can't be understood ({why}): what is in its quarantine stays there. "
+        "Bring the journal back from a backup, or move both away to give up its undo"
+    )
 
 
 @contextmanager

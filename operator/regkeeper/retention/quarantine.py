@@ -9,8 +9,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from regkeeper.retention.errors import RefusedError, translated
-from regkeeper.retention.journal import Journals
+from regkeeper.retention.errors import translated
+from regkeeper.retention.journal import Journals, State, damaged
+from regkeeper.retention.layout import Volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import QUARANTINE, run_directory
 from regkeeper.retention.storage import DIRECTORY_FLAGS, WritableVolume, components
@@ -140,15 +141,24 @@ def drop_run_directory(volume: WritableVolume, run: str) -> bool:
     return True
 
 
-def refuse_foreign_quarantine(volume: WritableVolume, journals: Journals) -> None:
-    """Refuse to go on beside a quarantine whose journal is not here: nobody could say whether it is an open run's.
+def refuse_lost_plans(volume: Volume, journals: Journals) -> None:
+    """Refuse to go on beside a quarantine whose journal has lost what it planned (a repaired or once full disk).
 
     Raises:
-        RefusedError: names the runs and what helps.
+        DamagedJournalError: names the run.
     """
+    # The quarantine is looked at first: what lies in it has a plan that is durable.
+    for run in [run for run in volume.names(QUARANTINE) if volume.names(run_directory(run))]:
+        if run in journals.runs() and journals.load(run).state == State.UNPLANNED:
+            raise damaged(run, "it ends before the plan of what was moved")
+
+
+def foreign_quarantine(volume: Volume, journals: Journals) -> str:
+    """What to say of a quarantine whose journal is not here: nobody knows whether it is an open run's. Empty: none."""
     strangers = sorted(set(volume.names(QUARANTINE)) - set(journals.runs()))
-    if strangers:
-        raise RefusedError(
-            f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
-            f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
-        )
+    if not strangers:
+        return ""
+    return (
+        f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
+        f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
+    )

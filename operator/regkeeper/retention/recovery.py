@@ -5,9 +5,10 @@ Save an interrupted purge: it frees for good, so it is left to the next purge, a
 
 from dataclasses import dataclass, field
 
+from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.journal import State
 from regkeeper.retention.journal_writer import WritableJournals
-from regkeeper.retention.quarantine import drop_run_directory, refuse_foreign_quarantine
+from regkeeper.retention.quarantine import drop_run_directory, foreign_quarantine, refuse_lost_plans
 from regkeeper.retention.restore import Restored, roll_back, undo
 from regkeeper.retention.storage import WritableVolume
 
@@ -28,12 +29,14 @@ def recover(volume: WritableVolume, journals: WritableJournals, *, now: int) -> 
     Raises:
         RetentionError: it can't be ended; nothing else is begun then.
     """
-    refuse_foreign_quarantine(volume, journals)
+    if foreign := foreign_quarantine(volume, journals):
+        raise RefusedError(foreign)
+    refuse_lost_plans(volume, journals)
     recovered = Recovered()
     for journal in journals.all():
         if journal.state == State.UNPLANNED:
-            drop_run_directory(volume, journal.run)
-            journals.discard(journal.run)
+            if drop_run_directory(volume, journal.run):
+                journals.discard(journal.run)
         elif journal.state == State.OPEN:
             recovered.rolled_back[journal.run] = roll_back(volume, journals, journal, now)
         elif journal.state == State.RESTORING:

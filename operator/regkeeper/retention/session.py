@@ -10,6 +10,7 @@ from regkeeper.retention.journal import Journals, open_journals
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
 from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import SECOND
+from regkeeper.retention.quarantine import foreign_quarantine, refuse_lost_plans
 from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
 from regkeeper.retention.record_files import RecordFiles
 from regkeeper.retention.remembering import RememberingReader
@@ -67,6 +68,7 @@ class Reading:
     Attributes:
         under_way: Another process is changing it.
         unfinished: Runs of which the next change puts entries back, a run that did not end or an undo that did not.
+        foreign: What to say of a quarantine whose journal is not here and which is not shown in its place; "": none.
     """
 
     volume: Volume
@@ -74,6 +76,7 @@ class Reading:
     reader: RepositoryReader
     under_way: bool
     unfinished: tuple[str, ...]
+    foreign: str
 
 
 @contextmanager
@@ -87,19 +90,22 @@ def reading(root: str, journal: str | None = None, *, remembering: bool = False)
 
     Raises:
         RefusedError: there is none.
+        DamagedJournalError: nobody knows what was moved.
     """
     with open_volume(root) as volume, open_journals(volume, journal) as journals:
         under_way = lock.is_held(volume)
+        refuse_lost_plans(volume, journals)
+        foreign = foreign_quarantine(volume, journals)
         unfinished = history.unfinished(journals)
         if not unfinished:
             reader = RepositoryReader(volume)
             if remembering:
                 reader = RememberingReader(volume, RecordFiles(volume), now=time.time_ns(), trusting=True)
-            yield Reading(volume, journals, reader, under_way, ())
+            yield Reading(volume, journals, reader, under_way, (), foreign)
             return
         seen = RolledBackVolume(volume.descriptor, volume.path, history.returning(volume, journals, unfinished))
         runs = tuple(item.run for item in unfinished)
-        yield Reading(seen, journals, RolledBackReader(seen), under_way, runs)
+        yield Reading(seen, journals, RolledBackReader(seen), under_way, runs, foreign)
 
 
 def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:
