@@ -357,8 +357,9 @@ def test_an_unknown_run_is_refused(filled: Volume, run: str) -> None:
 
 
 def test_a_purge_takes_what_is_due_or_what_is_older_than_asked(filled: Volume) -> None:
+    filled.now = time.time_ns()
     driver.delete(filled, "app:v1")
-    filled.now += HOUR * SECOND
+    filled.now += HOUR * SECOND + SECOND
     assert driver.run(filled, "purge").document["purged"]["runs"] == []
     assert driver.run(filled, "purge", "--older-than", "2h").document["purged"]["runs"] == []
     purged = driver.run(filled, "purge", "--older-than", "1h").document["purged"]

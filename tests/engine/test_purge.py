@@ -1,5 +1,7 @@
 """The purge: what it frees, when, and what it brings back instead because it is needed again."""
 
+import time
+
 import pytest
 
 from regkeeper.retention.errors import StoppedError
@@ -214,3 +216,12 @@ def test_a_layer_that_is_larger_than_any_manifest_comes_back(volume: Volume, run
     runner.delete("app:v1")
     volume.repository("other").mount(layer, age=0)
     assert [move.name for move in runner.purge().returned.moves] == [layer]
+
+
+def test_a_time_in_the_past_by_which_ages_were_judged_shortens_no_window(volume: Volume) -> None:
+    """The `--now` that a dry run printed is repeated days later: the undo window begins when the run does."""
+    volume.now = time.time_ns() - 3 * DAY * SECOND
+    volume.repository("app").push_image("v1")
+    assert driver.delete(volume, "app:v1").code == 0
+    assert driver.run(volume, "purge", now=time.time_ns()).document["purged"]["runs"] == []
+    assert driver.run(volume, "purge", now=time.time_ns() + 2 * DAY * SECOND).document["purged"]["runs"] != []

@@ -27,12 +27,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
 
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import DamagedJournalError, translated
 from regkeeper.retention.layout import Volume
+from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.places import JOURNALS
 
@@ -41,6 +43,7 @@ FORMAT = 1
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+RUN_FORMAT = "%Y%m%dT%H%M%SZ"
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{4})?")
 
 
@@ -74,7 +77,7 @@ class Header:
     now: int
     """Nanoseconds since 1970: the time by which its ages were judged."""
     undo_window: int
-    """Seconds after `now` from which it may be purged."""
+    """Seconds after the run's beginning from which it may be purged."""
     began: int
     """Nanoseconds since 1970 by the volume's own clock at which the journal was made; the mark comes after it."""
 
@@ -104,7 +107,14 @@ class Journal:
     @property
     def purge_due(self) -> int:
         """Nanoseconds since 1970 from which the run may be purged."""
-        return self.header.now + self.header.undo_window * 10**9
+        return self.began + self.header.undo_window * SECOND
+
+    @property
+    def began(self) -> int:
+        """Nanoseconds since 1970 at which the run began, as its name tells: its `now` may have been one of the past."""
+        second, _, _ = self.run.partition("-")
+        named = datetime.strptime(second, RUN_FORMAT).replace(tzinfo=UTC)
+        return max(self.header.now, int(named.timestamp()) * SECOND)
 
 
 class Journals:

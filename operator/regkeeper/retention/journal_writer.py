@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from regkeeper.retention.errors import translated
-from regkeeper.retention.journal import Header, Journal, Journals, State, encode, encode_header, encode_move
+from regkeeper.retention.journal import RUN_FORMAT, Header, Journal, Journals, State, encode, encode_header, encode_move
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import JOURNALS
 from regkeeper.retention.storage import WritableVolume
@@ -29,7 +29,7 @@ class WritableJournals(Journals):
     def next_run(self, moment: datetime) -> str:
         """A name for a run that begins at `moment`: its second in UTC, numbered where that is not new."""
         runs = self.runs()
-        name = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+        name = f"{moment.astimezone(UTC):{RUN_FORMAT}}"
         last = runs[-1] if runs else ""
         if name > last:
             return name

@@ -69,7 +69,7 @@ def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than
         for journal in journals.all()
         # A purge that was interrupted behind its last entry has no directory any more.
         if journal.state == State.PURGING or (journal.state in _HOLDING and volume.exists(run_directory(journal.run)))
-        if now >= (journal.purge_due if older_than is None else journal.header.now + older_than)
+        if now >= (journal.purge_due if older_than is None else journal.began + older_than)
     ]
 
 
