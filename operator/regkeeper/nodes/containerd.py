@@ -155,7 +155,7 @@ class Containerd:
 def hosts_toml(host: str) -> bytes:
     """The file for one host.
 
-    containerd 1.7 refuses a file that has only `server`, so there is a host table too.
+    containerd 1.6 and earlier 1.7s take no file that has only `server`, so there is a host table too.
     """
     return (
         f"{owned_files.MARK} for a Registry of this cluster; edits are replaced.\n"

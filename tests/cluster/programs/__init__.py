@@ -17,6 +17,7 @@ from tests.cluster.toolchain import go_command
 
 HERE = Path(__file__).parent
 KUBERNETES_VERSION = "v1.36.3"
+DOCKER_VERSION = "29.0.0-moby-v2.0.0-beta.24"
 REGISTRY_VERSION = "v3.1.1"
 
 
@@ -101,12 +102,26 @@ KUBERNETES = _kubernetes()
 ETCD = Module(name="etcd", programs={"etcd": "go.etcd.io/etcd/server/v3"})
 HELM = Module(name="helm", programs={"helm": "helm.sh/helm/v4/cmd/helm"})
 HELM3 = Module(name="helm3", programs={"helm": "helm.sh/helm/v3/cmd/helm"})
+_SNAPSHOTTERS = ("no_aufs", "no_btrfs", "no_devmapper", "no_zfs")
 CONTAINERD = Module(
     name="containerd",
     programs={"containerd": "github.com/containerd/containerd/v2/cmd/containerd"},
-    tags=("no_aufs", "no_btrfs", "no_devmapper", "no_zfs"),
+    tags=_SNAPSHOTTERS,
 )
 """containerd 2.x, which reads hosts.toml otherwise than Debian's 1.6. Only the tests of the node agent use it."""
+CONTAINERD_1_7 = Module(
+    name="containerd-1.7",
+    programs={"containerd": "github.com/containerd/containerd/cmd/containerd"},
+    tags=_SNAPSHOTTERS,
+)
+"""What most of today's clusters run, between the two. Also for the agent alone."""
+DOCKERD = Module(
+    name="dockerd",
+    programs={"dockerd": "github.com/moby/moby/v2/cmd/dockerd"},
+    defines={"github.com/moby/moby/v2/dockerversion.Version": DOCKER_VERSION},
+    tags=("exclude_graphdriver_btrfs",),
+)
+"""A dockerd of today beside Debian's 20.10. Only the tests of the node agent use it."""
 CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
 LOCAL_PATH_PROVISIONER = Module(
     name="local-path-provisioner",
