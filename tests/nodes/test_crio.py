@@ -36,6 +36,7 @@ config_path = "/etc/crio-certs.d"
 def bare() -> Iterator[Node]:
     with Node() as node:
         node.start_registry()
+        node.start_registry("127.0.0.1:5000")
         node.run("mkdir", "/run/programs")
         node.run("cp", "/usr/bin/containerd", "/run/programs/crio")
         yield node
@@ -87,8 +88,16 @@ def test_trust_and_untrust(node: Node) -> None:
 
 def test_localhost_needs_an_entry(node: Node) -> None:
     start(node)
+    assert not trusted(node, "localhost:5000")
     run_agent(node, "localhost:5000")
-    assert 'location = "localhost:5000"' in node.path(OURS).read_text()
+    assert trusted(node, "localhost:5000")
+
+
+def test_a_broken_drop_in_fails_every_pull(node: Node) -> None:
+    """Which is why the agent adds nothing where it can't read a file."""
+    start(node)
+    node.path("/etc/containers/registries.conf.d/10-x.conf").write_text("[[registry]\n")
+    assert "loading registries configuration" in skopeo(node, "other.example:5000")
 
 
 def test_an_administrators_entry_is_left(node: Node) -> None:
