@@ -25,7 +25,9 @@ Where the specification leaves a choice, this is the reading taken here:
 - An entry of `delete` without a tag takes the untagged manifests too; if it is a pattern, not those younger than
   `protect.youngerThan`.
 - A repository is deleted as a whole if the run takes its last tag and revision and `delete` named any of them: then
-  young links in it hold nothing; if only a pattern named it, those younger than `protect.youngerThan` do.
+  young links in it hold nothing; if only a pattern named it, those younger than `protect.youngerThan` do, and if only
+  tags were named exactly, those of another push that are younger than `garbage.deleteAfter`.
+- Where a version's manifest is missing, untagged manifests stay: they may be its children.
 - A repository in which nothing is left, uploads included, leaves the catalog, whatever emptied it, and also if it was
   empty before.
 - An implausible time is no age of an untagged manifest or an orphan either: it stays.
@@ -371,7 +373,7 @@ class _Judge:
             if not subjects and place not in self.kept_orphan_tags:
                 fallen.add((place[0], str(self.places[place].digest)))
         fallen |= self.untagged_of_named_repositories() | self.orphans_too_long
-        untagged = self.untagged_too_long()
+        untagged = self.untagged_too_long(victims)
         for _, digest in untagged:
             fallen |= self.dependants(digest)
         while True:
@@ -381,11 +383,29 @@ class _Judge:
                 return {node for node in (fallen | untagged) & self.nodes if node[0] not in self.pinned}
             fallen |= more
 
-    def untagged_too_long(self) -> set[Node]:
+    def with_a_version_without_data(self, victims: set[Place]) -> set[str]:
+        """Repositories with a tag that stays and whose manifest is missing: who its children were is not known."""
+        return {
+            place[0]
+            for place, tag in self.places.items()
+            if tag.digest is not None
+            and not self.is_there(tag.digest)
+            and place not in victims
+            and not self.is_dependant(tag)
+        }
+
+    def is_there(self, digest: str) -> bool:
+        document = self.world.documents.get(digest)
+        return document is not None and document.present
+
+    def untagged_too_long(self, victims: set[Place]) -> set[Node]:
         if self.policy.untagged is None:
             return set()
+        stopped = self.with_a_version_without_data(victims)
         found = set()
         for name, digest in self.untagged():
+            if name in stopped:
+                continue
             since = self.untagged_since(self.repositories[name], digest)
             pushed = self.repositories[name].revisions[digest]
             young = pushed <= PLAUSIBLE or self.now - pushed < self.policy.younger_than
@@ -472,10 +492,16 @@ class _Judge:
 
     def deleted_whole(self, verdict: Verdict, victims: set[Place]) -> set[str]:
         """Repositories of which the run takes the last tag and revision, some of them because `delete` named them."""
-        named = self.exactly_named_repositories | {place[0] for place in victims if self.asked_for(place, exactly=True)}
+        named = set(self.exactly_named_repositories)
+        by_exact = {place[0] for place in victims if self.asked_for(place, exactly=True)}
+        for name in by_exact:
+            set_free = self.named_by_all({node for node in self.nodes if node[0] == name})
+            others = [time for digest, time in self.repositories[name].layers.items() if digest not in set_free]
+            if all(self.now - time >= self.policy.garbage for time in others):
+                named.add(name)
         by_pattern = {place[0] for place in victims if self.asked_for(place, exactly=False)}
         by_pattern |= {name for name in self.repositories if self.named_whole(name)}
-        for name in by_pattern:
+        for name in by_pattern - by_exact:
             if all(self.now - time >= self.policy.younger_than for time in self.repositories[name].layers.values()):
                 named.add(name)
         return {

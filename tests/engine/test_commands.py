@@ -180,6 +180,15 @@ def test_an_address_that_may_be_a_part_of_a_name_is_refused(filled: Volume) -> N
     assert tags(filled) == {"v2", "v3"}
 
 
+@pytest.mark.parametrize("reference", [["app:v1"], ["app", "--repository"]])
+def test_an_age_holds_for_exact_names_too(filled: Volume, reference: list[str]) -> None:
+    filled.repository("app").push_image("v1", layers=[b"new"], age=HOUR)
+    refused = driver.delete(filled, *reference, "--older-than", "30d")
+    assert refused.code == 1
+    assert "younger than --older-than" in refused.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
 def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
     app = filled.repository("app")
     young = app.push_image(layers=[b"young"], age=23 * HOUR)

@@ -107,6 +107,16 @@ def test_the_deletion_of_a_whole_repository_heeds_no_link_of_its_own(volume: Vol
     assert documents.digest_of(b"1") not in retain(volume, KEEP_NONE).deleted_blobs()
 
 
+def test_the_last_tag_goes_without_the_layers_of_a_push_under_way(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    layer = app.push_blob(b"of v2, whose manifest is not there yet", age=60)
+    planned = delete(volume, "app:v1")
+    assert planned.deleted_tags() == {"app:v1"}
+    assert ("app", layer.digest) not in planned.deleted_links()
+    assert planned.moves(Kind.REPOSITORY) == []
+
+
 def test_delete_leaves_other_garbage_alone(volume: Volume) -> None:
     volume.repository("app").push_image("v1", layers=[b"1"])
     garbage = volume.put_blob(b"garbage")

@@ -1,6 +1,7 @@
 """Circuit breakers: what a plan may not exceed without an approval, and what is refused whatever is approved."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,23 @@ def test_the_strictest_limit_of_several_policies_counts(volume: Volume) -> None:
     assert retain(volume, lax, limited=True).plan.outcome is Outcome.READY
     strict = {"limits": {"maxDeletedShare": "10%", "allowEmptyRepositories": True}}
     assert retain(volume, lax, limited=True, also_keep=[strict]).plan.outcome is Outcome.LIMITED
+
+
+def test_the_patterns_of_delete_are_limited_and_its_exact_entries_are_not(volume: Volume) -> None:
+    fill(volume, "app", 30)
+    everything = retain(volume, {"delete": ["**:*"], "limits": HALF}, limited=True).plan
+    assert {limit.limit for limit in everything.limits} == {"maxDeletedShare"}
+    exact = {"delete": [f"app:v{number}" for number in range(30)], "limits": HALF}
+    assert retain(volume, exact, limited=True).plan.outcome is Outcome.READY
+
+
+def test_a_copy_that_was_not_finished_is_suspected(volume: Volume) -> None:
+    """cp and rsync bring a repository's `_layers` before its `_manifests`."""
+    for number in range(10):
+        fill(volume, f"app-{number}", 1)
+        if number < 2:
+            shutil.rmtree(volume.repository(f"app-{number}").directory / "_manifests")
+    assert [limit.limit for limit in retain(volume, {}, limited=True).plan.limits] == ["missingManifests"]
 
 
 def test_the_command_delete_knows_no_limits(volume: Volume) -> None:

@@ -80,6 +80,16 @@ def test_a_tag_without_its_manifest_stays_and_uses_up_no_place(volume: Volume) -
     assert documents.digest_of(b"1") not in planned.deleted_blobs()
 
 
+def test_untagged_manifests_stay_beside_a_tag_without_its_manifest(volume: Volume) -> None:
+    """They may be the children of an index whose data a backup brings back."""
+    app = volume.repository("app")
+    child = app.push_image(layers=[b"child"])
+    volume.remove(volume.blob_data(app.push_index("multi", children=[child]).digest))
+    planned = retain(volume, {"untagged": {"deleteAfter": "1h"}})
+    assert planned.deleted_manifests() == set()
+    assert planned.manifest("app", child.digest).startswith("kept: it may belong to")
+
+
 def test_a_manifest_is_kept_by_a_tag_whose_revision_link_is_gone(volume: Volume) -> None:
     app = volume.repository("app")
     image = app.push_image("v3", layers=[b"3"])

@@ -167,7 +167,8 @@ def _intent(
         untagged_in=matcher([item.repository for item in references] or ["**"], regular_expressions=False),
         undo_window=undo_window * SECOND,
     )
-    return intent if older_than is None else replace(intent, younger_than=older_than * SECOND)
+    age = (older_than or 0) * SECOND
+    return replace(intent, younger_than=age, older_than=age)
 
 
 def _seconds(text: str, option: str) -> int:

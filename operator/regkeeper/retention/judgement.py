@@ -15,6 +15,7 @@ from regkeeper.retention.repository import Repository
 from regkeeper.retention.rules import plausible
 from regkeeper.retention.subjects import State, Subjects
 from regkeeper.retention.tag_verdicts import (
+    YOUNGER,
     Question,
     TagJudge,
     TagVerdicts,
@@ -42,7 +43,8 @@ class Judgement:
         pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
         holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
         whole: a deletion by name empties it: no tag and no manifest stays, so its links hold nothing.
-        by_pattern: that deletion is a pattern.
+        guards: layer links that have to be older than `guard_age` (nanoseconds) for that: a young one belongs to a
+            push under way.
     """
 
     name: str
@@ -55,7 +57,8 @@ class Judgement:
     pinned_by: str = ""
     holds: str = ""
     whole: bool = False
-    by_pattern: bool = False
+    guards: set[Digest] = field(default_factory=set)
+    guard_age: int = 0
 
     @property
     def victims(self) -> list[str]:
@@ -110,7 +113,8 @@ class _Judge:
         answer.going = _parents_first(repository, going)
         self._collect_needs(answer, alive)
         self._note_refusals(tags, alive, going)
-        answer.whole, answer.by_pattern = self._empties_by_name(tags, alive)
+        if not alive and all(verdict.goes for verdict in tags.verdicts.values()):
+            self._find_whole(answer)
         return answer
 
     # What can't be read.
@@ -193,6 +197,7 @@ class _Judge:
         loosely, exactly = self._whole_repository()
         candidates: dict[Digest, str] = {}
         pointed = {tag.digest for tag in repository.tags.values()}
+        absent = self._versions_without_manifest(tags)
         departures: Mapping[Digest, int] | None = None
         for digest, link in repository.revisions.items():
             if digest in roots:
@@ -204,10 +209,10 @@ class _Judge:
             restored = self.question.restored.get((repository.name, "", digests.to_text(digest)))
             if digest in self.used:
                 verdict = Verdict(False, f"in use by {self.used[digest]}")
-            elif digest in self.asked:
-                verdict = Verdict(True, f"named by delete: {self.asked[digest]}")
-            elif exactly:
-                verdict = Verdict(True, f"named by delete: {exactly}")
+            elif (named := self.asked.get(digest) or exactly) and self.question.is_younger(link.pushed):
+                verdict = Verdict(False, YOUNGER)
+            elif named:
+                verdict = Verdict(True, f"named by delete: {named}")
             elif (
                 restored is not None
                 and digest not in carried_by_name
@@ -229,6 +234,8 @@ class _Judge:
                 if departures is None and self._old_enough(link.pushed):
                     departures = self.departures()
                 verdict = self._untagged(digest, link.pushed, departures or {})
+                if verdict.goes and absent:
+                    verdict = Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")
             verdict = self._approved(digest, verdict)
             if verdict.goes:
                 candidates[digest] = verdict.reason
@@ -237,6 +244,16 @@ class _Judge:
             if verdict is of_subject and subject is not None and not self._is_firm(subject):
                 self.waiting.append((digest, subject))
         return candidates
+
+    def _versions_without_manifest(self, tags: TagVerdicts) -> list[Digest]:
+        """What staying tags point to and is not there. An untagged manifest may be a child of it."""
+        return sorted(
+            tag.digest
+            for name, tag in self.repository.tags.items()
+            if tag.digest in self.repository.missing
+            and not tags.verdicts[name].goes
+            and digests.subject_of_tag(name) is None
+        )
 
     def _carried(self, tags: TagVerdicts, names: Container[str]) -> dict[Digest, str]:
         """What those of some tags that go take along: their manifests and the children of these."""
@@ -359,13 +376,17 @@ class _Judge:
                 )
                 tags.refused.append((text, digests.to_text(digest), reason))
 
-    def _empties_by_name(self, tags: TagVerdicts, alive: set[Digest]) -> tuple[bool, bool]:
-        """Whether deletions by name leave no tag and no manifest, and whether all of these are patterns."""
-        if alive or not all(verdict.goes for verdict in tags.verdicts.values()):
-            return False, False
+    def _find_whole(self, answer: Judgement) -> None:
+        """Note of a repository that loses its last tag and manifest whether deletions by name took any of them."""
         loosely, exactly = self._whole_repository()
-        exact = bool(exactly or self.tag_judge.exactly or self.asked.keys() & self.repository.revisions.keys())
-        return exact or bool(loosely or self.tag_judge.loosely), not exact
+        if exactly:
+            answer.whole = True
+        elif self.tag_judge.exactly or self.asked.keys() & self.repository.revisions.keys():
+            answer.whole = True
+            answer.guards, answer.guard_age = self.repository.layers - answer.freed, self.question.intent.garbage_after
+        elif loosely or self.tag_judge.loosely:
+            answer.whole = True
+            answer.guards, answer.guard_age = self.repository.layers, self.question.intent.younger_than
 
 
 def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[Digest]:

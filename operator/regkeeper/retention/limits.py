@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import islice
 from math import ceil
 
 import msgspec
@@ -25,6 +26,12 @@ from regkeeper.retention.tag_verdicts import Question
 FEWEST_COVERED = 20
 """Covered tags below which no share is taken and no reset of the times is suspected."""
 
+HEADLESS_SHARE = Fraction(1, 10)
+"""Of the repositories, those with layers and no manifests that are still no surprise: pushes that nobody ended."""
+
+LARGEST_TREE = 100
+"""Manifests of one tag that are read for the time of its build: anybody may push an index of thousands."""
+
 RESET_SHARE, RESET_SPAN, CREATED_SPAN = Fraction(80, 100), 3600 * SECOND, 30 * 86400 * SECOND
 
 
@@ -36,6 +43,7 @@ class Counts:
         covered: digest and push time of each covered tag.
         kept_blobs: what the covered repositories need from now on; the planner fills it.
         emptied: repositories that lose their last tag by rules.
+        headless: how many repositories have layers, and neither tag nor manifest.
     """
 
     covered: list[tuple[Digest, int]] = field(default_factory=list)
@@ -47,22 +55,24 @@ class Counts:
     kept_blobs: Shards = field(default_factory=Shards)
     repositories: set[str] = field(default_factory=set)
     emptied: list[str] = field(default_factory=list)
+    headless: int = 0
 
     def add(self, repository: Repository, judgement: Judgement) -> None:
         """Count one repository."""
         verdicts = judgement.tags
         victims = judgement.victims
+        self.headless += repository.is_headless
         if verdicts.by_rule and not any(_is_version(name) for name in repository.tags.keys() - victims):
             self.emptied.append(repository.name)
         self.victims_by_rule += len(verdicts.by_rule)
-        if not verdicts.covered:
+        if not verdicts.selected:
             return
         self.repositories.add(repository.name)
         self.tags += len(repository.tags)
         self.deleted_tags += len(victims)
         self.manifests += len(repository.revisions)
         self.deleted_manifests += len(judgement.going)
-        for name in verdicts.covered:
+        for name in verdicts.selected:
             tag = repository.tags[name]
             if tag.digest is not None:
                 self.covered.append((tag.digest, tag.link.pushed))
@@ -84,6 +94,14 @@ class Limits:
         if not intent.allow_empty:
             plan.limits.extend(
                 Exceeded("allowEmptyRepositories", f"{name} would lose its last tag") for name in sorted(counts.emptied)
+            )
+        if plan.moves and counts.headless > 1 and counts.headless > HEADLESS_SHARE * plan.repositories:
+            plan.limits.append(
+                Exceeded(
+                    "missingManifests",
+                    f"{counts.headless} of {plan.repositories} repositories have layers, but neither tags nor "
+                    "manifests: the volume may be a copy that was not finished",
+                )
             )
         if len(counts.covered) < FEWEST_COVERED:
             return
@@ -143,7 +161,8 @@ class Limits:
 
     def _created(self, digest: Digest) -> int | None:
         """When an image was built, in nanoseconds; of an index, its newest child that is no attestation."""
-        times = [time for manifest in self._images(digest) if (time := self._build_time(manifest)) is not None]
+        images = islice(self._images(digest), LARGEST_TREE)
+        times = [time for manifest in images if (time := self._build_time(manifest)) is not None]
         return max(times, default=None)
 
     def _images(self, digest: Digest) -> Iterator[Manifest]:

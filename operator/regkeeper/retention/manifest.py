@@ -87,17 +87,12 @@ class _Document(msgspec.Struct):
     subject: _Descriptor | None = None
 
 
-class _Subject(msgspec.Struct):
-    subject: _Descriptor | None = None
-
-
 class _NotUnderstoodError(Exception):
     """The document has not the fields that its media type promises."""
 
 
 _NONE: Mapping[str, Digest] = {}
 _decode = msgspec.json.Decoder(_Document).decode
-_decode_subject = msgspec.json.Decoder(_Subject).decode
 _FIELDS = {
     name.casefold(): name
     for name in ("config", "layers", "manifests", "digest", "subject", "mediaType", "fsLayers", "blobSum", "blobs")
@@ -169,7 +164,7 @@ def _shape(document: _Document) -> Shape:
     if shape is Shape.INDEX:
         ambiguous = document.config is not unset or document.layers is not unset
     else:
-        ambiguous = document.manifests is not unset
+        ambiguous = document.manifests is not unset or (shape is Shape.IMAGE and document.fs_layers is not unset)
     if shape is Shape.UNKNOWN or ambiguous:
         raise _NotUnderstoodError
     return shape
@@ -190,7 +185,19 @@ def _refuse_other_spellings(content: bytes) -> None:
                 raise _NotUnderstoodError
             seen.add(name)
 
-    json.loads(content, object_pairs_hook=check)
+    try:
+        _decode_as_go(content, object_pairs_hook=check)
+    except (ValueError, RecursionError):
+        raise _NotUnderstoodError from None
+
+
+def _decode_as_go(content: bytes, **options: Any) -> Any:
+    """Decode what Go's decoder takes and stricter ones refuse.
+
+    That is bytes that are no UTF-8, half of a surrogate pair (a label that was cut in an emoji), and numbers of any
+    length.
+    """
+    return json.loads(content.decode("utf-8", "replace"), parse_int=float, **options)
 
 
 def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
@@ -200,18 +207,18 @@ def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
 
 
 def _unknown(content: bytes) -> Manifest:
+    document: Any = {}
     try:
-        # The standard library's: as the registry, it takes half of a surrogate pair, where a label was cut in two.
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = _decode_as_go(content)
+    except RecursionError:
+        pass  # The registry took it: it is JSON, and what it mentions in plain text stays.
+    except ValueError as error:
         raise NoManifestError(f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise NoManifestError("not a JSON object")
-    try:
-        descriptor = _decode_subject(content).subject
-        subject = None if descriptor is None else parse(descriptor.digest)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        subject = None
+    descriptor = document.get("subject")
+    named_subject = descriptor.get("digest") if isinstance(descriptor, dict) else None
+    subject = parse(named_subject) if isinstance(named_subject, str) else None
     named = [content]
     if b"\\" in content:  # a digest may be spelt with escapes
         named.extend(text.encode("utf-8", "surrogatepass") for text in _texts(document))
@@ -219,17 +226,18 @@ def _unknown(content: bytes) -> Manifest:
     return Manifest(Shape.UNKNOWN, len(content), None, mentions, mentions, subject)
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a decoded document."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, below in value.items():
-            yield name
-            yield from _texts(below)
-    elif isinstance(value, list):
-        for below in value:
-            yield from _texts(below)
+def _texts(document: Any) -> Iterator[str]:
+    """Every string in a decoded document, however deep it is."""
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def _distinct(digests: Iterable[Digest]) -> Iterable[Digest]:

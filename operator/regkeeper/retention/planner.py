@@ -168,7 +168,7 @@ class Planner:
 
     def _settle(self, repository: Repository, judgement: Judgement) -> None:
         """Take into the plan what becomes of a repository."""
-        needed = self.counts.kept_blobs if judgement.tags.covered else self.needed
+        needed = self.counts.kept_blobs if judgement.tags.selected else self.needed
         needed.add(judgement.needed)
         self.answered |= judgement.tags.answered
         self.plan.kept.extend(
@@ -186,10 +186,9 @@ class Planner:
         self.counts.add(repository, judgement)
         moves = len(self.moves)
         links: set[Digest] = set()
-        if judgement.whole and judgement.by_pattern:
-            edge = self.question.now - self.question.intent.younger_than
-            links_now = self.links.of(repository.name, repository.layers)
-            judgement.whole = all(link.pushed <= edge for _, link in links_now)  # else a first push may be under way
+        if judgement.whole and judgement.guards:
+            edge = self.question.now - judgement.guard_age
+            judgement.whole = all(link.pushed <= edge for _, link in self.links.of(repository.name, judgement.guards))
         if judgement.changes:
             self._move_tags(repository, judgement)
             self._move_revisions(repository, judgement)

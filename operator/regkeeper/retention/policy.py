@@ -54,6 +54,7 @@ class Intent:
         orphaned_for: age of dependants that go when their subject is nowhere; None: they stay.
         uploads_after: age of uploads that go; None: they stay.
         younger_than: a tag pushed within this time stays, save by an exact deletion.
+        older_than: what a deletion names exactly stays, too, if it was pushed within this time.
         largest_share: what a plan may delete of the covered repositories; None: anything (the command `delete`).
         allow_empty: rules may take the last tag of a repository.
         in_use: whether the images in use have to be known.
@@ -71,6 +72,7 @@ class Intent:
     orphaned_for: int | None = None
     uploads_after: int | None = None
     younger_than: int = 0
+    older_than: int = 0
     largest_share: Fraction | None = None
     allow_empty: bool = True
     in_use: bool = False

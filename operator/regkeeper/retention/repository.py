@@ -110,6 +110,12 @@ class Repository:
     unreadable: list[Problem] = field(default_factory=list)
     opaque: bool = False
 
+    @property
+    def is_headless(self) -> bool:
+        """Whether it has layers and nothing that could need them: a push under way, or half of a copy."""
+        has_manifests = self.tags or self.unlinked_tags or self.revisions or self.unlinked or self.corrupt
+        return bool(self.layers) and not has_manifests
+
     def problems(self) -> Iterator[Problem]:
         """Everything that pins the repository."""
         yield from self.unreadable

@@ -15,6 +15,8 @@ from regkeeper.retention.repository import NO_LINK, Repository, Tag
 from regkeeper.retention.rules import Covered, Matching, Rule, plausible
 from regkeeper.retention.subjects import State, Subjects
 
+YOUNGER = "younger than --older-than"
+
 
 class Verdict(NamedTuple):
     """What becomes of one tag or manifest, and why."""
@@ -44,6 +46,10 @@ class Question:
     approved: frozenset[tuple[str, str, str]] | None = None
     departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
 
+    def is_younger(self, pushed: int) -> bool:
+        """Whether the command `delete` was asked for older things only, which holds for exact names too."""
+        return self.now - pushed < self.intent.older_than
+
     def references(self, repository: str) -> list[Reference]:
         """The deletions by name that are about a repository."""
         return [reference for reference in self.intent.deletions if reference.matches_repository(repository)]
@@ -60,6 +66,7 @@ class TagVerdicts:
     Attributes:
         verdicts: by tag.
         covered: tags that a rule which deletes covers.
+        matched: tags that a pattern of `delete` matches.
         waiting: subjects of the tags that stay because their subject does.
         by_rule: victims that no deletion by name asked for.
         answered: the deletions by name that found something.
@@ -68,10 +75,16 @@ class TagVerdicts:
 
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     covered: set[str] = field(default_factory=set)
+    matched: set[str] = field(default_factory=set)
     waiting: dict[str, Subject] = field(default_factory=dict)
     by_rule: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def selected(self) -> set[str]:
+        """Tags that something other than their exact name puts at stake: of these the limits take the share."""
+        return self.covered | self.matched
 
 
 class TagJudge:
@@ -102,6 +115,7 @@ class TagJudge:
         tags = self.repository.tags
         dependants = {name: subject for name in tags if (subject := subject_of_tag(name)) is not None}
         self._match_deletions(dependants)
+        self.answer.matched = set(self.loosely)
         kept, covered = self._ask_rules(dependants)
         for name in self.repository.unlinked_tags:
             self.answer.verdicts[name] = self._unlinked_verdict(name)
@@ -199,7 +213,9 @@ class TagJudge:
         user = self._user(name, tag)
         reason = f"in use by {user}" if user else kept.get(name)
         if reason is None and name in self.exactly:
-            return Verdict(True, f"named by delete: {asked}")
+            if not self.question.is_younger(tag.link.pushed):
+                return Verdict(True, f"named by delete: {asked}")
+            reason = YOUNGER
         reason = reason or self._protection(name, tag, pinned_by)
         if reason is None and subject is not None:
             verdict = dependant_verdict(self.question, self.subjects, subject, tag.link.pushed)
