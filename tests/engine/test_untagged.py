@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.errors import StoppedError
+from regkeeper.retention.histories import departures
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.session import reading
 from tests.engine import documents
+from tests.engine.documents import Descriptor
 from tests.engine.planning import delete, retain, used
+from tests.engine.running import Runner
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
@@ -135,3 +141,28 @@ def test_what_an_unknown_manifest_mentions_does_not_go_with_it(volume: Volume) -
     content = documents.encode({"mediaType": "application/x-strange", "part": image.digest})
     strange = app.push(documents.Manifest("application/x-strange", content), "v1")
     assert retain(volume, KEEP_NONE).deleted_manifests() == {("app", strange.digest)}
+
+
+def test_a_digest_is_untagged_since_the_push_that_took_its_tag_while_a_run_was_interrupted(volume: Volume) -> None:
+    """The rollback finds the tag pushed again: what it pointed to before is in the history that comes back."""
+    app = volume.repository("app")
+    old = app.push_image("v1", layers=[b"old"])
+    answers = iter([None])
+    with pytest.raises(StoppedError):
+        Runner(volume.root, volume.now, stop=lambda: next(answers, "SIGTERM")).delete("app:v1")
+    newer = app.push_image("v1", layers=[b"newer"], age=2 * HOUR)
+    with reading(str(volume.root)) as seen:
+        assert departures(seen.volume, seen.reader.read("app")) == {_parsed(old): volume.moment(2 * HOUR)}
+    runner = Runner(volume.root, volume.now)
+    runner.retain({"untagged": {"deleteAfter": "3h"}})
+    assert app.revision_link(old.digest).exists()
+    assert app.tag_link("v1").read_text() == newer.digest
+    runner.now += 2 * HOUR * SECOND
+    runner.retain({"untagged": {"deleteAfter": "3h"}})
+    assert not app.revision_link(old.digest).exists()
+
+
+def _parsed(descriptor: Descriptor) -> Digest:
+    digest = digests.parse(descriptor.digest)
+    assert digest is not None
+    return digest

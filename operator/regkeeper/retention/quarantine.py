@@ -99,10 +99,11 @@ def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: 
     inner = os.open(name, DIRECTORY_FLAGS, dir_fd=source)
     outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
     try:
-        # A tag that was pushed since is left alone, its history too.
-        whole = not (_is_there(inner, "current") and _is_there(outer, "current"))
-        if whole:
-            for child in sorted(os.listdir(inner)):
+        # A tag that was pushed since points to what that push says; its history has what it pointed to before.
+        pushed_since = _is_there(inner, "current") and _is_there(outer, "current")
+        whole = not pushed_since
+        for child in sorted(os.listdir(inner)):
+            if child != "current" or not pushed_since:
                 whole &= _merge(volume, inner, child, outer, child)
         volume.sync(outer)
     finally:

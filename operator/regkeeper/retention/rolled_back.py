@@ -24,12 +24,13 @@ class RolledBackVolume(Volume):
 
     def __init__(self, descriptor: int, path: str, moved: Mapping[str, str]) -> None:
         super().__init__(descriptor, path)
-        # A tag that was pushed since is left alone by a rollback, its history too.
-        self._moved = {
-            original: now
-            for original, now in moved.items()
-            if not (self._is_there(f"{original}/current") and self._is_there(f"{now}/current"))
-        }
+        self._moved: dict[str, str] = {}
+        for original, now in moved.items():
+            if self._is_there(f"{original}/current") and self._is_there(f"{now}/current"):
+                # Of a tag that was pushed since the history alone comes back.
+                self._moved[f"{original}/index"] = f"{now}/index"
+            else:
+                self._moved[original] = now
         self._below: dict[str, set[str]] = defaultdict(set)
         for original in self._moved:
             parts = original.split("/")
