@@ -21,7 +21,7 @@ LOCAL_NAMESPACE = "installed"
 
 LOCAL_DIRECTORIES = tuple(
     f"{DIRECTORIES}/{name}"
-    for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes", "absent")
+    for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes", "absent", "retained")
 )
 GOING_NAMESPACE = "installed-going"
 """A namespace that a test deletes; its Registries may use `left` on the worker."""

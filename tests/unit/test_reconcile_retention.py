@@ -1,0 +1,269 @@
+"""The decisions about runs that need no cluster: whose turn it is, what is wanted, what pods tell, what came of it."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.answer import Answer, Deleted, Kept, Outcome, encode
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile.retention import pods, reports
+from regkeeper.reconcile.retention.outcome import conclude, ended
+from regkeeper.reconcile.retention.policies import digest, read_policies
+from regkeeper.reconcile.retention.requests import Action, Request, read_request
+from regkeeper.reconcile.retention.waiting import line_up
+from regkeeper.reconcile.retention.wanted import wanted_jobs
+from regkeeper.resources.retention.lock import Holder, Quiet, Stage
+from tests.retention_objects import retention_object
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HASH = "c" * 64
+RULES = [{"name": "all", "keep": {"last": 2}}]
+
+
+def a_policy(name: str = "keep-last", **spec: Any) -> ImageRetention:
+    return ImageRetention.model_validate(retention_object(name, rules=RULES, **spec))
+
+
+def a_job(
+    name: str, *, minutes: int = 0, of: str = "keep-last", request: Request | None = None, **spec: Any
+) -> kube.Object:
+    created = NOON - timedelta(minutes=minutes)
+    return {
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "creationTimestamp": created.isoformat(),
+            "labels": {naming.RETENTION_LABEL: of},
+            "annotations": {} if request is None else request.annotations,
+        },
+        "spec": {"suspend": True, **spec},
+    }
+
+
+def names(jobs: list[kube.Object]) -> list[str]:
+    return [job["metadata"]["name"] for job in jobs]
+
+
+def test_the_oldest_waits_no_longer_and_of_one_policy_the_newest_runs() -> None:
+    policies = {"keep-last": a_policy(), "other": a_policy("other")}
+    jobs = [a_job("old", minutes=9), a_job("new", minutes=2), a_job("other", minutes=5, of="other")]
+    line = line_up(jobs, policies, NOON)
+    assert line.next is jobs[2]
+    assert names(line.superseded) == ["old"]
+    assert line.missed == []
+
+
+def test_an_approval_an_undo_and_a_purge_are_superseded_by_nothing() -> None:
+    requests = [Request(approved=HASH), Request(action=Action.RESTORE, undo="x"), Request(action=Action.PURGE)]
+    jobs = [a_job(f"j{number}", minutes=9 - number, request=each) for number, each in enumerate(requests)]
+    line = line_up([*jobs, a_job("plain")], {"keep-last": a_policy()}, NOON)
+    assert line.superseded == []
+    assert line.next is jobs[0]
+
+
+def test_a_job_is_missed_after_its_starting_deadline_and_until_then_is_known() -> None:
+    policies = {"keep-last": a_policy(startingDeadline="5m")}
+    line = line_up([a_job("late", minutes=5), a_job("soon", minutes=4)], policies, NOON)
+    assert names(line.missed) == ["late"]
+    assert line.until == 60
+    assert line_up([a_job("patient", minutes=9999)], {"keep-last": a_policy()}, NOON).missed == []
+
+
+def test_jobs_whose_gate_was_opened_wait_no_more() -> None:
+    opened = a_job("opened", suspend=False)
+    held = a_job("held")
+    held["metadata"]["finalizers"] = [naming.RUN_FINALIZER]
+    going = a_job("going")
+    going["metadata"]["deletionTimestamp"] = NOON.isoformat()
+    done = a_job("done") | {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
+    assert line_up([opened, held, going, done], {"keep-last": a_policy()}, NOON).next is None
+
+
+def test_one_run_for_each_change_of_what_a_policy_says() -> None:
+    policy = a_policy()
+    ((name, request),) = wanted_jobs(policy, {}, NOON).items()
+    assert name == f"keep-last-{digest(policy)}"
+    assert request == Request(policy=digest(policy))
+    assert wanted_jobs(policy, {"policyRun": digest(policy)}, NOON) == {}
+    assert wanted_jobs(a_policy(schedule="@daily"), {}, NOON) == {}
+    assert wanted_jobs(a_policy(suspend=True), {}, NOON) == {}
+
+
+def test_when_and_how_is_no_change_of_what_a_policy_says() -> None:
+    same: list[dict[str, Any]] = [
+        {},
+        {"approve": HASH},
+        {"undo": {"run": "20260101T000000Z"}},
+        {"history": 9},
+        {"startTimeout": "9m"},
+    ]
+    assert len({digest(a_policy(**spec)) for spec in same}) == 1
+    other: list[dict[str, Any]] = [
+        {},
+        {"dryRun": True},
+        {"undoWindow": "1h"},
+        {"mode": "Offline"},
+        {"garbage": {"deleteAfter": "1h"}},
+    ]
+    assert len({digest(a_policy(**spec)) for spec in other}) == len(other)
+
+
+def awaiting(**fields: Any) -> dict[str, Any]:
+    now, expires = "2026-01-01T11:00:00Z", "2026-01-08T11:00:00Z"
+    return {"hash": HASH, "now": now, "expires": expires, "limits": [], "tags": 3, "bytes": 1, **fields}
+
+
+def test_only_the_plan_that_waits_is_carried_out_and_only_while_it_may() -> None:
+    policy = a_policy(schedule="@daily", approve=HASH)
+    ((_, request),) = wanted_jobs(policy, {"awaiting": awaiting()}, NOON).items()
+    assert request.approved == HASH
+    assert wanted_jobs(policy, {}, NOON) == {}
+    assert wanted_jobs(policy, {"awaiting": awaiting(hash="d" * 64)}, NOON) == {}
+    assert wanted_jobs(policy, {"awaiting": awaiting()}, NOON + timedelta(days=7)) == {}
+
+
+def test_an_undo_is_asked_for_once_and_again_after_another() -> None:
+    policy = a_policy(schedule="@daily", undo={"run": "20260101T000000Z"})
+    ((first, request),) = wanted_jobs(policy, {}, NOON).items()
+    assert request == Request(action=Action.RESTORE, undo="20260101T000000Z")
+    assert wanted_jobs(policy, {"undone": {"run": "20260101T000000Z", "uid": "1"}}, NOON) == {}
+    ((second, _),) = wanted_jobs(policy, {"undone": {"run": "20260102T000000Z", "uid": "2"}}, NOON).items()
+    assert first != second
+    forget = a_policy(schedule="@daily", undo={"run": "20260101T000000Z", "forget": True})
+    ((_, request),) = wanted_jobs(forget, {"undone": {"run": "20260101T000000Z", "uid": "1"}}, NOON).items()
+    assert request.forget
+
+
+@pytest.mark.parametrize(
+    "request_", [Request(), Request(approved=HASH, policy="x"), Request(Action.RESTORE, undo="a", forget=True)]
+)
+def test_a_job_says_what_it_is_for(request_: Request) -> None:
+    assert read_request(a_job("j", request=request_)) == request_
+
+
+def test_what_means_nothing_is_told_from_what_does() -> None:
+    good = retention_object("good", rules=RULES)
+    bad = retention_object("bad", rules=[{"name": "r", "keep": {"semver": {"constraint": "no version"}}}])
+    going = retention_object("going")
+    going["metadata"]["deletionTimestamp"] = NOON.isoformat()
+    policies = read_policies([good, bad, going])
+    assert set(policies.valid) == {"good"}
+    assert set(policies.bodies) == {"good", "bad"}
+    assert "constraint" in policies.invalid["bad"]
+
+
+HOLDER = Holder("uid", "job", "keep-last", "retain", NOON, NOON + timedelta(hours=1), Stage.RUNNING)
+
+
+def a_pod(phase: str = "Running", *, node: str | None = "k8sworker1", **states: Any) -> kube.Object:
+    """`plan` and `run` are states of containers, or answers that they ended with."""
+    statuses: dict[str, list[Any]] = {"initContainerStatuses": [], "containerStatuses": []}
+    for name, state in states.items():
+        answered = isinstance(state, Answer) and {"exitCode": 0, "message": encode(state).decode()}
+        statuses["initContainerStatuses" if name == "plan" else "containerStatuses"].append(
+            {"name": name, "state": {"terminated": answered} if answered else state}
+        )
+    return {
+        "metadata": {"name": "pod", "ownerReferences": [{"kind": "Job", "uid": "uid"}]},
+        "spec": {"nodeName": node},
+        "status": {"phase": phase, **statuses},
+    }
+
+
+SWITCH = Answer(outcome=Outcome.SWITCH)
+DONE = Answer(
+    outcome=Outcome.DONE,
+    message="well",
+    run="20260101T120000Z",
+    kept=Kept(tags=5, reasons={"among the last 5": 5}),
+    deleted=Deleted(tags=3, bytes=9),
+)
+KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+RUNNING: dict[str, Any] = {"running": {}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "stopped"),
+    [
+        (a_pod("Succeeded", plan=SWITCH, run=DONE), True),
+        (a_pod("Running", plan=SWITCH, run=RUNNING), False),
+        (a_pod("Failed", plan=SWITCH, run=RUNNING), False),
+        (a_pod("Pending"), False),
+        (a_pod("Pending", node=None), True),
+    ],
+)
+def test_a_phase_alone_is_no_proof_that_containers_have_stopped(pod: kube.Object, stopped: bool) -> None:
+    assert pods.has_stopped(pod) is stopped
+
+
+@pytest.mark.parametrize(
+    ("holder", "pod", "outcome", "says"),
+    [
+        (HOLDER, a_pod("Succeeded", plan=SWITCH, run=DONE), "Done", "well"),
+        (HOLDER, a_pod("Failed", plan=SWITCH, run=KILLED), "Unknown", "OOMKilled, exit code 137. What it deleted"),
+        (replace(HOLDER, stage=Stage.PLANNING), a_pod("Failed", plan=KILLED), "Failed", "Nothing was deleted"),
+        (replace(HOLDER, stage=Stage.SWITCHING, aborted="too slow"), None, "Failed", "too slow. Nothing was deleted"),
+        (HOLDER, None, "Unknown", "its Job was deleted"),
+        (
+            replace(HOLDER, stage=Stage.PLANNING),
+            a_pod("Succeeded", plan=Answer(outcome=Outcome.DRY_RUN), run=KILLED),
+            "DryRun",
+            "",
+        ),
+    ],
+)
+def test_what_became_of_a_run(holder: Holder, pod: kube.Object | None, outcome: str, says: str) -> None:
+    conclusion = conclude(holder, None if pod is None else a_job("job"), pod)
+    assert conclusion.outcome == outcome
+    assert says in conclusion.message
+
+
+def test_the_status_of_a_run_has_its_answer_and_how_long_pushes_waited() -> None:
+    holder = replace(HOLDER, quiet=Quiet.READ_ONLY, quiet_since=NOON)
+    pod = a_pod("Succeeded", plan=SWITCH, run=DONE)
+    fields = ended(holder, conclude(holder, None, pod), NOON + timedelta(seconds=12))
+    assert fields["pushesWaited"] == "12s"
+    assert "pullsWaited" not in fields
+    assert fields["tagsDeleted"] == 3
+    assert fields["keptByReason"] == [{"reason": "among the last 5", "tags": 5}]
+    assert fields["run"] == "20260101T120000Z"
+
+
+def test_a_plan_that_waits_says_how_it_is_approved_and_ends_with_a_change_of_the_rules() -> None:
+    policy = a_policy(schedule="@daily")
+    fields = {"awaiting": awaiting(policy=digest(policy), limits=["75 % of the tags"])}
+    assert reports.without_what_passed(fields, policy, NOON) == fields
+    condition = reports.states(policy, fields, None)["AwaitingApproval"]
+    assert "75 % of the tags" in condition.message
+    assert "regkeeper approve keep-last" in condition.message
+    assert reports.without_what_passed(fields, a_policy(dryRun=True), NOON) == {}
+    assert reports.without_what_passed(fields, policy, NOON + timedelta(days=8)) == {}
+
+
+def mounting(name: str, *, read_only: bool = False, phase: str = "Running", **metadata: Any) -> kube.Object:
+    return {
+        "metadata": {"name": name, **metadata},
+        "spec": {
+            "containers": [{"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": read_only}]}],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "main-storage"}}],
+        },
+        "status": {"phase": phase},
+    }
+
+
+def test_who_may_write_to_the_volume() -> None:
+    found = [mounting("a"), mounting("b", read_only=True), mounting("c", phase="Succeeded"), mounting("d")]
+    assert pods.writers(found, "main-storage", may=lambda pod: pod["metadata"]["name"] == "d") == ["a"]
+    assert pods.writers(found, "other", may=lambda _: False) == []
+
+
+def test_labels_alone_make_no_pod_a_registrys() -> None:
+    labels = {**naming.selector_labels("main"), "pod-template-hash": "5d9"}
+    owner = {"kind": "ReplicaSet", "name": "main-5d9", "controller": True, "uid": "x"}
+    assert pods.is_of_registry(mounting("main-5d9-x", labels=labels, ownerReferences=[owner]), "main")
+    assert not pods.is_of_registry(mounting("main-5d9-y", labels=labels), "main")
+    stranger = {**owner, "name": "other-5d9"}
+    assert not pods.is_of_registry(mounting("main-5d9-z", labels=labels, ownerReferences=[stranger]), "main")
