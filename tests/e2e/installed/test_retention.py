@@ -54,8 +54,21 @@ class RetainedRoom:
             return last
 
         found = wait_for(ended, RUN, lambda: f"{name} to end as {outcome}: {self.story(name)}")
-        self.room.await_serving(NAME)
+        self.await_pushes()
         return found
+
+    def await_pushes(self) -> None:
+        """Wait until the registry takes pushes. While it is being replaced nobody answers."""
+
+        def takes_them() -> bool:
+            request = urllib.request.Request(f"{self.room.url(NAME)}/v2/probe/blobs/uploads/", method="POST")
+            try:
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    return bool(answer.status == 202)
+            except OSError:
+                return False
+
+        wait_for(takes_them, SOON, "the registry to take pushes")
 
     def story(self, name: str) -> str:
         """What a person would look at."""
@@ -146,6 +159,7 @@ def test_twenty_tags_wait_for_approval_leave_five_and_come_back(retained: Retain
         return bool(outcome == "Done")
 
     wait_for(undone, RUN, lambda: f"the undo: {retained.story('keep')}")
+    retained.await_pushes()
     assert retained.tags("boke/blog") == sorted(digests)
     assert pull(url, "boke/blog", "v01") == digests["v01"]
     push(url, "boke/blog", "v21", seed=21)
