@@ -32,7 +32,7 @@ def planned(runner: Runner) -> Path:
     """A journal that has planned `MOVES`."""
     with runner.changing() as (_, journals):
         journal = journals.begin(run="20260101T000000Z", command="retain", undo_window=60, now=5)
-        journals.plan(journal, plan="p", rules="r", repositories=3, moves=MOVES)
+        journals.plan(journal, plan="p", policies={"policy": "r"}, repositories=3, moves=MOVES)
     return runner.root / STATE / "journals" / "20260101T000000Z"
 
 
@@ -152,7 +152,7 @@ def test_the_file_is_lines_of_json(runner: Runner) -> None:
     lines = planned(runner).read_bytes().rstrip(b"\0").splitlines()
     header, plan, *moves, opened = map(json.loads, lines)
     assert header["run"] == "20260101T000000Z"
-    assert plan == {"plan": "p", "rules": "r", "repositories": 3}
+    assert plan == {"plan": "p", "policies": {"policy": "r"}, "repositories": 3}
     assert len(moves) == opened["moves"] == 2
 
 

@@ -2,17 +2,19 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from regkeeper.retention import marks
 from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.policy import merge
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import Restored
 from regkeeper.retention.restore_images import restore_reference
 from tests.engine import documents
-from tests.engine.planning import used
+from tests.engine.planning import policies, used
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
 
@@ -235,7 +237,7 @@ def _deleted(plan: object) -> set[str]:
 
 def _kept_tags(runner: Runner) -> set[str]:
     with runner.changing() as (volume, _):
-        return {mark.move.name for mark in marks.kept(volume, "") if mark.move.kind == "tag"}
+        return {mark.move.name for mark in marks.kept(volume, {}) if mark.move.kind == "tag"}
 
 
 def push_with_foreign_layer(volume: Volume) -> Path:
@@ -318,3 +320,17 @@ def test_an_image_comes_back_with_its_dependants_in_other_repositories(volume: V
     assert not list(volume.repository("signatures").tags.glob("*"))
     restore_image(runner, "app:v1")
     assert content(volume.root) == before
+
+
+def test_rules_of_another_policy_end_nothing_that_an_undo_keeps(volume: Volume, runner: Runner) -> None:
+    """On the cluster each policy of a registry has runs of its own; the others are known there, and only keep."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+    one, other = policies(KEEP_ONE, {"rules": [{"tags": ["v*"], "keep": {"last": 1}}]})
+    runner.run("retain", merge([one]))
+    runner.restore()
+    assert not _deleted(runner.run("retain", merge([other])).plan)
+    assert not _deleted(runner.run("retain", merge([other], [one])).plan)
+    changed = replace(one, spec=policies({"rules": [{"tags": ["x"], "keep": {"last": 1}}]})[0].spec)
+    assert _deleted(runner.run("retain", merge([other], [changed])).plan) == {"v1"}

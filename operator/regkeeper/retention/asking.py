@@ -1,6 +1,6 @@
 """Puts together what a plan is made from: the intent, images in use, and what earlier runs tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from regkeeper.retention import history
 from regkeeper.retention.in_use import InUse
@@ -49,7 +49,7 @@ def ask(
         intent,
         now,
         in_use or InUse(),
-        restored=_restored(volume, intent.fingerprint),
+        restored=_restored(volume, intent.known),
         approved=None if approved is None else approved.victims,
         departures=history.untagged_since(journals),
     )
@@ -92,11 +92,11 @@ def ask_to_change(
     return plan
 
 
-def _restored(volume: Volume, rules: str) -> dict[tuple[str, str, str], str]:
+def _restored(volume: Volume, known: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
     """Runs whose undo brought something back, by repository, tag and digest (a blob's has no repository)."""
     return {
         (mark.move.repository, mark.move.name, mark.move.digest)
         if mark.move.kind == Kind.TAG
         else (mark.move.repository, "", mark.move.name): mark.run
-        for mark in kept(volume, rules)
+        for mark in kept(volume, known)
     }

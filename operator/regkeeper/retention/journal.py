@@ -5,7 +5,7 @@ part of it (space kept for later lines, or a line that a crash tore).
 
     {"regkeeper": 1, "run": "20261124T103145Z", "command": "retain", "now": 1795516305000000000,
      "undoWindow": 86400, "began": 1795516305000000000}                 (one line)
-    {"plan": "sha256:…", "rules": "sha256:…", "repositories": 12}
+    {"plan": "…", "policies": {"keep-last-5": "…"}, "repositories": 12}
     ["tag", "repositories/team/app/_manifests/tags/v1", "team/app", "v1", 0, [1234, 1795516000000000000], "sha256:…"]
     …                                                      one line for each move, numbered from 0 in this order
     {"state": "open", "moves": 31, "bytes": 73400320}
@@ -24,9 +24,9 @@ something all the same, it has lost its end and is damaged.
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
@@ -91,7 +91,8 @@ class Journal:
     at: int
     """Nanoseconds since 1970 at which the state was reached; the header's `now` while there is none."""
     plan: str = ""
-    rules: str = ""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    """A digest of the rules of each policy by its label; empty: the command `delete`."""
     repositories: int = 0
     count: int = 0
     """Moves of the plan."""

@@ -1,7 +1,7 @@
 """Writes journals: each line is durable before what it announces begins. journal.py has the format and the reasons."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -73,11 +73,13 @@ class WritableJournals(Journals):
             self._volume.unlink(self._writable, run)
             self._volume.sync(self._writable)
 
-    def plan(self, journal: Journal, *, plan: str, rules: str, repositories: int, moves: Iterable[Move]) -> Journal:
+    def plan(
+        self, journal: Journal, *, plan: str, policies: Mapping[str, str], repositories: int, moves: Iterable[Move]
+    ) -> Journal:
         """Write what the run is going to move, durably; afterwards it is open."""
         with self._opened(journal.run) as descriptor:
             offset, count, size = journal.end, 0, 0
-            buffer = bytearray(encode({"plan": plan, "rules": rules, "repositories": repositories}))
+            buffer = bytearray(encode({"plan": plan, "policies": dict(policies), "repositories": repositories}))
             for move in moves:
                 buffer += encode_move(move)
                 count += 1
@@ -93,7 +95,7 @@ class WritableJournals(Journals):
             journal,
             state=State.OPEN,
             plan=plan,
-            rules=rules,
+            policies=policies,
             repositories=repositories,
             count=count,
             bytes=size,

@@ -1,11 +1,12 @@
 """Marks of what an undo brought back, which every later run keeps ("restored from run X").
 
 One file a run, `kept/<run>`, in the lines of a journal. It is written before the first rename of the undo, and counts
-only for a tag that still points to the digest that it had. Removing the file ends it.
+only for a tag that still points to the digest that it had. Removing the file ends it; of a run by policies, also a
+change of the rules of one of them. A policy that is not known today has not changed.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from regkeeper.retention.errors import DamagedJournalError, translated
@@ -18,9 +19,6 @@ from regkeeper.retention.storage import WritableVolume
 _LARGEST = 1 << 30
 """Bytes of a mark that are read: some millions of entries."""
 
-_DELETE = "delete"
-"""The command whose undo is kept whatever the rules."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -32,9 +30,9 @@ class Mark:
 
 def write_mark(volume: WritableVolume, journal: Journal, moves: Iterable[Move]) -> None:
     """Mark what is about to come back from a run, beside what came back from it before."""
-    known = {mark.move.path: mark.move for mark in _read(volume, journal.run, rules=None)}
+    known = {mark.move.path: mark.move for mark in _read(volume, journal.run, known={})}
     known |= {move.path: move for move in moves}
-    header = {"run": journal.run, "command": journal.header.command, "rules": journal.rules}
+    header = {"run": journal.run, "command": journal.header.command, "policies": dict(journal.policies)}
     content = json.dumps(header).encode() + b"\n" + b"".join(encode_move(move) for move in known.values())
     with translated(KEPT):
         volume.replace_file(f"{KEPT}/{journal.run}", content)
@@ -51,20 +49,19 @@ def forget(volume: WritableVolume, run: str) -> bool:
     return True
 
 
-def kept(volume: Volume, rules: str) -> Iterator[Mark]:
+def kept(volume: Volume, known: Mapping[str, str]) -> Iterator[Mark]:
     """What came back and is to stay.
 
     Args:
         volume: Where the marks are.
-        rules: Digest of today's rules: the marks of runs by other rules have ended. Empty: the command `delete`, which
-            has no rules and so ends none.
+        known: Digest of today's rules of each policy that is known: the marks of runs by others have ended.
     """
     for run in sorted(volume.names(KEPT)):
         if not run.endswith(".new"):
-            yield from _read(volume, run, rules=rules or None)
+            yield from _read(volume, run, known=known)
 
 
-def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
+def _read(volume: Volume, run: str, *, known: Mapping[str, str]) -> Iterator[Mark]:
     path = f"{KEPT}/{run}"
     with translated(path):
         try:
@@ -74,8 +71,8 @@ def _read(volume: Volume, run: str, *, rules: str | None) -> Iterator[Mark]:
     try:
         first, *lines = content.splitlines()
         header = json.loads(first)
-        if rules is None or header["command"] == _DELETE or header["rules"] == rules:
+        if all(known.get(label, rules) == rules for label, rules in header["policies"].items()):
             for line in lines:
                 yield Mark(run, decode_move(line))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedJournalError(f"{path} can't be understood ({error}): remove it to end what it keeps") from error

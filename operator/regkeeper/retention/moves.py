@@ -1,6 +1,6 @@
 """The contract of planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -57,8 +57,8 @@ class Plan(Protocol):
         """Of the sorted victims and the rules."""
 
     @property
-    def rules(self) -> str:
-        """A digest of the rules alone: marks of restored images hold until it changes. Empty: the command `delete`."""
+    def policies(self) -> Mapping[str, str]:
+        """A digest of each policy's rules: marks of restored images hold until one changes. Empty: `delete`."""
 
     @property
     def repositories(self) -> int:

@@ -20,7 +20,7 @@ The document (`--json`) is one object:
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -101,6 +101,7 @@ class Plan:
     Attributes:
         now: nanoseconds since the epoch.
         rules: a digest of the rules; empty for the command `delete`.
+        policies: the same of each policy that deletes, by its label.
         repositories: how many the volume has.
         entries: what becomes of each, in the order of names.
         moves: in the order in which they are safe.
@@ -109,6 +110,7 @@ class Plan:
 
     now: int
     rules: str = ""
+    policies: Mapping[str, str] = field(default_factory=dict)
     repositories: int = 0
     entries: list[RepositoryPlan] = field(default_factory=list)
     moves: PlannedMoves = field(default_factory=PlannedMoves)

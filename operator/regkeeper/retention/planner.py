@@ -75,7 +75,7 @@ class Planner:
         self.offline = offline
         self.repositories_before = repositories_before
         self.progress = progress
-        self.plan = Plan(question.now, rules=question.intent.fingerprint)
+        self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
         self.links = LinkTimes(volume)
         self.blobs = BlobStore(volume)
         self.needed = Shards()  # of repositories without covered tags; `counts` has the others

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -61,6 +61,8 @@ class Intent:
         hosts: names of the registry besides its own, to which references have to be to count as in use; None: all do.
         undo_window: how long a run can be undone.
         fingerprint: a digest of the rules; empty for the command `delete`.
+        policies: a digest of the rules of each policy that deletes, by its label.
+        known: the same of those too that only keep.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -79,6 +81,8 @@ class Intent:
     hosts: frozenset[str] | None = None
     undo_window: int = 24 * 3600 * SECOND
     fingerprint: str = ""
+    policies: Mapping[str, str] = field(default_factory=dict)
+    known: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_policies(text: str, source: str) -> list[Policy]:
@@ -147,6 +151,8 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         hosts=_hosts(specs),
         undo_window=max(_nanoseconds(spec.undo_window) for spec in specs),
         fingerprint=_fingerprint(policies),
+        policies=_fingerprints(policies),
+        known=_fingerprints([*policies, *also_keep]),
     )
 
 
@@ -189,8 +195,18 @@ def _nanoseconds(duration: str) -> int:
 def _fingerprint(policies: Iterable[Policy]) -> str:
     """A digest of what the policies would delete, in whatever order they come."""
     fields = {"rules", "delete", "untagged", "garbage", "dependants", "uploads"}
-    dumped = sorted(json.dumps(policy.spec.model_dump(include=fields), sort_keys=True) for policy in policies)
-    return hashlib.sha256("\n".join(dumped).encode()).hexdigest()
+    # Without defaults, so that a field which a newer regkeeper knows changes nothing for who does not use it.
+    dumped = [policy.spec.model_dump(include=fields, exclude_defaults=True) for policy in policies]
+    texts = sorted(json.dumps(document, sort_keys=True) for document in dumped)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _fingerprints(policies: Iterable[Policy]) -> dict[str, str]:
+    """The digest of each policy alone, by its label; of those of one label, of all."""
+    by_label: dict[str, list[Policy]] = {}
+    for policy in policies:
+        by_label.setdefault(policy.label, []).append(policy)
+    return {label: _fingerprint(of_label) for label, of_label in by_label.items()}
 
 
 def _rules(policy: Policy, *, deletes: bool) -> Iterable[Rule]:

@@ -139,7 +139,9 @@ def _open(
         volume.sync(quarantine)
     finally:
         os.close(quarantine)
-    return journals.plan(journal, plan=plan.hash, rules=plan.rules, repositories=plan.repositories, moves=plan.moves)
+    return journals.plan(
+        journal, plan=plan.hash, policies=plan.policies, repositories=plan.repositories, moves=plan.moves
+    )
 
 
 def _discard(volume: WritableVolume, journals: WritableJournals, run: str) -> None:
