@@ -123,6 +123,8 @@ DOCKERD = Module(
 )
 """A dockerd of today beside Debian's 20.10. Only the tests of the node agent use it."""
 CRANE = Module(name="crane", programs={"crane": "github.com/google/go-containerregistry/cmd/crane"})
+KUBE_SCORE = Module(name="kube-score", programs={"kube-score": "github.com/zegl/kube-score/cmd/kube-score"})
+"""The scanner of manifests: offline, and half a minute of compilation."""
 LOCAL_PATH_PROVISIONER = Module(
     name="local-path-provisioner",
     programs={"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
