@@ -104,3 +104,19 @@ def test_only_our_managed_fields_are_kept() -> None:
     body = store.get(kube.CONFIG_MAP, "images", "main-config")
     assert body is not None
     assert body["metadata"]["managedFields"] == [ours]
+
+
+def test_who_has_seen_all_registries_sees_that_there_is_another() -> None:
+    def registry(name: str, version: int) -> kube.Object:
+        metadata = {"name": name, "namespace": "images", "resourceVersion": str(version)}
+        return {"apiVersion": naming.API_VERSION, "kind": "Registry", "metadata": metadata}
+
+    store = Store()
+    store.put(registry("first", 1))
+    seen = store.arrivals
+    store.put(registry("first", 2))
+    store.put(config_map(3))
+    assert store.arrivals == seen, "the same Registry, and an object of it"
+    store.remove(registry("first", 4))
+    store.put(registry("second", 5))
+    assert store.arrivals > seen, "as many as before, and not the same"

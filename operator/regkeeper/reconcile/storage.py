@@ -46,6 +46,8 @@ class StorageKeeper:
         self._nodes = nodes
         self._settings = settings
         self._places = Places()
+        self._arrivals = 0
+        """Of the store, when the place of each Registry was known last."""
         self._volumes: dict[str, tuple[str, str] | None] = {}
         """Node and path of each PersistentVolume that was read; a volume's source never changes."""
 
@@ -93,6 +95,8 @@ class StorageKeeper:
             # Who may not have a directory takes it from nobody.
             and ((claimant := Claimant(other, other_place, self._holds(other))).holds or self._may_have(other))
         ]
+        if not others:
+            return
         holder = holder_of_place(Claimant(body, place, self._holds(body)), others)
         if holder is not None:
             await self._stop(body)
@@ -108,9 +112,11 @@ class StorageKeeper:
 
         All that are not known yet: after a start the first one to be looked at knows of nobody.
         """
-        for key in self._store.registry_keys() - self._places.known():
-            if (other := self._store.registry(key)) is not None:
-                self._places.put(key, place_of(other))
+        if self._arrivals != self._store.arrivals:
+            self._arrivals = self._store.arrivals
+            for key in self._store.registry_keys() - self._places.known():
+                if (other := self._store.registry(key)) is not None:
+                    self._places.put(key, place_of(other))
         if resolve:
             for key in self._places.unresolved():
                 if (other := self._store.registry(key)) is not None:

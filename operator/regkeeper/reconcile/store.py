@@ -6,10 +6,14 @@ between a write and its watch event sees what it wrote, and does not write again
 
 from collections import defaultdict
 from collections.abc import Iterable, KeysView, Mapping
+from sys import intern
 from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
+
+_SHORT = 32
+"""Characters of a text that many objects may have: a uid has more, an enum less."""
 
 Identity = tuple[str, str, str]
 """Kind, namespace (empty for cluster-scoped objects) and name."""
@@ -101,6 +105,15 @@ def _pod_spec(spec: Mapping[str, Any]) -> kube.Object:
     return {"nodeName": spec.get("nodeName"), **({"containers": [{"ports": ports}]} if ports else {})}
 
 
+def _shared(value: Any) -> Any:
+    """The same value with one copy of each key and short text in the process: hundreds of Deployments say the same."""
+    if isinstance(value, dict):
+        return {intern(key): _shared(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_shared(below) for below in value]
+    return intern(value) if isinstance(value, str) and len(value) <= _SHORT else value
+
+
 class Store:
     """The objects that were seen. Nothing in here may be changed by a reader."""
 
@@ -108,6 +121,8 @@ class Store:
         self._objects: dict[Identity, kube.Object] = {}
         self._registries: dict[Key, kube.Object] = {}
         """Those of `_objects` that are Registries."""
+        self.arrivals = 0
+        """How many Registries have come so far: who has seen them all sees by it that there are new ones."""
         self._by_owner: defaultdict[Key, set[Identity]] = defaultdict(set)
         self._gone: dict[Identity, int] = {}
         """Version at which an object went, so that a late answer to an earlier write does not bring it back."""
@@ -125,9 +140,10 @@ class Store:
             self._drop(key, known)
         self._gone.pop(key, None)
         self._long_gone.pop(key, None)
-        self._objects[key] = trimmed = trim(body)
+        self._objects[key] = trimmed = _shared(trim(body))
         if body["kind"] == kube.REGISTRY.kind:
             self._registries[Key(key[1], key[2])] = trimmed
+            self.arrivals += known is None
         if (owner := owner_key(body)) is not None:
             self._by_owner[owner].add(key)
         return True
