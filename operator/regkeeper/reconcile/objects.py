@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -12,12 +13,17 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.drift import needs_apply
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.store import Identity, Store, identity
+from regkeeper.reconcile.store import Identity, Store, identity, version
 
 logger = logging.getLogger(__name__)
 
 REMOVABLE = (kube.DISRUPTION_BUDGET,)
 """Kinds of which one that the spec no longer asks for is deleted: every Registry wants all others. Never storage."""
+
+Right = tuple[int, bytes]
+"""The version of an object that is as it should be, and a digest of what was wanted: to compare is half of a pass."""
+Resisting = bytes
+"""A digest of what was applied and of what became of it instead."""
 
 
 class Objects:
@@ -26,8 +32,12 @@ class Objects:
     def __init__(self, cluster: kube.Cluster, store: Store) -> None:
         self._cluster = cluster
         self._store = store
-        self._resisting: dict[Identity, str] = {}
-        """What was applied and did not become so, with what became of it instead."""
+        self._verdicts: defaultdict[Key, dict[Identity, Right | Resisting]] = defaultdict(dict)
+        """By owner, how its objects were found last."""
+
+    def forget(self, owner: Key) -> None:
+        """An owner is gone."""
+        self._verdicts.pop(owner, None)
 
     async def find(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
         """The object, or None if it is not there.
@@ -58,10 +68,14 @@ class Objects:
         if live is None:
             return await self._make(desired)
         require_ours(live, owner.metadata, owner.kind)
-        if not needs_apply(desired, live, naming.FIELD_MANAGER):
-            self._resisting.pop(identity(live), None)
+        verdicts = self._verdicts[Key(owner.metadata.namespace, owner.metadata.name)]
+        known, right = verdicts.get(identity(live)), (version(live), _digest(desired))
+        if known == right:
             return live
-        if self._resisting.get(identity(live)) == _outcome(desired, live):
+        if not needs_apply(desired, live, naming.FIELD_MANAGER):
+            verdicts[identity(live)] = right
+            return live
+        if known == _outcome(desired, live):
             return live
         # The uid makes sure that it is still the object that was proved ours.
         proved = {**desired, "metadata": {**metadata, "uid": live["metadata"]["uid"]}}
@@ -69,7 +83,7 @@ class Objects:
         if needs_apply(desired, applied, naming.FIELD_MANAGER):
             # A mutating webhook, mostly. Another apply would meet the same one.
             logger.warning("%s %s does not become what was applied", live["kind"], metadata["name"])
-            self._resisting[identity(live)] = _outcome(desired, applied)
+            verdicts[identity(live)] = _outcome(desired, applied)
         return applied
 
     async def _make(self, desired: kube.Object) -> kube.Object:
@@ -137,9 +151,13 @@ class Objects:
                     await self.remove(live)
 
 
-def _outcome(desired: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+def _outcome(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bytes:
     """A digest of what was wanted and what is there, without what changes by itself."""
     metadata = live["metadata"]
     there = {key: value for key, value in live.items() if key not in ("metadata", "status")}
     kept = {key: metadata.get(key) for key in ("uid", "labels", "annotations", "ownerReferences")}
-    return sha256(json.dumps([desired, there, kept], sort_keys=True).encode()).hexdigest()
+    return _digest([desired, there, kept])
+
+
+def _digest(value: Any) -> bytes:
+    return sha256(json.dumps(value, sort_keys=True).encode()).digest()

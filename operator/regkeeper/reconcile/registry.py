@@ -157,6 +157,7 @@ class RegistryReconciler:
         self._probes.drop(key)
         self._counting.drop(key)
         self._storage.forget(key)
+        self._objects.forget(key)
         self.blocked.discard(key)
 
     async def _check_exclusive(self, key: Key, body: kube.Object) -> None:
