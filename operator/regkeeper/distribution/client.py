@@ -6,23 +6,33 @@ compressed body is accepted, and bytes, pages, names and seconds are bounded. A 
 """
 
 import asyncio
-import json
-import os
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 from regkeeper.concurrency import in_order
-from regkeeper.errors import RegkeeperError
+from regkeeper.distribution.answers import (
+    REPOSITORIES,
+    TAGS,
+    Answer,
+    Counts,
+    Kind,
+    Listing,
+    RegistryReadError,
+    Response,
+    cause,
+    names_of,
+    next_page,
+    printable,
+    require_ok,
+)
 from regkeeper.naming import REGISTRY_HEADER
 
 _DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,128}")
-_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?')
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -35,19 +45,8 @@ MANIFEST_TYPES = (
 _PAGE_SIZE = 1000
 """Names asked for a page; also the most that distribution allows by default (`catalog.maxentries`)."""
 
-
-class RegistryReadError(RegkeeperError):
-    """The registry could not be asked, or its answer could not be used. Its text holds no control characters."""
-
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-class RegistryUrlError(RegkeeperError):
-    """The address is not one at which a registry can be asked."""
-
-    reason = "InvalidUrl"
+_FEW_REPOSITORIES = 8
+"""Whose tags are counted one after the other: a connection costs more than an answer over the one that is there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,57 +67,6 @@ class Limits:
     """Requests at a time."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What `GET /v2/` gave."""
-
-    status: int
-    """HTTP status; 200 is a registry, 401 one that asks who you are."""
-    registry_uid: str | None
-    """Value of the header by which a Registry of ours is known."""
-
-
-@dataclass
-class Listing:
-    """Names that the server listed."""
-
-    names: list[str] = field(default_factory=list)
-    """Valid, each once, in the server's order."""
-    problems: list[str] = field(default_factory=list)
-    """Why the list may not be whole, for people. Empty: it is."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Size of a registry."""
-
-    repositories: int
-    tags: int
-    complete: bool
-    """False: a bound or an error cut the count, and the numbers are lower bounds."""
-
-
-def registry_url(text: str) -> URL:
-    """The origin (scheme, host, port) that a person wrote.
-
-    Raises:
-        RegistryUrlError: says what is wrong and what to write instead. Never repeats a password.
-    """
-    if "://" not in text:
-        raise RegistryUrlError(f"{text!r} has no scheme: write http://{text} or https://{text}")
-    try:
-        url = URL(text)
-    except ValueError as error:
-        raise RegistryUrlError(f"not a URL: {error}") from error
-    if url.user or url.password:
-        raise RegistryUrlError("user and password in the URL are not supported")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise RegistryUrlError(f"{text!r} is not an http:// or https:// address of a registry")
-    if url.path != "/" or url.query_string or url.fragment:
-        raise RegistryUrlError(f"{text!r} has a path: write {url.origin()}")
-    return url.origin()
-
-
 def open_session(*, keep_alive: bool = True) -> aiohttp.ClientSession:
     """A session that keeps no cookie, decodes no compressed body and reads no proxy or .netrc from the environment.
 
@@ -135,27 +83,6 @@ def open_session(*, keep_alive: bool = True) -> aiohttp.ClientSession:
     )
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Names of one kind."""
-
-    key: str
-    """Under which an answer lists them."""
-    grammar: re.Pattern[str]
-    length: int
-    """Characters at most."""
-
-    def is_valid(self, name: str) -> bool:
-        return len(name) <= self.length and self.grammar.fullmatch(name) is not None
-
-
-# The grammar of the distribution spec ("Pulling manifests"). A name that it refuses is neither asked for (it could
-# lead the request elsewhere) nor printed as it is (it could hold escape sequences).
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_REPOSITORIES = _Kind("repositories", re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*"), 255)
-_TAGS = _Kind("tags", re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*"), 128)
-
-
 @dataclass
 class _Total:
     """What was counted of one list so far."""
@@ -165,13 +92,6 @@ class _Total:
     """Names of the lists that belong to these names: the tags of repositories."""
     pages: int = 0
     complete: bool = True
-
-
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
 
 
 class RegistryClient:
@@ -203,9 +123,10 @@ class RegistryClient:
         """
         total = _Total()
         try:
-            async with aclosing(self._counted_pages("v2/_catalog", _REPOSITORIES, total)) as pages:
+            async with aclosing(self._counted_pages("v2/_catalog", REPOSITORIES, total)) as pages:
                 async for repositories in pages:
-                    async for tags in in_order(repositories, self._count_tags, ahead=self._limits.requests):
+                    ahead = self._limits.requests if len(repositories) > _FEW_REPOSITORIES else 1
+                    async for tags in in_order(repositories, self._count_tags, ahead=ahead):
                         total.inside += tags.names
                         total.complete = total.complete and tags.complete
         except RegistryReadError:
@@ -220,7 +141,7 @@ class RegistryClient:
         Raises:
             RegistryReadError: not even the first page could be read.
         """
-        return await self._list("v2/_catalog", _REPOSITORIES)
+        return await self._list("v2/_catalog", REPOSITORIES)
 
     async def tags(self, repository: str) -> Listing:
         """The tags of a repository; none if it is gone, or if distribution lists it though its last tag went.
@@ -229,7 +150,7 @@ class RegistryClient:
             RegistryReadError: not even the first page could be read.
         """
         try:
-            return await self._list(f"v2/{repository}/tags/list", _TAGS)
+            return await self._list(f"v2/{repository}/tags/list", TAGS)
         except RegistryReadError as error:
             if error.reason == "NotFound":
                 return Listing()
@@ -243,7 +164,7 @@ class RegistryClient:
         """
         url = self._origin / f"v2/{repository}/manifests/{tag}"
         answer = await self._request("HEAD", url, body=False, headers={"Accept": ", ".join(MANIFEST_TYPES)})
-        _require_ok(answer)
+        require_ok(answer)
         digest = answer.headers.get("Docker-Content-Digest", "")
         if not _DIGEST.fullmatch(digest):
             raise RegistryReadError("the answer has no valid Docker-Content-Digest", reason="NotARegistry")
@@ -252,14 +173,14 @@ class RegistryClient:
     async def _count_tags(self, repository: str) -> _Total:
         total = _Total()
         try:
-            async with aclosing(self._counted_pages(f"v2/{repository}/tags/list", _TAGS, total)) as pages:
+            async with aclosing(self._counted_pages(f"v2/{repository}/tags/list", TAGS, total)) as pages:
                 async for _ in pages:
                     pass
         except RegistryReadError as error:
             total.complete = error.reason == "NotFound" and not total.pages
         return total
 
-    async def _counted_pages(self, path: str, kind: _Kind, total: _Total) -> AsyncGenerator[list[str], None]:
+    async def _counted_pages(self, path: str, kind: Kind, total: _Total) -> AsyncGenerator[list[str], None]:
         """Yield the valid names of each page, after they were added to `total`."""
         fingerprints = set[int]()
         async with aclosing(self._pages(path, kind.key)) as pages:
@@ -279,7 +200,7 @@ class RegistryClient:
                     raise RegistryReadError(f"cut after {self._limits.names} names", reason="TooLarge")
                 del valid
 
-    async def _list(self, path: str, kind: _Kind) -> Listing:
+    async def _list(self, path: str, kind: Kind) -> Listing:
         listing, seen, invalid = Listing(), set[str](), list[str]()
         try:
             async with aclosing(self._pages(path, kind.key)) as pages:
@@ -298,7 +219,7 @@ class RegistryClient:
                 raise
             listing.problems.append(str(error))
         if invalid:
-            examples = ", ".join(repr(_printable(name)) for name in invalid[:3])
+            examples = ", ".join(repr(printable(name)) for name in invalid[:3])
             listing.problems.append(f"lists names that are not valid ({len(invalid)}), such as {examples}")
         return listing
 
@@ -310,9 +231,9 @@ class RegistryClient:
             if number == 0 and answer.status == 400:
                 # distribution refuses a page larger than its catalog.maxentries; without n it takes its own size.
                 answer = await self._request("GET", start)
-            _require_ok(answer)
-            yield _entries(answer.body, key)
-            following = _next_page(answer.headers.get("Link", ""), start)
+            require_ok(answer)
+            yield names_of(answer.body, key)
+            following = next_page(answer.headers.get("Link", ""), start)
             if following is None:
                 return
             url = following
@@ -320,7 +241,7 @@ class RegistryClient:
 
     async def _request(
         self, method: str, url: URL, *, body: bool = True, headers: dict[str, str] | None = None
-    ) -> _Response:
+    ) -> Response:
         async with self._slots:
             left = self._deadline - asyncio.get_running_loop().time()
             if left <= 0:
@@ -332,11 +253,11 @@ class RegistryClient:
                     self._session.request(method, url, headers=headers, allow_redirects=False) as response,
                 ):
                     content = await self._body(response) if body else b""
-                    return _Response(response.status, response.headers, content)
+                    return Response(response.status, response.headers, content)
             except TimeoutError as error:
                 raise RegistryReadError(f"no answer within {seconds:.3g} s", reason="Timeout") from error
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise RegistryReadError(f"cannot be reached: {_cause(error)}", reason="Unreachable") from error
+                raise RegistryReadError(f"cannot be reached: {cause(error)}", reason="Unreachable") from error
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         content = bytearray()
@@ -345,59 +266,3 @@ class RegistryClient:
             if len(content) > self._limits.body_bytes:
                 raise RegistryReadError(f"an answer of more than {self._limits.body_bytes} bytes", reason="TooLarge")
         return bytes(content)
-
-
-def _printable(text: str) -> str:
-    """What a server said, cut and without control characters, which could rewrite a terminal or forge a log line."""
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:200])
-    return shown + ("…" if len(text) > len(shown) else "")
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError) and error.strerror:
-        # errno is negative for the resolver's errors, whose text is in strerror; asyncio hides the system's text.
-        errno = error.errno or 0
-        return os.strerror(errno) if errno > 0 else error.strerror
-    return _printable(str(error) or type(error).__name__)
-
-
-def _require_ok(answer: _Response) -> None:
-    if answer.status == 200:
-        return
-    if 300 <= answer.status < 400:
-        target = _printable(answer.headers.get("Location", "nowhere"))
-        raise RegistryReadError(f"redirects to {target}, which is not followed", reason="Redirected")
-    if answer.status == 401:
-        raise RegistryReadError("asks for credentials (401), of which regkeeper has none", reason="Unauthorized")
-    if answer.status == 404:
-        raise RegistryReadError("not found (404)", reason="NotFound")
-    raise RegistryReadError(f"answers with HTTP status {answer.status}", reason="BadStatus")
-
-
-def _entries(body: bytes, key: str) -> list[str]:
-    """The names in `{key: [...]}`; distribution writes `null` for none."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RegistryReadError("the answer is not JSON: is this a registry?", reason="NotARegistry") from error
-    if isinstance(document, dict) and document.get(key, ...) is None:
-        return []
-    entries = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise RegistryReadError(f"the answer has no list of {key}: is this a registry?", reason="NotARegistry")
-    return entries
-
-
-def _next_page(link: str, start: URL) -> URL | None:
-    """The next page that a `Link` header (RFC 8288) names; it may be of the same list only."""
-    match = _NEXT.search(link)
-    if match is None:
-        return None
-    try:
-        following = start.join(URL(match[1]))
-        same_list = following.origin() == start.origin() and following.path == start.path
-    except ValueError:
-        same_list = False
-    if not same_list:
-        raise RegistryReadError(f"its next page is elsewhere: {_printable(match[1])}", reason="NotARegistry")
-    return following
