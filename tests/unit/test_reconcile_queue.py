@@ -92,6 +92,26 @@ async def test_a_look_that_hangs_delays_no_other_key() -> None:
         assert queue.longest_look() > 0
 
 
+async def test_a_look_that_hangs_is_cut_off_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regkeeper.reconcile.queue.LONGEST_LOOK_SECONDS", 0.01)
+    outcomes, cut_off = Outcomes(), list[Key]()
+
+    async def look(key: Key) -> None:
+        if not cut_off:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cut_off.append(key)
+
+    async with running(look, outcomes, workers=1) as queue:
+        queue.add(A)
+        await wait_for_async(lambda: len(outcomes.results) == 2, 5, lambda: outcomes.results)
+        assert queue.longest_look() == 0
+    assert outcomes.results == [Result.TRANSIENT, Result.DONE]
+    assert cut_off == [A]
+    assert outcomes.told == [], "once is no reason to speak"
+
+
 async def test_an_error_is_told_and_the_key_looked_at_again() -> None:
     outcomes = Outcomes()
 
