@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -22,12 +23,12 @@ from regkeeper.retention.errors import (
 )
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
-from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.quiet import Mode, probe, refuse_changes, refuse_pull_through_cache
 from regkeeper.retention.stop import StopOnSignal
 from regkeeper.retention.storage import EndTime, components
 from tests.engine import driver
 from tests.engine.running import STATE, Counting, Runner, content
-from tests.engine.volumes import DAY, Volume, snapshot
+from tests.engine.volumes import DAY, SECOND, Volume, snapshot
 from tests.registry_process import registry_program, serve_registry
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -266,3 +267,49 @@ def test_a_link_that_takes_the_place_of_a_directory_during_the_run_is_not_follow
 def test_no_path_of_a_journal_leads_out_of_the_volume(path: str) -> None:
     with pytest.raises(RefusedError):
         components(path)
+
+
+def preserving_times(source: Path, target: Path) -> None:
+    """As rsync -a, cp -a and tar write."""
+    shutil.copytree(source, target, copy_function=shutil.copy2)
+    for directory in (target.parent, target.parent.parent):
+        os.utime(directory, (1, 1))
+
+
+@pytest.mark.parametrize("kind", ["layers", "revisions"])
+def test_a_writer_that_keeps_old_times_stops_the_run(volume: Volume, runner: Runner, kind: str) -> None:
+    app, other = volume.repository("app"), volume.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    source = next((getattr(app, kind) / "sha256").iterdir())
+    runner.quiet = lambda: preserving_times(source, getattr(other, kind) / "sha256" / ("0" * 64))
+    with pytest.raises(NotQuietError, match=r"something writes here: .*other.* changed"):
+        runner.retain(KEEP_ONE)
+
+
+def test_times_of_a_clock_that_was_ahead_stop_nothing(volume: Volume, runner: Runner) -> None:
+    other = volume.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    other.start_upload("u-1", age=-300 * DAY)
+    for directory in (other.layers / "sha256", other.revisions / "sha256"):
+        os.utime(directory, (2 << 30, 2 << 30))
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+def test_a_change_that_lies_ahead_of_the_clock_is_none(volume: Volume, runner: Runner) -> None:
+    """A machine that once booted with a wrong clock left ctimes that no writer could set."""
+    with open_volume(str(volume.root)) as opened:
+        refuse_changes(opened, 1, lambda: time.time_ns() - DAY * SECOND)
+        with pytest.raises(NotQuietError, match="something writes here"):
+            refuse_changes(opened, 1, time.time_ns)
+
+
+@pytest.mark.parametrize("name", ["tags/loop", "tags", "uploads", "layers/sha256", "revisions/sha256", "revisions"])
+def test_a_looping_link_stops_nothing_elsewhere(volume: Volume, runner: Runner, name: str) -> None:
+    other = volume.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    attribute, _, below = name.partition("/")
+    path: Path = getattr(other, attribute) / below
+    if path.exists():
+        shutil.rmtree(path)
+    path.symlink_to(path.name)
+    assert runner.retain({"rules": [{"repositories": ["app"], "keep": {"last": 1}}]}).journal is not None

@@ -110,6 +110,12 @@ class WritableJournals(Journals):
             self._volume.sync(descriptor)
         return replace(journal, state=state, at=at, end=end)
 
+    def clock(self, journal: Journal) -> int:
+        """Nanoseconds since 1970 by the volume's own clock, which the file's time is set to."""
+        with self._opened(journal.run) as descriptor:
+            self._volume.touch(descriptor)
+            return os.fstat(descriptor).st_mtime_ns
+
     @contextmanager
     def _opened(self, run: str) -> Iterator[int]:
         with translated(_name(run)):

@@ -7,11 +7,12 @@ shows is looked at in every mode: an upload under way, and links that changed af
 import http.client
 import os
 import ssl
-from collections.abc import Collection
-from contextlib import closing, suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager
 from enum import StrEnum
 from urllib.parse import urlsplit
 
+from regkeeper.retention.beneath import open_file
 from regkeeper.retention.credentials import basic
 from regkeeper.retention.errors import NotQuietError
 from regkeeper.retention.layout import (
@@ -27,6 +28,9 @@ from regkeeper.retention.moments import SECOND
 
 UPLOAD_SECONDS = 600
 """An upload touched more recently counts as being under way."""
+
+_CLOCK_SKEW = 60 * SECOND
+"""How far the clocks of the servers of one network filesystem may be apart."""
 
 _PROBE_SECONDS = 5.0
 _PROBE = "/v2/regkeeper-probe/manifests/probe"
@@ -68,9 +72,13 @@ def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
     window = UPLOAD_SECONDS * SECOND
     for found in walk_repositories(volume):
         uploads = f"{repository_path(found.name)}/{UPLOADS}"
-        for upload in () if found.problem else volume.names(uploads):
+        names: list[str] = []
+        with _passing_over_unreadable():
+            names = [] if found.problem else volume.names(uploads)
+        for upload in names:
             touched = max(_times(volume, f"{uploads}/{upload}", ("startedat", "data")), default=0)
-            if touched > clock - window or now - window < touched <= now:
+            # A time further ahead is no sign of life: it came with a copy, or from a clock that was wrong.
+            if abs(touched - clock) < window or now - window < touched <= now:
                 raise NotQuietError(
                     f"something writes here: an upload to {found.name} was touched in the last 10 minutes ({upload})"
                 )
@@ -79,56 +87,89 @@ def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
 def _times(volume: Volume, path: str, names: Collection[str]) -> list[int]:
     times = []
     for name in names:
-        with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
+        with _passing_over_unreadable(), volume.directory(path) as directory:
             times.append(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns)
     return times
 
 
-def refuse_changes(volume: Volume, since: int, ours: Collection[str] = ()) -> None:
+def refuse_changes(volume: Volume, since: int, clock: Callable[[], int], ours: Collection[str] = ()) -> None:
     """Refuse to go on when a link was written after the mark began.
+
+    It is told by ctimes, which no writer can choose. One that is ahead of the clock is of a clock that was wrong.
 
     Args:
         volume: Where to look.
         since: Nanoseconds since 1970 by the volume's own clock. A write within the same tick of that clock as the
             mark's beginning (4 ms at most on Linux before 6.13) is not seen here, but by the witness of each move.
+        clock: What the volume's own clock says now.
         ours: Directories out of which this run has moved something, so that they changed themselves.
 
     Raises:
         NotQuietError: names what changed.
     """
+    changes: list[tuple[int, str]] = []
     for found in walk_repositories(volume):
-        if found.problem:
-            continue
-        path = repository_path(found.name)
-        changed = _changed_tag(volume, f"{path}/{TAGS}", since)
-        for parent in (f"{path}/{REVISIONS}", f"{path}/{LAYERS}"):
-            for algorithm in volume.names(parent):
-                changed = changed or _changed_link(volume, f"{parent}/{algorithm}", since, ours)
-        if changed:
-            raise NotQuietError(f"something writes here: {changed} changed while the run was under way")
+        if not found.problem:
+            changes += _changes(volume, repository_path(found.name), since, ours)
+    latest = clock() + _CLOCK_SKEW if changes else 0
+    for changed, path in changes:
+        if changed <= latest:
+            raise NotQuietError(f"something writes here: {path} changed while the run was under way")
 
 
-def _changed_tag(volume: Volume, path: str, since: int) -> str | None:
+def _changes(volume: Volume, path: str, since: int, ours: Collection[str]) -> Iterator[tuple[int, str]]:
+    """The ctimes after `since` in a repository, with their paths."""
+    yield from _changed_tags(volume, f"{path}/{TAGS}", since)
+    for parent in (f"{path}/{REVISIONS}", f"{path}/{LAYERS}"):
+        algorithms: list[str] = []
+        with _passing_over_unreadable():
+            algorithms = volume.names(parent)
+        for algorithm in algorithms:
+            yield from _changed_links(volume, f"{parent}/{algorithm}", since, ours)
+
+
+def _changed_tags(volume: Volume, path: str, since: int) -> Iterator[tuple[int, str]]:
     """A re-push rewrites `current/link` in place up to distribution 3.0, so that no directory shows it."""
-    with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
+    with _passing_over_unreadable(), volume.directory(path) as directory:
         for tag in os.listdir(directory):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                if os.stat(f"{tag}/current/link", dir_fd=directory, follow_symlinks=False).st_ctime_ns > since:
-                    return f"{path}/{tag}"
-    return None
+            with _passing_over_unreadable():
+                descriptor = open_file(directory, f"{tag}/current/link")
+                try:
+                    changed = os.fstat(descriptor).st_ctime_ns
+                finally:
+                    os.close(descriptor)
+                if changed > since:
+                    yield changed, f"{path}/{tag}"
 
 
-def _changed_link(volume: Volume, path: str, since: int, ours: Collection[str]) -> str | None:
-    with suppress(FileNotFoundError, NotADirectoryError), volume.directory(path) as directory:
-        if os.fstat(directory).st_mtime_ns <= since:
-            return None
+def _changed_links(volume: Volume, path: str, since: int, ours: Collection[str]) -> Iterator[tuple[int, str]]:
+    with _passing_over_unreadable(), volume.directory(path) as directory:
+        changed = os.fstat(directory).st_ctime_ns
+        if changed <= since:
+            return
         if path not in ours:
-            return path
+            yield changed, path
+            return
         for name in os.listdir(directory):
-            with suppress(FileNotFoundError):
-                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime_ns > since:
-                    return f"{path}/{name}"
-    return None
+            with _passing_over_unreadable():
+                changed = os.stat(name, dir_fd=directory, follow_symlinks=False).st_ctime_ns
+                if changed > since:
+                    yield changed, f"{path}/{name}"
+
+
+@contextmanager
+def _passing_over_unreadable() -> Iterator[None]:
+    """What can't be opened is not there, or pins its repository, and stops nothing else.
+
+    Raises:
+        PermissionError: it may not be opened by this user.
+    """
+    try:
+        yield
+    except PermissionError:
+        raise
+    except OSError:
+        pass
 
 
 def probe(registry: str, mode: Mode) -> None:

@@ -131,8 +131,8 @@ def _open(
     volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], plan: AnyPlan, journal: Journal
 ) -> Journal:
     order.refuse_writers()
-    refuse_uploads(volume, now=journal.header.now, clock=journal.header.began)
-    refuse_changes(volume, journal.header.began)
+    refuse_uploads(volume, now=journal.header.now, clock=journals.clock(journal))
+    refuse_changes(volume, journal.header.began, lambda: journals.clock(journal))
     quarantine = volume.make_directories(run_directory(journal.run))
     try:
         refuse_impossible(volume, quarantine, plan.moves)
@@ -158,7 +158,7 @@ def _sweep(
         try:
             with volume.directory(path) as quarantine:
                 ours = sweep(volume, quarantine, plan.moves, stop=order.stop, progress=order.progress)
-            refuse_changes(volume, journal.header.began, ours)
+            refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), ours)
         except NotQuietError:
             # Whoever writes may need what was moved: it goes back at once, not with the next run.
             roll_back(volume, journals, journal, journal.header.now)
