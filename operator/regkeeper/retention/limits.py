@@ -1,5 +1,6 @@
 """Circuit breakers: plans that delete too much, or judge by times that say nothing, wait for an approval."""
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from regkeeper.retention.judgement import Judgement
 from regkeeper.retention.layout import BLOBS, REPOSITORIES, Volume
 from regkeeper.retention.manifest import CorruptManifestError, Manifest
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.packed import Packed
 from regkeeper.retention.plan import Exceeded, Plan
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
@@ -40,13 +42,15 @@ class Counts:
     """What the covered repositories had, and what they lose.
 
     Attributes:
-        covered: digest and push time of each covered tag.
+        covered: digests of the covered tags.
+        pushed: the push time of each of these.
         kept_blobs: what the covered repositories need from now on; the planner fills it.
         emptied: repositories that lose their last tag by rules.
         headless: how many repositories have layers, and neither tag nor manifest.
     """
 
-    covered: list[tuple[Digest, int]] = field(default_factory=list)
+    covered: Packed = field(default_factory=Packed)
+    pushed: "array[int]" = field(default_factory=lambda: array("q"))
     tags: int = 0
     deleted_tags: int = 0
     manifests: int = 0
@@ -75,7 +79,8 @@ class Counts:
         for name in verdicts.selected:
             tag = repository.tags[name]
             if tag.digest is not None:
-                self.covered.append((tag.digest, tag.link.pushed))
+                self.covered.append(tag.digest)
+                self.pushed.append(tag.link.pushed)
 
 
 class Limits:
@@ -143,13 +148,13 @@ class Limits:
                     yield blob.size
 
     def _times_were_reset(self, counts: Counts) -> bool:
-        ordered = sorted(counts.covered, key=lambda tag: tag[1])
-        times = [time for _, time in ordered]
+        times = sorted(counts.pushed)
         most, start = max((bisect_right(times, time + RESET_SPAN) - at, -at) for at, time in enumerate(times))
         if most < RESET_SHARE * len(times):
             return False
-        oldest = newest = None
-        for digest in dict.fromkeys(digest for digest, _ in ordered[-start : most - start]):
+        first, oldest, newest = times[-start], None, None
+        pushes = zip(counts.covered, counts.pushed, strict=True)
+        for digest in dict.fromkeys(digest for digest, time in pushes if first <= time <= first + RESET_SPAN):
             created = self._created(digest)
             if created is None:
                 continue

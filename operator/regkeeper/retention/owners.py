@@ -1,8 +1,8 @@
-"""Which repository alone had a blob that it needs no more, for very many blobs in little memory."""
+"""Which repository had a blob that it needs no more, for very many blobs in little memory."""
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from regkeeper.retention.digests import Algorithm, Digest
 
@@ -12,25 +12,37 @@ class Owners:
 
     def __init__(self) -> None:
         self._digests: dict[tuple[int, int], bytearray] = defaultdict(bytearray)
-        self._repositories: dict[tuple[int, int], array[int]] = defaultdict(lambda: array("L"))
+        self._numbers: dict[tuple[int, int], array[int]] = defaultdict(lambda: array("L"))
 
-    def add(self, digests: Iterable[Digest], repository: int) -> None:
-        """Note that a repository had these blobs."""
+    def add(self, digests: Iterable[Digest], repository: int, *, freed: bool) -> None:
+        """Note that a repository had these blobs.
+
+        Args:
+            digests: the blobs.
+            repository: its number.
+            freed: it needed them until now; otherwise only links named them.
+        """
+        number = repository << 1 | freed
         for digest in digests:
             shard = digest[0], digest[1]
             self._digests[shard] += digest
-            self._repositories[shard].append(repository)
+            self._numbers[shard].append(number)
 
-    def shard(self, algorithm: Algorithm, first: int) -> dict[Digest, int | None]:
-        """The repository of each blob of an algorithm whose first byte is `first`; None: more than one had it."""
-        owners: dict[Digest, int | None] = {}
-        for digest, repository in self._pairs(algorithm, first):
-            owners[digest] = repository if owners.get(digest, repository) == repository else None
-        return owners
+    def take(self, algorithm: Algorithm, first: int) -> tuple[dict[Digest, int | None], set[Digest]]:
+        """The blobs of an algorithm whose first byte is `first`; afterwards they are forgotten.
 
-    def _pairs(self, algorithm: Algorithm, first: int) -> Iterator[tuple[Digest, int]]:
+        Returns:
+            The repository of each, None where more than one had it, and those that some repository needed until now.
+        """
         shard = algorithm.code[0], first
-        content = bytes(self._digests.get(shard, b""))
-        starts = range(0, len(content), algorithm.size)
-        found = [content[start : start + algorithm.size] for start in starts]
-        return zip(found, self._repositories.get(shard, ()), strict=True)
+        content = bytes(self._digests.pop(shard, b""))
+        numbers = self._numbers.pop(shard, array("L"))
+        owners: dict[Digest, int | None] = {}
+        freed = set()
+        for position, number in enumerate(numbers):
+            digest = content[position * algorithm.size : (position + 1) * algorithm.size]
+            repository = number >> 1
+            owners[digest] = repository if owners.get(digest, repository) == repository else None
+            if number & 1:
+                freed.add(digest)
+        return owners, freed

@@ -1,6 +1,6 @@
-"""Very many short byte strings in little memory: their bytes one behind another, and where each ends.
+"""Very many short byte strings in little memory: their bytes one behind another, and the length of each.
 
-A million digests in a list take 74 MB, here 41.
+A million digests in a list take 74 MB, here 35.
 """
 
 from array import array
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 
 
 class Packed:
-    """Byte strings that are added once and then gone through in the same order."""
+    """Byte strings of less than 64 KiB that are added once and then gone through in the same order."""
 
-    __slots__ = ("_content", "_ends")
+    __slots__ = ("_content", "_lengths")
 
     def __init__(self) -> None:
         self._content = bytearray()
-        self._ends = array("Q")
+        self._lengths = array("H")
 
     def append(self, item: bytes) -> None:
         self._content += item
-        self._ends.append(len(self._content))
+        self._lengths.append(len(item))
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self._lengths)
 
     def __iter__(self) -> Iterator[bytes]:
         start = 0
-        for end in self._ends:
-            yield bytes(self._content[start:end])
-            start = end
+        for length in self._lengths:
+            yield bytes(self._content[start : start + length])
+            start += length

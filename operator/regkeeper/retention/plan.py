@@ -26,11 +26,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest
 from regkeeper.retention.moments import exact_moment, moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.repository import Problem
+from regkeeper.retention.rows import ManifestRows, TagRows
 
 Victim = tuple[str, str, str]
 """Repository, tag (empty for a manifest) and digest (empty if it can't be read)."""
@@ -43,24 +43,6 @@ class Outcome(StrEnum):
     READY = "ready"
     LIMITED = "limited"
     REFUSED = "refused"
-
-
-class TagRow(NamedTuple):
-    """One tag in the plan."""
-
-    tag: str
-    digest: Digest | None
-    pushed: int
-    deleted: bool
-    reason: str
-
-
-class ManifestRow(NamedTuple):
-    """One manifest that no staying tag points to."""
-
-    digest: Digest
-    deleted: bool
-    reason: str
 
 
 class Exceeded(NamedTuple):
@@ -84,8 +66,8 @@ class RepositoryPlan:
     """What becomes of one repository."""
 
     name: str
-    tags: list[TagRow] = field(default_factory=list)
-    manifests: list[ManifestRow] = field(default_factory=list)
+    tags: TagRows = field(default_factory=TagRows)
+    manifests: ManifestRows = field(default_factory=ManifestRows)
     deleted_bytes: int = 0
     empty: bool = False
 

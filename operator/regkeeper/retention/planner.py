@@ -28,9 +28,10 @@ from regkeeper.retention.links import LinkTimes
 from regkeeper.retention.manifest import Shape
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.owners import Owners
-from regkeeper.retention.plan import ManifestRow, Plan, Refused, RepositoryPlan, TagRow
+from regkeeper.retention.plan import Plan, Refused, RepositoryPlan
 from regkeeper.retention.read_ahead import read_ahead
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
+from regkeeper.retention.rows import ManifestRow, TagRow
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.subjects import Subjects
 from regkeeper.retention.tag_verdicts import Question, TagVerdicts
@@ -79,9 +80,8 @@ class Planner:
         self.links = LinkTimes(volume)
         self.blobs = BlobStore(volume)
         self.needed = Shards()  # of repositories without covered tags; `counts` has the others
-        self.freed = Shards()
         self.held: set[Digest] = set()
-        self.manifests: set[Digest] = set()  # digests of revisions that go
+        self.manifests = Shards()  # of revisions that go
         self.owners = Owners()  # by the position in the plan's entries
         self.counts = Counts()
         self.moves = self.plan.moves
@@ -179,9 +179,9 @@ class Planner:
         unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
         for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
             verdict = judgement.tags.verdicts[name]
-            entry.tags.append(TagRow(name, tag.digest, tag.link.pushed, *verdict))
+            entry.tags.add(TagRow(name, tag.digest, tag.link.pushed, *verdict))
         for digest, verdict in sorted(judgement.manifests.items()):
-            entry.manifests.append(ManifestRow(digest, *verdict))
+            entry.manifests.add(ManifestRow(digest, *verdict))
         self.plan.entries.append(entry)
         self.counts.add(repository, judgement)
         moves = len(self.moves)
@@ -218,11 +218,10 @@ class Planner:
             index = manifest is not None and manifest.shape is Shape.INDEX
             kind = Kind.INDEX_REVISION if index else Kind.REVISION
             self.moves.add_digest(kind, repository.name, digest, link.witness)
-            self.manifests.add(digest)
             if link.pushed > edge and not judgement.whole:
                 self.held.add(digest)
-        self.freed.add(judgement.freed)
-        self.owners.add(judgement.freed, len(self.plan.entries) - 1)
+        self.manifests.add(judgement.going)
+        self.owners.add(judgement.freed, len(self.plan.entries) - 1, freed=True)
 
     def _move_links(self, repository: Repository, judgement: Judgement) -> set[Digest]:
         """Move the layer links that nothing needs and that are old enough; the rest hold their blobs.
@@ -239,7 +238,7 @@ class Planner:
                 self.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
                 moved.add(digest)
             if digest not in judgement.freed:
-                self.owners.add((digest,), len(self.plan.entries) - 1)
+                self.owners.add((digest,), len(self.plan.entries) - 1, freed=False)
         return moved
 
     def _is_swept(self, repository: str, digest: Digest) -> bool:
@@ -276,14 +275,14 @@ class Planner:
     def _move_blobs(self, shard: Shard, rest: set[Digest]) -> None:
         """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
         edge = self.question.now - self.question.intent.garbage_after
-        freed = self.freed.shard(shard.algorithm, shard.first)
+        owners, freed = self.owners.take(shard.algorithm, shard.first)
+        manifests = self.manifests.shard(shard.algorithm, shard.first)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
-        owners = self.owners.shard(shard.algorithm, shard.first)
         for blob in self.blobs.files(rest):
             if blob.digest not in freed and (blob.modified > edge or not self._is_swept("", blob.digest)):
                 continue
-            kind = Kind.MANIFEST_BLOB if blob.digest in self.manifests else Kind.BLOB
+            kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
             self.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
             owner = owners.get(blob.digest)
             if owner is not None:

@@ -60,6 +60,11 @@ class _Manifest(NamedTuple):
     foreign: list[_Index]
 
 
+class _Blob(NamedTuple):
+    digest: _Index
+    data: Link
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """One repository. Digests are in `digests` once, elsewhere their positions; the first `layers` have layer links.
 
@@ -76,11 +81,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     unlinked: list[_Index]
     manifests: list[_Manifest]
     missing: list[_Index]
+    blobs: list[_Blob]
+    """Children of an index that were looked at and are no manifests."""
 
     def data(self) -> Iterator[tuple[Digest, Link]]:
-        """Of each manifest which file it was read from; NO_LINK: there was none."""
-        for entry in self.manifests:
-            yield self.digests[entry.digest], entry.data
+        """Of each manifest, and what might have been one, which file was read; NO_LINK: there was none."""
+        for manifest in self.manifests:
+            yield self.digests[manifest.digest], manifest.data
+        for blob in self.blobs:
+            yield self.digests[blob.digest], blob.data
         for position in self.missing:
             yield self.digests[position], NO_LINK
 
@@ -123,7 +132,7 @@ def encode(repository: Repository, directories: list[Link], data: Mapping[Digest
     Args:
         repository: the repository.
         directories: which those of `DIRECTORIES` were.
-        data: of each of its manifests, which file was read.
+        data: of each of its manifests, and of each child that was taken for one, which file was read.
     """
     layers = sorted(repository.layers)
     positions = {digest: number for number, digest in enumerate(layers)}
@@ -155,6 +164,7 @@ def encode(repository: Repository, directories: list[Link], data: Mapping[Digest
         for digest, manifest in sorted(repository.manifests.items())
     ]
     unlinked, missing = every(sorted(repository.unlinked)), every(sorted(repository.missing))
+    blobs = [_Blob(at(digest), link) for digest, link in data.items() if digest not in repository.manifests]
     unlinked_tags = sorted(repository.unlinked_tags)
     body = _encode(
         Record(
@@ -168,6 +178,7 @@ def encode(repository: Repository, directories: list[Link], data: Mapping[Digest
             unlinked,
             manifests,
             missing,
+            blobs,
         )
     )
     return MAGIC + hashlib.sha256(body).digest() + body

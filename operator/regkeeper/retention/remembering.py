@@ -12,7 +12,7 @@ or of another version is passed over.
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from regkeeper.retention import digests
@@ -102,7 +102,7 @@ class RememberingReader(RepositoryReader):
         return {
             digest: repository.manifests[digest]
             for digest, link in record.data()
-            if link != NO_LINK and self._observe(self.volume.descriptor, blob_data(digest)) == link
+            if digest in repository.manifests and self._observe(self.volume.descriptor, blob_data(digest)) == link
         }
 
     def _are(self, directory: int, parent: str, known: Iterable[tuple[str, Link]]) -> bool:
@@ -154,7 +154,8 @@ class RememberingReader(RepositoryReader):
         try:
             with self.volume.directory(repository_path(repository.name)) as directory:
                 directories = [self._observe(directory, path) for path in DIRECTORIES]
-            data = {digest: self._observe(self.volume.descriptor, blob_data(digest)) for digest in repository.manifests}
+            looked_at = dict.fromkeys(repository.manifests) | dict.fromkeys(_linked_children(repository))
+            data = {digest: self._observe(self.volume.descriptor, blob_data(digest)) for digest in looked_at}
         except OSError:
             return b""
         links = (tag.link for tag in repository.tags.values())
@@ -162,6 +163,12 @@ class RememberingReader(RepositoryReader):
             (link.changed for link in (*directories, *data.values(), *links, *repository.revisions.values())), default=0
         )
         return encode(repository, directories, data) if newest < self._settled else b""
+
+
+def _linked_children(repository: Repository) -> Iterator[Digest]:
+    """What the reader looks at in case that it is a manifest, though only a layer link names it."""
+    for manifest in repository.manifests.values():
+        yield from (child for child in manifest.children if child in repository.layers)
 
 
 def _link_path(digest: Digest) -> str:

@@ -1,0 +1,85 @@
+"""The rows of a plan: what it says of each tag, and of each manifest that no staying tag points to, in little memory.
+
+As named tuples a quarter of a million tags take 60 MB, here 20.
+"""
+
+from array import array
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.packed import Packed
+
+
+class TagRow(NamedTuple):
+    """One tag in the plan."""
+
+    tag: str
+    digest: Digest | None
+    pushed: int
+    deleted: bool
+    reason: str
+
+
+class ManifestRow(NamedTuple):
+    """One manifest that no staying tag points to."""
+
+    digest: Digest
+    deleted: bool
+    reason: str
+
+
+class TagRows(Collection[TagRow]):
+    """Rows of tags, in the order in which they were added."""
+
+    __slots__ = ("_deleted", "_digests", "_names", "_pushed", "_reasons")
+
+    def __init__(self) -> None:
+        self._names, self._digests = Packed(), Packed()
+        self._pushed = array("q")
+        self._deleted = bytearray()
+        self._reasons: list[str] = []
+
+    def add(self, row: TagRow) -> None:
+        self._names.append(row.tag.encode("utf-8", "surrogateescape"))
+        self._digests.append(row.digest or b"")
+        self._pushed.append(row.pushed)
+        self._deleted.append(row.deleted)
+        self._reasons.append(row.reason)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def __iter__(self) -> Iterator[TagRow]:
+        columns = (self._names, self._digests, self._pushed, self._deleted, self._reasons)
+        for name, digest, pushed, deleted, reason in zip(*columns, strict=True):
+            yield TagRow(name.decode("utf-8", "surrogateescape"), digest or None, pushed, bool(deleted), reason)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == mine for mine in self)
+
+
+class ManifestRows(Collection[ManifestRow]):
+    """Rows of manifests, in the order in which they were added."""
+
+    __slots__ = ("_deleted", "_digests", "_reasons")
+
+    def __init__(self) -> None:
+        self._digests = Packed()
+        self._deleted = bytearray()
+        self._reasons: list[str] = []
+
+    def add(self, row: ManifestRow) -> None:
+        self._digests.append(row.digest)
+        self._deleted.append(row.deleted)
+        self._reasons.append(row.reason)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def __iter__(self) -> Iterator[ManifestRow]:
+        for digest, deleted, reason in zip(self._digests, self._deleted, self._reasons, strict=True):
+            yield ManifestRow(digest, bool(deleted), reason)
+
+    def __contains__(self, row: object) -> bool:
+        return any(row == mine for mine in self)
