@@ -6,10 +6,12 @@ import pytest
 
 from regkeeper.retention.errors import StoppedError
 from regkeeper.retention.layout import MANIFEST_LIMIT
+from regkeeper.retention.restore import undo
 from tests.engine import driver
 from tests.engine.planning import used
 from tests.engine.running import STATE, Runner, content, never, quarantined
-from tests.engine.volumes import DAY, SECOND, Volume
+from tests.engine.test_crash import whole_tags
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 
 @pytest.fixture
@@ -88,17 +90,53 @@ def test_an_image_that_came_into_use_comes_back_whole(volume: Volume, runner: Ru
 
 
 def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:
-    """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs."""
+    """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs, and the link to it."""
     app = volume.repository("app")
     app.push_image("v1", layers=[b"shared", b"one"])
     app.push_image("v2", layers=[b"shared", b"two"])
     runner.delete("app:v1")
     outcome = runner.delete("app:v2", undo_window=0, now=volume.now + SECOND)
-    assert outcome.purged[-1].held == 1
+    assert outcome.purged[-1].held == 2
     assert quarantined(volume.root).count(b"shared") == 1
     purged = runner.purge()
     assert purged.held == 0
     assert quarantined(volume.root) == []
+
+
+def test_a_run_can_be_undone_whose_layers_were_garbage_of_another(volume: Volume, runner: Runner) -> None:
+    """Its young links held the layers; a later run swept them all, and its own window is over first."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"base", b"one"], age=HOUR)
+    app.push_image("v2", layers=[b"base", b"two"])
+    runner.delete("app:v1", undo_window=30 * DAY)
+    runner.retain({"delete": ["app:v2"]}, now=volume.now + 2 * DAY * SECOND)
+    runner.purge(now=volume.now + 4 * DAY * SECOND)
+    undo_first(runner)
+    assert whole_tags(volume.root) == {"app:v1"}
+
+
+def test_a_tag_can_come_back_whose_manifest_another_run_took(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", "latest")
+    runner.delete("app:v1", undo_window=30 * DAY)
+    runner.delete("app:latest", now=volume.now + SECOND)
+    runner.purge()
+    undo_first(runner)
+    assert whole_tags(volume.root) == {"app:v1"}
+
+
+def test_an_undo_says_which_link_is_nowhere(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"base"])
+    app.push_image("v2", layers=[b"base"])
+    base = volume.put_blob(b"base")
+    runner.delete("app:v1")
+    volume.remove(app.layer_link(base).parent)
+    assert runner.restore().missing == [base]
+
+
+def undo_first(runner: Runner) -> None:
+    with runner.changing() as (volume, journals):
+        assert undo(volume, journals, journals.all()[0], runner.now).missing == []
 
 
 def test_the_loser_against_a_newer_push_is_freed_in_the_end(volume: Volume, runner: Runner) -> None:

@@ -11,13 +11,25 @@ from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.errors import StorageError
 from regkeeper.retention.journal import Journals, State
-from regkeeper.retention.layout import ABSENT, MANIFEST_LIMIT, Volume, blob_data, read_file
+from regkeeper.retention.layout import (
+    ABSENT,
+    LAYERS,
+    MANIFEST_LIMIT,
+    REVISIONS,
+    Volume,
+    blob_data,
+    link_directory,
+    read_file,
+    repository_path,
+)
 from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.places import run_directory
 
 UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
 """States of a run whose entries can come back; of a purge that was interrupted, what it has not freed yet."""
+
+_NAMES_OF_IMAGES = frozenset({Kind.TAG, Kind.INDEX_REVISION, Kind.REVISION})
 
 
 class Entry(NamedTuple):
@@ -46,8 +58,12 @@ class Needs(NamedTuple):
     generations: list[list[Entry]]
     """Dependants before their subjects, so the images themselves come last: wherever a crash stops it, what is still in
     the quarantine leads to the rest."""
-    missing: list[Digest]
-    """What is nowhere any more."""
+    images: set[Image]
+    """These images, what is below them, and their dependants."""
+
+    def entries(self) -> Iterator[Entry]:
+        for generation in self.generations:
+            yield from generation
 
 
 class Contents:
@@ -133,7 +149,6 @@ class Contents:
             dependants: Bring their signatures and other dependants too.
         """
         generations: list[dict[str, Entry]] = []
-        missing: dict[Digest, None] = {}
         seen: set[Image] = set()
         generation, tagged = list(images), list(tags)
         while generation or tagged:
@@ -146,27 +161,47 @@ class Contents:
                 if image in seen:
                     continue
                 seen.add(image)
-                entries |= {entry.path: entry for entry in self._whole(image, missing)}
+                entries |= {entry.path: entry for entry in self._whole(image)}
                 generation += self._children(image)
                 for dependant, tag in self.dependants(image) if dependants else ():
                     following.append(dependant)
                     tagged += [tag] if tag is not None else []
             generation = following
-        return Needs([list(entries.values()) for entries in reversed(generations)], list(missing))
+        return Needs([list(entries.values()) for entries in reversed(generations)], seen)
 
-    def _whole(self, image: Image, missing: dict[Digest, None]) -> Iterator[Entry]:
-        """What the quarantine has of one image; notes what is nowhere."""
+    def _whole(self, image: Image) -> Iterator[Entry]:
+        """What the quarantine has of one image."""
         manifest = self.manifest(image.digest)
-        blobs, foreign = (manifest.blobs, manifest.foreign) if manifest is not None else ((), ())
         if image in self.revisions:
             yield self.revisions[image]
-        for digest in (image.digest, *blobs):
+        for digest in (image.digest, *(manifest.blobs if manifest is not None else ())):
             if (link := Image(image.repository, digest)) in self.layers:
                 yield self.layers[link]
             if digest in self.blobs:
                 yield self.blobs[digest]
-            elif digest not in foreign and not self._is_live(digest):
-                missing[digest] = None
+
+    def missing(self, images: Iterable[Image]) -> list[Digest]:
+        """Of what images need the digests whose blob or link is nowhere any more, neither here nor on the volume."""
+        return sorted({digest for image in images for digest in self._missing(image)})
+
+    def _missing(self, image: Image) -> Iterator[Digest]:
+        manifest = self.manifest(image.digest)
+        if not self._has_blob(image.digest) or not (
+            image in self.revisions or self._is_live(_link(REVISIONS, image)) or self._has_layer(image)
+        ):
+            yield image.digest
+        if manifest is None:
+            return
+        for digest in manifest.blobs:
+            there = self._has_blob(digest) and self._has_layer(Image(image.repository, digest))
+            if not there and digest not in manifest.foreign:
+                yield digest
+
+    def _has_blob(self, digest: Digest) -> bool:
+        return digest in self.blobs or self._is_live(blob_data(digest))
+
+    def _has_layer(self, layer: Image) -> bool:
+        return layer in self.layers or self._is_live(_link(LAYERS, layer))
 
     def _children(self, image: Image) -> list[Image]:
         """What an index lists and the repository had: a sparse copy names some that it never had.
@@ -190,14 +225,18 @@ class Contents:
                 waiting.update(child for child in manifest.children if child not in found)
         return found
 
-    def _is_live(self, digest: Digest) -> bool:
+    def _is_live(self, path: str) -> bool:
         try:
-            os.close(open_file(self._volume.descriptor, blob_data(digest)))
+            os.close(open_file(self._volume.descriptor, path))
         except OSError as error:
             if error.errno in ABSENT:
                 return False
             raise
         return True
+
+
+def _link(parent: str, image: Image) -> str:
+    return f"{repository_path(image.repository)}/{link_directory(parent, image.digest)}/link"
 
 
 def undoable_contents(volume: Volume, journals: Journals) -> Contents:
@@ -206,10 +245,10 @@ def undoable_contents(volume: Volume, journals: Journals) -> Contents:
 
 
 def images_of(journals: Journals, run: str) -> list[Image]:
-    """The manifests that a run moved."""
+    """The manifests that a run moved, and those to which tags point that it moved: a later run may have taken them."""
     return [
         Image(move.repository, digest)
         for _, move in journals.moves(run)
-        if move.kind in (Kind.INDEX_REVISION, Kind.REVISION)
-        if (digest := digests.parse(move.name)) is not None
+        if move.kind in _NAMES_OF_IMAGES
+        if (digest := digests.parse(move.digest if move.kind == Kind.TAG else move.name)) is not None
     ]

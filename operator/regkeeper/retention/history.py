@@ -54,8 +54,7 @@ def returning(volume: Volume, journals: Journals, runs: Iterable[Journal]) -> di
     for journal in runs:
         if journal.state == State.RESTORING:
             needs = undoable_contents(volume, journals).needs(images_of(journals, journal.run), dependants=False)
-            others = [entry for entries in needs.generations for entry in entries if entry.run != journal.run]
-            paths |= {entry.move.path: entry.path for entry in others}
+            paths |= {entry.move.path: entry.path for entry in needs.entries() if entry.run != journal.run}
         directory = run_directory(journal.run)
         there = set(volume.names(directory))
         paths |= {

@@ -1,8 +1,8 @@
 """Looks once more, just before a purge, whether anything on the volume needs what is about to be freed.
 
 Independent of the plan that moved it: it reads every repository as it is now. A layer or revision link, a tag, or a
-manifest that names a blob in the quarantine makes it needed; so does an image in use, and a manifest in the
-quarantine of another run that can still be undone.
+manifest that names a blob in the quarantine makes it needed; so does an image in use, and an image in the quarantine
+of another run that can still be undone.
 """
 
 from collections.abc import Container, Iterator
@@ -78,11 +78,16 @@ def _is_used(image: Image, manifest: Manifest | None, in_use: InUse) -> bool:
 
 
 def held_by_other_runs(contents: Contents, runs: Container[str]) -> list[Entry]:
-    """Blobs of some runs that a manifest of another one needs, so that that one can be undone.
+    """Entries of some runs that images of another one need, so that that one can be undone: links and blobs.
 
     Args:
         contents: Of all these runs; of two equal things that of another run counts.
         runs: Those that are about to be purged.
     """
-    wanted = contents.references(image.digest for image, entry in contents.revisions.items() if entry.run not in runs)
-    return [entry for digest in wanted if (entry := contents.blobs.get(digest)) is not None and entry.run in runs]
+    images = {image for image, entry in contents.revisions.items() if entry.run not in runs}
+    images.update(
+        image
+        for entry in contents.tags.values()
+        if entry.run not in runs and (image := contents.tagged(entry)) is not None
+    )
+    return [entry for entry in contents.needs(images, dependants=False).entries() if entry.run in runs]

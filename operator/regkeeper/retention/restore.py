@@ -71,9 +71,8 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     contents = undoable_contents(volume, journals)
     needs = contents.needs(images_of(journals, journal.run), dependants=False)
     others = [[entry for entry in entries if entry.run != journal.run] for entries in needs.generations]
-    restored = Restored(
-        missing=[*map(digests.to_text, needs.missing), *_missing_tags(volume, journals, journal.run, contents)]
-    )
+    missing = map(digests.to_text, contents.missing(needs.images))
+    restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
     restored.add(put_generations_back(volume, others))
     restored.add(_put_run_back(volume, journals, journal.run))
     journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
@@ -105,8 +104,9 @@ def undo_images(
     for run, of_run in sorted(by_run.items()):
         journal, moves = journals.load(run), [entry.move for entry in of_run]
         reserve.on_full(volume, partial(write_mark, volume, journal, moves))
+    missing = [digests.to_text(digest) for digest in contents.missing(needs.images)]
     restored = put_generations_back(volume, needs.generations)
-    restored.missing = [digests.to_text(digest) for digest in needs.missing]
+    restored.missing = missing
     return restored
 
 
