@@ -12,9 +12,12 @@ from tests.bench.table import write
 
 BENCHMARKS: tuple[str, ...] = (
     "apply_to_ready",
+    "cold_cache",
     "fuzz",
     "garbage_collection",
+    "many_deletions",
     "many_registries",
+    "million_blobs",
     "node_agent",
     "oracle",
 )

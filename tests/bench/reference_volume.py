@@ -7,11 +7,62 @@ links. Written directly, in a minute or two, with the times that years of pushes
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from regkeeper.retention.remembering import SETTLED_NANOSECONDS
+
+REPOSITORIES = 500
 TAGS = 40
 GLOBAL_LAYERS = 300
 DAY = 86400  # seconds
+
+
+@contextmanager
+def prepared(repositories: int) -> Iterator[tuple[Path, Path]]:
+    """A folder for files of a benchmark, and a volume of so many repositories.
+
+    REGKEEPER_BENCH_VOLUMES names a directory in which volumes are kept for the next time; without it they are removed.
+    """
+    kept = os.environ.get("REGKEEPER_BENCH_VOLUMES")
+    with tempfile.TemporaryDirectory(prefix="regkeeper-bench-") as folder:
+        root = Path(kept or folder) / f"volume-{repositories}"
+        if not root.exists():
+            ReferenceVolume(root, repositories=repositories, now=time.time()).write()
+        yield Path(folder), root
+
+
+def forget(root: Path) -> None:
+    """Remove what earlier runs remembered."""
+    shutil.rmtree(root / "docker" / "registry" / "v2" / ".regkeeper" / "cache", ignore_errors=True)
+
+
+def changed(root: Path) -> None:
+    """Note that something on the volume was changed now."""
+    _first_group(root).touch()
+
+
+def settle(root: Path) -> None:
+    """Return when the volume is old enough for runs to remember it."""
+    age = time.time() - _first_group(root).stat().st_ctime
+    time.sleep(max(0, SETTLED_NANOSECONDS / 10**9 + 60 - age))
+
+
+def _first_group(root: Path) -> Path:
+    return root / "docker" / "registry" / "v2" / "repositories" / "group0"
+
+
+def tag_names(repositories: int) -> Iterator[str]:
+    """`repository:tag` of each tag."""
+    return (f"{repository_name(number)}:v1.{tag}" for number in range(repositories) for tag in range(TAGS))
+
+
+def repository_name(number: int) -> str:
+    return f"group{number % 25}/app{number}"
 
 
 class ReferenceVolume:
@@ -31,7 +82,7 @@ class ReferenceVolume:
             self._repository(number, shared[number % GLOBAL_LAYERS])
 
     def _repository(self, number: int, shared: tuple[str, int]) -> None:
-        path = f"{self.v2}/repositories/group{number % 25}/app{number}"
+        path = f"{self.v2}/repositories/{repository_name(number)}"
         os.makedirs(f"{path}/_uploads")
         base = [self._blob(b"base %d %d" % (number, layer)) for layer in range(3)] + [shared]
         oldest = self.now - 400 * DAY

@@ -46,13 +46,10 @@ class WritableRecordFiles(RecordFiles):
         return super().load(repository)
 
     def save(self, repository: str, record: bytes) -> None:
-        """Write the record of a repository that was loaded; an empty one says that there is none any more."""
-        name = _file_name(repository)
-        if not record:
-            self._seen.discard(name)
-        elif self._room:
+        """Write the record of a repository, if there is room."""
+        if self._room:
             try:
-                self._write(name, record)
+                self._write(_file_name(repository), record)
             except OSError:
                 self._room = False
 
@@ -71,7 +68,7 @@ class WritableRecordFiles(RecordFiles):
             os.close(directory)
 
     def drop_others(self) -> None:
-        """Remove the records of repositories that were not loaded, or have none any more."""
+        """Remove the records of repositories that were not asked for."""
         with suppress(OSError, NotPermittedError), self._writable.directory(CACHE) as directory:
             for name in set(os.listdir(directory)) - self._seen:
                 self._writable.unlink(directory, name)

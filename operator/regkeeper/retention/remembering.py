@@ -69,8 +69,8 @@ class RememberingReader(RepositoryReader):
                     self._remembered = self._of_unchanged_files(record, repository)
         repository = super().read(name)
         self.trusted += bool(self._remembered)
-        if isinstance(self._files, WritableRecordFiles) and (anew := self._record(repository)) != content:
-            self._files.save(name, anew)
+        if isinstance(self._files, WritableRecordFiles) and (anew := self._record(repository)) not in (b"", content):
+            self._files.save(name, anew)  # without a new one the old one may still know some manifests
         return repository
 
     def read_manifest(self, digest: Digest) -> Manifest:

@@ -1,0 +1,39 @@
+"""A volume of a million blobs: memory and time of the plan, against `garbage-collect` of 3.1."""
+
+from collections.abc import Iterator
+
+from tests.bench.programs import HEADER, Programs, cost, in_turn, rows, seconds
+from tests.bench.reference_volume import TAGS, forget, prepared, settle
+from tests.bench.table import Section
+
+REPOSITORIES = 6112
+
+
+def run() -> Iterator[Section]:
+    with prepared(REPOSITORIES) as (folder, root):
+        forget(root)
+        programs = Programs(folder, root)
+        floor = programs.floor()
+        cost(floor)  # warms the cache up
+        costs = in_turn({"floor": floor, "regkeeper": programs.retain("--dry-run"), "3.1": programs.collect("3.1")}, 1)
+        settle(root)
+        cost(programs.retain(last=TAGS))  # deletes nothing, and remembers
+        costs |= in_turn({"regkeeper, again": programs.retain("--dry-run", last=TAGS)}, 1)
+        section = Section(
+            "A million blobs",
+            f"{REPOSITORIES:,} repositories of {TAGS} tags: 1,000,000 blobs, 1.5 million links, 5.8 million inodes. "
+            "Warm cache, one run each, dry: `keep: {last: 30}`, which deletes a quarter of everything; then, after a "
+            f"run that remembered what it read, `keep: {{last: {TAGS}}}`, which deletes nothing.",
+            HEADER,
+            rows(costs, "regkeeper"),
+        )
+        ours, theirs = costs["regkeeper"][0].mebibytes, costs["3.1"][0].mebibytes
+        section.expect(ours <= 150, "at most 150 MiB for a million blobs")
+        section.expect(ours < theirs, "less memory than garbage-collect of 3.1")
+        section.expect(
+            seconds(costs, "3.1") >= 10 * seconds(costs, "regkeeper"), "10 times faster than garbage-collect of 3.1"
+        )
+        section.expect(
+            seconds(costs, "regkeeper, again") <= 1.5 * seconds(costs, "floor"), "again within 1.5 times the floor"
+        )
+        yield section

@@ -1,0 +1,124 @@
+"""The programs that look through a registry's volume, measured as whole processes: ours, `garbage-collect`, a floor."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tests.registry_process import registry_program
+
+POLICY = """\
+apiVersion: regkeeper.dev/v1alpha1
+kind: ImageRetention
+metadata: {name: bench}
+spec:
+  rules: [{name: all, keep: {last: %d}}]
+  protect: {inUse: false}
+"""
+CONFIG = """\
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}
+http: {addr: "127.0.0.1:0"}
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one process took."""
+
+    seconds: float
+    cpu_seconds: float
+    mebibytes: float
+    """Its largest resident set."""
+
+
+class Programs:
+    """Command lines of the programs that look through one volume, by the names that the tables give them."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+
+    def floor(self) -> list[str]:
+        """A C program that opens what a first run must open, and does nothing else."""
+        program, source = self.folder / "floor", Path(__file__).with_name("floor.c")
+        subprocess.run(["gcc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
+        return [str(program), str(self.root / "docker" / "registry" / "v2")]
+
+    def retain(self, *arguments: str, last: int = 30) -> list[str]:
+        policy = self.folder / f"last-{last}.yaml"
+        policy.write_text(POLICY % last)
+        return self.regkeeper("retain", "--policy", str(policy), *arguments)
+
+    def regkeeper(self, command: str, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "regkeeper", command, "--root", str(self.root), *arguments]
+
+    def collect(self, version: Literal["2.8", "3.1"], *options: str) -> list[str]:
+        config = self.folder / "config.yml"
+        config.write_text(CONFIG % self.root)
+        quiet = ("--quiet",) if version == "3.1" else ()
+        return [registry_program(version), "garbage-collect", "--dry-run", *quiet, *options, str(config)]
+
+
+def in_turn(
+    programs: Mapping[str, Sequence[str]], rounds: int, *, before: Callable[[], object] = lambda: None
+) -> dict[str, list[Cost]]:
+    """The costs of each program, run one after the other, so many times; `before` is called before each."""
+    costs: dict[str, list[Cost]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, command in programs.items():
+            before()
+            costs[name].append(cost(command))
+            print(f"{name}: {costs[name][-1]}", flush=True)
+    return costs
+
+
+def rows(costs: Mapping[str, Iterable[Cost]], ours: str) -> list[tuple[str, ...]]:
+    """Rows for a table: program, median time, CPU, peak memory, how many times as long as `ours`."""
+    medians = {name: statistics.median(one.seconds for one in every) for name, every in costs.items()}
+    return [
+        (
+            name,
+            f"{medians[name]:.2f} s",
+            f"{statistics.median(one.cpu_seconds for one in every):.2f} s",
+            f"{max(one.mebibytes for one in every):.0f} MiB",
+            f"{medians[name] / medians[ours]:.1f}",
+        )
+        for name, every in costs.items()
+    ]
+
+
+HEADER = ("program", "median", "CPU", "peak RSS", "times regkeeper's")
+
+
+def seconds(costs: Mapping[str, Iterable[Cost]], name: str) -> float:
+    return statistics.median(one.seconds for one in costs[name])
+
+
+def cost(command: Sequence[str], *, stdin: bytes = b"") -> Cost:
+    """Run a program to its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    # As in an image, where every module was compiled when it was installed.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    assert process.stdin is not None
+    process.stdin.write(stdin)
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    took = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{command} ended with {process.returncode}")
+    return Cost(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
