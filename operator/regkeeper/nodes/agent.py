@@ -47,19 +47,25 @@ class Agent:
             port, key_path=key_path, pod_uid=pod_uid, report=self._engine.report, healthy=self._healthy
         )
         self._stopping = False
-        self._last_pass = time.monotonic()
+        self._last_turn = time.monotonic()
         self._logged: Report | None = None
 
     def run(self) -> None:
         """Work until `stop`."""
         self.server.start()
+        changed = True
         try:
             while not self._stopping:
-                self._engine.run(read_list(self._list_path), time.monotonic())
-                self._last_pass = time.monotonic()
+                now = time.monotonic()
+                if changed or self._engine.is_due(now):
+                    self._engine.run(read_list(self._list_path), now)
+                    changed = self._watcher.watch(self._engine.watched(), outside=(os.path.dirname(self._list_path),))
+                else:
+                    self._engine.ask(now)
+                self._last_turn = time.monotonic()
                 self._log()
-                if not self._watcher.watch(self._engine.watched(), outside=(os.path.dirname(self._list_path),)):
-                    self._watcher.wait(self._engine.next_pass(time.monotonic()))
+                if not changed:
+                    changed = self._watcher.wait(self._engine.pause(self._last_turn))
         finally:
             self.server.shutdown()
             self.server.server_close()
@@ -72,7 +78,7 @@ class Agent:
         self._watcher.wake()
 
     def _healthy(self) -> bool:
-        return time.monotonic() - self._last_pass < _STUCK_SECONDS
+        return time.monotonic() - self._last_turn < _STUCK_SECONDS
 
     def _log(self) -> None:
         """Write the report into the pod's log when it differs from the last."""

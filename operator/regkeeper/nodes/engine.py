@@ -48,7 +48,7 @@ class Engine:
             node: the Node's name, by which the list names it.
             pod_uid: of the agent's own pod.
             chance: for the jitter of timers.
-            answered: called from another thread when a registry answered, so that the caller makes a pass.
+            answered: called from another thread when a registry answered, so that the caller calls `ask`.
         """
         self._files = files
         self._runtimes = runtimes
@@ -65,6 +65,8 @@ class Engine:
         self._list_problem: Problem | None = None
         self._node_problem: Problem | None = None
         self._looks: dict[str, Look] = {}
+        self._due = 0.0
+        """When the node is to be looked at again, if nothing happens before."""
 
     def run(self, document: bytes | None, now: float, *, act: bool = True) -> dict[str, Look]:
         """Make one pass.
@@ -78,6 +80,7 @@ class Engine:
             The look at each runtime before anything was done.
         """
         looks: dict[str, Look] = {}
+        self._due = now + RESYNC_SECONDS * self._chance.uniform(0.8, 1.2)
         try:
             self._ledger = ledger = self._ledger or Ledger(self._files)
             self._node_problem = None
@@ -95,7 +98,22 @@ class Engine:
         for runtime in self._runtimes:
             looks[runtime.name] = self._keep(runtime, ledger, now, act=act and valid)
         self._carried_out = self._accepted, self._hosts
+        if any(problem.reason is Reason.STARTING for look in self._looks.values() for problem in look.problems):
+            self._due = now + SOON_SECONDS
+        self.ask(now)
         return looks
+
+    def ask(self, now: float) -> None:
+        """Take in what the runtimes found out of registries, and ask again where it is time. Looks at nothing else."""
+        for runtime in self._runtimes:
+            look = self._looks.get(runtime.name)
+            if look and look.present:
+                hosts = [host for host in self._hosts if host not in look.refused]
+                self.verifier.ask(runtime.name, hosts, runtime.ask, now)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for a pass."""
+        return now >= self._due
 
     def report(self) -> Report:
         """What is known now. Safe to call from another thread: it reads whole values."""
@@ -115,12 +133,10 @@ class Engine:
             ),
         )
 
-    def next_pass(self, now: float) -> float:
-        """Seconds until the next pass, if nothing happens before."""
-        soon = any(problem.reason is Reason.STARTING for look in self._looks.values() for problem in look.problems)
-        pause = SOON_SECONDS if soon else RESYNC_SECONDS * self._chance.uniform(0.8, 1.2)
+    def pause(self, now: float) -> float:
+        """Seconds until there is something to do, if nothing happens before."""
         due = self.verifier.next_due()
-        return pause if due is None else max(0.05, min(pause, due - now))
+        return max(0.05, (self._due if due is None else min(self._due, due)) - now)
 
     def watched(self) -> list[str]:
         """Paths on the node whose change calls for a pass."""
@@ -164,10 +180,6 @@ class Engine:
         if problem and problem not in look.problems:
             look = _with_problem(look, problem)
         self._looks[runtime.name] = look
-        if look.present:
-            self.verifier.ask(
-                runtime.name, [host for host in self._hosts if host not in look.refused], runtime.ask, now
-            )
         return first
 
     def _look(self, runtime: Runtime[Any], ledger: Ledger) -> Look:

@@ -58,20 +58,23 @@ class Watcher:
         self._watched = wanted
         return new
 
-    def wait(self, seconds: float) -> None:
-        """Sleep until something that is watched changes, `wake` is called, or the time has passed."""
+    def wait(self, seconds: float) -> bool:
+        """Sleep until something that is watched changes, `wake` is called, or the time has passed.
+
+        Returns:
+            True if something that is watched changed.
+        """
         milliseconds = max(1, round(seconds * 1000))
         while True:
             ready = {descriptor for descriptor, _ in self._poll.poll(milliseconds)}
-            if not ready:
-                return
             if self._wake in ready:
                 os.eventfd_read(self._wake)
-                return
-            if self._drain():
+            if self._inotify.fileno() in ready and self._drain():
                 while self._poll.poll(_SETTLE_MILLISECONDS) and self._drain():
                     pass
-                return
+                return True
+            if not ready or self._wake in ready:
+                return False
 
     def wake(self) -> None:
         """End a `wait`, from any thread or signal handler."""
