@@ -13,7 +13,7 @@ from regkeeper import naming
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
-from tests.e2e.test_objects_accepted import ENVIRONMENT, OPTIONS, SINGLE
+from tests.e2e.valid_specs import ENVIRONMENT, OPTIONS, SINGLE
 from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
 from tests.registry_objects import registry_object
 from tests.room import SOON, Room
@@ -86,12 +86,13 @@ def test_what_can_not_work_is_a_condition_with_the_field(
     room.delete("registry", name)
 
 
-def test_a_control_character_that_yaml_forbids_arrives(room: Room, operator: OperatorProcess) -> None:
-    """JSON may hold DEL as it is; a server-side apply, which is YAML, may not."""
-    room.registry("odd", podAnnotations={"odd": "a\x7fb"})
+def test_text_that_yaml_writes_otherwise_than_json_arrives(room: Room, operator: OperatorProcess) -> None:
+    """A server-side apply is YAML: it forbids DEL, takes NEL for a line break and knows no pairs of surrogates."""
+    text = 'a\x7f\x80\x85\u2028\u2029\ufeff\N{WHALE}\\ud83d \n\t"b'
+    room.registry("odd", podAnnotations={"odd": text})
     deployment = wait_for(lambda: room.get("deployment", "odd"), SOON, lambda: f"{room.status('odd')}")
     assert deployment is not None
-    assert deployment["spec"]["template"]["metadata"]["annotations"]["odd"] == "a\x7fb"
+    assert deployment["spec"]["template"]["metadata"]["annotations"]["odd"] == text
     room.delete("registry", "odd")
 
 

@@ -6,6 +6,7 @@ answers.
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ REQUEST_SECONDS = 15.0
 
 PAGE_SIZE = 100
 """Objects of a listing at a time: a page of Deployments is a megabyte of JSON, and ten of Python."""
+
+_ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What may stand in JSON as it is, and not in YAML, or as a line break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +184,8 @@ class ApiCluster:
 
 
 def _as_yaml(body: Object) -> str:
-    """JSON that is YAML too: of all that JSON may leave as it is, YAML forbids only DEL (YAML 1.2, 5.1)."""
-    return json.dumps(body).replace("\x7f", "\\u007f")
+    """JSON that is YAML too, which knows no escaped surrogates and escapes other characters (YAML 1.2, 5.1 and 5.7)."""
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(body, ensure_ascii=False))
 
 
 @asynccontextmanager
