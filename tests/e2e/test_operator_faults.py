@@ -110,31 +110,50 @@ async def test_a_registry_that_this_version_can_not_read_can_be_deleted(
         await wait_for_async(gone, 30, f"the end of {resource.kind} {name}")
 
 
-async def test_a_volume_whose_claim_went_is_bound_again(
+async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meets(
     namespace: str, cluster: kube.ApiCluster, prober: Prober
 ) -> None:
-    bench = Bench(cluster, prober, Key(namespace, "kept"))
+    undisturbed, *others = (
+        Bench(cluster, prober, Key(namespace, f"kept-{number}")) for number in range(1 + len(Fault))
+    )
+    before = {bench: await _leave_its_volume(bench) for bench in (undisturbed, *others)}
+    for bench in before:
+        await _await_the_garbage_collector(bench)
+        await _create(bench)
+    writes = await undisturbed.settle()
+    expected = await undisturbed.settled_state()
+    assert ("StorageReady", "True", "Bound") in expected["conditions"]
+    for fault, bench in zip(Fault, others, strict=True):
+        assert await bench.disturbed(fault, writes.index("patch PersistentVolume") + 1)
+        assert await bench.settled_state() == expected, fault
+    for left in before.values():
+        after = await cluster.get(kube.VOLUME, None, left["metadata"]["name"])
+        assert after["metadata"]["uid"] == left["metadata"]["uid"]
+        assert after["spec"]["claimRef"]["uid"] != left["spec"]["claimRef"]["uid"]
+
+
+async def _leave_its_volume(bench: Bench) -> kube.Object:
+    """Make a Registry and delete it and its claim as after an uninstall, without our finalizer; its volume as left."""
     await _made(bench)
-    # As after an uninstall: our finalizer is off, and the Registry goes without an operator.
-    await cluster.patch(kube.REGISTRY, *bench.key, {"metadata": {"finalizers": None}})
-    volume = naming.persistent_volume_name(*bench.key)
-    before = await cluster.get(kube.VOLUME, None, volume)
-    for resource, name in ((kube.REGISTRY, "kept"), (kube.CLAIM, naming.claim_name("kept"))):
-        body = await cluster.get(resource, namespace, name)
-        await cluster.delete(resource, namespace, name, uid=body["metadata"]["uid"])
+    await bench.cluster.patch(kube.REGISTRY, *bench.key, {"metadata": {"finalizers": None}})
+    namespace, name = bench.key
+    left = await bench.cluster.get(kube.VOLUME, None, naming.persistent_volume_name(*bench.key))
+    for resource, deleted in ((kube.REGISTRY, name), (kube.CLAIM, naming.claim_name(name))):
+        body = await bench.cluster.get(resource, namespace, deleted)
+        await bench.cluster.delete(resource, namespace, deleted, uid=body["metadata"]["uid"])
+    return left
+
+
+async def _await_the_garbage_collector(bench: Bench) -> None:
+    namespace, registry = bench.key
     for resource, name in (
-        (kube.CLAIM, naming.claim_name("kept")),
-        (kube.CONFIG_MAP, naming.config_map_name("kept")),
-        (kube.SERVICE, "kept"),
-        (kube.DEPLOYMENT, "kept"),
+        (kube.CLAIM, naming.claim_name(registry)),
+        (kube.CONFIG_MAP, naming.config_map_name(registry)),
+        (kube.SERVICE, registry),
+        (kube.DEPLOYMENT, registry),
     ):
-        gone = partial(is_gone, cluster, resource, namespace, name)
+        gone = partial(is_gone, bench.cluster, resource, namespace, name)
         await wait_for_async(gone, 60, f"the garbage collector to take {resource.kind} {name}")
-    again = await _made(bench)
-    assert ("StorageReady", "True", "Bound") in again["conditions"]
-    after = await cluster.get(kube.VOLUME, None, volume)
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert after["spec"]["claimRef"]["uid"] != before["spec"]["claimRef"]["uid"]
 
 
 async def _create(bench: Bench) -> None:

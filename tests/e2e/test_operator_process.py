@@ -209,6 +209,14 @@ def test_what_the_spec_no_longer_asks_for_is_removed(room: OperatedRoom) -> None
                 "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
             },
         ),
+        (
+            "PodDisruptionBudget",
+            "main",
+            {
+                "apiVersion": "policy/v1",
+                "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "mine"}}},
+            },
+        ),
     ],
 )
 def test_a_foreign_object_is_never_touched_and_named(
@@ -216,7 +224,7 @@ def test_a_foreign_object_is_never_touched_and_named(
 ) -> None:
     room.apply({**body, "kind": kind, "metadata": {"name": name, "namespace": room.namespace}})
     before = room.get(kind, name)
-    room.registry(storage={"size": "1Gi"})
+    room.registry(storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]}, replicas=2)
     stalled = room.await_condition("Stalled", "ForeignObject")
     assert f"{kind} {name} exists and is not this Registry's" in stalled["message"]
     assert room.condition("Ready")["status"] == "False"
