@@ -4,8 +4,11 @@ import time
 
 import pytest
 
-from regkeeper.retention.errors import StoppedError
+from regkeeper.retention import purge
+from regkeeper.retention.contents import Contents, Entry
+from regkeeper.retention.errors import NotQuietError, StoppedError
 from regkeeper.retention.layout import MANIFEST_LIMIT
+from regkeeper.retention.needed import held_by_other_runs
 from regkeeper.retention.restore import undo
 from tests.engine import driver
 from tests.engine.planning import used
@@ -263,3 +266,44 @@ def test_a_time_in_the_past_by_which_ages_were_judged_shortens_no_window(volume:
     assert driver.delete(volume, "app:v1").code == 0
     assert driver.run(volume, "purge", now=time.time_ns()).document["purged"]["runs"] == []
     assert driver.run(volume, "purge", now=time.time_ns() + 2 * DAY * SECOND).document["purged"]["runs"] != []
+
+
+@pytest.mark.parametrize("command", ["purge", "delete"])
+def test_nothing_is_freed_beside_an_upload(volume: Volume, runner: Runner, command: str) -> None:
+    """Whoever writes may be about to need it: a registry whose descriptor cache is on takes a blob for there."""
+    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v2", layers=[b"two"])
+    deleted = runner.delete("app:v1")
+    later = volume.now + 2 * DAY * SECOND
+    volume.repository("app").start_upload("u-1", age=-2 * DAY + 60)
+    with pytest.raises(NotQuietError, match="an upload to app"):
+        runner.purge(now=later) if command == "purge" else runner.delete("app:v2", now=later)
+    assert len(quarantined(volume.root)) > 0
+    assert [journal.state for journal in runner.journals()] == ["done"]
+    assert deleted.journal is not None
+
+
+def test_nothing_is_freed_when_something_was_written_meanwhile(
+    volume: Volume, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what is needed and the first removal."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"base"])
+    base = volume.put_blob(b"base")
+    runner.delete("app:v1")
+    volume.repository("other").mount(base, age=0)  # so that something comes back, which is no change by others
+
+    def write_and_look(contents: Contents, runs: set[str]) -> list[Entry]:
+        new = volume.repository("new")
+        new.mount(base, age=0)
+        first = new.layer_link(base).stat().st_ctime_ns
+        while new.layer_link(base).parent.parent.stat().st_ctime_ns <= first:  # a tick of the clock later
+            (new.layers / "sha256" / "0").mkdir()
+            (new.layers / "sha256" / "0").rmdir()
+        return held_by_other_runs(contents, runs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "held_by_other_runs", write_and_look)
+        with pytest.raises(NotQuietError, match=r"something writes here: .*new"):
+            runner.purge()
+    assert runner.purge().entries > 0

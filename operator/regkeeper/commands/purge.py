@@ -48,6 +48,8 @@ def purge(
 ) -> None:
     """Free what runs deleted once their undo window is over. What is needed again comes back instead.
 
+    Restart a registry whose blob descriptor cache is on before: it takes blobs for there that are in the quarantine.
+
     With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`) and what earlier runs had left.
     """
     try:

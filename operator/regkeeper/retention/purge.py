@@ -20,6 +20,7 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
+from regkeeper.retention.quiet import refuse_changes, refuse_uploads
 from regkeeper.retention.restore import Restored, put_generations_back
 from regkeeper.retention.restore_images import used_generations
 from regkeeper.retention.storage import WritableVolume
@@ -85,6 +86,7 @@ def purge(
     """Free what some runs moved, save what is needed again.
 
     Raises:
+        NotQuietError: something writes to the volume; nothing was freed.
         UnverifiedError: a part of the volume can't be read; nothing was freed and no journal was changed.
         StoppedError: `stop` said so; the next purge goes on.
         StorageError: something can't be removed; the next purge tries again.
@@ -93,10 +95,23 @@ def purge(
     if not going:
         return Purged()
     runs = {journal.run for journal in going}
-    purged = Purged(runs=sorted(runs), returned=_return_needed(volume, journals, runs, in_use))
+    purged = Purged(runs=sorted(runs))
+
+    def clock() -> int:
+        return journals.clock(going[0])
+
+    refuse_uploads(volume, now=now, clock=clock())
+    while True:
+        since = clock()
+        returned = _return_needed(volume, journals, runs, in_use)
+        purged.returned.add(returned)
+        if not returned.moves:
+            break
+        # What came back changed the volume, so it is looked at once more.
     others = [journal.run for journal in journals.all() if journal.state in UNDOABLE and journal.run not in runs]
     held = held_by_other_runs(Contents(volume, journals, [*purged.runs, *others]), runs)
     staying = {entry.path for entry in held}
+    refuse_changes(volume, since, clock)
     for journal in going:
         _free(volume, journals, journal, staying, purged, now=now, stop=stop)
     _forget(volume, journals, now)

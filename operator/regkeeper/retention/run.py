@@ -100,10 +100,10 @@ def carry_out(
 def _purge(
     volume: WritableVolume, journals: WritableJournals, due_journals: list[Journal], order: Order[AnyPlan], now: int
 ) -> Purged:
-    """Purge on the way to something else, which goes on all the same where nothing can be verified."""
+    """Purge on the way to something else, which goes on all the same where nothing could be freed safely."""
     try:
         return purge(volume, journals, due_journals, now=now, in_use=order.in_use, stop=order.stop)
-    except UnverifiedError as error:
+    except (UnverifiedError, NotQuietError) as error:
         return Purged(unverified=str(error))
 
 
