@@ -406,3 +406,16 @@ def test_a_run_may_follow_one_that_emptied_most_repositories(volume: Volume) -> 
     assert driver.retain(volume, spec).document["outcome"] == "done"
     again = driver.retain(volume, spec)
     assert (again.code, again.document["outcome"]) == (0, "nothing")
+
+
+def test_a_run_that_is_refused_says_what_it_freed_before_and_a_dry_run_what_it_would_free(filled: Volume) -> None:
+    filled.now = time.time_ns()
+    run = driver.delete(filled, "app:v1").document["run"]["run"]
+    filled.now += 2 * DAY * SECOND
+    looked = driver.delete(filled, "app:none", "--dry-run")
+    assert looked.document["due"] == [run]
+    assert f"would first free {run}" in looked.errors
+    refused = driver.delete(filled, "app:none")
+    assert refused.code == 1
+    assert refused.document["purged"]["runs"] == [run]
+    assert f"purged {run}" in refused.errors

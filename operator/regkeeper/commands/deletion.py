@@ -30,7 +30,9 @@ from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
+from regkeeper.retention.purge import Purged, due
 from regkeeper.retention.quiet import Mode
+from regkeeper.retention.recovery import Recovered
 from regkeeper.retention.run import Order, Outcome, carry_out
 from regkeeper.retention.session import refuse_writers
 
@@ -87,27 +89,36 @@ def plan_only(deletion: Deletion) -> None:
             mode=deletion.mode,
             progress=shown.read,
         )
+        first = [journal.run for journal in due(seen.journals, seen.volume, now)]
     newest = max((row.pushed for entry in plan.entries for row in entry.tags), default=0)
     if newest > now + _CLOCK_SKEW:
         plan.warnings.append(
             f"the newest tag was pushed at {moment(newest)}, after now ({moment(now)}): this machine's clock may be "
             "behind the volume's, by which a real run judges"
         )
+    if first:
+        note(f"a run would first free {', '.join(first)}, whose undo window is over")
     refusal = _refusal(deletion, plan)
-    _print(deletion, plan, {"dryRun": True, "run": None})
+    _print(deletion, plan, {"dryRun": True, "run": None, "due": first})
     _end(plan, refusal)
 
 
 def plan_and_carry_out(deletion: Deletion) -> None:
     """Do what the plan says, and print it."""
+    cleared: dict[str, object] = {}
+
+    def tell(recovered: Recovered, purged: Purged) -> None:
+        note_recovered(recovered)
+        note_purged(purged)
+        cleared.update(recovered=recovered_document(recovered), purged=purged_document([purged]))
+
     with failures(as_json=deletion.as_json):
         try:
-            outcome = _carry_out(deletion)
+            outcome = _carry_out(deletion, tell)
         except _NotAcceptedError as error:
-            _print(deletion, error.plan, {"dryRun": False, "run": None})
+            _print(deletion, error.plan, {"dryRun": False, "run": None, **cleared})
             _end(error.plan, str(error))
             raise
-    note_recovered(outcome.recovered)
     answer: dict[str, object] = {
         "dryRun": False,
         "run": run_document(outcome.journal),
@@ -117,7 +128,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
     if outcome.journal is not None:
         answer["outcome"] = "done"
     _print(deletion, outcome.plan, answer)
-    for purged in outcome.purged:
+    for purged in outcome.purged[1:]:
         note_purged(purged)
     if outcome.journal is not None and deletion.intent.undo_window:
         due = moment(outcome.journal.purge_due)
@@ -125,7 +136,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
     _end(outcome.plan, "")
 
 
-def _carry_out(deletion: Deletion) -> Outcome[Plan]:
+def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) -> Outcome[Plan]:
     own_now = None if deletion.approved else deletion.now
     with (
         changing(deletion.root, now=own_now, journal=deletion.journal, end_time=deletion.end_time) as session,
@@ -152,6 +163,10 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
         def refuse() -> None:
             refuse_writers(session.volume, deletion.mode, deletion.registry)
 
+        def tell_behind(recovered: Recovered, purged: Purged) -> None:
+            with shown.hidden():
+                tell(recovered, purged)
+
         refuse()
         order = Order(
             command=deletion.command,
@@ -162,6 +177,7 @@ def _carry_out(deletion: Deletion) -> Outcome[Plan]:
             in_use=deletion.in_use,
             stop=session.stop,
             progress=shown.moved,
+            cleared=tell_behind,
         )
         return carry_out(session.volume, session.journals, order, time.time)
 

@@ -31,7 +31,7 @@ from regkeeper.retention.plan_files import (
     refuse_other_rules,
 )
 from regkeeper.retention.printing import count, print_plan, size_of
-from regkeeper.retention.purge import due, purge
+from regkeeper.retention.purge import Purged, due, purge
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored as Back
@@ -161,6 +161,7 @@ def _record(request: Request, root: str, before: Answer) -> Answer:
 def _retain(request: Request, session: Session) -> Answer:
     volume, journals = session.volume, session.journals
     victims: list[str] = []
+    purges: list[Purged] = []
     approved = _approval(volume, request)
 
     def make_plan(now: int) -> Plan:
@@ -191,6 +192,7 @@ def _retain(request: Request, session: Session) -> Answer:
         in_use=request.in_use,
         stop=session.stop,
         progress=lambda _: None,
+        cleared=lambda _, purged: purges.append(purged),
     )
     try:
         done = carry_out(volume, journals, order, time.time)
@@ -198,7 +200,7 @@ def _retain(request: Request, session: Session) -> Answer:
         print_plan(error.plan)
         if error.outcome is Outcome.AWAITING_APPROVAL:
             record_awaiting(volume, error.plan)
-        return planned(error.outcome, str(error), error.plan, victims)
+        return replace(planned(error.outcome, str(error), error.plan, victims), freed=freed(purges))
     print_plan(done.plan)
     purged = freed(done.purged)
     if done.journal is None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry
 from regkeeper.retention.errors import StoppedError, translated
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journal import Journal, Journals, State
 from regkeeper.retention.journal_writer import WritableJournals
-from regkeeper.retention.layout import ABSENT, REPOSITORIES, repository_path
+from regkeeper.retention.layout import ABSENT, REPOSITORIES, Volume, repository_path
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again
@@ -56,7 +56,7 @@ class Purged:
     unverified: str = ""
 
 
-def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than: int | None = None) -> list[Journal]:
+def due(journals: Journals, volume: Volume, now: int, older_than: int | None = None) -> list[Journal]:
     """Runs whose quarantine may be freed.
 
     Args:
@@ -69,7 +69,8 @@ def due(journals: WritableJournals, volume: WritableVolume, now: int, older_than
         journal
         for journal in journals.all()
         # A purge that was interrupted behind its last entry has no directory any more.
-        if journal.state == State.PURGING or (journal.state in _HOLDING and volume.exists(run_directory(journal.run)))
+        if journal.state == State.PURGING
+        or (journal.state in _HOLDING and volume.device(run_directory(journal.run)) is not None)
         if now >= (journal.purge_due if older_than is None else journal.began + older_than)
     ]
 

@@ -39,6 +39,7 @@ class Order(Generic[AnyPlan]):
         in_use: What is in use now; None: not asked for.
         stop: Asked between two entries.
         progress: Told of each move that was made.
+        cleared: Told what earlier runs had left and what was due, which is done though the run be refused then.
     """
 
     command: str
@@ -49,6 +50,7 @@ class Order(Generic[AnyPlan]):
     in_use: InUse | None
     stop: Stop
     progress: Callable[[Move], None]
+    cleared: Callable[[Recovered, Purged], None] = lambda _recovered, _purged: None
 
 
 @dataclass
@@ -86,6 +88,7 @@ def carry_out(
     now = round(clock() * 10**9) if order.now is None else order.now
     recovered = recover(volume, journals, now=now)
     purged = _purge(volume, journals, due(journals, volume, now), order, now)
+    order.cleared(recovered, purged)
     started = datetime.fromtimestamp(clock(), UTC)
     plan, journal = reserve.on_full(volume, lambda: _prepare(volume, journals, order, started))
     outcome = Outcome(plan, journal, recovered, [purged])
