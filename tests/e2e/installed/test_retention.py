@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 
@@ -61,12 +62,11 @@ class RetainedRoom:
         """Wait until the registry takes pushes. While it is being replaced nobody answers."""
 
         def takes_them() -> bool:
-            request = urllib.request.Request(f"{self.room.url(NAME)}/v2/probe/blobs/uploads/", method="POST")
             try:
-                with urllib.request.urlopen(request, timeout=5) as answer:
-                    return bool(answer.status == 202)
+                begin_and_cancel_upload(self.room.url(NAME))
             except OSError:
                 return False
+            return True
 
         wait_for(takes_them, SOON, "the registry to take pushes")
 
@@ -107,6 +107,20 @@ class RetainedRoom:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def begin_and_cancel_upload(url: str) -> None:
+    """Begin a push, and take it back: an upload that somebody touched a minute ago refuses a run.
+
+    Raises:
+        HTTPError: the registry refuses.
+        OSError: nobody answers.
+    """
+    begin = urllib.request.Request(f"{url}/v2/web/tomcat/blobs/uploads/", method="POST")
+    with urllib.request.urlopen(begin, timeout=5) as answer:
+        location = urljoin(url, answer.headers["Location"])
+    with urllib.request.urlopen(urllib.request.Request(location, method="DELETE"), timeout=5):
+        pass
 
 
 @pytest.fixture(scope="module")
