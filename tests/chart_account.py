@@ -20,7 +20,10 @@ def apply_account(cluster: Cluster, values: Mapping[str, Any] | None = None, *, 
         A List of the objects, for who wants to delete them. CRDs and the operator itself are not among them.
     """
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-    rendered = render({"crds": {"install": False}, **(values or {})}, "--no-hooks", release=release)
+    # Of its own, as it goes with the account.
+    trust = {"agentsNamespace": f"{release}-nodes", **(values or {}).get("trust", {})}
+    chosen = {"crds": {"install": False}, **(values or {}), "trust": trust}
+    rendered = render(chosen, "--no-hooks", release=release)
     items = [body for body in rendered if body["kind"] not in ("Deployment", "Service")]
     account = {"apiVersion": "v1", "kind": "List", "items": items}
     for body in (namespace, account):

@@ -58,6 +58,18 @@ SNAPSHOT_LABEL = f"{GROUP}/snapshot"
 NUDGE_ANNOTATION = f"{GROUP}/nudge"
 """On a run's pod: its change makes kubelet bring the mounted ConfigMaps up to date at once."""
 
+NODE_TRUST_FINALIZER = f"{GROUP}/node-trust"
+"""On a Registry that nodes trust, or have not been seen to have forgotten."""
+
+NODE_AGENT = "regkeeper-node-agent"
+"""The one DaemonSet of the cluster, and the value of its pods' name label."""
+
+NODE_AGENT_KEY = "regkeeper-node-agent-key"
+"""The Secret with the key that the operator and its agents share."""
+
+TRUST_ANNOTATION = f"{GROUP}/trust"
+"""On an agent's pod: what its node is to trust (`regkeeper.nodes.desired`). The pod reads it as a mounted file."""
+
 REGISTRY_HEADER = "X-Regkeeper-Registry"
 """Response header that our config.yml makes the registry send; its value is the Registry's uid."""
 
@@ -70,6 +82,11 @@ def selector_labels(registry: str) -> dict[str, str]:
 def object_labels(registry: str) -> dict[str, str]:
     """Labels of every object that a Registry made."""
     return {**selector_labels(registry), **MANAGED_BY}
+
+
+def node_agent_labels() -> dict[str, str]:
+    """Labels by which the DaemonSet and the operator find the agents' pods. Immutable once applied."""
+    return {"app.kubernetes.io/name": NODE_AGENT}
 
 
 def config_map_name(registry: str) -> str:

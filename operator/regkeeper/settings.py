@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,6 +15,21 @@ class LocalStorageRule(BaseModel):
     namespaces: tuple[str, ...] = Field(min_length=1)
     nodes: tuple[str, ...] = Field(min_length=1)
     path: str = Field(pattern=r"^/[^\x00]+$", description="One exact directory that root alone can replace.")
+
+
+class TrustSettings(BaseModel):
+    """The chart's value `trust`: who may change what nodes trust."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True)
+
+    namespaces: tuple[str, ...] = ("default",)
+    """Whose Registries may change nodes. Empty: none."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that `spec.nodeTrust.hosts` may name, besides the addresses at which a Registry itself answers."""
+    apply_pending_edits: bool = False
+    """Whether a reload of dockerd may also apply edits of daemon.json that the administrator has not loaded yet."""
+    agents_namespace: str = "regkeeper-nodes"
+    """Where the agents run; its Pod Security level must be `privileged`."""
 
 
 class Settings(BaseSettings):
@@ -29,6 +45,8 @@ class Settings(BaseSettings):
     """The operator's own image: the init container that tests a volume runs it."""
     local_storage: tuple[LocalStorageRule, ...] = ()
     """Directories of nodes that `storage.local` may use. JSON in the environment. Empty: none."""
+    trust: TrustSettings = TrustSettings()
+    """JSON in the environment."""
     resync_seconds: float = Field(300, ge=1)
     """Seconds between two listings that check the watches; also the longest pause between two looks at the counts and
     addresses of a Registry that is ready."""

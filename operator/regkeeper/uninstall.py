@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Sequence
 
 from regkeeper import kube, naming
 
+OURS = {naming.FINALIZER, naming.NODE_TRUST_FINALIZER}
+
 
 async def release_finalizers(cluster: kube.Cluster, namespaces: Sequence[str]) -> AsyncIterator[str]:
-    """Take regkeeper's finalizer off every Registry, and yield `namespace/name` of each that had it.
+    """Take regkeeper's finalizers off every Registry, and yield `namespace/name` of each that had one.
 
-    Nothing else changes: the Registries stay, and so do their objects and their images. The Registries are listed
-    until none has the finalizer, since an operator that is about to end may set it once more.
+    Nothing else changes: the Registries stay, and so do their objects, their images and what nodes trust. The
+    Registries are listed until none has a finalizer, since an operator that is about to end may set it once more.
 
     Args:
         cluster: the API server.
@@ -25,15 +27,15 @@ async def release_finalizers(cluster: kube.Cluster, namespaces: Sequence[str]) -
         for namespace in scopes:
             async for registry in cluster.list(kube.REGISTRY, namespace, metadata_only=True):
                 metadata = registry["metadata"]
-                if naming.FINALIZER in metadata.get("finalizers", ()):
+                if OURS & set(metadata.get("finalizers", ())):
                     found = True
                     if await _release(cluster, metadata):
                         yield f"{metadata['namespace']}/{metadata['name']}"
 
 
 async def _release(cluster: kube.Cluster, metadata: kube.Object) -> bool:
-    """Whether the finalizer came off; False if the object changed meanwhile, and is to be looked at again."""
-    left = [finalizer for finalizer in metadata["finalizers"] if finalizer != naming.FINALIZER]
+    """Whether the finalizers came off; False if the object changed meanwhile, and is to be looked at again."""
+    left = [finalizer for finalizer in metadata["finalizers"] if finalizer not in OURS]
     # The version is a precondition: a merge patch replaces the list, and must not undo what somebody else put there.
     body = {"metadata": {"finalizers": left, "resourceVersion": metadata["resourceVersion"]}}
     try:

@@ -49,6 +49,16 @@ def test_the_table_is_what_the_chart_grants_in_watched_namespaces() -> None:
     assert granted(only(objects, "Role", "regkeeper")) == documented("watched")
 
 
+def test_the_table_is_what_the_chart_grants_over_the_node_agents() -> None:
+    assert granted(only(render(), "Role", "regkeeper-agents")) == documented("agents")
+
+
+def test_secrets_of_the_agents_are_read_by_name_only() -> None:
+    rules = only(render(), "Role", "regkeeper-agents")["rules"]
+    reading = [rule for rule in rules if "secrets" in rule["resources"] and rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in reading] == [["regkeeper-node-agent-key"]]
+
+
 def test_no_right_is_a_wildcard_and_no_secret_is_read() -> None:
     rights = granted(only(render(LOCAL), "ClusterRole", "regkeeper"))
     assert not [right for right in rights if "*" in right]

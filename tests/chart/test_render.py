@@ -27,6 +27,7 @@ EVERYTHING: dict[str, Any] = {
     "registryImage": "registry:2.8",
     "watchNamespaces": ["one", "two"],
     "localStorage": [RULE],
+    "trust": {"namespaces": ["one"], "hosts": ["registry.example:5000"], "applyPendingEdits": True},
     "resyncSeconds": 60,
     "concurrency": 4,
     "log": {"format": "text", "level": "debug"},
@@ -132,23 +133,30 @@ def test_crds_are_kept_and_optional() -> None:
     assert not [body for body in render({"crds": {"install": False}}) if body["kind"] == "CustomResourceDefinition"]
 
 
+def roles_of_registries(objects: list[Object]) -> list[Object]:
+    """All but the one over the node agents, which no value moves or removes."""
+    (agents,) = (body for body in objects if body["kind"] == "Role" and body["metadata"]["name"].endswith("-agents"))
+    assert agents["metadata"]["namespace"] == "regkeeper-nodes"
+    return [body for body in objects if body["kind"] == "Role" and body is not agents]
+
+
 def test_watched_namespaces_get_roles_and_no_cluster_role_for_their_objects() -> None:
     everywhere, limited = render(), render({"watchNamespaces": ["one", "two"]})
-    roles = [body for body in limited if body["kind"] == "Role"]
-    assert not [body for body in everywhere if body["kind"] == "Role"]
+    roles = roles_of_registries(limited)
+    assert not roles_of_registries(everywhere)
     assert {(body["metadata"]["namespace"], body["metadata"]["name"]) for body in roles} == {
         (namespace, name) for namespace in ("one", "two") for name in ("regkeeper", "regkeeper-uninstall")
     }
     rules = only(limited, "ClusterRole", "regkeeper")["rules"]
     workloads = {name for rule in rules if rule["verbs"] == ["list"] for name in rule["resources"]}
     resources = {name for rule in rules for name in rule["resources"]}
-    assert resources - workloads == {"nodes", "storageclasses", "persistentvolumes"}
+    assert resources - workloads == {"nodes", "namespaces", "storageclasses", "persistentvolumes"}
     assert {"pods", "deployments", "cronjobs"} <= workloads, "what is in use is asked of the whole cluster"
     assert "regkeeper-uninstall" not in {body["metadata"]["name"] for body in limited if body["kind"] == "ClusterRole"}
 
 
 def test_names_that_yaml_takes_for_something_else_stay_names() -> None:
-    roles = [body for body in render({"watchNamespaces": ["123", "on", "null"]}) if body["kind"] == "Role"]
+    roles = roles_of_registries(render({"watchNamespaces": ["123", "on", "null"]}))
     assert {body["metadata"]["namespace"] for body in roles} == {"123", "on", "null"}
 
 
@@ -265,7 +273,7 @@ def test_each_policy_is_bound_and_fails_closed() -> None:
     objects = render(EVERYTHING)
     policies = [body for body in objects if body["kind"] == "ValidatingAdmissionPolicy"]
     bindings = [body for body in objects if body["kind"] == "ValidatingAdmissionPolicyBinding"]
-    assert len(policies) == 7
+    assert len(policies) == 8
     assert {body["metadata"]["name"] for body in policies} == {body["spec"]["policyName"] for body in bindings}
     assert all(body["spec"]["failurePolicy"] == "Fail" for body in policies)
     assert all(body["spec"]["validationActions"] == ["Deny"] for body in bindings)

@@ -14,6 +14,8 @@ import yaml
 
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.node_agent import node_agent
+from regkeeper.resources.node_agent_key import node_agent_key
 from regkeeper.resources.retention.cron_job import cron_job
 from regkeeper.resources.retention.run_job import policy_job, purge_job
 from regkeeper.settings import Settings
@@ -45,7 +47,8 @@ def made_by_the_operator() -> list[dict[str, Any]]:
         purge_job(registries[0], settings, name="purge-run", annotations={}),
     ]
     secrets = [http_secret(registry, "secret") for registry in registries]
-    return [*(body for registry in registries for body in all_objects(registry, settings)), *secrets, *jobs]
+    agents = [node_agent(settings), node_agent_key(settings, b"secret")]
+    return [*(body for registry in registries for body in all_objects(registry, settings)), *secrets, *jobs, *agents]
 
 
 def scan(objects: Iterable[dict[str, Any]]) -> set[Finding]:

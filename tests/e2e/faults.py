@@ -39,6 +39,7 @@ class FaultyCluster:
         self.writes: list[str] = []
         self.get = cluster.get
         self.list = cluster.list
+        self.watch = cluster.watch
 
     async def _write(self, what: str, call: Callable[[], Awaitable[Any]]) -> Any:
         self.writes.append(what)

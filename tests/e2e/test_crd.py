@@ -267,6 +267,7 @@ def test_kubectl_shows_what_matters(place: Place) -> None:
         "status": {
             "observedGeneration": 1,
             "imagePrefix": "k8smaster:5000",
+            "trustedNodes": "2/2",
             "repositories": 3,
             "tags": 7,
             "conditions": [
@@ -283,9 +284,9 @@ def test_kubectl_shows_what_matters(place: Place) -> None:
     patch = f"--patch={json.dumps(status)}"
     place.kubectl("patch", "registry", "shown", "--subresource=status", "--type=merge", patch)
     header, row = place.kubectl("get", "regs", "shown", "--output=wide").splitlines()
-    assert header.split() == ["NAME", "READY", "ADDRESS", "REPOSITORIES", "TAGS", "AGE", "REASON"]
-    name, ready, address, repositories, tags, _, reason = row.split()
-    assert (name, ready, address) == ("shown", "True", "k8smaster:5000")
+    assert header.split() == ["NAME", "READY", "ADDRESS", "NODES", "REPOSITORIES", "TAGS", "AGE", "REASON"]
+    name, ready, address, nodes, repositories, tags, _, reason = row.split()
+    assert (name, ready, address, nodes) == ("shown", "True", "k8smaster:5000", "2/2")
     assert (repositories, tags, reason) == ("3", "7", "Serving")
 
 

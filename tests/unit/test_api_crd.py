@@ -57,6 +57,7 @@ def test_columns_say_what_matters() -> None:
     assert [column["name"] for column in columns if not column.get("priority")] == [
         "Ready",
         "Address",
+        "Nodes",
         "Repositories",
         "Tags",
         "Age",

@@ -20,6 +20,9 @@ from regkeeper.reconcile.registry import RegistryReconciler
 from regkeeper.reconcile.resync import CHILDREN, Resync
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store, owner_key
+from regkeeper.reconcile.trust.keeper import TrustKeeper
+from regkeeper.reconcile.trust.questions import Questioner
+from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,14 @@ RETRY_SECONDS = 1.0
 class Operator:
     """One running operator."""
 
-    def __init__(self, cluster: kube.Cluster, settings: Settings, prober: Prober, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        cluster: kube.Cluster,
+        settings: Settings,
+        prober: Prober,
+        questioner: Questioner,
+        clock: Callable[[], float],
+    ) -> None:
         self._settings = settings
         self._kinds = (kube.REGISTRY, *CHILDREN, *([kube.VOLUME] if settings.local_storage else []))
         self._store = Store()
@@ -43,18 +53,29 @@ class Operator:
             metrics=lambda: self.metrics,
             clock=clock,
         )
+        status = StatusWriter(cluster, self._store, _now)
         self._reconciler = RegistryReconciler(
             cluster=cluster,
             store=self._store,
             settings=settings,
             prober=prober,
-            status=StatusWriter(cluster, self._store, lambda: datetime.now(UTC)),
+            status=status,
             clock=clock,
             again=self.look_again,
             quiet=self._retentions.quiet,
         )
+        self._trust = TrustKeeper(
+            cluster=cluster,
+            store=self._store,
+            settings=settings,
+            ask=questioner.ask,
+            status=TrustStatusWriter(cluster, self._store, status, _now),
+            clock=clock,
+            now=_now,
+            random=random.random,
+        )
         self._queue = WorkQueue(
-            look=self._reconciler.look,
+            look=self._look,
             tell=self._reconciler.tell,
             observer=self,
             random=random.random,
@@ -116,6 +137,12 @@ class Operator:
         for blocked in self._reconciler.blocked - {key}:
             self._queue.add(blocked)
 
+    async def _look(self, key: Key) -> float | None:
+        try:
+            return await self._reconciler.look(key)
+        finally:
+            self._trust.consider(key)
+
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT."""
         await self._load()
@@ -123,6 +150,7 @@ class Operator:
         tasks = [asyncio.create_task(self._queue.work()) for _ in range(self._settings.concurrency)]
         tasks += [asyncio.create_task(worker) for worker in self._retentions.workers()]
         tasks.append(asyncio.create_task(self._keep_comparing()))
+        tasks.append(asyncio.create_task(self._trust.run()))
         watches = Watches(
             self._settings, (*self._kinds, *RETENTION_KINDS), show=self.show, restarted=self._resync_now.set
         )
@@ -141,6 +169,7 @@ class Operator:
                 task.cancel()
             await asyncio.gather(watching, *tasks, return_exceptions=True)
             await self._reconciler.close()
+            await self._trust.close()
 
     async def _load(self) -> None:
         """List everything, as soon as there is an API server that knows our kinds."""
@@ -173,8 +202,12 @@ async def run(settings: Settings) -> None:
         cluster = await stack.enter_async_context(kube.connect())
         session = await stack.enter_async_context(open_session())
         fresh = await stack.enter_async_context(open_session(keep_alive=False))
-        operator = Operator(cluster, settings, Prober(session, fresh), loop.time)
+        operator = Operator(cluster, settings, Prober(session, fresh), Questioner(fresh), loop.time)
         probes = probe_app(operator.ailment, lambda: operator.is_synced)
         await stack.enter_async_context(serve(probes, settings.probe_port))
         await stack.enter_async_context(serve(metrics_app(operator.metrics), settings.metrics_port))
         await operator.run()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -104,6 +104,28 @@ class ApiCluster:
                 return
             query["continue"] = token
 
+    async def watch(
+        self, resource: Resource, namespace: str, *, label_selector: str, seconds: int
+    ) -> AsyncIterator[tuple[str, Object]]:
+        query = {"watch": "1", "labelSelector": label_selector, "timeoutSeconds": str(seconds)}
+        timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS)
+        response = await self._send("GET", resource.path(namespace), query=query, timeout=timeout)
+        try:
+            if response.status != 200:
+                raise error_of(response.status, await response.read(), None)
+            buffer = b""
+            async for chunk in response.content.iter_any():
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise error_of(event["object"].get("code", 500), json.dumps(event["object"]).encode(), None)
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer("GET", resource.path(namespace), error) from error
+        finally:
+            response.close()
+
     async def apply(self, body: Object, *, force: bool) -> Object:
         metadata = body["metadata"]
         try:
@@ -158,29 +180,47 @@ class ApiCluster:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Object:
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "regkeeper"}
-        url = self._client.configuration.host + path
-        arguments = "&".join(f"{key}={quote(value, safe='')}" for key, value in (query or {}).items() if value)
-        token = await self._client.configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = token
+        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+        headers = {"Accept": accept, "Content-Type": content_type}
+        response = await self._send(method, path, query=query, body=body, headers=headers, timeout=timeout)
         try:
-            response = await self._client.call_api(
-                method,
-                f"{url}?{arguments}" if arguments else url,
-                headers,
-                body,
-                # The client hands the time-out to aiohttp, which takes its own type only.
-                _request_timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
-            )
             content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
-            raise TransientError(f"{method} {path}: {reason}", code=0, reason="NoAnswer") from error
+            raise _no_answer(method, path, error) from error
         if response.status < 300:
             answer: Object = json.loads(content)
             return answer
         raise error_of(response.status, content, response.headers.get("Retry-After"))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # the library's own
+        query: Mapping[str, str] | None = None,
+        body: Object | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> aiohttp.ClientResponse:
+        """Ask, and return when the answer begins."""
+        sent = {"Accept": "application/json", "User-Agent": "regkeeper", **(headers or {})}
+        url = self._client.configuration.host + path
+        arguments = "&".join(f"{key}={quote(value, safe='')}" for key, value in (query or {}).items() if value)
+        token = await self._client.configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            sent["Authorization"] = token
+        try:
+            answer = await self._client.call_api(
+                method, f"{url}?{arguments}" if arguments else url, sent, body, _request_timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer(method, path, error) from error
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+def _no_answer(method: str, path: str, error: Exception) -> TransientError:
+    return TransientError(f"{method} {path}: {str(error) or type(error).__name__}", code=0, reason="NoAnswer")
 
 
 def _as_yaml(body: Object) -> str:

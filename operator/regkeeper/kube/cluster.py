@@ -25,6 +25,12 @@ class Cluster(Protocol):
         """Read a collection page by page; `namespace` None means all of them."""
         ...
 
+    def watch(
+        self, resource: Resource, namespace: str, *, label_selector: str, seconds: int
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """What is there, as ADDED, and then each change (ADDED, MODIFIED, DELETED) for at most `seconds`."""
+        ...
+
     async def apply(self, body: Object, *, force: bool) -> Object:
         """Server-side apply with our field manager. `force` takes over fields that another manager owns.
 

@@ -43,6 +43,7 @@ POD = Resource("v1", "Pod", "pods")
 EVENT = Resource("v1", "Event", "events")
 VOLUME = Resource("v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 NODE = Resource("v1", "Node", "nodes", namespaced=False)
+NAMESPACE = Resource("v1", "Namespace", "namespaces", namespaced=False)
 DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Resource("apps/v1", "ReplicaSet", "replicasets")
 STATEFUL_SET = Resource("apps/v1", "StatefulSet", "statefulsets")
@@ -68,6 +69,8 @@ RESOURCES = {
         EVENT,
         VOLUME,
         NODE,
+        NAMESPACE,
+        DAEMON_SET,
         DEPLOYMENT,
         JOB,
         CRON_JOB,

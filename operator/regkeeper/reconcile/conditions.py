@@ -21,8 +21,11 @@ ACCESS_INCOMPLETE = "AccessIncomplete"
 AWAITING_APPROVAL = "AwaitingApproval"
 """On an ImageRetention: present while a plan waits for somebody's approval."""
 
+NODES_TRUSTED = "NodesTrusted"
+"""Present where nodes are to trust the Registry. Written by the pass over nodes (`reconcile/trust`)."""
+
 OURS = (READY, STORAGE_READY, RECONCILING, STALLED, CONTESTED, PAUSED, ACCESS_INCOMPLETE, AWAITING_APPROVAL)
-"""Condition types that this pass writes; others in the list are left as they are."""
+"""Condition types that the pass of an object's own writes; others in the list are left as they are."""
 
 LONGEST_MESSAGE = 8192
 """Characters; the API allows 32,768, and a person reads less."""
@@ -63,21 +66,38 @@ def merge(
     merged = [dict(condition) for condition in previous if condition["type"] not in OURS]
     for kind in OURS:
         state = states.get(kind)
-        if state is None:
-            continue
-        old = before.get(kind)
-        same = old is not None and old["status"] == state.status
-        merged.append(
-            {
-                "type": kind,
-                "status": state.status,
-                "reason": state.reason,
-                "message": state.message[:LONGEST_MESSAGE],
-                "observedGeneration": generation,
-                "lastTransitionTime": old["lastTransitionTime"] if old and same else timestamp(now),
-            }
-        )
+        if state is not None:
+            merged.append(_written(kind, state, before.get(kind), generation=generation, now=now))
     return merged
+
+
+def put(
+    previous: Sequence[Mapping[str, Any]], kind: str, state: State | None, *, generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """The conditions to write where just one, which `merge` leaves as it is, is new; with None, where it goes."""
+    old = find(previous, kind)
+    new = [] if state is None else [_written(kind, state, old, generation=generation, now=now)]
+    others = [dict(condition) for condition in previous if condition["type"] != kind]
+    # Where `merge` would put it: else two writers would take turns in moving it.
+    foreign = [condition for condition in previous if condition["type"] not in OURS]
+    place = next((index for index, condition in enumerate(foreign) if condition["type"] == kind), len(foreign))
+    ours = [condition for condition in others if condition["type"] in OURS]
+    kept = [condition for condition in others if condition["type"] not in OURS]
+    return [*kept[:place], *new, *kept[place:], *ours]
+
+
+def _written(
+    kind: str, state: State, old: Mapping[str, Any] | None, *, generation: int, now: datetime
+) -> dict[str, Any]:
+    same = old is not None and old["status"] == state.status
+    return {
+        "type": kind,
+        "status": state.status,
+        "reason": state.reason,
+        "message": state.message[:LONGEST_MESSAGE],
+        "observedGeneration": generation,
+        "lastTransitionTime": old["lastTransitionTime"] if old and same else timestamp(now),
+    }
 
 
 def find(conditions: Sequence[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:

@@ -15,11 +15,11 @@ class Nodes:
         self._clock = clock
         self._labels: dict[str, dict[str, str]] = {}
         self._labels_read = -FRESH_SECONDS
-        self._addresses: dict[str, tuple[float, str | None]] = {}
+        self._addresses: dict[str, tuple[float, tuple[str, ...]]] = {}
 
-    async def labels(self) -> dict[str, dict[str, str]]:
-        """Labels of every node by its name."""
-        if self._clock() - self._labels_read >= FRESH_SECONDS:
+    async def labels(self, *, fresh_seconds: float = FRESH_SECONDS) -> dict[str, dict[str, str]]:
+        """Labels of every node by its name, read at most that long ago. Whole, or an error."""
+        if self._clock() - self._labels_read >= fresh_seconds:
             listing = self._cluster.list(kube.NODE, metadata_only=True)
             self._labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} async for node in listing}
             self._labels_read = self._clock()
@@ -27,15 +27,19 @@ class Nodes:
 
     async def address(self, name: str) -> str | None:
         """Internal IP address of a node; None if there is no such node, or it has none."""
-        read, address = self._addresses.get(name, (-FRESH_SECONDS, None))
+        return next(iter(await self.addresses(name)), None)
+
+    async def addresses(self, name: str) -> tuple[str, ...]:
+        """All its internal IP addresses: a node of two families has one of each."""
+        read, addresses = self._addresses.get(name, (-FRESH_SECONDS, ()))
         if self._clock() - read < FRESH_SECONDS:
-            return address
+            return addresses
         try:
             node = await self._cluster.get(kube.NODE, None, name)
         except kube.NotFoundError:
-            address = None
+            addresses = ()
         else:
             listed = (node.get("status") or {}).get("addresses") or ()
-            address = next((entry["address"] for entry in listed if entry["type"] == "InternalIP"), None)
-        self._addresses[name] = self._clock(), address
-        return address
+            addresses = tuple(entry["address"] for entry in listed if entry["type"] == "InternalIP")
+        self._addresses[name] = self._clock(), addresses
+        return addresses

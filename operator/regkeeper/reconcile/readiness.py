@@ -83,9 +83,14 @@ def serving(endpoints: Sequence[Endpoint], progress: State | None) -> State:
     return conditions.true("PartlyServing", f"{where} {progress.message}")
 
 
+COUNT_FIELDS = ("repositories", "tags", "countsIncomplete")
+NODE_FIELDS = ("trustedNodes", "trustedHosts", "nodes")
+"""Of the pass over nodes (`reconcile/trust`)."""
+
+
 def fields(before: Mapping[str, Any], endpoints: Sequence[Endpoint], counts: Counts | None) -> dict[str, Any]:
-    """Everything in the status but conditions. Without `counts` the last ones stay."""
-    after: dict[str, Any] = {key: before.get(key) for key in ("repositories", "tags", "countsIncomplete")}
+    """Everything in the status but conditions. Without `counts` the last ones stay; so does what the nodes say."""
+    after: dict[str, Any] = {key: before.get(key) for key in (*COUNT_FIELDS, *NODE_FIELDS)}
     if counts is not None:
         after |= {
             "repositories": counts.repositories,

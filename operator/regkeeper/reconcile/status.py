@@ -53,7 +53,7 @@ class StatusWriter:
         self._store.put(patched)
         event = _transition(conditions.find(previous, READY), states)
         if event is not None:
-            await self._post(body, event)
+            await self.post(body, event)
 
     async def pause(self, body: kube.Object) -> None:
         """Say that a Registry is paused; everything else stays as it was last seen, the observed generation as well."""
@@ -67,7 +67,7 @@ class StatusWriter:
         patch = {"status": {"conditions": [*before, *paused]}, "metadata": guard}
         self._store.put(await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch))
 
-    async def _post(self, body: kube.Object, state: State) -> None:
+    async def post(self, body: kube.Object, state: State) -> None:
         """Post an Event about a Registry. A lost one is no reason to fail: the condition says the same."""
         metadata = body["metadata"]
         moment = conditions.timestamp(self._now())

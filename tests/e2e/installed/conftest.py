@@ -26,6 +26,12 @@ LOCAL_DIRECTORIES = tuple(
 GOING_NAMESPACE = "installed-going"
 """A namespace that a test deletes; its Registries may use `left` on the worker."""
 
+TRUSTED_NAMESPACE = "installed-trusted"
+"""Its Registries may change what nodes trust, as those of the namespace `default` may."""
+
+FURTHER_HOST = "registry.example:5000"
+"""A host that they may name besides."""
+
 WORKER = "k8sworker1"
 GONE = 90  # seconds
 
@@ -42,7 +48,8 @@ def installed(two_nodes: Cluster) -> Iterator[Cluster]:
     values = yaml.safe_load((ROOT / "deploy" / "demo-values.yaml").read_text())
     rules = [{"namespaces": [LOCAL_NAMESPACE], "nodes": [WORKER], "path": path} for path in LOCAL_DIRECTORIES]
     rules.append({"namespaces": [GOING_NAMESPACE], "nodes": [WORKER], "path": f"{DIRECTORIES}/left"})
-    with released(two_nodes, {**values, "localStorage": [*values["localStorage"], *rules]}):
+    trust = {"namespaces": ["default", TRUSTED_NAMESPACE], "hosts": [FURTHER_HOST]}
+    with released(two_nodes, {**values, "localStorage": [*values["localStorage"], *rules], "trust": trust}):
         yield two_nodes
         wait_for(lambda: not _registries(two_nodes), GONE, lambda: f"all Registries to go: {_registries(two_nodes)}")
 

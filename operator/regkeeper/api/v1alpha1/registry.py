@@ -19,6 +19,7 @@ from regkeeper.api.v1alpha1.fragments import (
     Toleration,
     TopologySpreadConstraint,
 )
+from regkeeper.api.v1alpha1.node_trust import LaggingNode, NodeTrust
 from regkeeper.api.v1alpha1.schema import (
     MERGED_AS_SET,
     MERGED_WHOLE,
@@ -107,6 +108,10 @@ class RegistrySpec(Spec):
 
     storage: Storage = Field(description="Where the images are kept.")
     access: Access = Field(default_factory=Access, description="How the registry is reached from outside its Service.")
+    node_trust: NodeTrust = Field(
+        default_factory=NodeTrust,
+        description="Which nodes' container runtimes are made to trust it, as it speaks plain HTTP.",
+    )
     image: str | None = Field(
         None,
         description="Image of the registry (distribution 2.8 or 3.x); default: the operator's setting.",
@@ -198,7 +203,7 @@ class RegistryStatus(Status):
     observed_generation: int = Field(-1, description="Generation of the spec that this status is about.")
     conditions: list[Condition] = Field(
         default_factory=list,
-        description="Ready, StorageReady, and while they hold Reconciling and Stalled.",
+        description="Ready, StorageReady, NodesTrusted, and while they hold Reconciling and Stalled.",
         json_schema_extra=merged_by("type"),
     )
     addresses: list[Address] = Field(
@@ -211,6 +216,15 @@ class RegistryStatus(Status):
     tags: int | None = Field(None, description="Number of tags at the last count.")
     counts_incomplete: bool | None = Field(
         None, description="The registry was larger than the time budget of a count: the numbers are lower bounds."
+    )
+    trusted_nodes: str | None = Field(None, description="How many of the selected nodes trust it, as in 2/2.")
+    trusted_hosts: list[str] | None = Field(
+        None, description="Hosts that the selected nodes are to trust.", json_schema_extra=MERGED_AS_SET
+    )
+    nodes: list[LaggingNode] | None = Field(
+        None,
+        description="The first few of the selected nodes that do not trust it yet, and why.",
+        json_schema_extra=merged_by("name"),
     )
 
 
@@ -238,6 +252,7 @@ class Registry(Resource[RegistrySpec, RegistryStatus]):
         columns=(
             Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "string", "Whether it serves."),
             Column("Address", ".status.imagePrefix", "string", "The prefix of image names."),
+            Column("Nodes", ".status.trustedNodes", "string", "How many of the selected nodes trust it."),
             Column("Repositories", ".status.repositories", "integer", "Repositories at the last count."),
             Column("Tags", ".status.tags", "integer", "Tags at the last count."),
             Column("Age", ".metadata.creationTimestamp", "date", "When it was made."),

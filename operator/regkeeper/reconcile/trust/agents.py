@@ -1,0 +1,156 @@
+"""The agents' pods, as a listing and a watch of their own show them, and what each was told to trust."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.nodes import desired
+from regkeeper.nodes.desired import TrustList
+from regkeeper.nodes.reasons import NodeProblemError
+
+logger = logging.getLogger(__name__)
+
+SELECTOR = ",".join(f"{key}={value}" for key, value in naming.node_agent_labels().items())
+WATCH_SECONDS = 300
+"""After this the pods are listed anew: a watch can end without a word (kopf#204)."""
+RETRY_SECONDS = 5.0
+STARTING = "its pod is starting"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One pod of the DaemonSet."""
+
+    node: str
+    pod: str
+    uid: str
+    address: str
+    """Its IP address; empty until it has one."""
+    told: TrustList | None
+    """What its annotation says; None: nothing, or nothing that could be read."""
+    runs: bool
+    trouble: str
+    """Why it does not run, as far as its status tells."""
+
+
+def agent_of(pod: Mapping[str, Any], daemon_set_uid: str) -> Agent | None:
+    """Read a pod; None if it is not the DaemonSet's, is on no node yet, or is going."""
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    # Whoever may make pods there could otherwise be asked, and be believed as far as the key goes.
+    owned = any(owner["uid"] == daemon_set_uid for owner in metadata.get("ownerReferences") or ())
+    if not owned or not spec.get("nodeName") or "deletionTimestamp" in metadata:
+        return None
+    states = [container.get("state") or {} for container in status.get("containerStatuses") or ()]
+    runs = any("running" in state for state in states) and status.get("phase") == "Running"
+    return Agent(
+        node=spec["nodeName"],
+        pod=metadata["name"],
+        uid=metadata["uid"],
+        address=status.get("podIP") or "",
+        told=_told(metadata),
+        runs=runs,
+        trouble="" if runs else _trouble(status, states),
+    )
+
+
+def _told(metadata: Mapping[str, Any]) -> TrustList | None:
+    document = (metadata.get("annotations") or {}).get(naming.TRUST_ANNOTATION)
+    try:
+        return desired.decode(document.encode()) if document else None
+    except NodeProblemError:
+        return None
+
+
+def _trouble(status: Mapping[str, Any], states: list[Mapping[str, Any]]) -> str:
+    for state in states:
+        for phase in ("waiting", "terminated"):
+            if phase in state:
+                said = f"{state[phase].get('reason', '')} {state[phase].get('message', '')}".strip()
+                if said and said != "ContainerCreating":
+                    return said
+    return status.get("message") or STARTING
+
+
+class AgentPods:
+    """The agents by their nodes. `changed` is called whenever one came, went or changed."""
+
+    def __init__(self, cluster: kube.Cluster, namespace: str, changed: Callable[[], None]) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._changed = changed
+        self._by_pod: dict[str, Agent] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self._daemon_set = ""
+        self.deletions = 0
+        """Pods that were seen to go: perhaps with their DaemonSet."""
+        self.is_listed = False
+        """Whether the pods of the DaemonSet were listed: before, that there is none says nothing."""
+
+    def by_node(self) -> dict[str, Agent]:
+        """The agents that are there now; of two on one node, as in a roll-out, the one that runs."""
+        agents: dict[str, Agent] = {}
+        for agent in self._by_pod.values():
+            if agent.node not in agents or agent.runs:
+                agents[agent.node] = agent
+        return agents
+
+    def watch(self, daemon_set_uid: str) -> None:
+        """Follow the pods of this DaemonSet, and of no other."""
+        if daemon_set_uid == self._daemon_set and self._watching is not None and not self._watching.done():
+            return
+        self.stop()
+        self._daemon_set = daemon_set_uid
+        self._watching = asyncio.create_task(self._follow())
+
+    def stop(self) -> None:
+        """Follow none."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching, self._daemon_set, self._by_pod, self.is_listed = None, "", {}, False
+
+    async def tell(self, agent: Agent, trust: TrustList) -> None:
+        """Write what the agent's node is to trust into its pod, which makes kubelet refresh the mounted file at once.
+
+        Raises:
+            kube.ApiError: the API server refuses. (No error if the pod is gone.)
+        """
+        document = desired.encode(trust).decode()
+        # The uid makes sure that it is still this pod.
+        body = {"metadata": {"uid": agent.uid, "annotations": {naming.TRUST_ANNOTATION: document}}}
+        try:
+            self._put(await self._cluster.patch(kube.POD, self._namespace, agent.pod, body))
+        except (kube.NotFoundError, kube.ConflictError):
+            self._by_pod.pop(agent.pod, None)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                listed = [pod async for pod in self._cluster.list(kube.POD, self._namespace, label_selector=SELECTOR)]
+                self._by_pod = {}
+                for pod in listed:
+                    self._put(pod)
+                self.is_listed = True
+                self._changed()
+                # What happens between the two is shown as well: a watch without a version begins with what is there.
+                async for event, pod in self._cluster.watch(
+                    kube.POD, self._namespace, label_selector=SELECTOR, seconds=WATCH_SECONDS
+                ):
+                    if event == "DELETED":
+                        self._by_pod.pop(pod["metadata"]["name"], None)
+                        self.deletions += 1
+                    else:
+                        self._put(pod)
+                    self._changed()
+            except kube.ApiError as error:
+                logger.warning("the watch of the node agents' pods broke: %s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _put(self, pod: kube.Object) -> None:
+        agent = agent_of(pod, self._daemon_set)
+        if agent is None:
+            self._by_pod.pop(pod["metadata"]["name"], None)
+        else:
+            self._by_pod[agent.pod] = agent

@@ -1,0 +1,128 @@
+"""The agents' DaemonSet and the key: there while anything is to be trusted or taken back, and gone after."""
+
+import logging
+import secrets
+from base64 import b64decode
+from collections.abc import Callable
+
+from regkeeper import kube, naming
+from regkeeper.errors import BlockedError
+from regkeeper.reconcile.drift import needs_apply
+from regkeeper.resources.node_agent import node_agent
+from regkeeper.resources.node_agent_key import KEY_FILE, node_agent_key
+from regkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FRESH_SECONDS = 30.0
+"""How long what was read is relied on: somebody may have edited or deleted it."""
+KEY_BYTES = 32
+
+
+class AgentDaemonSet:
+    """The one DaemonSet. `clock` gives seconds that only grow."""
+
+    def __init__(self, cluster: kube.Cluster, settings: Settings, clock: Callable[[], float]) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._namespace = settings.trust.agents_namespace
+        self._clock = clock
+        self._live: kube.Object | None = None
+        self._read = -FRESH_SECONDS
+        self.key = b""
+        """What the agents have too; empty before `ensure`."""
+
+    async def find(self, *, fresh_seconds: float = FRESH_SECONDS) -> kube.Object | None:
+        """The DaemonSet, as it was read at most that long ago; None if there is none."""
+        if self._clock() - self._read >= fresh_seconds:
+            self._live = await self._get(kube.DAEMON_SET, naming.NODE_AGENT)
+            self._read = self._clock()
+        return self._live
+
+    async def ensure(self) -> kube.Object:
+        """Have it there as it should be, with the key; return it.
+
+        Raises:
+            BlockedError: its name is somebody else's.
+            kube.ApiError: the API server refuses.
+        """
+        known = self._read
+        live = await self.find()
+        if not self.key or self._read != known:
+            self.key = await self._ensure_key()
+        desired = node_agent(self._settings)
+        if live is not None and not naming.MANAGED_BY.items() <= live["metadata"].get("labels", {}).items():
+            raise BlockedError(
+                f"DaemonSet {self._namespace}/{naming.NODE_AGENT} is not regkeeper's: delete or rename it",
+                reason="ForeignObject",
+            )
+        if live is None or (self._read != known and needs_apply(desired, live, naming.FIELD_MANAGER)):
+            live = self._live = await self._cluster.apply(desired, force=True)
+            self._read = self._clock()
+            logger.info("applied DaemonSet %s", naming.NODE_AGENT)
+        return live
+
+    def doubt(self) -> None:
+        """Something happened that may have been its deletion: read it again."""
+        self._read = self._clock() - FRESH_SECONDS
+
+    async def remove(self) -> None:
+        """Take it and the key away."""
+        live = await self.find(fresh_seconds=0)
+        if live is not None:
+            await self._cluster.delete(kube.DAEMON_SET, self._namespace, naming.NODE_AGENT, uid=live["metadata"]["uid"])
+            logger.info("deleted DaemonSet %s: no node trusts anything of ours", naming.NODE_AGENT)
+        secret = await self._get(kube.SECRET, naming.NODE_AGENT_KEY)
+        if secret is not None:
+            await self._cluster.delete(
+                kube.SECRET, self._namespace, naming.NODE_AGENT_KEY, uid=secret["metadata"]["uid"]
+            )
+        self._live, self._read, self.key = None, self._clock(), b""
+
+    async def refusal(self, live: kube.Object) -> str:
+        """Why its pods are not made, as its Events tell; empty: they don't."""
+        listing = self._cluster.list(
+            kube.EVENT, self._namespace, field_selector=f"involvedObject.uid={live['metadata']['uid']}"
+        )
+        events = [event async for event in listing if event.get("reason") == "FailedCreate"]
+        if not events:
+            return ""
+        said = str(max(events, key=_moment).get("message", ""))
+        if "PodSecurity" in said:
+            label = "pod-security.kubernetes.io/enforce=privileged"
+            return (
+                f"the Pod Security level of namespace {self._namespace} refuses the agents: kubectl label namespace "
+                f"{self._namespace} {label} --overwrite ({said})"
+            )
+        return said
+
+    async def _ensure_key(self) -> bytes:
+        found = await self._get(kube.SECRET, naming.NODE_AGENT_KEY)
+        if found is None:
+            key = secrets.token_bytes(KEY_BYTES)
+            try:
+                await self._cluster.create(node_agent_key(self._settings, key))
+            except kube.ConflictError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+                return await self._ensure_key()
+            return key
+        return b64decode(found["data"][KEY_FILE])
+
+    async def _get(self, resource: kube.Resource, name: str) -> kube.Object | None:
+        try:
+            return await self._cluster.get(resource, self._namespace, name)
+        except kube.NotFoundError:
+            return None
+
+
+def is_complete(live: kube.Object, agents: int) -> bool:
+    """Whether there is a pod on each node that can have one, `agents` in number."""
+    status = live.get("status") or {}
+    wanted = status.get("desiredNumberScheduled", 0)
+    seen = status.get("observedGeneration") == live["metadata"]["generation"]
+    return bool(seen and status.get("currentNumberScheduled", 0) == wanted and agents >= wanted)
+
+
+def _moment(event: kube.Object) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")

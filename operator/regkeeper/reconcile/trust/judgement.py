@@ -1,0 +1,130 @@
+"""What the agents' reports mean for one Registry: how many nodes trust it, which lag and why. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import State
+from regkeeper.reconcile.trust.agents import STARTING, Agent
+
+MAXIMUM_NAMED = 5
+"""Nodes in the status that lag: it stays small at 5,000 nodes."""
+LONGEST_WORDS = 500
+"""Characters of what is said about one node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of one node's agent."""
+
+    agent: Agent | None = None
+    report: Report | None = None
+    """About what its pod says now; None: there is none yet."""
+    silence: str = ""
+    """Why there is none, as far as asking told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Why one node does not trust a Registry yet."""
+
+    node: str
+    reason: str
+    message: str
+    passing: bool = False
+    """Whether it is expected to pass by itself, and soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a Registry's status is to say of nodes."""
+
+    state: State
+    trusted: int
+    selected: int
+    lags: tuple[Lag, ...]
+    """The first few."""
+
+
+def judge(hosts: Sequence[str], selected: Mapping[str, Standing], uncovered: Sequence[str]) -> Verdict:
+    """Judge a Registry.
+
+    Args:
+        hosts: that are to be trusted.
+        selected: what is known of each node that is to trust it.
+        uncovered: nodes that run no Linux, and so no agent.
+    """
+    lags = [lag for node, standing in sorted(selected.items()) if (lag := _lag(node, standing, hosts)) is not None]
+    trusted = len(selected) - len(lags)
+    names = ", ".join(hosts)
+    if not selected:
+        state = conditions.false("NoNodes", "no Linux node matches spec.nodeTrust.nodeSelector")
+    elif not lags:
+        state = conditions.true("Trusted", f"{trusted}/{len(selected)} nodes trust {names}.")
+    else:
+        # What needs a person comes first.
+        lags.sort(key=lambda lag: lag.passing)
+        told = "; ".join(f"{lag.node}: {lag.message}" for lag in lags[:MAXIMUM_NAMED])
+        more = f"; and {len(lags) - MAXIMUM_NAMED} more" if len(lags) > MAXIMUM_NAMED else ""
+        reason = "Progressing" if all(lag.passing for lag in lags) else "NodesLag"
+        state = conditions.false(reason, f"{trusted}/{len(selected)} nodes trust {names}. {told}{more}")
+    if uncovered:
+        listed = ", ".join(sorted(uncovered)[:MAXIMUM_NAMED]) + (", …" if len(uncovered) > MAXIMUM_NAMED else "")
+        state = State(state.status, state.reason, f"{state.message} Not covered, as they run no Linux: {listed}.")
+    return Verdict(state, trusted, len(selected), tuple(lags[:MAXIMUM_NAMED]))
+
+
+def _lag(node: str, standing: Standing, hosts: Sequence[str]) -> Lag | None:
+    if standing.agent is None and standing.silence:
+        return Lag(node, "AgentRefused", standing.silence[:LONGEST_WORDS])
+    if standing.agent is None:
+        return Lag(node, "NoAgent", "no agent runs there yet", passing=True)
+    if not standing.agent.runs:
+        said = f"its agent does not run: {standing.agent.trouble}"[:LONGEST_WORDS]
+        return Lag(node, "AgentNotRunning", said, passing=standing.agent.trouble == STARTING)
+    report = standing.report
+    if report is None:
+        if standing.silence:
+            return Lag(node, "NoReport", standing.silence[:LONGEST_WORDS])
+        return Lag(node, "Waiting", "its agent has not reported yet", passing=True)
+    for problem in report.problems:
+        return Lag(node, problem.reason, problem.words()[:LONGEST_WORDS])
+    if not report.runtimes:
+        return Lag(node, "NoRuntime", "its agent finds no container runtime that it knows")
+    asked = ((runtime, host) for runtime in report.runtimes for host in runtime.hosts if host.host in hosts)
+    lags = [lag for runtime, host in asked if (lag := _host_lag(node, runtime, host)) is not None]
+    return min(lags, key=lambda lag: lag.passing, default=None)
+
+
+def _host_lag(node: str, runtime: RuntimeReport, host: HostReport) -> Lag | None:
+    if host.state is HostState.TRUSTED:
+        return None
+    if host.problem is None:
+        return Lag(node, "Verifying", f"{runtime.runtime} is asking {host.host}", passing=True)
+    words = host.problem.words()
+    said = words if runtime.runtime in words else f"{runtime.runtime}: {words}"
+    return Lag(node, host.problem.reason, said[:LONGEST_WORDS], passing=host.state is HostState.PENDING)
+
+
+def is_reverted(standing: Standing) -> bool:
+    """Whether nothing of ours is left on a node, as its own agent says of what it was told last."""
+    agent, report = standing.agent, standing.report
+    if agent is None or agent.told is None or report is None or report.problems:
+        return False
+    told_nothing = not any(agent.told.sets)
+    return told_nothing and all(runtime.reverted for runtime in report.runtimes)
+
+
+def has_forgotten(standing: Standing, hosts: Iterable[str]) -> bool:
+    """Whether a node trusts none of these hosts any more, as far as that is ours to say.
+
+    An agent whose runtime has a problem may not have been able to take an entry out.
+    """
+    agent, report = standing.agent, standing.report
+    if agent is None or agent.told is None or report is None or report.problems:
+        return False
+    wanted = {host for group in agent.told.sets for host in group}
+    if wanted & set(hosts):
+        return False
+    return all(runtime.reverted or not runtime.problems for runtime in report.runtimes)

@@ -1,0 +1,165 @@
+"""What each Registry asks of nodes: which hosts, on which of them, and whether it may. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from regkeeper import naming
+from regkeeper.nodes.hosts import InvalidHostError, check_host
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import READY, State
+from regkeeper.settings import Settings
+
+MAXIMUM_NODES = 8
+"""Whose name and addresses a Registry may have trusted: each is an entry in the configuration of every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one Registry asks for. No hosts: it is to be trusted, but has yet to answer anywhere."""
+
+    hosts: tuple[str, ...]
+    selector: tuple[tuple[str, str], ...]
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether a node has the labels that are asked for."""
+        return all(labels.get(key) == value for key, value in self.selector)
+
+
+def is_linux(labels: Mapping[str, str]) -> bool:
+    """Whether there can be an agent."""
+    return labels.get("kubernetes.io/os", "linux") == "linux"
+
+
+def asks(registry: Mapping[str, Any]) -> bool:
+    """Whether a raw Registry wants to be trusted, allowed or not."""
+    if "deletionTimestamp" in registry["metadata"]:
+        return False
+    enabled = (registry["spec"].get("nodeTrust") or {}).get("enabled")
+    return _is_reachable(registry) if enabled is None else bool(enabled)
+
+
+def _is_reachable(registry: Mapping[str, Any]) -> bool:
+    """Whether image names can use a node's address, or a further host, to reach it."""
+    spec = registry["spec"]
+    access = spec.get("access") or {}
+    if "hostPort" in access or (access.get("nodePort") or {}).get("nodes"):
+        return True
+    return bool((spec.get("nodeTrust") or {}).get("hosts"))
+
+
+def refusal(registry: Mapping[str, Any], settings: Settings) -> State | None:
+    """Why a Registry that asks may not have it; None: it may."""
+    namespace = registry["metadata"]["namespace"]
+    trust = settings.trust
+    if namespace not in trust.namespaces:
+        return conditions.false(
+            "NotAllowed",
+            f"Registries of namespace {namespace} may not change what nodes trust: an administrator adds it to the "
+            "chart's value trust.namespaces, or set spec.nodeTrust.enabled to false",
+        )
+    named = (registry["spec"].get("nodeTrust") or {}).get("hosts") or ()
+    for host in named:
+        try:
+            check_host(host)
+        except InvalidHostError as error:
+            return conditions.false("InvalidHost", f"spec.nodeTrust.hosts: {error}")
+        if host not in trust.hosts:
+            return conditions.false(
+                "NotAllowed",
+                f"spec.nodeTrust.hosts: {host} is not allowed: an administrator adds it to the chart's value "
+                "trust.hosts",
+            )
+    if not _is_reachable(registry):
+        return conditions.false(
+            "NoHosts",
+            "there is no host to trust: set spec.access.hostPort, spec.access.nodePort.nodes or spec.nodeTrust.hosts",
+        )
+    return None
+
+
+def refused_for_image(wish: "Wish", settings: Settings) -> State | None:
+    """Why a wish can't be granted if the agents' own image comes from there; None: it does not."""
+    if settings.image.partition("/")[0] not in wish.hosts:
+        return None
+    return conditions.false(
+        "AgentImage",
+        f"the agents' own image {settings.image} comes from this Registry, which a node without an agent does not "
+        "trust: set the chart's value image to a registry that every node can pull from",
+    )
+
+
+def wish_of(registry: Mapping[str, Any], addresses: Mapping[str, Sequence[str]]) -> Wish:
+    """The wish of a Registry that asks and is not refused.
+
+    Trusted is what answered as this Registry: its addresses once it is Ready, and those that were trusted before, as
+    long as the spec still has them, while it is not. So nobody makes nodes trust what another one serves.
+
+    Args:
+        registry: The raw Registry.
+        addresses: IP addresses of each node that a status names.
+    """
+    status = registry.get("status") or {}
+    proved = conditions.is_true(status.get("conditions") or (), READY)
+    before = status.get("trustedHosts") or ()
+    found = [host for node, port in _node_ports(registry) for host in _hosts_of(node, port, addresses.get(node, ()))]
+    found += (registry["spec"].get("nodeTrust") or {}).get("hosts") or ()
+    hosts = {host for host in found if proved or host in before}
+    selector = (registry["spec"].get("nodeTrust") or {}).get("nodeSelector") or {}
+    return Wish(tuple(sorted(hosts)), tuple(sorted(selector.items())))
+
+
+def kept_wish(registry: Mapping[str, Any]) -> Wish:
+    """The wish of a Registry that is paused: that all stays as it is."""
+    selector = (registry["spec"].get("nodeTrust") or {}).get("nodeSelector") or {}
+    hosts = (registry.get("status") or {}).get("trustedHosts") or ()
+    return Wish(tuple(sorted(hosts)), tuple(sorted(selector.items())))
+
+
+def nodes_named(registry: Mapping[str, Any]) -> list[str]:
+    """Nodes at whose addresses a Registry answers."""
+    return [node for node, _ in _node_ports(registry)]
+
+
+def was_trusted(registry: Mapping[str, Any]) -> bool:
+    """Whether nodes may still trust it."""
+    return naming.NODE_TRUST_FINALIZER in registry["metadata"].get("finalizers", ())
+
+
+def _node_ports(registry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Node and port of each address in the status that the spec still asks for.
+
+    Of a NodePort, which every node has, just the nodes that the spec names: else the configuration of each of 5,000
+    nodes would get 10,000 entries.
+    """
+    access = registry["spec"].get("access") or {}
+    found: list[tuple[str, str]] = []
+    for address in (registry.get("status") or {}).get("addresses") or ():
+        node, _, port = address["host"].rpartition(":")
+        if address["type"] == "HostPort" and "hostPort" in access:
+            fits = port == str(access["hostPort"].get("port", 5000))
+        elif address["type"] == "NodePort" and "nodePort" in access:
+            wanted = access["nodePort"].get("port")
+            fits = node in (access["nodePort"].get("nodes") or ()) and (not wanted or port == str(wanted))
+        else:
+            fits = False
+        if fits:
+            found.append((node, port))
+    return found[:MAXIMUM_NODES]
+
+
+def _hosts_of(node: str, port: str, addresses: Sequence[str]) -> list[str]:
+    hosts = [f"{node}:{port}"]
+    for text in addresses:
+        address = ip_address(text)
+        hosts.append(f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}")
+    return [host for host in hosts if _may_be_trusted(host)]
+
+
+def _may_be_trusted(host: str) -> bool:
+    try:
+        check_host(host)
+    except InvalidHostError:
+        return False
+    return True

@@ -1,0 +1,212 @@
+"""Nodes trust a Registry by itself: pushes, pulls, kubelet's pulls, and every file as it was once it is deleted.
+
+Proves of nodes.md: "One namespace may change nodes by default", "A node that leaves the selector is reverted",
+"Byte for byte where nobody else edited meanwhile", "Deleting a Registry waits for the reverts".
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from regkeeper import naming
+from tests import docker
+from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
+from tests.cluster.images.system import old_registry_image
+from tests.e2e.installed.conftest import FURTHER_HOST, TRUSTED_NAMESPACE, WORKER, MakeRoom
+from tests.room import SOON, Room, on_node
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.nodes
+
+MASTER = "k8smaster"
+NODES = (MASTER, WORKER)
+PORT = 5090
+HOST = f"{MASTER}:{PORT}"
+IMAGE = f"{HOST}/boke/wordpress:latest"
+AGENTS = "regkeeper-nodes"
+WRITTEN_BY_HAND = '{"registry-mirrors":   ["https://mirror.example"],\n\t"log-level": "info" }'
+PLACES = ("etc/docker", "etc/containerd", "etc/containers", "var/lib/regkeeper")
+
+SPEC = {"access": {"hostPort": {"port": PORT}}, **on_node(MASTER)}
+
+
+def files(cluster: Cluster, node: str) -> dict[str, bytes]:
+    """Everything that an agent might touch on a node."""
+    root = cluster.node(node).root
+    found = [path for place in PLACES for path in (root / place).rglob("*")]
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else b"" for path in found}
+
+
+def process(cluster: Cluster, node: str, pid_file: str = "/run/docker.pid") -> str:
+    return cluster.node_exec(node, ["cat", pid_file]).stdout.strip()
+
+
+@contextmanager
+def a_container(cluster: Cluster, node: str) -> Iterator[str]:
+    """A container that Docker runs on a node; the id of its process."""
+    cluster.docker_load(node, old_registry_image())
+    cluster.node_exec(node, ["docker", "run", "--detach", "--name=bystander", "registry:2"])
+    try:
+        yield container_process(cluster, node)
+    finally:
+        cluster.node_exec(node, ["docker", "rm", "--force", "bystander"])
+
+
+def container_process(cluster: Cluster, node: str) -> str:
+    return cluster.node_exec(node, ["docker", "inspect", "--format={{.State.Pid}}", "bystander"]).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def room(installed: Cluster) -> Iterator[Room]:
+    installed.kubectl("create", "namespace", TRUSTED_NAMESPACE)
+    yield Room(installed, TRUSTED_NAMESPACE)
+    installed.kubectl("delete", "namespace", TRUSTED_NAMESPACE, f"--timeout={SOON}s")
+
+
+@pytest.fixture(scope="module")
+def before(installed: Cluster) -> Iterator[dict[str, dict[str, bytes]]]:
+    """What the nodes hold before each test and after it; the worker has a daemon.json of its administrator's.
+
+    dockerd is not restarted in the end, as its rules for published ports would then come after those of pods.
+    """
+    daemon_json = installed.node(WORKER).root / "etc/docker/daemon.json"
+
+    def write(text: str, mirrors: str) -> None:
+        daemon_json.write_text(text)
+        installed.node_exec(WORKER, ["sh", "-c", "kill -HUP $(cat /run/docker.pid)"])
+        command = ["docker", "info", "--format={{json .RegistryConfig.Mirrors}}"]
+        wait_for(lambda: installed.node_exec(WORKER, command).stdout.strip() == mirrors, SOON, "dockerd's mirrors")
+
+    write(WRITTEN_BY_HAND, '["https://mirror.example/"]')
+    yield {node: files(installed, node) for node in NODES}
+    write('{"registry-mirrors": []}', "[]")
+    daemon_json.unlink()
+
+
+def await_agents_gone(room: Room) -> None:
+    """The DaemonSet goes once every node has said that nothing of ours is left there."""
+    wait_for(lambda: not agents(room), SOON, lambda: f"the agents to go: {agents(room)}")
+
+
+def agents(room: Room) -> str:
+    return room.cluster.kubectl("get", "daemonsets", f"--namespace={AGENTS}", "--output=name")
+
+
+def pull_by_kubelet(room: Room, image: str) -> None:
+    """Have a pod's image pulled on the worker. (It can't run: it holds no program.)"""
+    spec = {"containers": [{"name": "one", "image": image, "imagePullPolicy": "Always"}], **on_node(WORKER)}
+    room.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pulled"}, "spec": spec})
+
+    def reasons() -> set[str]:
+        selector = "--field-selector=involvedObject.name=pulled"
+        listed = json.loads(room.kubectl("get", "events", selector, "--output=json"))["items"]
+        return {event["reason"] for event in listed}
+
+    wait_for(lambda: "Pulled" in reasons(), SOON, lambda: f"kubelet to pull {image}: {reasons()}")
+    room.kubectl("delete", "pod", "pulled", "--grace-period=0", "--force")
+
+
+def test_apply_alone_is_enough_and_delete_leaves_no_trace(room: Room, before: dict[str, dict[str, bytes]]) -> None:
+    cluster = room.cluster
+    daemons = {node: process(cluster, node) for node in NODES}
+    docker.load(cluster, WORKER, IMAGE)
+    with pytest.raises(CommandError):
+        docker.push(cluster, WORKER, IMAGE)
+    with a_container(cluster, WORKER) as bystander:
+        room.registry(**SPEC)
+        trusted = room.await_condition("NodesTrusted", "Trusted")
+        address = f"{cluster.node_ip(MASTER)}:{PORT}"
+        assert trusted["message"] == f"2/2 nodes trust {address}, {HOST}."
+        assert room.status()["trustedNodes"] == "2/2"
+
+        docker.push(cluster, WORKER, IMAGE)
+        docker.pull(cluster, MASTER, IMAGE)
+        docker.pull(cluster, MASTER, IMAGE.replace(HOST, address))
+        pull_by_kubelet(room, IMAGE)
+        for image in (IMAGE, IMAGE.replace(HOST, address)):
+            cluster.node_exec(MASTER, ["ctr", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", image])
+
+        changed = json.loads((cluster.node(WORKER).root / "etc/docker/daemon.json").read_text())
+        assert changed == {**json.loads(WRITTEN_BY_HAND), "insecure-registries": [address, HOST]}
+        room.delete("registry")
+        assert {node: files(cluster, node) for node in NODES} == before
+        await_agents_gone(room)
+        assert container_process(cluster, WORKER) == bystander
+    assert {node: process(cluster, node) for node in NODES} == daemons
+    for node in NODES:
+        cluster.node_exec(node, ["docker", "image", "prune", "--all", "--force"])
+
+
+def test_a_node_that_leaves_the_selector_is_reverted(room: Room, before: dict[str, dict[str, bytes]]) -> None:
+    room.registry(**SPEC)
+    room.await_condition("NodesTrusted", "Trusted")
+    assert room.status()["trustedNodes"] == "2/2"
+    room.registry(**SPEC, nodeTrust={"nodeSelector": {"kubernetes.io/hostname": MASTER}})
+
+    def worker_is_as_before() -> bool:
+        return files(room.cluster, WORKER) == before[WORKER]
+
+    wait_for(worker_is_as_before, SOON, lambda: f"the worker to be reverted: {files(room.cluster, WORKER)}")
+    wait_for(lambda: room.status().get("trustedNodes") == "1/1", SOON, lambda: f"1/1: {room.status()}")
+    assert "etc/docker/daemon.json" in files(room.cluster, MASTER)
+
+    room.registry(**SPEC, nodeTrust={"enabled": False})
+    wait_for(lambda: not room.condition("NodesTrusted"), SOON, lambda: f"no condition: {room.status()}")
+    assert {node: files(room.cluster, node) for node in NODES} == before
+    metadata = room.need("registry")["metadata"]
+    assert naming.NODE_TRUST_FINALIZER not in metadata.get("finalizers", []), "switched off, it holds nothing up"
+    assert "trustedHosts" not in room.status()
+    await_agents_gone(room)
+    room.delete("registry")
+
+
+def test_of_two_registries_one_stays(room: Room, before: dict[str, dict[str, bytes]]) -> None:
+    room.registry("one", **SPEC, nodeTrust={"hosts": [FURTHER_HOST]})
+    other = {"access": {"hostPort": {"port": PORT + 1}}, **on_node(MASTER)}
+    room.registry("two", **other)
+    # Nothing answers at the further host, whose name nobody knows.
+    lagging = room.await_condition("NodesTrusted", "NodesLag", "one")
+    assert f"can't resolve the name of {FURTHER_HOST}" in lagging["message"]
+    assert [node["name"] for node in room.status("one")["nodes"]] == list(NODES)
+    room.await_condition("NodesTrusted", "Trusted", "two")
+    room.delete("registry", "one")
+    for node in NODES:
+        left = json.loads(files(room.cluster, node)["etc/docker/daemon.json"])["insecure-registries"]
+        assert left == [f"{room.cluster.node_ip(MASTER)}:{PORT + 1}", f"{MASTER}:{PORT + 1}"]
+    room.delete("registry", "two")
+    assert {node: files(room.cluster, node) for node in NODES} == before
+    await_agents_gone(room)
+
+
+def test_other_namespaces_may_not(make_room: MakeRoom, before: dict[str, dict[str, bytes]]) -> None:
+    room = make_room()
+    room.registry(**SPEC)
+    refused = room.await_condition("NodesTrusted", "NotAllowed")
+    assert "trust.namespaces" in refused["message"]
+    room.await_serving()
+    assert {node: files(room.cluster, node) for node in NODES} == before
+    assert not agents(room)
+    assert naming.NODE_TRUST_FINALIZER not in room.need("registry")["metadata"].get("finalizers", [])
+    room.delete("registry")
+
+
+def test_drift_is_repaired_and_the_agents_come_back(room: Room, before: dict[str, dict[str, bytes]]) -> None:
+    """nodes.md: "SIGTERM, eviction and upgrade revert nothing"."""
+    room.registry(**SPEC)
+    room.await_condition("NodesTrusted", "Trusted")
+    trusted = {node: files(room.cluster, node) for node in NODES}
+    room.cluster.kubectl("delete", "pods", f"--namespace={AGENTS}", "--all", f"--timeout={SOON}s")
+    assert {node: files(room.cluster, node) for node in NODES} == trusted
+    path = room.cluster.node(WORKER).root / "etc/containerd/certs.d" / HOST / "hosts.toml"
+    room.await_condition("NodesTrusted", "Trusted")
+    wait_for(lambda: room.status().get("trustedNodes") == "2/2", SOON, lambda: f"2/2: {room.status()}")
+    path.unlink()
+    wait_for(path.exists, SOON, "the agent to put the file back")
+    room.cluster.kubectl("delete", "daemonset", naming.NODE_AGENT, f"--namespace={AGENTS}")
+    wait_for(lambda: agents(room), SOON, "the operator to make the DaemonSet again")
+    room.delete("registry")
+    assert {node: files(room.cluster, node) for node in NODES} == before
+    await_agents_gone(room)
