@@ -183,13 +183,15 @@ def test_what_two_repositories_share_stays_for_the_other(volume: Volume) -> None
     assert complete(volume) == {("copy", "v1"), ("other", "v1")}
 
 
-def test_a_stale_layer_link_elsewhere_keeps_no_blob(volume: Volume) -> None:
-    """The blob was kept for ever."""
+def test_a_stale_layer_link_elsewhere_keeps_its_blob_until_garbage_goes(volume: Volume) -> None:
+    """The blob was kept for ever. The link is not the deletion's to take, and while it stays its blob is served."""
     volume.repository("app").push_image("v1", layers=[b"layer"])
     other = volume.repository("other")
     other.push_image("v1", layers=[b"other"])
     other.mount(documents.digest_of(b"layer"))
     assert delete(volume, "app:v1").code == 0
+    assert volume.blob_data(documents.digest_of(b"layer")).exists()
+    assert retain(volume, {}).code == 0
     assert not volume.blob_data(documents.digest_of(b"layer")).exists()
     assert complete(volume) == {("other", "v1")}
 

@@ -307,3 +307,17 @@ def test_nothing_is_freed_when_something_was_written_meanwhile(
         with pytest.raises(NotQuietError, match=r"something writes here: .*new"):
             runner.purge()
     assert runner.purge().entries > 0
+
+
+def test_what_a_delete_says_it_will_free_is_what_its_purge_frees(volume: Volume, runner: Runner) -> None:
+    """Another repository has an old link to the layer, which `delete` leaves alone: the layer is served by it."""
+    volume.repository("app").push_image("v1", layers=[b"base", b"one"])
+    base = volume.put_blob(b"base")
+    volume.repository("other").mount(base)
+    deleted = runner.delete("app:v1")
+    assert volume.blob_data(base).exists()
+    purged = runner.purge()
+    assert purged.returned.moves == []
+    assert purged.bytes == deleted.plan.deleted_bytes
+    runner.retain({})
+    assert not volume.blob_data(base).exists()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from regkeeper.retention.layout import open_volume, walk_repositories
+from regkeeper.retention.repository import RepositoryReader
 from tests.engine import documents
 from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, Repository, Volume
@@ -187,3 +189,17 @@ def _redirect(link: Path) -> None:
 def _directory(link: Path) -> None:
     link.unlink()
     link.mkdir()
+
+
+def test_many_unreadable_links_are_not_waited_for_one_by_one(volume: Volume) -> None:
+    """A disk that was full left them empty; the registry may be read-only meanwhile."""
+    for number in range(100):
+        repository = volume.repository(f"full/{number}")
+        repository.push_image("v1", layers=[b"1"])
+        volume.empty(repository.tag_link("v1"))
+    pauses: list[float] = []
+    with open_volume(str(volume.root)) as opened:
+        reader = RepositoryReader(opened, pause=pauses.append)
+        repositories = [reader.read(found.name) for found in walk_repositories(opened)]
+    assert sum(any(True for _ in repository.problems()) for repository in repositories) == 100
+    assert 0 < sum(pauses) < 3

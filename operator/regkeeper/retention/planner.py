@@ -224,7 +224,7 @@ class Planner:
         self.owners.add(judgement.freed, len(self.plan.entries) - 1, freed=True)
 
     def _move_links(self, repository: Repository, judgement: Judgement) -> set[Digest]:
-        """Move the layer links that nothing needs and that are old enough; the rest hold their blobs.
+        """Move the layer links that nothing needs and that are old enough; those that stay hold their blobs.
 
         Returns:
             The digests whose links go.
@@ -232,11 +232,12 @@ class Planner:
         edge = self.question.now - self.question.intent.garbage_after
         moved = set()
         for digest, link in self.links.of(repository.name, judgement.unneeded):
-            if link.pushed > edge and not judgement.whole:
-                self.held.add(digest)
-            elif judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest):
+            old = judgement.whole or link.pushed <= edge
+            if old and (judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest)):
                 self.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
                 moved.add(digest)
+            else:
+                self.held.add(digest)
             if digest not in judgement.freed:
                 self.owners.add((digest,), len(self.plan.entries) - 1, freed=False)
         return moved

@@ -34,6 +34,8 @@ from regkeeper.retention.manifest import CorruptManifestError, Manifest, NoManif
 ATTEMPTS = 5
 PAUSE = 0.05
 """Seconds between attempts. Distribution before 3.1 writes links in place: under re-push one is empty for a moment."""
+PAUSES = 40
+"""So many in all: a writer is within a few links at once; thousands of empty ones are what a full disk left."""
 
 TAG_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -136,6 +138,7 @@ class RepositoryReader:
     def __init__(self, volume: Volume, *, pause: Callable[[float], None] = time.sleep) -> None:
         self.volume = volume
         self.pause = pause
+        self._pauses = 0
         self._known: dict[str, Digest] = {}  # by text, the digests of the repository at hand: each is parsed once
 
     def read(self, name: str) -> Repository:
@@ -224,7 +227,9 @@ class RepositoryReader:
         """The link once it reads well, or as unreadable after the last attempt; None if it has gone meanwhile."""
         link = _status_of(directory, path)
         for _ in range(ATTEMPTS):
-            self.pause(PAUSE)
+            if self._pauses < PAUSES:
+                self._pauses += 1
+                self.pause(PAUSE)
             try:
                 content, status = read_link(directory, path)
             except PermissionError:
