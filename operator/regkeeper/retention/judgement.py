@@ -5,6 +5,7 @@ been untagged for longer than the policy allows. And it goes only if nothing tha
 manifest that has no cause to go.
 """
 
+import sys
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -260,7 +261,7 @@ class _Judge:
         carried: dict[Digest, str] = {}
         for name, tag in self.repository.tags.items():
             if tag.digest is not None and name in names and tags.verdicts[name].goes:
-                carried.setdefault(tag.digest, f"its tag {name} goes")
+                carried.setdefault(tag.digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
         for child, parent in list(closure(self.repository, list(carried), mentions=False)):
             carried[child] = f"child of {digests.short(parent)}, which goes"
         return carried

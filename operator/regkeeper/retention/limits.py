@@ -1,6 +1,5 @@
 """Circuit breakers: plans that delete too much, or judge by times that say nothing, wait for an approval."""
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from regkeeper.retention.judgement import Judgement
 from regkeeper.retention.layout import BLOBS, REPOSITORIES, Volume
 from regkeeper.retention.manifest import CorruptManifestError, Manifest
 from regkeeper.retention.moves import Kind
-from regkeeper.retention.packed import Packed
 from regkeeper.retention.plan import Exceeded, Plan
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
@@ -42,15 +40,13 @@ class Counts:
     """What the covered repositories had, and what they lose.
 
     Attributes:
-        covered: digests of the covered tags.
-        pushed: the push time of each of these.
+        covered: covered tags.
         kept_blobs: what the covered repositories need from now on; the planner fills it.
         emptied: repositories that lose their last tag by rules.
         headless: how many repositories have layers, and neither tag nor manifest.
     """
 
-    covered: Packed = field(default_factory=Packed)
-    pushed: "array[int]" = field(default_factory=lambda: array("q"))
+    covered: int = 0
     tags: int = 0
     deleted_tags: int = 0
     manifests: int = 0
@@ -76,11 +72,7 @@ class Counts:
         self.deleted_tags += len(victims)
         self.manifests += len(repository.revisions)
         self.deleted_manifests += len(judgement.going)
-        for name in verdicts.selected:
-            tag = repository.tags[name]
-            if tag.digest is not None:
-                self.covered.append(tag.digest)
-                self.pushed.append(tag.link.pushed)
+        self.covered += sum(repository.tags[name].digest is not None for name in verdicts.selected)
 
 
 class Limits:
@@ -108,7 +100,7 @@ class Limits:
                     "manifests: the volume may be a copy that was not finished",
                 )
             )
-        if len(counts.covered) < FEWEST_COVERED:
+        if counts.covered < FEWEST_COVERED:
             return
         share = intent.largest_share
         for what, deleted, had in (
@@ -118,11 +110,11 @@ class Limits:
             if deleted > share * had:
                 plan.limits.append(_exceeded(what, deleted, had, share))
         self._limit_bytes(plan, counts, share)
-        if counts.victims_by_rule and self._times_were_reset(counts):
+        if counts.victims_by_rule and self._times_were_reset(plan):
             plan.limits.append(
                 Exceeded(
                     "timestamps",
-                    f"80 % of {len(counts.covered)} covered tags were pushed within one hour, but were created over "
+                    f"80 % of {counts.covered} covered tags were pushed within one hour, but were created over "
                     "more than 30 days: the volume may be a copy that lost its times",
                 )
             )
@@ -147,14 +139,14 @@ class Limits:
                 for blob in store.files(kept.shard(algorithm, first)):
                     yield blob.size
 
-    def _times_were_reset(self, counts: Counts) -> bool:
-        times = sorted(counts.pushed)
+    def _times_were_reset(self, plan: Plan) -> bool:
+        times = sorted(pushed for entry in plan.entries for _, pushed in entry.tags.covered())
         most, start = max((bisect_right(times, time + RESET_SPAN) - at, -at) for at, time in enumerate(times))
         if most < RESET_SHARE * len(times):
             return False
         first, oldest, newest = times[-start], None, None
-        pushes = zip(counts.covered, counts.pushed, strict=True)
-        for digest in dict.fromkeys(digest for digest, time in pushes if first <= time <= first + RESET_SPAN):
+        covered = (tag for entry in plan.entries for tag in entry.tags.covered())
+        for digest in dict.fromkeys(digest for digest, time in covered if first <= time <= first + RESET_SPAN):
             created = self._created(digest)
             if created is None:
                 continue

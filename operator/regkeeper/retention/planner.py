@@ -176,10 +176,12 @@ class Planner:
         )
         self.plan.problems.extend(repository.problems())
         entry = RepositoryPlan(repository.name)
+        selected = judgement.tags.selected
         unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
         for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
             verdict = judgement.tags.verdicts[name]
-            entry.tags.add(TagRow(name, tag.digest, tag.link.pushed, *verdict))
+            row = TagRow(name, tag.digest, tag.link.pushed, *verdict)
+            entry.tags.add(row, covered=name in selected)
         for digest, verdict in sorted(judgement.manifests.items()):
             entry.manifests.add(ManifestRow(digest, *verdict))
         self.plan.entries.append(entry)

@@ -32,28 +32,35 @@ class ManifestRow(NamedTuple):
 class TagRows(Collection[TagRow]):
     """Rows of tags, in the order in which they were added."""
 
-    __slots__ = ("_deleted", "_digests", "_names", "_pushed", "_reasons")
+    __slots__ = ("_digests", "_flags", "_names", "_pushed", "_reasons")
 
     def __init__(self) -> None:
         self._names, self._digests = Packed(), Packed()
         self._pushed = array("q")
-        self._deleted = bytearray()
+        self._flags = bytearray()
         self._reasons: list[str] = []
 
-    def add(self, row: TagRow) -> None:
+    def add(self, row: TagRow, *, covered: bool) -> None:
+        """Add a tag; `covered`: a rule that deletes selects it."""
         self._names.append(row.tag.encode("utf-8", "surrogateescape"))
         self._digests.append(row.digest or b"")
         self._pushed.append(row.pushed)
-        self._deleted.append(row.deleted)
+        self._flags.append(row.deleted | covered << 1)
         self._reasons.append(row.reason)
+
+    def covered(self) -> Iterator[tuple[Digest, int]]:
+        """Digest and push time of each covered tag; one whose link can't be read is never covered."""
+        for digest, pushed, flags in zip(self._digests, self._pushed, self._flags, strict=True):
+            if flags & 2 and digest:
+                yield digest, pushed
 
     def __len__(self) -> int:
         return len(self._reasons)
 
     def __iter__(self) -> Iterator[TagRow]:
-        columns = (self._names, self._digests, self._pushed, self._deleted, self._reasons)
-        for name, digest, pushed, deleted, reason in zip(*columns, strict=True):
-            yield TagRow(name.decode("utf-8", "surrogateescape"), digest or None, pushed, bool(deleted), reason)
+        columns = (self._names, self._digests, self._pushed, self._flags, self._reasons)
+        for name, digest, pushed, flags, reason in zip(*columns, strict=True):
+            yield TagRow(name.decode("utf-8", "surrogateescape"), digest or None, pushed, bool(flags & 1), reason)
 
     def __contains__(self, row: object) -> bool:
         return any(row == mine for mine in self)

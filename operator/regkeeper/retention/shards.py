@@ -1,4 +1,4 @@
-"""Very many digests in little memory: one byte string for each of the directories in which blobs lie.
+"""Very many digests in little memory, by the directories in which their blobs lie.
 
 A million digests in a Python set take 115 MB, here 33 MB; only the shard at hand is ever made a set.
 """
@@ -6,38 +6,69 @@ A million digests in a Python set take 115 MB, here 33 MB; only the shard at han
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from regkeeper.retention.digests import BY_CODE, SHA256, Algorithm, Digest
+from regkeeper.retention.digests import BY_CODE, Algorithm, Digest
+
+_RECENT = 16384
+"""Records that are joined at once: buffers that grow one by one would leave the memory in pieces."""
+
+
+class ShardedRecords:
+    """Byte strings that begin with a digest, joined, by the digest's algorithm and first byte."""
+
+    def __init__(self) -> None:
+        self._joined: dict[int, list[bytes]] = defaultdict(list)
+        self._recent: dict[int, list[bytes]] = defaultdict(list)
+        self._count = 0
+
+    def add(self, records: Iterable[bytes]) -> None:
+        recent = self._recent
+        for record in records:
+            recent[record[0] << 8 | record[1]].append(record)
+            self._count += 1
+        if self._count >= _RECENT:
+            self._join()
+
+    def get(self, algorithm: Algorithm, first: int) -> bytes:
+        """All records of one shard, joined."""
+        self._join()
+        return b"".join(self._joined.get(algorithm.code[0] << 8 | first, ()))
+
+    def drop(self, algorithm: Algorithm, first: int) -> None:
+        """Forget the records of one shard."""
+        self._join()
+        self._joined.pop(algorithm.code[0] << 8 | first, None)
+
+    def __iter__(self) -> Iterator[tuple[Algorithm, bytes]]:
+        """Every shard with its algorithm."""
+        self._join()
+        for key, parts in self._joined.items():
+            yield BY_CODE[key >> 8], b"".join(parts)
+
+    def _join(self) -> None:
+        for key, records in self._recent.items():
+            self._joined[key].append(b"".join(records))
+        self._recent.clear()
+        self._count = 0
 
 
 class Shards:
     """A bag of digests; one that is added twice takes its place twice."""
 
     def __init__(self) -> None:
-        self._sha256: list[bytearray] = [bytearray() for _ in range(256)]
-        self._others: dict[tuple[int, int], bytearray] = defaultdict(bytearray)
+        self._records = ShardedRecords()
 
     def add(self, digests: Iterable[Digest]) -> None:
-        shards = self._sha256
-        for digest in digests:
-            if digest[0] == 1:
-                shards[digest[1]] += digest
-            else:
-                self._others[digest[0], digest[1]] += digest
+        self._records.add(digests)
 
     def shard(self, algorithm: Algorithm, first: int) -> set[Digest]:
         """The distinct digests of an algorithm whose first byte is `first`."""
-        if algorithm is SHA256:
-            return set(_split(self._sha256[first], algorithm))
-        return set(_split(self._others.get((algorithm.code[0], first), bytearray()), algorithm))
+        return set(split(self._records.get(algorithm, first), algorithm.size))
 
     def __iter__(self) -> Iterator[Digest]:
-        for shard in self._sha256:
-            yield from _split(shard, SHA256)
-        for (code, _), shard in self._others.items():
-            yield from _split(shard, BY_CODE[code])
+        for algorithm, joined in self._records:
+            yield from split(joined, algorithm.size)
 
 
-def _split(shard: bytearray, algorithm: Algorithm) -> list[Digest]:
-    content = bytes(shard)
-    size = algorithm.size
-    return [content[start : start + size] for start in range(0, len(content), size)]
+def split(joined: bytes, size: int) -> list[bytes]:
+    """Joined byte strings of one size."""
+    return [joined[start : start + size] for start in range(0, len(joined), size)]
