@@ -8,6 +8,7 @@ from typing import Protocol
 import pytest
 import yaml
 
+from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace
 from tests.release import released
@@ -77,6 +78,36 @@ def local_room(installed: Cluster) -> Iterator[Room]:
     yield Room(installed, LOCAL_NAMESPACE)
     installed.kubectl("delete", "namespace", LOCAL_NAMESPACE, f"--timeout={GONE}s")
     installed.node_exec(WORKER, ["rm", "-rf", DIRECTORIES])
+
+
+def share_directory(room: Room, path: str) -> None:
+    """Make a claim `shared` of a directory of each node. It stands for NFS: kubelet gives neither to a group."""
+    make_shared_claim(room, {"hostPath": {"path": path}})
+
+
+def make_shared_claim(room: Room, source: dict[str, object]) -> str:
+    """Make a claim `shared` of a volume with that source; return the volume's name."""
+    name = f"{room.namespace}-shared"
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "labels": {REGISTRY_NAMESPACE_LABEL: room.namespace}},
+        "spec": {
+            **common,
+            "capacity": {"storage": "1Gi"},
+            "claimRef": {"namespace": room.namespace, "name": "shared"},
+            **source,
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "shared"},
+        "spec": {**common, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    room.apply(volume, claim)
+    return name
 
 
 def _registries(cluster: Cluster) -> list[str]:

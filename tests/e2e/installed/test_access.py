@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from regkeeper import naming
-from tests.e2e.installed.conftest import WORKER
+from tests.e2e.installed.conftest import WORKER, share_directory
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
 
@@ -65,38 +65,13 @@ def test_a_port_of_a_node_has_one_registry(room: Room) -> None:
     assert answered_uid(room.url("second")) == room.need("registry", "second")["metadata"]["uid"]
 
 
-def shared_volume(room: Room) -> list[dict[str, Any]]:
-    """A volume that all nodes may write to, and the claim that is bound to it."""
-    name = f"{room.namespace}-shared"
-    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name, "labels": {naming.REGISTRY_NAMESPACE_LABEL: room.namespace}},
-        "spec": {
-            **common,
-            "capacity": {"storage": "1Gi"},
-            "hostPath": {"path": "/srv/shared"},
-            "claimRef": {"namespace": room.namespace, "name": "shared"},
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "shared"},
-        "spec": {**common, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    return [volume, claim]
-
-
 def test_a_host_port_on_as_many_nodes_as_replicas(room: Room) -> None:
     """registry.md: "With `hostPort` the matching nodes must number `replicas` (else a condition lists them); `maxSurge`
     0": it also rolls, though every port is taken by the pod before.
     """
     for node in (MASTER, WORKER):
-        # kubelet gives hostPath volumes, which stand for a network file system here, to no group.
         room.cluster.node_exec(node, ["mkdir", "--mode=0777", "--parents", "/srv/shared"])
-    room.apply(*shared_volume(room))
+    share_directory(room, "/srv/shared")
     spec: dict[str, Any] = {
         "storage": {"existingClaim": "shared"},
         "access": {"hostPort": {"port": PORT + 2}},
@@ -120,3 +95,38 @@ def test_a_host_port_on_as_many_nodes_as_replicas(room: Room) -> None:
     wait_for(rolled, SOON, lambda: f"two other pods: {[pod['metadata']['name'] for pod in room.pods()]}")
     room.await_serving()
     assert hosts(room)[:2] == wanted
+
+
+UPLOAD = """
+import hashlib, sys, urllib.request
+from urllib.parse import urlsplit
+
+one, other = (f"http://{address}:5000" for address in sys.argv[1:])
+blob = b"a layer"
+digest = "sha256:" + hashlib.sha256(blob).hexdigest()
+
+def ask(method, url, data=None):
+    headers = {"Content-Type": "application/octet-stream"}
+    return urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10)
+
+def place(answer):
+    parts = urlsplit(answer.headers["Location"])
+    return f"{parts.path}?{parts.query}"
+
+upload = place(ask("POST", f"{one}/v2/across/replicas/blobs/uploads/", b""))
+upload = place(ask("PATCH", other + upload, blob))
+ask("PUT", f"{one}{upload}&digest={digest}", b"")
+print(ask("GET", f"{other}/v2/across/replicas/blobs/{digest}").read().decode())
+"""
+
+
+def test_an_upload_goes_on_at_another_replica(room: Room) -> None:
+    """registry.md: "`http.secret` from a Secret of ours, the same for all replicas"."""
+    room.cluster.node_exec(WORKER, ["mkdir", "--mode=0777", "--parents", "/srv/replicas"])
+    share_directory(room, "/srv/replicas")
+    room.registry(storage={"existingClaim": "shared"}, replicas=2, **on_node(WORKER))
+    room.await_serving()
+    addresses = [pod["status"]["podIP"] for pod in room.pods()]
+    assert len(addresses) == 2
+    uploaded = room.cluster.node_exec(WORKER, ["python3", "-c", UPLOAD, *addresses])
+    assert uploaded.stdout.strip() == "a layer"

@@ -4,13 +4,16 @@ Proves of registry.md: "Reasons come from the pod's status, its Events (FailedMo
 `ReplicaFailure`; each reason is provoked for real in a test". VolumeNotWritable and PortTaken: test_takeover.py.
 """
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom
-from tests.room import Room, on_node
+from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, make_shared_claim
+from tests.room import SOON, Room, on_node
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
 
@@ -88,3 +91,47 @@ def test_a_quota_is_named(room: Room) -> None:
     room.registry()
     condition = room.await_condition("Ready", "QuotaExceeded")
     assert "exceeded quota: no-pods" in condition["message"]
+
+
+def test_a_volume_that_can_not_be_attached_is_named(room: Room) -> None:
+    """The attacher of a CSI driver says no, as it does where a node lacks the driver. No such program runs here: the
+    controller manager, which asks it and posts the Event, is real.
+    """
+    volume = make_shared_claim(room, {"csi": {"driver": "none.example", "volumeHandle": "one"}})
+    room.registry(storage={"existingClaim": "shared"}, **on_node(WORKER))
+
+    def attachment() -> str:
+        listed = json.loads(room.cluster.kubectl("get", "volumeattachments", "--output=json"))["items"]
+        names = (
+            each["metadata"]["name"] for each in listed if each["spec"]["source"]["persistentVolumeName"] == volume
+        )
+        return next(names, "")
+
+    name = wait_for(attachment, SOON, "the controller manager to ask for the volume")
+    refused = {"attached": False, "attachError": {"message": f"CSINode {WORKER} does not contain driver none.example"}}
+    patch = json.dumps({"status": refused})
+    room.cluster.kubectl("patch", "volumeattachment", name, "--subresource=status", "--type=merge", f"--patch={patch}")
+    condition = room.await_condition("StorageReady", "FailedAttachVolume")
+    assert condition["status"] == "False"
+    assert "does not contain driver none.example" in condition["message"]
+
+
+@contextmanager
+def broken_pod_network(room: Room) -> Iterator[None]:
+    """New pods of the worker get no network: its first configuration names a plugin that is not there."""
+    path = room.cluster.node(WORKER).root / "etc/cni/net.d/00-broken.conflist"
+    plugins = [{"type": "no-such-plugin"}]
+    path.write_text(json.dumps({"cniVersion": "0.4.0", "name": "broken", "plugins": plugins}))
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def test_a_pod_without_network_says_why(room: Room) -> None:
+    with broken_pod_network(room):
+        room.registry(**on_node(WORKER))
+        condition = room.await_condition("Ready", "FailedCreatePodSandBox")
+        assert condition["status"] == "False"
+        assert "no-such-plugin" in condition["message"]
+    room.await_serving()

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.audit_log import AuditLog
 from tests.cluster import Cluster
 from tests.helm import NAMESPACE, helm
 from tests.registry_objects import registry_object
 from tests.room import SOON, Room
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
 
@@ -69,3 +71,19 @@ def test_helm_3_does_not_wait_for_a_registry(room: Room, tmp_path: Path) -> None
     with no_operator(room.cluster):
         helm("install", *options, kubeconfig=room.cluster.kubeconfig, version=3)
         assert room.status() == {"observedGeneration": -1}
+
+
+def test_a_registry_that_is_ready_is_not_written_to(room: Room) -> None:
+    """registry.md: "'No write' is counted in the API server's audit log"; here with kubelets that write too."""
+    room.registry("quiet", storage={"size": "1Gi"}, access={"nodePort": {}})
+    room.await_serving("quiet")
+    wait_for(lambda: "repositories" in room.status("quiet"), SOON, "its counts")
+    log = AuditLog(room.cluster.audit_log)
+    # Each asks for a pass over it, and the next Registry's are after them in the queue.
+    room.kubectl("annotate", "registry", "quiet", "mine=yes")
+    room.kubectl("label", "deployment", "quiet", "mine=yes")
+    room.registry("later")
+    room.await_serving("later")
+    writes = log.writes_of(f"system:serviceaccount:{NAMESPACE}:")
+    assert writes, "those to the later one are seen"
+    assert [write for write in writes if "quiet" in write] == []

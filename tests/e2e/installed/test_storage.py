@@ -1,6 +1,7 @@
 """Claims on a real cluster: kept and adopted, grown, deleted with the Registry or the namespace, used by one only."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,14 @@ import pytest
 
 from regkeeper import naming
 from tests.cluster import Cluster
-from tests.e2e.installed.conftest import DIRECTORIES, GOING_NAMESPACE, LOCAL_NAMESPACE, WORKER, MakeRoom
+from tests.e2e.installed.conftest import (
+    DIRECTORIES,
+    GOING_NAMESPACE,
+    LOCAL_NAMESPACE,
+    WORKER,
+    MakeRoom,
+    share_directory,
+)
 from tests.registry_content import pull, push, push_index
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
@@ -45,6 +53,22 @@ def test_images_on_a_kept_claim_come_back_by_tag_and_digest(room: Room) -> None:
     differs = room.await_condition("StorageReady", "ClaimDiffers")
     assert differs["status"] == "True"
     assert "can't grow to 2Gi: its storage class local-path does not allow expansion" in differs["message"]
+
+
+def test_storage_that_kubelet_gives_to_no_group_is_named_and_the_remedy_helps(room: Room) -> None:
+    """registry.md: "On NFS it often does nothing. So an init container with the pod's own ids proves write"."""
+    path = "/srv/of-root"
+    room.cluster.node_exec(WORKER, ["mkdir", "--mode=0755", "--parents", path])
+    share_directory(room, path)
+    room.registry(storage={"existingClaim": "shared"}, **on_node(WORKER))
+    failed = room.await_condition("StorageReady", "VolumeNotWritable")
+    assert failed["status"] == "False"
+    assert "/var/lib/registry can't be used" in failed["message"]
+    assert "owned by 0:0, mode 0755" in failed["message"]
+    remedy = re.search(r"run: (chgrp .*)$", failed["message"])
+    assert remedy, failed["message"]
+    room.cluster.node_exec(WORKER, ["sh", "-c", remedy[1].replace("/var/lib/registry", path)])
+    room.await_serving()
 
 
 @contextmanager
