@@ -3,13 +3,19 @@
 What fails in one phase does not hide the next.
 
 The phases differ in what they share: unit and engine tests share nothing and run side by side; those of the control
-plane share one API server; those of the nodes change a node's Docker and so run one after the other.
+plane share one API server; those of the nodes change a node's Docker and so run one after the other. They mostly wait,
+for pods and timers, which leaves room for the API server's beside them.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import IO
 
 from tests import check
 from tests.cluster import requirements
@@ -28,11 +34,14 @@ class Phase:
 
 
 PHASES = (
-    Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),
-    # The tests of a file share their namespaces, and so a worker.
-    Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
-    Phase("two nodes", "nodes"),
+    (Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),),
+    (
+        # The tests of a file share their namespaces, and so a worker.
+        Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
+        Phase("two nodes", "nodes"),
+    ),
 )
+"""One group after the other; the phases of a group beside each other."""
 
 NEEDS = """\
 Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
@@ -52,6 +61,28 @@ def missing() -> list[str]:
     return lacks
 
 
+def run_beside_each_other(phases: Sequence[Phase], arguments: Sequence[str]) -> list[str]:
+    """Run phases at the same time; return the names of those that failed.
+
+    The first one prints as it goes, each other one when it has ended.
+    """
+    with ExitStack() as stack:
+        running: list[tuple[Phase, subprocess.Popen[bytes], IO[str] | None]] = []
+        for phase in phases:
+            command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
+            output: IO[str] | None = stack.enter_context(tempfile.TemporaryFile("w+")) if running else None
+            running.append((phase, subprocess.Popen([*command, *arguments], stdout=output, stderr=output), output))
+        failed = []
+        for phase, process, written in running:
+            print(f"\n=== {phase.name}", flush=True)
+            if process.wait():
+                failed.append(phase.name)
+            if written is not None:
+                written.seek(0)
+                shutil.copyfileobj(written, sys.stdout)
+    return failed
+
+
 def main(arguments: list[str]) -> int:
     print(NEEDS, flush=True)
     if lacks := missing():
@@ -61,11 +92,8 @@ def main(arguments: list[str]) -> int:
         requirements.install(packages)
     print("\n=== static checks", flush=True)
     failed = ["static checks"] if check.main() else []
-    for phase in PHASES:
-        print(f"\n=== {phase.name}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
-        if subprocess.run([*command, *arguments], check=False).returncode:
-            failed.append(phase.name)
+    for group in PHASES:
+        failed += run_beside_each_other(group, arguments)
     if failed:
         print(f"\nFailed: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -9,7 +9,8 @@ def test_without_root_it_names_what_is_missing_and_the_way_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("something was started"))
+    for start in ("run", "Popen"):
+        monkeypatch.setattr(f"subprocess.{start}", lambda *_, **__: pytest.fail("something was started"))
     assert run.main([]) == 1
     said = capsys.readouterr()
     assert said.out.startswith("Needs: Linux, root")
@@ -22,5 +23,15 @@ def test_every_test_belongs_to_exactly_one_phase() -> None:
     marks = [(control_plane, nodes) for control_plane in (False, True) for nodes in (False, True)]
     for control_plane, nodes in marks:
         names = {"control_plane": control_plane, "nodes": nodes}
-        phases = [phase.name for phase in run.PHASES if eval(phase.markers, {}, names)]
+        phases = [phase.name for group in run.PHASES for phase in group if eval(phase.markers, {}, names)]
         assert len(phases) == 1, names
+
+
+def test_the_phases_of_a_group_all_run_and_say_what_failed(capfd: pytest.CaptureFixture[str]) -> None:
+    """`--collect-only` of a marker that no test has: pytest says so by its exit status, 5."""
+    none, some = run.Phase("none", "not root and root"), run.Phase("some", "not root")
+    this = [__file__, "--collect-only"]
+    assert run.run_beside_each_other([some, none], this) == ["none"]
+    assert run.run_beside_each_other([none, some], this) == ["none"]
+    said = capfd.readouterr().out
+    assert said.index("=== some") < said.index("test_the_phases_of_a_group") < said.index("=== none")
