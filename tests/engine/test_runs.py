@@ -313,3 +313,30 @@ def test_a_looping_link_stops_nothing_elsewhere(volume: Volume, runner: Runner, 
         shutil.rmtree(path)
     path.symlink_to(path.name)
     assert runner.retain({"rules": [{"repositories": ["app"], "keep": {"last": 1}}]}).journal is not None
+
+
+@pytest.mark.parametrize("tag", ["v1", "unlinked"])
+def test_a_push_between_the_last_look_and_the_rename_is_put_back(volume: Volume, runner: Runner, tag: str) -> None:
+    """Into the tag that goes: in place, as distribution up to 3.0 writes, or into a directory that had no link."""
+    app = volume.repository("app")
+    (app.tags / "unlinked").mkdir()
+    pushed = app.push_image(layers=[b"pushed"])
+
+    def push(call: str) -> None:
+        if call == "rename" and (app.tags / tag).exists():
+            app.tag_link(tag).parent.mkdir(exist_ok=True)
+            app.tag_link(tag).write_text(pushed.digest)
+
+    runner.guard = push
+    with pytest.raises(NotQuietError, match=f"something writes here: .*/{tag} has changed"):
+        runner.delete(f"app:{tag}")
+    assert app.tag_link(tag).read_text() == pushed.digest
+    assert app.revision_link(pushed.digest).exists()
+
+
+def test_a_tag_that_is_a_symbolic_link_goes_by_name(volume: Volume, runner: Runner) -> None:
+    """It is moved as it is, wherever it leads."""
+    app = volume.repository("app")
+    (app.tags / "alias").symlink_to("v1")
+    runner.delete("app:alias")
+    assert {path.name for path in app.tags.iterdir()} == {"v1", "v2"}

@@ -5,11 +5,12 @@ at whatever point the power fails, every manifest that a registry can still reac
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NotQuietError, StoppedError, translated
+from regkeeper.retention.layout import is_symbolic_link
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
 from regkeeper.retention.storage import WritableVolume
@@ -24,13 +25,12 @@ _WITNESSES = {
     Kind.LAYER_LINK: "link",
     Kind.BLOB: "data",
     Kind.MANIFEST_BLOB: "data",
-    Kind.UPLOAD: "startedat",
 }
-"""The file within what is moved to which a move's witness belongs."""
+"""The file within what is moved to which a move's witness belongs; without a witness it must not be there."""
 
 
 def sweep(
-    volume: WritableVolume, quarantine: int, moves: Iterable[Move], *, stop: Stop, progress: Callable[[Move], None]
+    volume: WritableVolume, quarantine: int, moves: Collection[Move], *, stop: Stop, progress: Callable[[Move], None]
 ) -> frozenset[str]:
     """Move everything into the run's quarantine.
 
@@ -62,6 +62,10 @@ def sweep(
             _move(volume, quarantine, number, parents, move)
             progress(move)
         touched |= _make_durable(volume, quarantine, parents)
+    for number, move in enumerate(moves):
+        # Who had the file open, or came between the last look and the rename, has written into the quarantine.
+        if not is_symbolic_link(quarantine, str(number)):
+            _refuse_changed(quarantine, str(number), move)
     return touched
 
 
@@ -80,8 +84,7 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
     with translated(move.path):
         try:
             parent = parents.open(path)
-            if move.witness is not None and _witness(parent, name, move.kind) != move.witness:
-                raise NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
+            _refuse_changed(parent, name, move)
             # The quarantine's directory grows with its entries.
             reserve.on_full(volume, partial(volume.rename, parent, name, quarantine, str(number)))
         except FileNotFoundError:
@@ -89,6 +92,17 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
         parents.touch()
 
 
-def _witness(parent: int, name: str, kind: Kind) -> tuple[int, int]:
-    status = os.stat(f"{name}/{_WITNESSES[kind]}", dir_fd=parent, follow_symlinks=False)
-    return status.st_ino, status.st_ctime_ns
+def _refuse_changed(parent: int, name: str, move: Move) -> None:
+    """Refuse to go on when what is moved is not as it was at the time of the mark."""
+    if (file := _WITNESSES.get(move.kind)) is None:
+        return
+    try:
+        status = os.stat(f"{name}/{file}", dir_fd=parent, follow_symlinks=False)
+    except PermissionError:
+        raise
+    except OSError:
+        witness = None
+    else:
+        witness = (status.st_ino, status.st_ctime_ns)
+    if witness != move.witness:
+        raise NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
