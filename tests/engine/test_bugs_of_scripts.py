@@ -271,7 +271,9 @@ def test_sha512_is_deleted_like_any_other(volume: Volume) -> None:
     manifest = app.push(documents.image(config, [layer]), "v1", algorithm="sha512")
     app.push_image("v2", layers=[b"other"])
     assert delete(volume, "app:v1").code == 0
-    assert not any(volume.blob_data(each.digest).exists() for each in (layer, config, manifest))
+    contents = [documents.digest_of(b"layer"), documents.digest_of(documents.image_config(None)), manifest.digest]
+    assert not any(volume.blob_data(digest).exists() for digest in contents)
+    assert not app.layer_link(layer.digest).exists()
     assert complete(volume) == {("app", "v2")}
 
 

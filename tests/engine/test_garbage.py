@@ -185,6 +185,35 @@ def test_every_algorithm_is_read_and_cleaned(volume: Volume, algorithm: str) -> 
     assert kept.digest not in planned.deleted_blobs()
 
 
+def push_by(volume: Volume, algorithm: str) -> str:
+    """An image whose layer was pushed by another digest than the one that its blob has; answers that one."""
+    app = volume.repository("app")
+    config = app.push_blob(documents.image_config(None), documents.OCI_CONFIG)
+    app.push(documents.image(config, [app.push_blob(b"layer", algorithm=algorithm)]), "v1")
+    return documents.digest_of(b"layer")
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_a_layer_is_needed_by_every_digest_that_it_was_pushed_by(volume: Volume, algorithm: str) -> None:
+    push_by(volume, algorithm)
+    assert not retain(volume, NOTHING).plan.moves
+
+
+def test_a_layer_pushed_by_sha512_goes_with_its_image_and_with_both_links(volume: Volume) -> None:
+    layer = push_by(volume, "sha512")
+    planned = retain(volume, KEEP_NONE)
+    assert layer in planned.deleted_blobs()
+    assert {("app", layer), ("app", documents.digest_of(b"layer", "sha512"))} <= planned.deleted_links()
+
+
+def test_a_link_that_does_not_tell_which_blob_it_names_pins_its_repository(volume: Volume) -> None:
+    push_by(volume, "sha512")
+    volume.empty(volume.repository("app").layer_link(documents.digest_of(b"layer", "sha512")))
+    planned = retain(volume, KEEP_NONE)
+    assert not planned.plan.moves
+    assert len(planned.plan.problems) == 1
+
+
 def test_an_unknown_algorithm_is_left_alone(volume: Volume) -> None:
     strange = volume.blobs / "blake3" / "aa" / ("a" * 64) / "data"
     volume.write(strange, b"x", age=90 * DAY)

@@ -9,8 +9,10 @@ from regkeeper.retention.contents import Contents, Entry
 from regkeeper.retention.errors import NotQuietError, StoppedError
 from regkeeper.retention.layout import MANIFEST_LIMIT
 from regkeeper.retention.needed import held_by_other_runs
+from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import undo
-from tests.engine import driver
+from regkeeper.retention.restore_images import restore_reference
+from tests.engine import documents, driver
 from tests.engine.planning import used
 from tests.engine.running import STATE, Runner, content, never, quarantined
 from tests.engine.test_crash import whole_tags
@@ -125,6 +127,22 @@ def test_a_tag_can_come_back_whose_manifest_another_run_took(volume: Volume, run
     runner.purge()
     undo_first(runner)
     assert whole_tags(volume.root) == {"app:v1"}
+
+
+def test_a_layer_pushed_by_sha512_comes_back_with_its_image_and_is_held_for_it(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    for tag in ("v1", "v2", "v3"):
+        config = app.push_blob(tag.encode(), documents.OCI_CONFIG)
+        app.push(documents.image(config, [app.push_blob(b"layer", algorithm="sha512")]), tag)
+    runner.delete("app:v1", undo_window=30 * DAY)
+    runner.delete("app:v2", undo_window=3 * DAY, now=volume.now + SECOND)
+    runner.delete("app:v3", now=volume.now + 2 * SECOND)
+    runner.purge()
+    with runner.changing() as (writable, journals):
+        assert restore_reference(writable, journals, parse_reference("app:v2")).missing == []
+    assert volume.blob_data(documents.digest_of(b"layer")).exists()
+    for algorithm in ("sha256", "sha512"):
+        assert app.layer_link(documents.digest_of(b"layer", algorithm)).exists()
 
 
 def test_an_undo_says_which_link_is_nowhere(volume: Volume, runner: Runner) -> None:

@@ -229,3 +229,27 @@ def test_the_children_of_an_index_that_2_8_took_as_blobs_are_whole(tmp_path: Pat
             assert driver.run(volume, "restore", "--ref", reference).code == 0
         driver.run(volume, "purge", "--older-than", "0s")
         assert [status(address, path)[0] for path in paths] == [200, 200, 200]
+
+
+def test_a_layer_is_served_by_every_digest_that_it_was_pushed_by(version: Version, tmp_path: Path) -> None:
+    """The blob is under its SHA-256 alone, which no manifest names."""
+    layers = [
+        Descriptor(documents.OCI_LAYER, documents.digest_of(content, algorithm), len(content))
+        for content, algorithm in ((b"one", "sha512"), (b"two", "sha384"))
+    ]
+    image = documents.image(Descriptor.of(documents.EMPTY_JSON, documents.OCI_CONFIG), layers)
+    with serve_registry(registry_program(version), tmp_path) as url:
+        address = url.removeprefix("http://")
+        upload(address, "app", documents.EMPTY_JSON, documents.digest_of(documents.EMPTY_JSON))
+        for content, layer in zip((b"one", b"two"), layers, strict=True):
+            upload(address, "app", content, layer.digest)
+        put_manifest(address, "app/manifests/v1", image.content, image.media_type)
+        paths = [f"app/blobs/{layer.digest}" for layer in layers]
+        volume = Volume(tmp_path / "volume", now=time.time_ns() + 40 * DAY * SECOND)
+        driver.retain(volume, {})
+        assert [status(address, path)[0] for path in paths] == [200, 200]
+        driver.delete(volume, "app:v1")
+        assert status(address, paths[0])[0] == 404
+        assert driver.run(volume, "restore", "--ref", "app:v1").code == 0
+        driver.run(volume, "purge", "--older-than", "0s")
+        assert [status(address, path)[0] for path in paths] == [200, 200]

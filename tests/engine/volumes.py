@@ -144,9 +144,15 @@ class Repository:
         age: float = OLD,
         algorithm: str = "sha256",
     ) -> Descriptor:
-        """A layer or config: the blob, then the layer link."""
-        digest = self.volume.put_blob(content, age=age, algorithm=algorithm)
-        self.mount(digest, age=age)
+        """A layer or config: the blob, then the layer link.
+
+        A registry keeps every blob under its SHA-256, and links the digest of another algorithm to that.
+        """
+        canonical = self.volume.put_blob(content, age=age)
+        self.mount(canonical, age=age)
+        digest = digest_of(content, algorithm)
+        if digest != canonical:
+            self.volume.write(self.layer_link(digest), canonical.encode(), age=age)
         return Descriptor(media_type, digest, len(content))
 
     def mount(self, digest: str, *, age: float = OLD) -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from regkeeper.retention import digests
@@ -20,6 +21,7 @@ from regkeeper.retention.layout import (
     blob_data,
     link_directory,
     read_file,
+    read_link,
     repository_path,
 )
 from regkeeper.retention.manifest import CorruptManifestError, Manifest, parse_manifest
@@ -74,6 +76,7 @@ class Contents:
         revisions: by repository and digest of the manifest.
         layers: by repository and digest of the layer or config.
         blobs: by digest, manifests too.
+        aliases: of digests under which content was pushed and is not kept, those of the blobs; see `Repository`.
     """
 
     def __init__(self, volume: Volume, journals: Journals, runs: Iterable[str]) -> None:
@@ -82,6 +85,7 @@ class Contents:
         self.revisions: dict[Image, Entry] = {}
         self.layers: dict[Image, Entry] = {}
         self.blobs: dict[Digest, Entry] = {}
+        self.aliases: dict[Digest, Digest] = {}
         for run in runs:
             there = set(volume.names(run_directory(run)))
             for number, move in journals.moves(run):
@@ -100,11 +104,31 @@ class Contents:
             self.revisions[Image(move.repository, digest)] = entry
         elif move.kind == Kind.LAYER_LINK:
             self.layers[Image(move.repository, digest)] = entry
+            self._note_alias(digest, f"{entry.path}/link")
         elif move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB):
             self.blobs[digest] = entry
 
+    def _note_alias(self, digest: Digest, link: str) -> None:
+        """Note which blob a layer link names, unless it is the one that it is called."""
+        if digests.algorithm_of(digest) is digests.SHA256 or digest in self.aliases:
+            return
+        with suppress(OSError):
+            content, _ = read_link(self._volume.descriptor, link)
+            target = digests.parse(content.decode("ascii", "replace"))
+            if target is not None:
+                self.aliases[digest] = target
+
+    def _blobs(self, image: Image) -> list[Digest]:
+        """What an image refers to, by all names, save its children."""
+        manifest = self.manifest(image.digest)
+        named = [image.digest, *(manifest.blobs if manifest is not None else ())]
+        for digest in named:
+            self._note_alias(digest, _link(LAYERS, Image(image.repository, digest)))
+        return [*named, *(self.aliases[digest] for digest in named if digest in self.aliases)]
+
     def manifest(self, digest: Digest) -> Manifest | None:
         """What a manifest refers to, wherever it is; None if it is nowhere or can't be understood."""
+        digest = self.aliases.get(digest, digest)
         entry = self.blobs.get(digest)
         for path in (f"{entry.path}/data" if entry else "", blob_data(digest)):
             if not path:
@@ -171,10 +195,9 @@ class Contents:
 
     def _whole(self, image: Image) -> Iterator[Entry]:
         """What the quarantine has of one image."""
-        manifest = self.manifest(image.digest)
         if image in self.revisions:
             yield self.revisions[image]
-        for digest in (image.digest, *(manifest.blobs if manifest is not None else ())):
+        for digest in self._blobs(image):
             if (link := Image(image.repository, digest)) in self.layers:
                 yield self.layers[link]
             if digest in self.blobs:
@@ -190,14 +213,13 @@ class Contents:
             image in self.revisions or self._is_live(_link(REVISIONS, image)) or self._has_layer(image)
         ):
             yield image.digest
-        if manifest is None:
-            return
-        for digest in manifest.blobs:
+        for digest in self._blobs(image)[1:]:
             there = self._has_blob(digest) and self._has_layer(Image(image.repository, digest))
-            if not there and digest not in manifest.foreign:
+            if not there and (manifest is None or digest not in manifest.foreign):
                 yield digest
 
     def _has_blob(self, digest: Digest) -> bool:
+        digest = self.aliases.get(digest, digest)
         return digest in self.blobs or self._is_live(blob_data(digest))
 
     def _has_layer(self, layer: Image) -> bool:
@@ -222,6 +244,7 @@ class Contents:
             manifest = self.manifest(digest)
             if manifest is not None:
                 found.update(manifest.blobs)
+                found.update(self.aliases[blob] for blob in manifest.blobs if blob in self.aliases)
                 waiting.update(child for child in manifest.children if child not in found)
         return found
 

@@ -123,12 +123,13 @@ def _inspect_repository(answer: Inspection, repository: Repository, present: set
         where = f"manifest {digests.to_text(digest)}"
         answer.sparse_children += sum(child not in repository.revisions for child in manifest.children)
         for blob in dict.fromkeys(manifest.blobs):
-            if blob in present and blob in repository.layers:
+            is_present = repository.aliases.get(blob, blob) in present
+            if is_present and blob in repository.layers:
                 continue
             if blob in manifest.foreign:
                 answer.foreign_layers += 1
             elif not manifest.children:
-                what = "blob" if blob not in present else "layer link of"
+                what = "layer link of" if is_present else "blob"
                 answer.missing.append(_missing(repository, where, what, blob))
 
 

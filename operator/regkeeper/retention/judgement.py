@@ -163,7 +163,7 @@ class _Judge:
     def _need_all_links(self, answer: Judgement) -> None:
         repository = self.repository
         needed = answer.needed
-        needed |= repository.layers
+        needed |= repository.layers | repository.unparsed | set(repository.aliases.values())
         needed.update(repository.revisions, repository.unlinked, repository.missing, repository.corrupt)
         needed.update(tag.digest for tag in repository.tags.values() if tag.digest is not None)
         for digest, manifest in repository.manifests.items():
@@ -343,7 +343,7 @@ class _Judge:
     def _collect_needs(self, answer: Judgement, alive: set[Digest]) -> None:
         repository = self.repository
         needed = answer.needed
-        needed |= alive
+        needed |= alive | repository.unparsed
         for digest in alive:
             manifest = repository.manifests.get(digest)
             if manifest is not None:

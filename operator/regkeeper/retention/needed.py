@@ -37,6 +37,7 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
             problem = repository.unreadable[-1]
             raise UnverifiedError(f"{problem}; nothing is purged while it can't be read")
         needed.update(_named(volume, repository, contents))
+        contents.aliases.update(repository.aliases)
     return [contents.blobs[digest] for digest in contents.references(needed) if digest in contents.blobs]
 
 
@@ -47,6 +48,7 @@ def _named(volume: WritableVolume, repository: Repository, contents: Contents) -
         # A directory without its link is a deleted one.
         if digest in quarantined and volume.exists(f"{path}/{link_directory(LAYERS, digest)}/link"):
             yield digest
+    yield from (digest for digest in (*repository.aliases.values(), *repository.unparsed) if digest in quarantined)
     yield from (digest for digest in repository.revisions if digest in quarantined)
     yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)
     for manifest in repository.manifests.values():

@@ -20,10 +20,10 @@ from regkeeper.retention.layout import LAYERS, REVISIONS, TAGS
 from regkeeper.retention.manifest import Manifest, Shape
 from regkeeper.retention.repository import NO_LINK, TAG_NAME, Link, Repository, Tag
 
-MAGIC = b"rkrec\x01"
+MAGIC = b"rkrec\x02"
 """The last byte is the version; a record of another is not read."""
 
-DIRECTORIES = (TAGS, *(f"{parent}/{name}" for parent in (REVISIONS, LAYERS) for name in ALGORITHMS))
+DIRECTORIES = (TAGS, LAYERS, *(f"{parent}/{name}" for parent in (REVISIONS, LAYERS) for name in ALGORITHMS))
 """The directories of a repository that are listed."""
 
 _DIGESTS = {(algorithm.code[0], algorithm.size) for algorithm in ALGORITHMS.values()}

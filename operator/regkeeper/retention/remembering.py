@@ -145,11 +145,11 @@ class RememberingReader(RepositoryReader):
         return Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     def _record(self, repository: Repository) -> bytes:
-        """A record of a repository that was just read; empty if there is something in it that can't be read or is new.
+        """A record of a repository that was just read; empty if something in it can't be read, is new, or is rare.
 
         It is looked at after it was read. What changed in between is too new to be recorded.
         """
-        if any(True for _ in repository.problems()):
+        if repository.aliases or repository.unparsed or any(True for _ in repository.problems()):
             return b""
         try:
             with self.volume.directory(repository_path(repository.name)) as directory:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
-from regkeeper.retention.digests import ALGORITHMS, Digest
+from regkeeper.retention.digests import ALGORITHMS, SHA256, Digest
 from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import (
     ABSENT,
@@ -93,6 +93,9 @@ class Repository:
         missing: those that have no `data`.
         corrupt: those whose `data`, or whose revision link, can't be read, with the reason.
         layers: digests with a directory in `_layers`.
+        aliases: digests of layer links of another algorithm, with the digest that the blob has: a registry keeps what
+            was pushed as `sha512:…` under its SHA-256, and links both names to that.
+        unparsed: blobs that layer links name whose own digest is of an algorithm that is not read here.
         uploading: an upload has been begun and not ended.
         unreadable: further things that can't be read; like a corrupt manifest and an unreadable tag they pin the
             repository.
@@ -108,6 +111,8 @@ class Repository:
     missing: set[Digest] = field(default_factory=set)
     corrupt: dict[Digest, str] = field(default_factory=dict)
     layers: set[Digest] = field(default_factory=set)
+    aliases: dict[Digest, Digest] = field(default_factory=dict)
+    unparsed: set[Digest] = field(default_factory=set)
     uploading: bool = False
     unreadable: list[Problem] = field(default_factory=list)
     opaque: bool = False
@@ -292,6 +297,10 @@ class RepositoryReader:
             for child in index.children:
                 if child in repository.layers and child not in repository.manifests:
                     self._read_linked_child(repository, child)
+        for digest, manifest in repository.manifests.items() if repository.aliases else ():
+            named = (*manifest.blobs, *manifest.children)
+            blobs = (repository.aliases[name] for name in named if name in repository.aliases)
+            repository.manifests[digest] = manifest._replace(blobs=(*manifest.blobs, *blobs))
 
     def _read_linked_child(self, repository: Repository, digest: Digest) -> None:
         """A child that was pushed as a blob: distribution 2.8 takes such an index, and serves the child as a manifest.
@@ -299,7 +308,7 @@ class RepositoryReader:
         If it is one: BuildKit's cache is an index of layers.
         """
         try:
-            repository.manifests[digest] = self.read_manifest(digest)
+            repository.manifests[digest] = self.read_manifest(repository.aliases.get(digest, digest))
         except (FileNotFoundError, NoManifestError):
             return
         except CorruptManifestError as error:
@@ -363,11 +372,47 @@ class RepositoryReader:
             return [] if descriptor is None else os.listdir(descriptor)
 
     def _read_layers(self, repository: Repository, directory: int) -> None:
-        for algorithm in ALGORITHMS.values():
-            named = digests.from_names(algorithm, self._names(repository, directory, f"{LAYERS}/{algorithm.name}"))
-            repository.layers.update(named.values())
-            prefix = f"{algorithm.name}:"
-            self._known.update({prefix + name: digest for name, digest in named.items()})
+        for algorithm in self._names(repository, directory, LAYERS):
+            names = self._names(repository, directory, f"{LAYERS}/{algorithm}")
+            if algorithm in ALGORITHMS:
+                named = digests.from_names(ALGORITHMS[algorithm], names)
+                repository.layers.update(named.values())
+                prefix = f"{algorithm}:"
+                self._known.update({prefix + name: digest for name, digest in named.items()})
+            if algorithm != SHA256.name:
+                for name in names:
+                    self._read_alias(repository, directory, algorithm, name)
+
+    def _read_alias(self, repository: Repository, directory: int, algorithm: str, name: str) -> None:
+        """Which blob a layer link names, unless its own name tells; one that can't be read may name any."""
+        path = f"{LAYERS}/{algorithm}/{name}/link"
+        target: Digest | None = None
+        try:
+            content, _ = read_link(directory, path)
+            target = digests.parse(content.decode("ascii", "replace"))
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+            if error.errno in ABSENT:
+                return
+        if target is None:
+            tag = self._retry(directory, path)
+            if tag is None:
+                return
+            target = tag.digest
+        if target is None:
+            repository.unreadable.append(Problem(repository.name, path, "it is empty or malformed"))
+        else:
+            note_alias(repository, f"{algorithm}:{name}", target)
+
+
+def note_alias(repository: Repository, name: str, target: Digest) -> None:
+    """Note that a layer link `alg:hex` names a blob."""
+    digest = digests.parse(name)
+    if digest is None:
+        repository.unparsed.add(target)
+    elif digest != target:
+        repository.aliases[digest] = target
 
 
 def _touch(directory: int, path: str) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import ALGORITHMS
+from regkeeper.retention.digests import ALGORITHMS, SHA256
 from regkeeper.retention.layout import ABSENT, LAYERS, REVISIONS, TAGS, UPLOADS, Volume, read_link, repository_path
-from regkeeper.retention.repository import TAG_NAME, Link, Repository, RepositoryReader, Tag
+from regkeeper.retention.repository import TAG_NAME, Link, Repository, RepositoryReader, Tag, note_alias
 
 
 class RolledBackVolume(Volume):
@@ -104,8 +104,13 @@ class RolledBackReader(RepositoryReader):
         super()._read_everything(repository, directory)
         path = repository_path(repository.name)
         for algorithm in ALGORITHMS.values():
-            names = list(self.volume.moved_names(f"{path}/{LAYERS}/{algorithm.name}"))
+            layers = f"{path}/{LAYERS}/{algorithm.name}"
+            names = list(self.volume.moved_names(layers))
             repository.layers.update(digests.from_names(algorithm, names).values())
+            for name in () if algorithm is SHA256 else names:
+                tag = self._moved_link(f"{layers}/{name}/link")
+                if tag is not None and tag.digest is not None:
+                    note_alias(repository, f"{algorithm.name}:{name}", tag.digest)
             revisions = f"{path}/{REVISIONS}/{algorithm.name}"
             found = digests.from_names(algorithm, sorted(self.volume.moved_names(revisions)))
             for name, digest in found.items():
