@@ -60,6 +60,16 @@ def test_a_blob_that_a_new_link_names_comes_back(volume: Volume, runner: Runner)
     assert volume.blob_data(base).read_bytes() == b"base"
 
 
+def test_a_link_that_cannot_be_read_needs_its_blob(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[b"base"])
+    base = volume.put_blob(b"base")
+    runner.delete("app:v1")
+    place = volume.repository("other").layer_link(base).parent
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/nonexistent")
+    assert [move.name for move in runner.purge().returned.moves] == [base]
+
+
 def test_a_layer_directory_without_its_link_needs_nothing(volume: Volume, runner: Runner) -> None:
     volume.repository("app").push_image("v1", layers=[b"base"])
     base = volume.put_blob(b"base")

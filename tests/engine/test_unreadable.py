@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.layout import open_volume, walk_repositories
+from regkeeper.retention.moves import Kind
 from regkeeper.retention.repository import RepositoryReader
 from tests.engine import documents
 from tests.engine.planning import delete, retain
@@ -178,6 +179,45 @@ def test_foreign_files_are_ignored(volume: Volume) -> None:
     (app.directory / "_strange").mkdir()
     (app.revisions / "sha256" / "short").mkdir()
     assert retain(volume, KEEP_NONE).deleted_tags() == {"app:v1", "app:v2", "other:v1"}
+
+
+@pytest.mark.parametrize("part", ["link", "directory"])
+def test_a_layer_link_that_cannot_be_read_holds_its_blob_and_is_told(volume: Volume, part: str) -> None:
+    app = volume.repository("app")
+    garbage = app.push_blob(b"garbage").digest
+    link = app.layer_link(garbage)
+    _redirect(link if part == "link" else link.parent)
+    planned = retain(volume, {})
+    assert garbage not in planned.deleted_blobs()
+    assert [str(problem) for problem in planned.plan.problems] == [
+        f"app: _layers/{garbage.replace(':', '/')}: its link can't be read"
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "_layers/sha384/" + 96 * "a" + "/link",
+        "_manifests/revisions/sha384/" + 96 * "a" + "/link",
+        "_manifests/notes.txt",
+        "_manifests/tags/.hidden",
+        "_manifests/revisions/sha256/short",
+    ],
+)
+def test_what_is_not_known_keeps_an_empty_repository(volume: Volume, path: str) -> None:
+    left = volume.repository("left")
+    left.push_image("v1")
+    left.delete_tag("v1")
+    volume.write(left.directory / path, volume.put_blob(b"x").encode(), age=90 * DAY)
+    planned = retain(volume, {"untagged": {"deleteAfter": "24h"}})
+    assert len(planned.deleted_manifests()) == 1
+    assert not planned.moves(Kind.REPOSITORY)
+
+
+def test_an_unreadable_layer_link_keeps_an_empty_repository(volume: Volume) -> None:
+    left = volume.repository("left")
+    _redirect(left.layer_link(left.push_blob(b"x").digest))
+    assert not retain(volume, {}).moves(Kind.REPOSITORY)
 
 
 def _redirect(link: Path) -> None:

@@ -5,9 +5,19 @@ from contextlib import suppress
 from itertools import groupby
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest
-from regkeeper.retention.layout import LAYERS, Volume, is_symbolic_link, permission_refused, repository_path
-from regkeeper.retention.repository import Link
+from regkeeper.retention.digests import ALGORITHMS, Digest
+from regkeeper.retention.layout import (
+    ABSENT,
+    LAYERS,
+    MANIFESTS,
+    REVISIONS,
+    TAGS,
+    Volume,
+    is_symbolic_link,
+    permission_refused,
+    repository_path,
+)
+from regkeeper.retention.repository import TAG_NAME, Link
 
 
 class LinkTimes:
@@ -16,10 +26,10 @@ class LinkTimes:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
 
-    def of(self, repository: str, wanted: Iterable[Digest]) -> Iterator[tuple[Digest, Link]]:
-        """The links that are there, in the order of digests.
+    def of(self, repository: str, wanted: Iterable[Digest]) -> Iterator[tuple[Digest, Link | None]]:
+        """The links that are there, in the order of digests; None for one that can't be read.
 
-        A directory without its link is a deleted one. A link that can't be read is left out, and so stays.
+        A directory without its link is a deleted one.
 
         Raises:
             NotPermittedError: one may not be read.
@@ -30,18 +40,43 @@ class LinkTimes:
                 for digest in ordered:
                     name = digests.to_hex(digest)
                     if is_symbolic_link(directory, name):
+                        yield digest, None
                         continue
                     try:
                         status = self.volume.status_below(directory, name, "link", path)
                     except PermissionError as error:
                         raise permission_refused(self.volume, f"{path}/{name}/link", error) from None
-                    except OSError:
+                    except OSError as error:
+                        if error.errno not in ABSENT:
+                            yield digest, None
                         continue
                     yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""
         return {digest for digest, _ in self.of(repository, layers)}
+
+    def has_strangers(self, repository: str) -> bool:
+        """Whether beside tags, revisions and layers a repository has what is not read: of an unknown algorithm, say.
+
+        Raises:
+            OSError: a directory can't be listed.
+        """
+        path = repository_path(repository)
+        names = self.volume.names
+        algorithms = [
+            (f"{path}/{parent}", name) for parent in (REVISIONS, LAYERS) for name in names(f"{path}/{parent}")
+        ]
+        return (
+            not {f"{MANIFESTS}/{name}" for name in names(f"{path}/{MANIFESTS}")} <= {REVISIONS, TAGS}
+            or not all(TAG_NAME.fullmatch(name) for name in names(f"{path}/{TAGS}"))
+            or not all(name in ALGORITHMS for _, name in algorithms)
+            or not all(
+                digests.from_hex(ALGORITHMS[algorithm], name)
+                for parent, algorithm in algorithms
+                for name in names(f"{parent}/{algorithm}")
+            )
+        )
 
     def exists(self, path: str) -> bool:
         """Whether a directory is there."""

@@ -11,7 +11,8 @@ from regkeeper.retention.contents import Contents, Entry, Image
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.errors import UnverifiedError
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.layout import LAYERS, link_directory, repository_path, walk_repositories
+from regkeeper.retention.layout import walk_repositories
+from regkeeper.retention.links import LinkTimes
 from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.storage import WritableVolume
@@ -43,11 +44,7 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
 
 def _named(volume: WritableVolume, repository: Repository, contents: Contents) -> Iterator[Digest]:
     quarantined = contents.blobs
-    path = repository_path(repository.name)
-    for digest in repository.layers:
-        # A directory without its link is a deleted one.
-        if digest in quarantined and volume.exists(f"{path}/{link_directory(LAYERS, digest)}/link"):
-            yield digest
+    yield from LinkTimes(volume).present(repository.name, repository.layers & quarantined.keys())
     yield from (digest for digest in (*repository.aliases.values(), *repository.unparsed) if digest in quarantined)
     yield from (digest for digest in repository.revisions if digest in quarantined)
     yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)

@@ -20,6 +20,7 @@ from regkeeper.retention.layout import (
     MANIFESTS,
     UPLOADS,
     Volume,
+    link_directory,
     repository_path,
     walk_repositories,
 )
@@ -190,7 +191,8 @@ class Planner:
         links: set[Digest] = set()
         if judgement.whole and judgement.guards:
             edge = self.question.now - judgement.guard_age
-            judgement.whole = all(link.pushed <= edge for _, link in self.links.of(repository.name, judgement.guards))
+            guards = self.links.of(repository.name, judgement.guards)
+            judgement.whole = all(link is not None and link.pushed <= edge for _, link in guards)
         if judgement.changes:
             self._move_tags(repository, judgement)
             self._move_revisions(repository, judgement)
@@ -234,12 +236,15 @@ class Planner:
         edge = self.question.now - self.question.intent.garbage_after
         moved = set()
         for digest, link in self.links.of(repository.name, judgement.unneeded):
-            old = judgement.whole or link.pushed <= edge
-            if old and (judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest)):
+            if link is None:
+                where = link_directory(LAYERS, digest)
+                self.plan.problems.append(Problem(repository.name, where, "its link can't be read"))
+            wanted = judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest)
+            if link is not None and wanted and (judgement.whole or link.pushed <= edge):
                 self.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
                 moved.add(digest)
             else:
-                self.held.add(digest)
+                self.held |= {digest, repository.aliases.get(digest, digest)}
             if digest not in judgement.freed:
                 self.owners.add((digest,), len(self.plan.entries) - 1, freed=False)
         return moved
@@ -250,13 +255,14 @@ class Planner:
         return self.question.intent.sweeps_garbage and not restored
 
     def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
-        """Whether nothing is left, not even an upload under way."""
+        """Whether nothing is left, not even an upload under way or something that we don't know."""
         return (
             len(judgement.victims) == len(repository.tags) + len(repository.unlinked_tags)
             and len(judgement.going) == len(repository.revisions)
             and links >= self.links.present(repository.name, repository.layers)
             and not repository.uploading
             and not repository.opaque
+            and not self.links.has_strangers(repository.name)
         )
 
     def _move_rest(self, repository: Repository) -> None:
