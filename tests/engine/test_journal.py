@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regkeeper.retention import history
 from regkeeper.retention.errors import DamagedJournalError, RefusedError, StoppedError, StorageError
-from regkeeper.retention.journal import Journals, State, decode_move, encode_move
+from regkeeper.retention.journal import Journals, State, decode_move, encode_move, open_journals
+from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Kind, Move
 from tests.engine import driver
 from tests.engine.running import STATE, Runner
-from tests.engine.volumes import Volume, snapshot
+from tests.engine.volumes import SECOND, Volume, snapshot
 
 MOVES = [
     Move(Kind.TAG, "repositories/a/_manifests/tags/v1", "a", "v1", 0, (1, 2), "sha256:" + "0" * 64),
@@ -196,3 +198,24 @@ def test_commands_that_only_read_tell_of_a_quarantine_without_its_journal(
     outcome = driver.run(volume, "runs")
     assert outcome.code == 0
     assert "whose journal is not here" in outcome.errors
+
+
+def test_a_journal_that_its_run_removes_meanwhile_is_passed_over(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that only reads takes no lock."""
+    file = planned(runner)
+    with open_volume(str(runner.root)) as volume, open_journals(volume) as journals:
+        monkeypatch.setattr(journals, "runs", lambda: [file.name, "20260101T000001Z"])
+        assert [journal.run for journal in journals.all()] == [file.name]
+        assert history.unfinished(journals) == journals.all()
+
+
+def test_departures_are_told_of_runs_that_are_recent_enough(volume: Volume, runner: Runner) -> None:
+    for number in (1, 2):
+        volume.repository("app").push_image(f"v{number}", layers=[b"%d" % number])
+    runner.delete("app:v1")
+    runner.delete("app:v2", now=volume.now + SECOND)
+    with open_volume(str(runner.root)) as opened, open_journals(opened) as journals:
+        assert sorted(history.untagged_since(journals, volume.now - 1).values()) == [volume.now, volume.now + SECOND]
+        assert list(history.untagged_since(journals, volume.now).values()) == [volume.now + SECOND]

@@ -45,13 +45,16 @@ def ask(
         approved: A plan whose victims alone may go; None: no approval limits them.
         progress: Told of each repository that was read.
     """
+    departures = {}
+    if intent.untagged_after is not None:
+        departures = history.untagged_since(journals, now - intent.untagged_after)
     question = Question(
         intent,
         now,
         in_use or InUse(),
         restored=_restored(volume, intent.known),
         approved=None if approved is None else approved.victims,
-        departures=history.untagged_since(journals),
+        departures=departures,
     )
     return Planner(
         volume,

@@ -18,20 +18,22 @@ def unfinished(journals: Journals) -> list[Journal]:
 
     A run that crashed, was stopped, or is under way can only be the last one; an undo may be of any.
     """
-    runs = journals.runs()
-    every = [journals.load(run) for run in runs]
+    every = journals.all()
     return [
         journal
         for journal in every
-        if journal.state == State.RESTORING or (journal.state == State.OPEN and journal.run == runs[-1])
+        if journal.state == State.RESTORING or (journal.state == State.OPEN and journal is every[-1])
     ]
 
 
-def untagged_since(journals: Journals) -> dict[tuple[str, Digest], int]:
-    """When a run deleted a tag that pointed to a digest: nanoseconds by repository and digest, the newest."""
+def untagged_since(journals: Journals, after: int) -> dict[tuple[str, Digest], int]:
+    """When a run later than `after` deleted a tag that pointed to a digest, by repository and digest, the newest.
+
+    All in nanoseconds since 1970. Whoever asks from when something is old enough need not know of what went before.
+    """
     since: dict[tuple[str, Digest], int] = {}
     for journal in journals.all():
-        if journal.state not in _DELETED:
+        if journal.state not in _DELETED or journal.header.now <= after:
             continue
         for _, move in journals.moves_of(journal.run, Kind.TAG):
             if (digest := digests.parse(move.digest)) is not None:

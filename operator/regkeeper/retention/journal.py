@@ -25,7 +25,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -123,6 +123,7 @@ class Journals:
 
     def __init__(self, directory: int | None) -> None:
         self._directory = directory
+        self._loaded: dict[str, Journal] = {}  # a year's journals are asked for several times by one command
 
     def runs(self) -> list[str]:
         """Names of all runs, oldest first."""
@@ -137,7 +138,12 @@ class Journals:
             DamagedJournalError: one can't be understood.
             OSError: one can't be read.
         """
-        return [self.load(run) for run in self.runs()]
+        every = []
+        for run in self.runs():
+            # A run that is under way, and finds nothing to delete, removes its own.
+            with suppress(FileNotFoundError):
+                every.append(self.load(run))
+        return every
 
     def load(self, run: str) -> Journal:
         """Read the journal of one run.
@@ -146,9 +152,12 @@ class Journals:
             DamagedJournalError: it can't be understood.
             OSError: it can't be read.
         """
+        if run in self._loaded:
+            return self._loaded[run]
         with self._open(run) as file:
             try:
-                return _summary(run, file)
+                self._loaded[run] = _summary(run, file)
+                return self._loaded[run]
             except (ValueError, KeyError, TypeError) as error:
                 raise damaged(run, str(error)) from error
 

@@ -70,6 +70,7 @@ class WritableJournals(Journals):
     def discard(self, run: str) -> None:
         """Remove the journal of a run that moved nothing, or whose life is over."""
         with translated(_name(run)):
+            self._loaded.pop(run, None)
             self._volume.unlink(self._writable, run)
             self._volume.sync(self._writable)
 
@@ -123,6 +124,7 @@ class WritableJournals(Journals):
             try:
                 yield descriptor
             finally:
+                self._loaded.pop(run, None)
                 os.close(descriptor)
 
 
