@@ -17,13 +17,15 @@ from regkeeper.resources.http_secret import http_secret
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import node_agent_key
 from regkeeper.resources.retention.cron_job import cron_job
+from regkeeper.resources.retention.lock import Lock, lease
 from regkeeper.resources.retention.run_job import policy_job, purge_job
 from regkeeper.settings import Settings
 from tests.cluster.programs import KUBE_SCORE
-from tests.helm import CHART, render
+from tests.helm import CHART, only, render
 from tests.registry_objects import LOCAL, SHARED, a_registry, all_objects
 from tests.retention_objects import retention_object
 
+LOCAL_STORAGE = {"localStorage": [{"namespaces": ["images"], "nodes": ["k8smaster"], "path": "/a"}]}
 DOCUMENT = CHART.parent.parent / "docs" / "scan.md"
 
 Finding = tuple[str, str, str]
@@ -48,7 +50,9 @@ def made_by_the_operator() -> list[dict[str, Any]]:
     ]
     secrets = [http_secret(registry, "secret") for registry in registries]
     agents = [node_agent(settings), node_agent_key(settings, b"secret")]
-    return [*(body for registry in registries for body in all_objects(registry, settings)), *secrets, *jobs, *agents]
+    locks = [lease(Lock(), claim="registry-claimed", namespace="images", registry="registry-claimed")]
+    served = [body for registry in registries for body in all_objects(registry, settings)]
+    return [*served, *secrets, *jobs, *agents, *locks]
 
 
 def scan(objects: Iterable[dict[str, Any]]) -> set[Finding]:
@@ -84,7 +88,7 @@ def scan(objects: Iterable[dict[str, Any]]) -> set[Finding]:
 
 @cache
 def findings() -> frozenset[Finding]:
-    return frozenset(scan(render()) | scan(made_by_the_operator()))
+    return frozenset(scan([*render(), *made_by_the_operator()]))
 
 
 def reasons() -> list[Finding]:
@@ -109,6 +113,12 @@ def test_each_finding_has_a_reason() -> None:
 
 def test_each_reason_is_still_needed() -> None:
     assert [row for row in reasons() if not any(covers(row, finding) for finding in findings())] == []
+
+
+def test_everything_that_the_operator_may_create_is_scanned() -> None:
+    rules = only(render(LOCAL_STORAGE), "ClusterRole", "regkeeper")["rules"]
+    may_create = {resource for rule in rules if "create" in rule["verbs"] for resource in rule["resources"]}
+    assert may_create - {"events"} <= {f"{body['kind'].lower()}s" for body in made_by_the_operator()}
 
 
 def test_the_scanner_finds_what_is_wrong() -> None:
