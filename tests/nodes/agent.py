@@ -60,6 +60,14 @@ def kill_agent(node: Node, *hosts: str, before: int) -> bool:
     return "killed" in _ask_until_acted(node, trust_list(*hosts), {"kill_before": before})[-1]
 
 
+def kill_points(outcome: Outcome) -> list[int]:
+    """Numbers of the operations of a run ahead of which a kill leaves files that no earlier one left.
+
+    Ahead of a sync they are those ahead of what follows it: a process that dies takes no page of them along.
+    """
+    return [number for number, operation in enumerate(outcome.operations) if not operation.startswith("sync ")]
+
+
 def _ask_until_acted(node: Node, document: bytes, options: dict[str, Any]) -> list[Any]:
     """Answers of one_pass.py, until dockerd is old enough to be signalled."""
     answers: list[Any] = []

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -63,9 +63,10 @@ class Daemon:
     @property
     def host_pid(self) -> int:
         """Its pid as the machine sees it: nsenter waits for a child of the node's PID namespace."""
-        listing = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        children = wait_for(lambda: listing.read_text().split(), 5, f"{self.name} in the node")
-        return int(children[0])
+        return int(wait_for(self._children, 5, f"{self.name} in the node")[0])
+
+    def _children(self) -> list[str]:
+        return Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
 
     def running(self) -> bool:
         return self._process.poll() is None
@@ -75,8 +76,11 @@ class Daemon:
         return self._process.poll()
 
     def stop(self, kind: int = signal.SIGTERM) -> None:
-        if self.running():
-            os.kill(self.host_pid, kind)
+        """End it, if it does not end by itself meanwhile."""
+        children = wait_for(lambda: not self.running() or self._children(), 5, f"{self.name} in the node")
+        if isinstance(children, list):
+            with suppress(ProcessLookupError):
+                os.kill(int(children[0]), kind)
         self._process.wait(15)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
-from tests.nodes.agent import kill_agent, run_agent
+from tests.nodes.agent import kill_agent, kill_points, run_agent
 from tests.nodes.node import ADDRESS, ADDRESS_V6, SECOND_ADDRESS, Daemon, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
@@ -184,20 +184,20 @@ def test_another_program_that_moves_our_files_away_meets_a_repair(node: Node) ->
 def test_killed_at_each_file_operation(node: Node) -> None:
     start(node)
     before = tree(node)
-    run_agent(node, HOST, SECOND_HOST)
+    there = run_agent(node, HOST, SECOND_HOST)
     expected = tree(node)
-    run_agent(node)
-    for operation in range(100):
-        killed = kill_agent(node, HOST, SECOND_HOST, before=operation)
+    back = run_agent(node)
+    for number in kill_points(there):
+        assert kill_agent(node, HOST, SECOND_HOST, before=number)
         run_agent(node, HOST, SECOND_HOST)
-        assert tree(node) == expected, operation
-        killed |= kill_agent(node, before=operation)
+        assert tree(node) == expected, there.operations[number]
         run_agent(node)
-        assert tree(node) == before, operation
-        assert not node.path("/var/lib/regkeeper").exists(), operation
-        if not killed:
-            return
-    pytest.fail("it never came to an end")
+    for number in kill_points(back):
+        run_agent(node, HOST, SECOND_HOST)
+        assert kill_agent(node, before=number)
+        run_agent(node)
+        assert tree(node) == before, back.operations[number]
+        assert not node.path("/var/lib/regkeeper").exists(), back.operations[number]
 
 
 def test_a_hundred_random_changes_of_two_registries_leave_no_trace(node: Node) -> None:

@@ -245,7 +245,7 @@ def test_a_pull_outlives_the_removal(node: Node) -> None:
     with in_state(node, State("no file")) as daemon:
         assert daemon
         run_agent(node, HOST)
-        random = "head -c 150000000 /dev/urandom > /run/layer; tar -C /run -c layer"
+        random = "head -c 100000000 /dev/urandom > /run/layer; tar -C /run -c layer"
         node.run("sh", "-c", f"{random} | docker import - {image}; rm /run/layer")
         node.run("docker", "push", "--quiet", image)
         node.run("docker", "rmi", image)

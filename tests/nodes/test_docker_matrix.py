@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from regkeeper.nodes.report import HostState
-from tests.nodes.agent import Outcome, kill_agent, run_agent
+from tests.nodes.agent import Outcome, kill_agent, kill_points, run_agent
 from tests.nodes.docker_states import FILE, HOST, SECOND_HOST, STATES, State, in_state
 from tests.nodes.next_start import NextStart
 from tests.nodes.node import Daemon, Node
@@ -164,13 +164,11 @@ def kill_at_each_file_operation(place: Place, before: tuple[str, ...], after: tu
     """
     run_agent(place.node, *before)
     was = place.snapshot()
-    operations = run_agent(place.node, *after).operations
+    undisturbed = run_agent(place.node, *after)
     becomes = place.snapshot()
     run_agent(place.node, *before)
-    # Ahead of a sync the files are those ahead of what follows it: a process that dies takes no page of them along.
-    numbers = [number for number, operation in enumerate(operations) if not operation.startswith("sync ")]
     left: set[object] = set()
-    for turn, number in enumerate(numbers, STATES.index(place.state)):
+    for turn, number in enumerate(kill_points(undisturbed), STATES.index(place.state)):
         assert kill_agent(place.node, *after, before=number)
         place.check_dockerd()
         content = place.snapshot().get(FILE)
@@ -181,6 +179,6 @@ def kill_at_each_file_operation(place: Place, before: tuple[str, ...], after: tu
             outcome = run_agent(place.node, *after)
             if HOST in after:
                 place.check(outcome)
-            assert place.snapshot() == becomes, f"killed ahead of {operations[number]}"
+            assert place.snapshot() == becomes, f"killed ahead of {undisturbed.operations[number]}"
         run_agent(place.node, *before)
-        assert place.snapshot() == was, f"killed ahead of {operations[number]}"
+        assert place.snapshot() == was, f"killed ahead of {undisturbed.operations[number]}"
