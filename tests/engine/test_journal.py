@@ -34,7 +34,7 @@ def planned(runner: Runner) -> Path:
     """A journal that has planned `MOVES`."""
     with runner.changing() as (_, journals):
         journal = journals.begin(run="20260101T000000Z", command="retain", undo_window=60, now=5)
-        journals.plan(journal, plan="p", policies={"policy": "r"}, repositories=3, moves=MOVES)
+        journals.plan(journal, plan="p", policies={"policy": "r"}, moves=MOVES)
     return runner.root / STATE / "journals" / "20260101T000000Z"
 
 
@@ -60,7 +60,7 @@ def test_every_stage_is_read_again(runner: Runner) -> None:
     planned(runner)
     with runner.changing() as (_, journals):
         journal = journals.load("20260101T000000Z")
-        assert (journal.state, journal.count, journal.bytes, journal.repositories) == (State.OPEN, 2, 7, 3)
+        assert (journal.state, journal.count, journal.bytes) == (State.OPEN, 2, 7)
         began = datetime(2026, 1, 1, tzinfo=UTC).timestamp()  # as the name tells: `now` is long past
         assert journal.purge_due == (began + 60) * 10**9
         assert [move for _, move in journals.moves(journal.run)] == MOVES
@@ -154,7 +154,7 @@ def test_the_file_is_lines_of_json(runner: Runner) -> None:
     lines = planned(runner).read_bytes().rstrip(b"\0").splitlines()
     header, plan, *moves, opened = map(json.loads, lines)
     assert header["run"] == "20260101T000000Z"
-    assert plan == {"plan": "p", "policies": {"policy": "r"}, "repositories": 3}
+    assert plan == {"plan": "p", "policies": {"policy": "r"}}
     assert len(moves) == opened["moves"] == 2
 
 

@@ -14,6 +14,7 @@ from regkeeper.retention.plan import Outcome
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.tag_verdicts import Question
+from tests.engine import driver
 from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, Volume
 
@@ -158,6 +159,29 @@ def test_fewer_than_half_of_the_repositories_of_the_last_run_are_refused(volume:
     refused = retain(volume, keep(0), repositories_before=5).plan
     assert "it has 2 repositories and had 5 at the last run" in refused.refusal
     assert refused.outcome is Outcome.REFUSED
+
+
+def test_repositories_that_were_removed_on_purpose_are_no_obstacle_for_ever(volume: Volume) -> None:
+    """Each run records what it leaves, one with nothing to do too, and the refusal says what ends it."""
+    for number in range(6):
+        volume.repository(f"app{number}").push_image("v1")
+    assert driver.retain(volume, {}).document["outcome"] == "nothing"
+    for number in (0, 1, 2):
+        volume.remove(volume.repository(f"app{number}").directory)
+    assert driver.retain(volume, {"garbage": {"deleteAfter": "1000d"}}).code == 0
+    volume.remove(volume.repository("app3").directory)
+    assert driver.retain(volume, {"garbage": {"deleteAfter": "1000d"}}).code == 0
+    volume.remove(volume.repository("app4").directory)
+    volume.repositories.joinpath("app5").rename(volume.root / "elsewhere")
+    refused = driver.retain(volume, {})
+    assert refused.code == 1
+    assert "had 2 at the last run" in refused.document["refusal"]
+    record = refused.document["refusal"].rpartition("remove ")[2]
+    (volume.root / "elsewhere").rename(volume.repositories / "app5")
+    volume.replace(Path(record), b"100\n")
+    assert driver.delete(volume, "app5:v1").code == 1
+    Path(record).unlink()
+    assert driver.delete(volume, "app5:v1").code == 0
 
 
 @pytest.mark.root

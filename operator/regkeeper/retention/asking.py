@@ -61,7 +61,7 @@ def ask(
         question,
         reader=reader,
         offline=mode == Mode.OFFLINE,
-        repositories_before=history.repositories_left(journals),
+        repositories_before=history.repositories_left(volume),
         progress=progress,
     ).make()
 

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from regkeeper.retention import digests
 from regkeeper.retention.contents import images_of, undoable_contents
 from regkeeper.retention.digests import Digest
+from regkeeper.retention.errors import RefusedError, StorageError
 from regkeeper.retention.journal import Journal, Journals, State
-from regkeeper.retention.layout import Volume
+from regkeeper.retention.layout import Volume, read_file
 from regkeeper.retention.moves import Kind
-from regkeeper.retention.places import run_directory
+from regkeeper.retention.places import LEFT, run_directory
 
 _DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
 
@@ -42,12 +43,21 @@ def untagged_since(journals: Journals, after: int) -> dict[tuple[str, Digest], i
     return since
 
 
-def repositories_left(journals: Journals) -> int | None:
-    """How many of the repositories that the last run saw it left in the catalog; None: there was no run."""
-    last = next((journal for journal in reversed(journals.all()) if journal.plan), None)
-    if last is None or last.state not in _DELETED:
-        return None if last is None else last.repositories
-    return last.repositories - len({move.repository for _, move in journals.moves_of(last.run, Kind.REPOSITORY)})
+def repositories_left(volume: Volume) -> int | None:
+    """How many repositories the last run left in the catalog; None: there was no run, or a person removed the record.
+
+    Raises:
+        RefusedError: the record can't be understood.
+        StorageError: it can't be read.
+    """
+    try:
+        return int(read_file(volume.descriptor, LEFT, 64))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(error, LEFT) from error
+    except ValueError:
+        raise RefusedError(f"{volume.path}/{LEFT} is no number of repositories: remove it") from None
 
 
 def returning(volume: Volume, journals: Journals, runs: Iterable[Journal]) -> dict[str, str]:

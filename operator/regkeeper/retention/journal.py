@@ -5,7 +5,7 @@ part of it (space kept for later lines, or a line that a crash tore).
 
     {"regkeeper": 1, "run": "20261124T103145Z", "command": "retain", "now": 1795516305000000000,
      "undoWindow": 86400, "began": 1795516305000000000}                 (one line)
-    {"plan": "…", "policies": {"keep-last-5": "…"}, "repositories": 12}
+    {"plan": "…", "policies": {"keep-last-5": "…"}}
     ["tag", "repositories/team/app/_manifests/tags/v1", "team/app", "v1", 0, [1234, 1795516000000000000], "sha256:…"]
     …                                                      one line for each move, numbered from 0 in this order
     {"state": "open", "moves": 31, "bytes": 73400320}
@@ -93,7 +93,6 @@ class Journal:
     plan: str = ""
     policies: Mapping[str, str] = field(default_factory=dict)
     """A digest of the rules of each policy by its label; empty: the command `delete`."""
-    repositories: int = 0
     count: int = 0
     """Moves of the plan."""
     bytes: int = 0

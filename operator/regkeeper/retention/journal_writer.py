@@ -74,13 +74,11 @@ class WritableJournals(Journals):
             self._volume.unlink(self._writable, run)
             self._volume.sync(self._writable)
 
-    def plan(
-        self, journal: Journal, *, plan: str, policies: Mapping[str, str], repositories: int, moves: Iterable[Move]
-    ) -> Journal:
+    def plan(self, journal: Journal, *, plan: str, policies: Mapping[str, str], moves: Iterable[Move]) -> Journal:
         """Write what the run is going to move, durably; afterwards it is open."""
         with self._opened(journal.run) as descriptor:
             offset, count, size = journal.end, 0, 0
-            buffer = bytearray(encode({"plan": plan, "policies": dict(policies), "repositories": repositories}))
+            buffer = bytearray(encode({"plan": plan, "policies": dict(policies)}))
             for move in moves:
                 buffer += encode_move(move)
                 count += 1
@@ -97,7 +95,6 @@ class WritableJournals(Journals):
             state=State.OPEN,
             plan=plan,
             policies=policies,
-            repositories=repositories,
             count=count,
             bytes=size,
             end=end,

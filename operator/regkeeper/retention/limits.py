@@ -17,6 +17,7 @@ from regkeeper.retention.judgement import Judgement
 from regkeeper.retention.layout import BLOBS, REPOSITORIES, Volume
 from regkeeper.retention.manifest import CorruptManifestError, Manifest
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.places import LEFT
 from regkeeper.retention.plan import Exceeded, Plan
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
@@ -214,7 +215,10 @@ def refusal(volume: Volume, repositories: int, before: int | None) -> str:
         Words for people, empty if there is nothing to refuse.
     """
     if before is not None and 2 * repositories < before:
-        return f"it has {repositories} repositories and had {before} at the last run: is the whole volume mounted?"
+        return (
+            f"it has {repositories} repositories and had {before} at the last run: is the whole volume mounted? "
+            f"If they were removed on purpose, remove {volume.path}/{LEFT}"
+        )
     device = volume.device(BLOBS)
     if device is None:
         return ""

@@ -11,6 +11,7 @@ garbage-collect would stumble over it.
         plans/<run>                 what a run was to do and why, see plan_files.py
         awaiting/<hash>             a plan that waits for an approval
         answers/<uid>               what a Job answered
+        repositories                how many the last run left in the catalog, see history.py
         reserve/                    space and inodes for a run on a full volume, see reserve.py
         cache/                      what was read of immutable manifests; safe to lose
 """
@@ -23,6 +24,7 @@ PLANS = f"{STATE}/plans"
 AWAITING = f"{STATE}/awaiting"
 ANSWERS = f"{STATE}/answers"
 RESERVE = f"{STATE}/reserve"
+LEFT = f"{STATE}/repositories"
 CACHE = f"{STATE}/cache"
 
 

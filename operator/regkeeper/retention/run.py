@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from regkeeper.retention import reserve
-from regkeeper.retention.errors import NotQuietError, RetentionError, UnverifiedError, translated
+from regkeeper.retention.errors import NotQuietError, RetentionError, StoppedError, UnverifiedError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
-from regkeeper.retention.moves import Move, Plan
+from regkeeper.retention.moves import Kind, Move, Plan
 from regkeeper.retention.permission import refuse_impossible
-from regkeeper.retention.places import run_directory
+from regkeeper.retention.places import LEFT, run_directory
 from regkeeper.retention.purge import Purged, due, purge
 from regkeeper.retention.quarantine import drop_run_directory
 from regkeeper.retention.quiet import refuse_changes, refuse_uploads
@@ -96,8 +96,16 @@ def carry_out(
         outcome.journal = _sweep(volume, journals, order, plan, journal)
         if order.undo_window == 0:
             outcome.purged.append(_purge(volume, journals, [outcome.journal], order, now))
+    _record_repositories(volume, plan)
     reserve.replenish(volume)
     return outcome
+
+
+def _record_repositories(volume: WritableVolume, plan: Plan) -> None:
+    """Record how many are left. The run is done, though there be no room for this: an older record is stricter."""
+    gone = {move.repository for move in plan.moves if move.kind == Kind.REPOSITORY}
+    with suppress(OSError, StoppedError):
+        volume.replace_file(LEFT, f"{plan.repositories - len(gone)}\n".encode())
 
 
 def _purge(
@@ -142,9 +150,7 @@ def _open(
         volume.sync(quarantine)
     finally:
         os.close(quarantine)
-    return journals.plan(
-        journal, plan=plan.hash, policies=plan.policies, repositories=plan.repositories, moves=plan.moves
-    )
+    return journals.plan(journal, plan=plan.hash, policies=plan.policies, moves=plan.moves)
 
 
 def _discard(volume: WritableVolume, journals: WritableJournals, run: str) -> None:
