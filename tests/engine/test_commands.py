@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -16,7 +17,7 @@ from regkeeper.cli import app
 from regkeeper.retention.moments import parse_moment
 from tests.engine import driver
 from tests.engine.driver import policy
-from tests.engine.volumes import DAY, HOUR, SECOND, Volume, snapshot
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume, files, snapshot
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}], "limits": driver.REFUSES_NOTHING}
 
@@ -284,6 +285,45 @@ def test_an_approval_deletes_nothing_once_a_victim_was_pushed_again(filled: Volu
     assert tags(filled) == {"v1", "v2", "v3"}
 
 
+def approve_file(volume: Volume, tmp_path: Path, spec: dict[str, Any], document: dict[str, Any]) -> driver.Outcome:
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(document))
+    return driver.retain(volume, spec, arguments=["--approve", str(file)])
+
+
+def test_a_plan_that_is_approved_as_a_file_goes_for_its_victims_that_still_are(filled: Volume, tmp_path: Path) -> None:
+    spec = {"rules": [{"keep": {"last": 0}}]}
+    plan = driver.retain(filled, spec, arguments=["--dry-run"]).document
+    assert plan["outcome"] == "limited"
+    repository = filled.repository("app")
+    repository.push_image("v1", layers=[b"again"], age=-DAY)  # no longer the victim that was approved
+    repository.push_image("v4", layers=[b"later"], age=40 * DAY)  # a victim of today's rules, and not approved
+    outcome = approve_file(filled, tmp_path, spec, plan)
+    assert (outcome.code, outcome.document["outcome"]) == (0, "done")
+    assert tags(filled) == {"v1", "v4"}
+
+
+def test_a_plan_that_was_edited_or_is_of_other_rules_is_no_approval(filled: Volume, tmp_path: Path) -> None:
+    spec = {"rules": [{"keep": {"last": 0}}]}
+    plan = driver.retain(filled, spec, arguments=["--dry-run"]).document
+    other = approve_file(filled, tmp_path, {"rules": [{"keep": {"last": 1}}]}, plan)
+    assert (other.code, "the rules have changed since the plan that was approved" in other.errors) == (1, True)
+    for row in plan["repositories"][0]["tags"]:
+        row["deleted"] = row["tag"] != "v1"
+    edited = approve_file(filled, tmp_path, spec, plan)
+    assert (edited.code, "its hash is not that of" in " ".join(edited.errors.replace("│", " ").split())) == (2, True)
+    assert approve_file(filled, tmp_path, spec, {}).code == 2
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_a_reference_that_names_nothing_leaves_the_volume_as_it_is(filled: Volume) -> None:
+    before = files(filled.root)
+    for reference in ("app:v9", "nobody:v1", f"app@sha256:{'a' * 64}", "nobody"):
+        outcome = driver.delete(filled, "--repository", "app:v1", reference)
+        assert (outcome.code, f"nothing is named {reference}" in outcome.errors) == (1, True)
+    assert files(filled.root) == before
+
+
 def test_the_undo_window_of_an_approved_plan_begins_when_it_is_carried_out(filled: Volume) -> None:
     spec = {"rules": [{"keep": {"last": 0}}], "undoWindow": "24h"}
     refused = driver.retain(filled, spec)
@@ -412,10 +452,10 @@ def test_a_run_that_is_refused_says_what_it_freed_before_and_a_dry_run_what_it_w
     filled.now = time.time_ns()
     run = driver.delete(filled, "app:v1").document["run"]["run"]
     filled.now += 2 * DAY * SECOND
-    looked = driver.delete(filled, "app:none", "--dry-run")
+    looked = driver.delete(filled, "app:none*", "--dry-run")
     assert looked.document["due"] == [run]
     assert f"would first free {run}" in looked.errors
-    refused = driver.delete(filled, "app:none")
+    refused = driver.delete(filled, "app:none*")
     assert refused.code == 1
     assert refused.document["purged"]["runs"] == [run]
     assert f"purged {run}" in refused.errors

@@ -1,5 +1,6 @@
 """Commands that only read see a volume on which a run has not ended as it will be once that run is rolled back."""
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from regkeeper.retention.moves import Move
 from regkeeper.retention.policy import merge
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
+from regkeeper.retention.restore import undo
+from regkeeper.retention.storage import no_guard
 from regkeeper.retention.usage import measure
 from tests.engine.cases import cases
 from tests.engine.driver import delete, run
@@ -109,6 +112,46 @@ def test_a_dry_run_beside_an_open_journal_plans_what_the_rollback_leaves(
         assert now == seen
 
 
+@dataclass
+class AtRename:
+    """A guard that stops the renaming at one number."""
+
+    number: int
+    seen: int = 0
+
+    def __call__(self, call: str) -> None:
+        self.seen += call == "rename"
+        if self.seen == self.number:
+            raise StoppedError("enough")
+
+
+@pytest.mark.parametrize("number", range(2, 9))  # the first one is that of the mark
+def test_a_dry_run_beside_an_undo_that_was_interrupted_plans_what_its_end_leaves(volume: Volume, number: int) -> None:
+    """What a second run took, because nothing but the first one's images needed it, comes back too."""
+    app = volume.repository("team/app")
+    app.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
+    volume.repository("old/thing").push_image("latest", layers=[b"old"], age=90 * DAY)
+    runner = Runner(volume.root, volume.now)
+    # The links are too young for the first run, so that the second one takes them, with the empty repositories.
+    for link in volume.repositories.glob("**/_layers/*/*/link"):
+        os.utime(link, ns=(volume.now, volume.moment(DAY / 2)))
+    undone = runner.retain({"rules": [{"keep": {"last": 0}}]}).journal
+    assert undone is not None
+    assert runner.retain({"garbage": {"deleteAfter": "0s"}}).journal is not None
+    runner.guard = AtRename(number)
+    with pytest.raises(StoppedError), runner.changing() as (opened, journals):
+        undo(opened, journals, undone, volume.now)
+    before = snapshot(volume.root)
+    other_rules = {"rules": [{"keep": {"pushedWithin": "1d"}}]}
+    seen = see(volume, other_rules)
+    assert snapshot(volume.root) == before
+    runner.guard = no_guard
+    with runner.changing() as (opened, journals):
+        recover(opened, journals, now=volume.now)
+    assert see(volume, other_rules) == seen
+    assert seen.plan["totals"]["deletedTags"] == 2
+
+
 @pytest.fixture
 def interrupted(volume: Volume) -> Volume:
     """A run has moved all but the last two entries; all of one repository among them."""
@@ -155,6 +198,19 @@ def test_a_dry_run_of_delete_finds_what_an_open_run_has_moved(interrupted: Volum
     assert outcome.code == 0
     assert outcome.document["totals"]["deletedTags"] == 1
     assert snapshot(interrupted.root) == before
+
+
+def test_a_list_finds_journals_that_lie_elsewhere(volume: Volume, tmp_path: Path) -> None:
+    volume.repository("old/thing").push_image("latest", layers=[b"old"], age=90 * DAY)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    moved: list[Move] = []
+    runner = Runner(volume.root, volume.now, journal=journals, progress=moved.append)
+    runner.stop = lambda: "enough" if moved else None
+    with pytest.raises(StoppedError):
+        runner.retain({"delete": ["old/**"]})
+    listed = CliRunner().invoke(app, ["list", "--root", str(volume.root), "--journal", str(journals)])
+    assert listed.stdout.split() == ["old/thing:latest"]
 
 
 def test_runs_shows_the_open_run(interrupted: Volume) -> None:

@@ -23,12 +23,14 @@ from regkeeper.commands.volume_options import (
     note,
     read_in_use,
 )
+from regkeeper.retention import session
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.patterns import matcher
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent, deletion_intent
+from regkeeper.retention.presence import absent
 from regkeeper.retention.printing import count
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
@@ -94,14 +96,17 @@ def delete(
     )
     with failures(as_json=as_json):
         used = read_in_use(in_use)
+        if not missing_ok and not dry_run:
+            with session.reading(root, journal) as seen:
+                _refuse_missing(absent(seen.volume, intent.deletions))
     if registry is None:
         note("no registry was asked whether it takes pushes (--registry)")
     patterns = any(not reference.exact for reference in intent.deletions)
 
     def accept(plan: Plan) -> None:
         _refuse_ambiguous(intent, plan)
-        if plan.unmatched and not missing_ok:
-            raise RefusedError(f"nothing is named {', '.join(plan.unmatched)}: nothing was deleted (--missing-ok)")
+        if not missing_ok:
+            _refuse_missing(plan.unmatched)
         kept = [item for item in plan.kept if _is_exact(item.asked, intent)]
         if kept:
             reasons = "; ".join(f"{item.asked}: {item.reason}" for item in kept)
@@ -124,6 +129,11 @@ def delete(
         end_time=end_time,
     )
     (plan_only if dry_run else plan_and_carry_out)(deletion)
+
+
+def _refuse_missing(references: list[str]) -> None:
+    if references:
+        raise RefusedError(f"nothing is named {', '.join(references)}: nothing was deleted (--missing-ok)")
 
 
 def _texts(arguments: list[str]) -> list[str]:

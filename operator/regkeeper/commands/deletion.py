@@ -28,6 +28,7 @@ from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.plan import Plan
+from regkeeper.retention.plan_files import Approved
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.purge import Purged, due
@@ -45,7 +46,8 @@ class Deletion:
     """One `retain` or `delete` as it was asked for.
 
     Attributes:
-        approved: `now` is that of a plan that was approved, and not the run's own, from which its undo window counts.
+        plan_now: `now` judges the plan alone, and is not the run's own, from which its undo window counts.
+        approved: A plan whose victims alone may go, judged by its own time; None: no approval limits them.
         accept: Raises `RefusedError` for a plan that may not be carried out, or asks the person.
     """
 
@@ -60,7 +62,14 @@ class Deletion:
     now: str | None
     journal: str | None
     end_time: str | None
-    approved: bool = False
+    plan_now: bool = False
+    approved: Approved | None = None
+
+    def judged_at(self, now: int) -> int:
+        """Nanoseconds since 1970 by which the plan's ages are judged, in a run that has its own `now`."""
+        if self.approved is not None:
+            return self.approved.now
+        return present(self.now) if self.plan_now and self.now else now
 
 
 class _NotAcceptedError(RefusedError):
@@ -73,7 +82,7 @@ class _NotAcceptedError(RefusedError):
 
 def plan_only(deletion: Deletion) -> None:
     """Print the plan and change nothing at all."""
-    now = present(deletion.now)
+    now = deletion.judged_at(present(deletion.now))
     with (
         failures(as_json=deletion.as_json),
         reading(deletion.root, deletion.journal, remembering=True) as seen,
@@ -87,6 +96,7 @@ def plan_only(deletion: Deletion) -> None:
             now=now,
             in_use=deletion.in_use,
             mode=deletion.mode,
+            approved=deletion.approved,
             progress=shown.read,
         )
         first = [journal.run for journal in due(seen.journals, seen.volume, now)]
@@ -137,7 +147,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
 
 
 def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) -> Outcome[Plan]:
-    own_now = None if deletion.approved else deletion.now
+    own_now = None if deletion.plan_now else deletion.now
     with (
         changing(deletion.root, now=own_now, journal=deletion.journal, end_time=deletion.end_time) as session,
         progress() as shown,
@@ -148,9 +158,10 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
                 session.volume,
                 session.journals,
                 deletion.intent,
-                now=present(deletion.now) if deletion.approved and deletion.now else now,
+                now=deletion.judged_at(now),
                 in_use=deletion.in_use,
                 mode=deletion.mode,
+                approved=deletion.approved,
                 clock=time.time_ns(),
                 progress=shown.read,
             )

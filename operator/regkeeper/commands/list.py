@@ -80,6 +80,9 @@ def list_images(
         str | None,
         typer.Option("--root", help="Read the registry's volume instead: what is mounted as /var/lib/registry."),
     ] = None,
+    journal: Annotated[
+        str | None, typer.Option("--journal", metavar="DIR", help="With --root: where its journals are, if elsewhere.")
+    ] = None,
     digests: Annotated[
         bool,
         typer.Option("--digests", help="Add each tag's digest: host/repository:tag@sha256:… One more request a tag."),
@@ -106,7 +109,7 @@ def list_images(
         raise typer.BadParameter("say either the address of a registry or the --root of a volume", param_hint="URL")
     if url is None:
         reporter = Reporter("", as_json=as_json)
-        list_volume(root or "", reporter, digests=digests)
+        list_volume(root or "", reporter, journal=journal, digests=digests)
         if reporter.failed:
             raise typer.Exit(1)
         return
@@ -120,7 +123,7 @@ def list_images(
         raise typer.Exit(1)
 
 
-def list_volume(root: str, reporter: Reporter, *, digests: bool) -> None:
+def list_volume(root: str, reporter: Reporter, *, journal: str | None, digests: bool) -> None:
     """Print the images of the volume at `root` in natural order, one repository in memory at a time."""
     from regkeeper.commands.volume_options import reading  # a listing over HTTP needs nothing of the engine
     from regkeeper.retention.digests import to_text
@@ -129,7 +132,7 @@ def list_volume(root: str, reporter: Reporter, *, digests: bool) -> None:
     from regkeeper.retention.printing import shown
 
     try:
-        with reading(root) as seen:
+        with reading(root, journal) as seen:
             for found in sorted(walk_repositories(seen.volume), key=lambda found: natural_key(found.name)):
                 if found.problem:
                     reporter.problem(shown(found.name), found.problem)

@@ -1,5 +1,7 @@
 """`regkeeper retain`: delete what the rules of ImageRetention policies don't keep."""
 
+import json
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -20,10 +22,13 @@ from regkeeper.commands.volume_options import (
     read_in_use,
 )
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.moments import moment
+from regkeeper.retention.moments import exact_moment
 from regkeeper.retention.plan import Plan
+from regkeeper.retention.plan_files import Approved, approved_plan, refuse_other_rules
 from regkeeper.retention.policy import Intent, InvalidPolicyError, Policy, merge, read_policies
 from regkeeper.retention.quiet import Mode
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 app = typer.Typer(add_completion=False)
 
@@ -41,9 +46,9 @@ def retain(
     approve: Annotated[
         str | None,
         typer.Option(
-            metavar="HASH",
-            help="Carry out the plan of this hash although it exceeds a limit, and no other. With the "
-            "plan's own --now, pushes since then neither go nor count.",
+            metavar="FILE|HASH",
+            help="Carry out a plan although it exceeds a limit: the file that --dry-run --json printed, or only its "
+            "hash.",
         ),
     ] = None,
     in_use: InUseFile = None,
@@ -58,10 +63,12 @@ def retain(
 
     Several policies make one plan: a tag goes if one covers it and none keeps it.
 
-    A plan that exceeds a limit is refused and prints the hash and the time that approve it. The approval is for its
-    victims under its rules: if one of them was pushed again, or another would go, the hash differs and nothing is
-    deleted. With --approve, --now judges the plan alone; the undo window begins when the run does.
+    A plan that exceeds a limit is refused. --approve carries it out, for its victims under its rules: with the plan's
+    file it is judged by the time of that plan, and of its victims those go that still are. A hash says less: if one of
+    them was pushed again, or another would go, it differs and nothing is deleted; it wants the plan's own --now. The
+    undo window begins when the run does.
     """
+    plan_hash, approved = _approval(approve)
     intent = merge(_read(policy, "--policy"), _read(also_keep or [], "--also-keep"))
     with failures(as_json=as_json):
         used = read_in_use(in_use, _hosts(intent, registry))
@@ -71,16 +78,18 @@ def retain(
         note("no registry was asked whether it takes pushes (--registry)")
 
     def accept(plan: Plan) -> None:
+        if approved is not None:
+            refuse_other_rules(approved, plan.rules)
         if approve is not None and not plan.moves:
             plan.warnings.append("nothing is left of what was approved: the plan deletes nothing")
-        elif approve is not None and approve != plan.hash:
+        elif plan_hash is not None and plan_hash != plan.hash:
             raise RefusedError(
                 f"this is not the plan that was approved: its hash is {plan.hash}. The policies, --now or what they "
                 "delete differ; nothing was deleted"
             )
         if plan.limits and approve is None:
             exceeded = "; ".join(limit.message for limit in plan.limits)
-            raise RefusedError(f"{exceeded}. If that is meant: --approve {plan.hash} --now {moment(plan.now)}")
+            raise RefusedError(f"{exceeded}. If that is meant: --approve {plan.hash} --now {exact_moment(plan.now)}")
 
     deletion = Deletion(
         command="retain",
@@ -92,11 +101,23 @@ def retain(
         registry=registry,
         as_json=as_json,
         now=now,
-        approved=approve is not None,
+        plan_now=plan_hash is not None,
+        approved=approved,
         journal=journal,
         end_time=end_time,
     )
     (plan_only if dry_run else plan_and_carry_out)(deletion)
+
+
+def _approval(given: str | None) -> tuple[str | None, Approved | None]:
+    """The hash that was given, or else the plan in the file."""
+    if given is None or _HASH.fullmatch(given):
+        return given, None
+    try:
+        with open(given, encoding="utf-8") as file:
+            return None, approved_plan(json.load(file))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{given}: {error}", param_hint="--approve") from None
 
 
 def _hosts(intent: Intent, registry: str | None) -> frozenset[str] | None:

@@ -35,6 +35,9 @@ V2 = "docker/registry/v2"
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 """Error numbers of what is not there: a file in a directory's place is no registry's."""
 
+NOT_THERE = -1
+"""In the place of the descriptor of a directory that is absent."""
+
 MANIFEST_LIMIT = 8 << 20
 """Bytes. Distribution refuses manifests above 4 MiB."""
 
@@ -74,7 +77,7 @@ class Volume:
         """The path at which the file or directory of a path is to be opened."""
         return path
 
-    def status_below(self, directory: int, entry: str, file: str, parent: str) -> os.stat_result:  # noqa: ARG002
+    def status_below(self, directory: int, entry: str, file: str, parent: str) -> os.stat_result:
         """The status of the file `entry/file` below an open directory, which is at `parent`.
 
         It costs half of what opening the file does. `entry` must be known to be no symbolic link.
@@ -82,6 +85,8 @@ class Volume:
         Raises:
             OSError: as stat(2); ELOOP for a symbolic link.
         """
+        if directory == NOT_THERE:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), parent)
         status = os.stat(f"{entry}/{file}", dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), f"{entry}/{file}")

@@ -1,7 +1,7 @@
 """Facts about layer links that nothing needs: read only for these, since they are few."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 
 from regkeeper.retention import digests
@@ -10,6 +10,7 @@ from regkeeper.retention.layout import (
     ABSENT,
     LAYERS,
     MANIFESTS,
+    NOT_THERE,
     REVISIONS,
     TAGS,
     Volume,
@@ -36,7 +37,7 @@ class LinkTimes:
         """
         for algorithm, ordered in groupby(sorted(wanted), digests.algorithm_of):
             path = f"{repository_path(repository)}/{LAYERS}/{algorithm.name}"
-            with suppress(OSError), self.volume.directory(path) as directory:
+            with suppress(OSError), self._opened(path) as directory:
                 for digest in ordered:
                     name = digests.to_hex(digest)
                     if is_symbolic_link(directory, name):
@@ -51,6 +52,16 @@ class LinkTimes:
                             yield digest, None
                         continue
                     yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
+        """The directory, `NOT_THERE` if it is absent: all its links may be about to come back (rolled_back.py)."""
+        with ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(self.volume.directory(path))
+            except FileNotFoundError:
+                descriptor = NOT_THERE
+            yield descriptor
 
     def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""

@@ -50,7 +50,7 @@ class Approved:
     victims: frozenset[Victim]
 
 
-def approved(document: Any) -> Approved:
+def approved_plan(document: Any) -> Approved:
     """The approval of a plan's document.
 
     Raises:
@@ -122,7 +122,7 @@ def awaiting(volume: Volume, plan_hash: str) -> Approved:
     if text is None:
         raise RefusedError(f"no plan {plan_hash} waits for an approval: look at the last one, and approve that")
     try:
-        return approved(json.loads(text))
+        return approved_plan(json.loads(text))
     except ValueError as error:
         raise RefusedError(f"the plan {plan_hash} can't be carried out: {error}") from error
 

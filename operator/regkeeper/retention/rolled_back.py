@@ -69,6 +69,12 @@ class RolledBackVolume(Volume):
         with super().directory(self.place(path)) as descriptor:
             yield descriptor
 
+    def device(self, path: str) -> int | None:
+        device = super().device(path)
+        if device is None and path in self._below:  # it is made again for what comes back into it
+            return os.fstat(self.descriptor).st_dev
+        return device
+
     def status_below(self, directory: int, entry: str, file: str, parent: str) -> os.stat_result:
         try:
             return super().status_below(directory, entry, file, parent)
