@@ -13,7 +13,7 @@ from regkeeper.retention.policy import merge
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import Restored
 from regkeeper.retention.restore_images import restore_reference
-from tests.engine import documents
+from tests.engine import documents, driver
 from tests.engine.planning import policies, used
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
@@ -334,3 +334,13 @@ def test_rules_of_another_policy_end_nothing_that_an_undo_keeps(volume: Volume, 
     assert not _deleted(runner.run("retain", merge([other], [one])).plan)
     changed = replace(one, spec=policies({"rules": [{"tags": ["x"], "keep": {"last": 1}}]})[0].spec)
     assert _deleted(runner.run("retain", merge([other], [changed])).plan) == {"v1"}
+
+
+def test_of_an_image_that_was_pushed_again_the_tag_alone_is_told(volume: Volume, runner: Runner) -> None:
+    """Its manifest and blobs are what they were."""
+    volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    volume.repository("app").push_image("v1", age=0)
+    outcome = driver.run(volume, "restore")
+    assert outcome.document["restored"]["newer"] == ["app:v1"]
+    assert outcome.errors.count("pushed since") == 1

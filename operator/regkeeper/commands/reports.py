@@ -52,7 +52,7 @@ def restored_document(restored: Restored) -> dict[str, Any]:
         "runs": restored.runs,
         "entries": len(restored.moves),
         "bytes": restored.bytes,
-        "newer": [f"{move.repository}:{move.name}" if move.repository else move.name for move in restored.newer],
+        "newer": [f"{move.repository}:{move.name}" for move in restored.newer],
         "missing": restored.missing,
     }
 

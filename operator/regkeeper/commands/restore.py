@@ -53,7 +53,7 @@ def restore(
 ) -> None:
     """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
 
-    With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: names that were pushed since, `missing`: digests
+    With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: tags that were pushed since, `missing`: digests
     and tags that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier
     runs had left. Later runs keep what came back.
     """

@@ -272,7 +272,7 @@ def _show(volume: Volume, run_name: str) -> Answer:
 
 
 def _restored(back: Back) -> Restored:
-    newer = [f"{move.repository}:{move.name}" if move.repository else move.name for move in back.newer]
+    newer = [f"{move.repository}:{move.name}" for move in back.newer]
     return Restored(entries=len(back.moves), newer=newer)
 
 

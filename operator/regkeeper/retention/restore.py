@@ -30,7 +30,7 @@ class Restored:
     Attributes:
         runs: whose entries came back.
         moves: what came back.
-        newer: what stayed in the quarantine because a newer push stands in its place.
+        newer: tags that stayed in the quarantine because a newer push stands in their place.
         missing: what is nowhere any more: digests that what came back needs, as `alg:hex`, and tags that a purge had
             freed before it was interrupted, as `repository:tag`.
     """
@@ -196,7 +196,10 @@ def _put_back(volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]
                 parents.sync()
                 kind = move.kind
             whole = put_back(volume, quarantine, number, parents, move)
-            (restored.moves if whole else restored.newer).append(move)
+            if whole:
+                restored.moves.append(move)
+            elif move.kind == Kind.TAG:  # whatever else was pushed again is the same, by its digest
+                restored.newer.append(move)
         parents.sync()
         volume.sync(quarantine)
     return restored
