@@ -107,7 +107,9 @@ def room(control_plane: Cluster, namespace: str, operator: OperatorProcess) -> I
     room = OperatedRoom(control_plane, namespace)
     yield room
     room.kubectl("delete", "registries", "--all", "--cascade=foreground")
-    room.kubectl("delete", "deployments,persistentvolumeclaims,services,configmaps,events", "--all")
+    room.kubectl(
+        "delete", "horizontalpodautoscalers,deployments,persistentvolumeclaims,services,configmaps,events", "--all"
+    )
 
 
 def passes(operator: OperatorProcess) -> float:
@@ -131,6 +133,7 @@ def provoke_passes(room: OperatedRoom, operator: OperatorProcess, count: int, *n
             wait_for(lambda before=before: passes(operator) > before, SOON, "another pass")  # type: ignore[misc]
 
 
+@pytest.mark.embedded
 def test_passes_over_an_unchanged_registry_write_nothing(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry()
     room.registry("claimed", storage={"size": "1Gi"})
@@ -164,6 +167,7 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
     )
 
 
+@pytest.mark.embedded
 def test_other_managers_fields_are_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry(storage={"existingClaim": "shared"})
     room.settle()
@@ -266,6 +270,17 @@ def test_a_bad_object_delays_no_good_one(room: OperatedRoom, operator: OperatorP
     assert operator.probe("/livez") == (200, "ok")
 
 
+def autoscaler(name: str) -> dict[str, Any]:
+    """One that asks for three replicas, for which it needs no metrics."""
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": name},
+        "spec": {"scaleTargetRef": target, "minReplicas": 3, "maxReplicas": 3},
+    }
+
+
 def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_left_alone(
     room: OperatedRoom, operator: OperatorProcess
 ) -> None:
@@ -273,16 +288,18 @@ def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_le
     room.registry("free", storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]})
     room.settle("fixed")
     room.settle("free")
-    for name in ("fixed", "free"):
-        room.kubectl("scale", "deployment", name, "--replicas=3")
+    room.apply(autoscaler("fixed"), autoscaler("free"))
     contested = room.await_condition("Contested", "ReplicasContested", "fixed")
-    assert "kubectl set 3 replicas, and regkeeper sets 1 again" in contested["message"]
-    wait_for(lambda: (room.get("deployment", "fixed") or {})["spec"]["replicas"] == 1, SOON, "one replica")
+    assert "kube-controller-manager set 3 replicas, and regkeeper sets 1 again" in contested["message"]
+    room.delete("horizontalpodautoscaler", "fixed")
+    wait_for(lambda: room.need("deployment", "fixed")["spec"]["replicas"] == 1, SOON, "one replica")
+    wait_for(lambda: room.need("deployment", "free")["spec"]["replicas"] == 3, 60, "three replicas of the other")
     provoke_passes(room, operator, 2, "free")
     assert (room.get("deployment", "free") or {})["spec"]["replicas"] == 3
     assert room.condition("Contested", "free") == {}
 
 
+@pytest.mark.embedded
 def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry()
     room.settle()
@@ -299,6 +316,7 @@ def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorP
     wait_for(lambda: room.condition("Paused") == {}, SOON, "no condition of the pause")
 
 
+@pytest.mark.embedded
 def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator: OperatorProcess) -> None:
     """Issue 3: "Upgrade from an object written by an older field manager"."""
     room.registry()
