@@ -19,6 +19,7 @@ from typing import IO
 
 from tests import check
 from tests.cluster import requirements
+from tests.cluster.fixtures import KUBECONFIG_VARIABLE
 
 UNITS = "not control_plane and not nodes"
 
@@ -47,7 +48,7 @@ NEEDS = """\
 Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
 starting their services. The first run compiles Kubernetes, etcd, helm and the
 registry from Go modules (about 10 minutes) into the user's cache; later ones compile nothing.
-REGKEEPER_KUBECONFIG=FILE runs the cluster tests against that cluster; those that need the embedded one then fail.
+REGKEEPER_KUBECONFIG=FILE runs the API server's tests against that cluster; those that need the embedded one then fail.
 """
 
 
@@ -59,6 +60,13 @@ def missing() -> list[str]:
     elif os.geteuid() != 0:
         lacks.append("root (namespaces, mounts, a real dockerd)")
     return lacks
+
+
+def embedded_tests() -> list[str]:
+    """Names of the tests that the cluster of REGKEEPER_KUBECONFIG can't serve."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "nodes or embedded", "tests/e2e"]
+    collected = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [line for line in collected.splitlines() if "::" in line]
 
 
 def run_beside_each_other(phases: Sequence[Phase], arguments: Sequence[str]) -> list[str]:
@@ -90,6 +98,8 @@ def main(arguments: list[str]) -> int:
         return 1
     if packages := requirements.missing_packages(requirements.TESTS):
         requirements.install(packages)
+    if KUBECONFIG_VARIABLE in os.environ:
+        print("These tests need the embedded cluster and will fail:", *embedded_tests(), sep="\n  ", flush=True)
     print("\n=== static checks", flush=True)
     failed = ["static checks"] if check.main() else []
     for group in PHASES:

@@ -35,3 +35,10 @@ def test_the_phases_of_a_group_all_run_and_say_what_failed(capfd: pytest.Capture
     assert run.run_beside_each_other([none, some], this) == ["none"]
     said = capfd.readouterr().out
     assert said.index("=== some") < said.index("test_the_phases_of_a_group") < said.index("=== none")
+
+
+def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
+    listed = run.embedded_tests()
+    files = {name.partition("::")[0] for name in listed}
+    assert {"tests/e2e/test_cluster.py", "tests/e2e/test_operator_process.py"} <= files
+    assert "tests/e2e/test_crd.py" not in files
