@@ -6,6 +6,7 @@ manifest that has no cause to go.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -314,25 +315,28 @@ class _Judge:
         alive: set[Digest] = set()
         self._add(alive, roots, candidates)
         doubtful = {digests.subject(digest) for digest in candidates}
-        waiting = [(digest, subject) for digest, subject in self.waiting if subject in doubtful]
-        late = {digest for digest, _ in waiting}
+        waiting: dict[Subject, list[Digest]] = defaultdict(list)
+        for digest, subject in self.waiting:
+            if subject in doubtful:
+                waiting[subject].append(digest)
+        late = {digest for of_subject in waiting.values() for digest in of_subject}
         self._add(alive, [digest for digest, _ in self.waiting if digest not in late], candidates)
         self._add(alive, [digest for digest in self.kept if digest not in late], candidates)
-        while True:
-            subjects = {digests.subject(digest) for digest in alive}
-            ready = [digest for digest, subject in waiting if subject in subjects and digest not in alive]
-            if not ready:
-                return alive
-            self._add(alive, ready, candidates)
+        new: Iterable[Digest] = alive
+        while ready := [digest for subject in map(digests.subject, new) for digest in waiting.pop(subject, ())]:
+            new = self._add(alive, ready, candidates)
+        return alive
 
-    def _add(self, alive: set[Digest], roots: Iterable[Digest], candidates: Mapping[Digest, str]) -> None:
-        """Add manifests and what is below them."""
+    def _add(self, alive: set[Digest], roots: Iterable[Digest], candidates: Mapping[Digest, str]) -> list[Digest]:
+        """Add manifests and what is below them; answers these."""
         new = [digest for digest in roots if digest not in alive]
         alive.update(new)
         for child, parent in closure(self.repository, new):
             if child in candidates or child not in self.kept:
                 self.kept[child] = f"child of {digests.short(parent)}"
             alive.add(child)
+            new.append(child)
+        return new
 
     def _is_firm(self, subject: Subject) -> bool:
         """Whether a subject's life is settled without this repository."""

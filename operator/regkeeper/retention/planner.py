@@ -6,6 +6,7 @@ in bytes, the digests that they need.
 """
 
 import gc
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,10 +142,11 @@ class Planner:
         return judge(self.question, repository, subjects, lambda: departures(self.volume, repository))
 
     def _follow_subjects(self, pending: list[_Pending], settled: list[tuple[bytes, bytes]], subjects: Subjects) -> None:
-        """Judge the repositories with dependants again until no further subject goes."""
+        """Judge the repositories with dependants, and again those that name a subject which turns out to go."""
         if not pending:
             return
-        wanted = {subject for item in pending for subject in _subjects_named(item.repository)}
+        named = {item.repository.name: set(_subjects_named(item.repository)) for item in pending}
+        wanted = set[Subject]().union(*named.values())
         elsewhere: set[Subject] = set()
         for kept, lost in settled:
             elsewhere.update(wanted.intersection(_split(kept)))
@@ -152,20 +154,27 @@ class Planner:
         subjects.present |= elsewhere
         here = {item.repository.name: wanted & _subjects(item.repository) for item in pending}
         subjects.present = subjects.present.union(*here.values())
-        while True:
-            subjects.keepers = {subject: {""} for subject in elsewhere}
-            for name, kept_here in here.items():
-                for subject in kept_here:
-                    subjects.keepers.setdefault(subject, set()).add(name)
-            subjects.going = subjects.present - subjects.keepers.keys()
-            before = here
-            here = {}
-            for item in pending:
+        subjects.keepers = {subject: {""} for subject in elsewhere}
+        for name, kept_here in here.items():
+            for subject in kept_here:
+                subjects.keepers.setdefault(subject, set()).add(name)
+        subjects.going = subjects.present - subjects.keepers.keys()
+        waiting = pending
+        while waiting:
+            departed: dict[Subject, set[str]] = defaultdict(set)
+            for item in waiting:
+                name = item.repository.name
                 item.judgement = self._judge(item.repository, subjects)
-                staying = _subjects(item.repository, without=set(item.judgement.going))
-                here[item.repository.name] = before[item.repository.name] & staying
-            if here == before:
-                return
+                gone = here[name] - _subjects(item.repository, without=set(item.judgement.going))
+                here[name] -= gone
+                for subject in gone:
+                    departed[subject].add(name)
+            # Together, so that the order of repositories decides nothing.
+            for subject, names in departed.items():
+                subjects.keepers[subject] -= names
+                if not subjects.keepers[subject]:
+                    subjects.going.add(subject)
+            waiting = [item for item in pending if not departed.keys().isdisjoint(named[item.repository.name])]
 
     def _settle(self, repository: Repository, judgement: Judgement) -> None:
         """Take into the plan what becomes of a repository."""
