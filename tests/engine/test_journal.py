@@ -219,3 +219,17 @@ def test_departures_are_told_of_runs_that_are_recent_enough(volume: Volume, runn
     with open_volume(str(runner.root)) as opened, open_journals(opened) as journals:
         assert sorted(history.untagged_since(journals, volume.now - 1).values()) == [volume.now, volume.now + SECOND]
         assert list(history.untagged_since(journals, volume.now).values()) == [volume.now + SECOND]
+
+
+@pytest.mark.parametrize("command", ["runs", "restore", "delete"])
+@pytest.mark.parametrize("what", ["directory", "symbolic link"])
+def test_what_is_no_file_in_the_place_of_a_journal_is_told(volume: Volume, what: str, command: str) -> None:
+    place = volume.root / STATE / "journals" / "20260101T000000Z"
+    place.parent.mkdir(parents=True)
+    if what == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to("elsewhere")
+    outcome = driver.run(volume, command, *(["app:v1"] if command == "delete" else []))
+    assert outcome.code == 1
+    assert "the journal of run 20260101T000000Z" in outcome.errors

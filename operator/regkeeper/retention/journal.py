@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import Any, BinaryIO
 
 from regkeeper.retention.beneath import open_directory
-from regkeeper.retention.errors import DamagedJournalError, translated
+from regkeeper.retention.errors import DamagedJournalError, StorageError, translated
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
@@ -135,6 +135,7 @@ class Journals:
 
         Raises:
             DamagedJournalError: one can't be understood.
+            StorageError: one can't be opened.
             OSError: one can't be read.
         """
         every = []
@@ -149,6 +150,8 @@ class Journals:
 
         Raises:
             DamagedJournalError: it can't be understood.
+            FileNotFoundError: there is none.
+            StorageError: it can't be opened.
             OSError: it can't be read.
         """
         if run in self._loaded:
@@ -186,7 +189,12 @@ class Journals:
                 number += line.startswith(b"[")
 
     def _open(self, run: str) -> BinaryIO:
-        return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
+        try:
+            return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a directory or a symbolic link, for one
+            raise StorageError(error, f"the journal of run {run}") from error
 
 
 def damaged(run: str, why: str) -> DamagedJournalError:
