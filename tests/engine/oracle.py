@@ -175,12 +175,13 @@ class _Judge:
         kept: dict[Place, set[str]] = {}
         for rule in self.policy.rules:
             for name in self.repositories:
-                covered = {
-                    place[1]: tag
-                    for place, tag in self.places.items()
-                    if place[0] == name and self.covers(rule, place) and not self.is_dependant(tag)
+                named = {
+                    place[1]: tag for place, tag in self.places.items() if place[0] == name and self.covers(rule, place)
                 }
-                for word, names in self.kept_by_rule(rule["keep"], name, covered):
+                covered = {each: tag for each, tag in named.items() if not self.is_dependant(tag)}
+                patterns = rule["keep"].get("matching", ())
+                matching = {each for each in named if any(matches(pattern, each) for pattern in patterns)}
+                for word, names in [*self.kept_by_rule(rule["keep"], name, covered), ("matching", matching)]:
                     for each in names:
                         kept.setdefault((name, each), set()).add(word)
         for place, tag in self.places.items():
@@ -189,7 +190,7 @@ class _Judge:
         return kept
 
     def kept_by_rule(self, keep: dict[str, Any], name: str, covered: dict[str, Tag]) -> Iterator[tuple[str, set[str]]]:
-        """(why, tags) for each of the four ways to keep."""
+        """(why, tags) for each of the ways to keep versions, which dependants are not."""
         versions = {tag: known for tag, known in covered.items() if self.is_version(name, known)}
         if keep.get("last"):
             yield "last", self.last({tag: each for tag, each in versions.items() if self.plausible(each)}, keep["last"])
@@ -198,7 +199,6 @@ class _Judge:
             yield "pushedWithin", {tag for tag, each in covered.items() if each.pushed >= oldest}
         if "semver" in keep:
             yield "semver", self.highest(versions, **keep["semver"])
-        yield "matching", {tag for tag in covered if any(matches(each, tag) for each in keep.get("matching", ()))}
 
     def last(self, versions: dict[str, Tag], count: int) -> set[str]:
         """A digest's time is its newest push; equal times at the edge all stay."""

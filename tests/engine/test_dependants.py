@@ -121,6 +121,18 @@ def test_a_fallback_tag_goes_with_its_subject_and_takes_its_index(volume: Volume
     assert planned.deleted_manifests() == {("app", one.digest) for one in (image, referrer, index)}
 
 
+def test_a_dependant_that_a_rule_keeps_by_name_outlives_its_subject(volume: Volume) -> None:
+    """Keep wins, and a name is all by which a dependant can be kept."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    signature = app.push_signature(image)
+    planned = retain(volume, {"rules": [{"keep": {"last": 0, "matching": ["*.sig"]}}]})
+    assert planned.deleted_tags() == {"app:v1"}
+    assert signature.digest not in planned.deleted_blobs()
+    name = f"{image.digest.replace(':', '-')}.sig"
+    assert planned.tag("app", name) == "kept: matches *.sig (policy-0/1)"
+
+
 def test_a_dependant_named_exactly_goes_and_a_pattern_does_not_take_it(volume: Volume) -> None:
     app = volume.repository("app")
     image = app.push_image("v1", layers=[b"1"])

@@ -212,6 +212,8 @@ class TagJudge:
         asked = self.exactly.get(name) or self.loosely.get(name)
         user = self._user(name, tag)
         reason = f"in use by {user}" if user else kept.get(name)
+        if reason is None and subject is not None:
+            reason = self._kept_by_name(name)
         if reason is None and name in self.exactly:
             if not self.question.is_younger(tag.link.pushed):
                 return Verdict(True, f"named by delete: {asked}")
