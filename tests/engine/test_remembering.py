@@ -146,6 +146,15 @@ def become_manifest(app: Repository) -> None:
     app.volume.put_blob(child.content)
 
 
+def redirect_alias(app: Repository) -> None:
+    """What no registry does: a link by which an image needs a layer changes in place, and no directory shows it."""
+    layer = app.push_blob(b"gone", algorithm="sha512")
+    app.push(documents.image(app.push_blob(b"{}"), [layer]), "wide-layer")
+    remember(app.volume)
+    await_tick(app.volume)
+    app.volume.replace(app.layer_link(layer.digest), app.volume.put_blob(b"other").encode())
+
+
 CHANGES: dict[str, Callable[[Repository], object]] = {
     "a push": lambda app: app.push_image("v9", layers=[b"9"]),
     "a tag that moves": rewrite_in_place,
@@ -162,6 +171,8 @@ CHANGES: dict[str, Callable[[Repository], object]] = {
     "a manifest that is emptied": lambda app: app.volume.empty(some_data(app)),
     "a manifest that has gone": lambda app: some_data(app).unlink(),
     "a layer that is mounted": lambda app: app.mount(app.volume.put_blob(b"mounted")),
+    "a layer that is pushed again by another digest": lambda app: app.push_blob(b"gone", algorithm="sha384"),
+    "a layer link that names another blob": redirect_alias,
     "a layer link that goes": lambda app: app.volume.remove(next(app.layers.rglob("link")).parent),
     "an upload that begins": lambda app: app.start_upload("1"),
     "a repository that goes": lambda app: app.volume.remove(app.directory),
