@@ -459,3 +459,15 @@ def test_a_run_that_is_refused_says_what_it_freed_before_and_a_dry_run_what_it_w
     assert refused.code == 1
     assert refused.document["purged"]["runs"] == [run]
     assert f"purged {run}" in refused.errors
+
+
+def test_an_undo_is_kept_until_it_is_forgotten(filled: Volume) -> None:
+    run = driver.retain(filled, KEEP_ONE).document["run"]["run"]
+    driver.run(filled, "restore", run)
+    assert driver.retain(filled, KEEP_ONE).document["outcome"] == "nothing"
+    assert driver.run(filled, "restore", "--forget").code == 2
+    forgotten = driver.run(filled, "restore", run, "--forget")
+    assert (forgotten.code, forgotten.document) == (0, {"outcome": "done", "forgotten": run})
+    again = driver.run(filled, "restore", run, "--forget")
+    assert (again.code, f"nothing is kept because run {run} was undone" in again.errors) == (1, True)
+    assert driver.retain(filled, KEEP_ONE).document["totals"]["deletedTags"] == 2

@@ -20,9 +20,10 @@ from regkeeper.commands.volume_options import (
     Root,
     changing,
     failures,
+    note,
     print_document,
 )
-from regkeeper.retention import reserve
+from regkeeper.retention import marks, reserve
 from regkeeper.retention.contents import UNDOABLE
 from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.quiet import Mode
@@ -44,6 +45,10 @@ def restore(
         str | None, typer.Option(metavar="REF", help="Bring back only this repo:tag or repo@sha256:…")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Undo every run that can be undone.")] = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="Bring nothing back: later runs may delete what the undo of RUN brought back."),
+    ] = False,
     mode: ModeOption = Mode.READ_ONLY,
     registry: RegistryOption = None,
     as_json: AsJson = False,
@@ -55,18 +60,25 @@ def restore(
 
     With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: tags that were pushed since, `missing`: digests
     and tags that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier
-    runs had left. Later runs keep what came back.
+    runs had left. Later runs keep what came back, until the rules change or --forget (`forgotten`: the run).
     """
     if sum((run is not None, ref is not None, every)) > 1:
         raise typer.BadParameter("RUN, --ref and --all exclude each other")
+    if forget and run is None:
+        raise typer.BadParameter("--forget needs the RUN whose undo is to be forgotten")
     reference = None if ref is None else _parse(ref)
-    with failures(as_json=as_json):
-        with changing(root, now=now, journal=journal, end_time=end_time) as session:
-            refuse_writers(session.volume, mode, registry)
-            recovered = recover(session.volume, session.journals, now=session.present)
-            note_recovered(recovered)
-            restored = _restore(session, recovered, run, reference, every=every)
-            reserve.replenish(session.volume)
+    with failures(as_json=as_json), changing(root, now=now, journal=journal, end_time=end_time) as session:
+        if forget and run is not None:
+            marks.forget(session.volume, run)
+            note(f"what the undo of run {run} brought back is no longer kept")
+            if as_json:
+                print_document({"outcome": "done", "forgotten": run})
+            return
+        refuse_writers(session.volume, mode, registry)
+        recovered = recover(session.volume, session.journals, now=session.present)
+        note_recovered(recovered)
+        restored = _restore(session, recovered, run, reference, every=every)
+        reserve.replenish(session.volume)
         note_restored(restored)
     if as_json:
         print_document(

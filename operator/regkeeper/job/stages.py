@@ -17,7 +17,7 @@ from regkeeper.job.request import Request
 from regkeeper.job.summary import freed, largest_victims, planned, space
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
-from regkeeper.retention.errors import NothingToUndoError, RefusedError, StoppedError, StorageError
+from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND, moment, parse_moment
@@ -239,8 +239,7 @@ def _restore(request: Request, session: Session) -> Answer:
     if wanted is None:
         raise RefusedError("no run to restore is named")
     if wanted.forget:
-        if not marks.forget(volume, wanted.run):
-            raise NothingToUndoError(f"nothing is kept because run {wanted.run} was undone")
+        marks.forget(volume, wanted.run)
         message = f"what the undo of run {wanted.run} brought back is no longer kept for that"
         return Answer(outcome=Outcome.DONE, message=message, run=wanted.run)
     _refuse_writers(request, session)

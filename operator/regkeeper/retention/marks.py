@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from regkeeper.retention.errors import DamagedJournalError, translated
+from regkeeper.retention.errors import DamagedJournalError, NothingToUndoError, translated
 from regkeeper.retention.journal import Journal, decode_move, encode_move
 from regkeeper.retention.layout import Volume, read_file
 from regkeeper.retention.moves import Move
@@ -38,15 +38,18 @@ def write_mark(volume: WritableVolume, journal: Journal, moves: Iterable[Move]) 
         volume.replace_file(f"{KEPT}/{journal.run}", content)
 
 
-def forget(volume: WritableVolume, run: str) -> bool:
-    """End what the undo of a run keeps; answers whether it kept anything."""
+def forget(volume: WritableVolume, run: str) -> None:
+    """End what the undo of a run keeps.
+
+    Raises:
+        NothingToUndoError: it keeps nothing.
+    """
     with translated(KEPT):
         if run not in volume.names(KEPT):
-            return False
+            raise NothingToUndoError(f"nothing is kept because run {run} was undone")
         with volume.directory(KEPT) as directory:
             volume.unlink(directory, run)
             volume.sync(directory)
-    return True
 
 
 def kept(volume: Volume, known: Mapping[str, str]) -> Iterator[Mark]:
