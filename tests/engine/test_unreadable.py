@@ -10,7 +10,7 @@ from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.repository import RepositoryReader
 from tests.engine import documents
-from tests.engine.planning import delete, retain
+from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, Repository, Volume
 
 KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
@@ -243,3 +243,17 @@ def test_many_unreadable_links_are_not_waited_for_one_by_one(volume: Volume) -> 
         repositories = [reader.read(found.name) for found in walk_repositories(opened)]
     assert sum(any(True for _ in repository.problems()) for repository in repositories) == 100
     assert 0 < sum(pauses) < 3
+
+
+def test_a_repository_deleted_by_name_of_which_something_is_used_stays_pinned(volume: Volume) -> None:
+    """Found by the oracle: the damaged manifest went though what else it needed could not be told."""
+    app = volume.repository("team/app")
+    app.push_image("v1", layers=[b"1"])
+    damaged = app.push_image("v2", layers=[b"2"])
+    volume.flip(volume.blob_data(damaged.digest))
+    planned = retain(volume, {"delete": ["team/app"]}, in_use=used("registry:5000/team/app:v1"))
+    assert planned.deleted_tags() == {"team/app:v2"}
+    assert not planned.deleted_manifests()
+    assert not planned.deleted_blobs()
+    assert planned.manifest("team/app", damaged.digest).startswith("kept: something in the repository can't be read")
+    assert planned.tag("team/app", "v1").startswith("kept: ")

@@ -136,11 +136,15 @@ class _Judge:
         return tags, pins
 
     def _pins(self, going: set[str]) -> list[str]:
-        """What pins the repository if these tags go."""
+        """What pins the repository if these tags go.
+
+        An exact deletion of the whole repository lifts the pin of a manifest only if nothing of it is kept.
+        """
         repository = self.repository
         pins = [f"tag {name}" for name, tag in repository.tags.items() if tag.digest is None and name not in going]
         pointed = {tag.digest for name, tag in repository.tags.items() if name not in going}
-        lifted = set(self.asked) | {repository.tags[name].digest for name in going & repository.tags.keys()}
+        one_by_one = going & self.tag_judge.named_exactly(one_by_one=True) & repository.tags.keys()
+        lifted = set(self.asked) | {repository.tags[name].digest for name in one_by_one}
         whole = self._whole_repository()[1] and not pointed
         for digest, message in repository.corrupt.items():
             if digest in pointed or not (whole or digest in lifted):

@@ -147,15 +147,15 @@ class TagJudge:
         digest = reference.digest if reference.tag is None else tag and tag.digest
         return digest is not None and digests.subject(digest) == subject
 
-    def named_exactly(self) -> set[str]:
-        """The tags that a deletion names, or all of them if it names the repository."""
+    def named_exactly(self, *, one_by_one: bool = False) -> set[str]:
+        """The tags that a deletion names, and unless `one_by_one` all of them if it names the repository."""
         names = {*self.repository.tags, *self.repository.unlinked_tags}
         return {
             name
             for reference in self.question.references(self.repository.name)
             if reference.exact
             for name in names
-            if (reference.tag == name and reference.digest is None) or reference.whole_repository
+            if (reference.tag == name and reference.digest is None) or (reference.whole_repository and not one_by_one)
         }
 
     def _match_deletions(self, dependants: Mapping[str, Subject]) -> None:
