@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements-dev.lock pyproject.toml
 
 environment: $(VENV)/.ready
 
-demo: environment requirements  ## the main job, for real: two nodes, the operator, a registry, a push, a pull, a listing
+demo: environment requirements  ## the main job, for real: two nodes, the operator, a registry, a push, a pull, a deletion, its undo
 	$(RUN)/python -m tests.demo
 
 test: environment  ## every check and test; needs root on Linux for the cluster

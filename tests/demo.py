@@ -9,6 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -16,11 +17,15 @@ from rich.console import Console
 from tests import docker
 from tests.cluster import Cluster, Extent
 from tests.cluster.programs import HELM, KUBERNETES
+from tests.registry_content import takes_pushes
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent
 NAMESPACE = "regkeeper-system"
 REGISTRY = "k8smaster:5000"
 IMAGES = ("boke/wordpress:latest", "web/tomcat:v1", "db/mysql:5.7")
+REGKEEPER = f"{Path(sys.executable).parent}/regkeeper"
+_SWITCH = 60  # seconds; takes 10
 console = Console(highlight=False)
 
 
@@ -70,8 +75,31 @@ def push_and_pull(demo: Demo, cluster: Cluster) -> None:
 
 def list_images(demo: Demo, cluster: Cluster) -> None:
     demo.say("4. What is in it")
-    demo.run(f"{Path(sys.executable).parent}/regkeeper list http://{cluster.node_ip('k8smaster')}:5000")
+    demo.run(f"{REGKEEPER} list http://{cluster.node_ip('k8smaster')}:5000")
+    demo.run(f"kubectl wait --for=jsonpath='{{.status.tags}}'={len(IMAGES)} registry/main --timeout=60s")
     demo.run("kubectl get registries")
+
+
+def delete_and_undo(demo: Demo, cluster: Cluster) -> None:
+    demo.say("5. An image goes, and comes back")
+    name = "delete-wordpress"
+    url = f"http://{cluster.node_ip('k8smaster')}:5000"
+    demo.run("kubectl apply -f deploy/samples/retention-delete.yaml")
+    demo.run(f"kubectl wait --for=jsonpath='{{.status.lastRun.outcome}}'=Done imageretention/{name} --timeout=120s")
+    demo.run(f"kubectl logs --selector=regkeeper.dev/retention={name} --container=plan --tail=-1")
+    demo.run("kubectl get imageretentions")
+    await_pushes(url)
+    demo.run(f"{REGKEEPER} list {url}")
+    demo.run(f"{REGKEEPER} undo {name}")
+    demo.run(f"kubectl wait --for=jsonpath='{{.status.undone.outcome}}'=Done imageretention/{name} --timeout=120s")
+    await_pushes(url)
+    demo.run(f"{REGKEEPER} list {url}")
+
+
+def await_pushes(url: str) -> None:
+    """Wait for the end of a run's switch, in which the registry's only pod is replaced."""
+    console.print("(the registry takes pushes again in a moment)")
+    wait_for(partial(takes_pushes, url), _SWITCH, "the registry to take pushes")
 
 
 def main() -> None:
@@ -89,6 +117,7 @@ def main() -> None:
     apply(demo, "registry.yaml", "main", condition="NodesTrusted")
     push_and_pull(demo, cluster)
     list_images(demo, cluster)
+    delete_and_undo(demo, cluster)
     demo.say("The cluster is still up. Look around:")
     print(f"  export KUBECONFIG={cluster.kubeconfig}")
     print("  .venv/bin/python -m tests.cluster exec --name demo k8sworker1 -- docker images")

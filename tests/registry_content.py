@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import urllib.request
 from http.client import HTTPConnection
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -119,3 +120,18 @@ def _get(connection: HTTPConnection, path: str) -> bytes:
     content = response.read()
     assert response.status == 200, f"GET {path}: {response.status} {content!r}"
     return content
+
+
+def takes_pushes(url: str) -> bool:
+    """Whether a registry answers and takes pushes: begins one, and takes it back, as an upload refuses a run.
+
+    While a registry is being replaced nobody answers.
+    """
+    try:
+        begin = urllib.request.Request(f"{url}/v2/web/tomcat/blobs/uploads/", method="POST")
+        with urllib.request.urlopen(begin, timeout=5) as answer:
+            location = urljoin(url, answer.headers["Location"])
+        with urllib.request.urlopen(urllib.request.Request(location, method="DELETE"), timeout=5):
+            return True
+    except OSError:
+        return False

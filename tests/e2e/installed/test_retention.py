@@ -11,12 +11,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import pytest
 
 from tests.e2e.installed.conftest import DIRECTORIES, WORKER
-from tests.registry_content import pull, push
+from tests.registry_content import pull, push, takes_pushes
 from tests.retention_objects import retention_object
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
@@ -60,15 +59,7 @@ class RetainedRoom:
 
     def await_pushes(self) -> None:
         """Wait until the registry takes pushes. While it is being replaced nobody answers."""
-
-        def takes_them() -> bool:
-            try:
-                begin_and_cancel_upload(self.room.url(NAME))
-            except OSError:
-                return False
-            return True
-
-        wait_for(takes_them, SOON, "the registry to take pushes")
+        wait_for(lambda: takes_pushes(self.room.url(NAME)), SOON, "the registry to take pushes")
 
     def story(self, name: str) -> str:
         """What a person would look at."""
@@ -107,20 +98,6 @@ class RetainedRoom:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-
-def begin_and_cancel_upload(url: str) -> None:
-    """Begin a push, and take it back: an upload that somebody touched a minute ago refuses a run.
-
-    Raises:
-        HTTPError: the registry refuses.
-        OSError: nobody answers.
-    """
-    begin = urllib.request.Request(f"{url}/v2/web/tomcat/blobs/uploads/", method="POST")
-    with urllib.request.urlopen(begin, timeout=5) as answer:
-        location = urljoin(url, answer.headers["Location"])
-    with urllib.request.urlopen(urllib.request.Request(location, method="DELETE"), timeout=5):
-        pass
 
 
 @pytest.fixture(scope="module")
