@@ -9,13 +9,20 @@ from typing import Any
 import pytest
 
 from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.retention.cron_job import cron_job
+from regkeeper.resources.retention.lock import Lock, lease
+from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.settings import LocalStorageRule, Settings
+from regkeeper.snapshot import Part
 from tests.chart_account import apply_account
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.helm import CHART, NAMESPACE, Object, render_text
-from tests.registry_objects import all_objects
+from tests.registry_objects import UID, all_objects
+from tests.retention_objects import retention_object
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.control_plane
@@ -252,6 +259,73 @@ FIRST_OF_EACH_POLICY = [
 def test_what_the_operator_builds_is_admitted(operator: Asker, spec: dict[str, Any]) -> None:
     for body in [*all_objects(registry(spec), SETTINGS), SECRET]:
         operator.ask(body)
+
+
+def retention_objects() -> list[Object]:
+    """All that carries a policy out."""
+    of, policy = registry(CLAIM), ImageRetention.model_validate(retention_object(namespace=TENANT, schedule="@daily"))
+    policy = policy.model_copy(update={"metadata": policy.metadata.model_copy(update={"uid": UID})})
+    return [
+        cron_job(policy, of, SETTINGS),
+        policy_job(policy, of, SETTINGS, name="keep-last-1", annotations={}, cron_job_uid=UID),
+        purge_job(of, SETTINGS, name="main-purge", annotations={}),
+        lease(Lock(), claim="main-storage", namespace=TENANT, registry="main"),
+        snapshot_part(of, 0, Part("{}", b"content")),
+    ]
+
+
+def test_what_carries_a_policy_out_is_admitted(operator: Asker) -> None:
+    for body in retention_objects():
+        operator.ask(body)
+
+
+def job_pod(body: Object) -> Object:
+    spec = body["spec"]["jobTemplate"]["spec"] if body["kind"] == "CronJob" else body["spec"]
+    found: Object = spec["template"]["spec"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pod: pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}}), "nothing of the node"),
+        (lambda pod: pod.update(automountServiceAccountToken=True), "no token"),
+        (lambda pod: pod["containers"][0]["securityContext"].update(privileged=True), PRIVILEGE),
+        (lambda pod: pod["securityContext"].update(runAsUser=0), NOT_ROOT),
+        (lambda pod: pod.update(hostPID=True), NAMESPACES),
+    ],
+)
+def test_no_run_is_more_than_a_registry(operator: Asker, change: Change, message: str) -> None:
+    for body in retention_objects()[:3]:
+        change(job_pod(body))
+        with pytest.raises(CommandError, match=message):
+            operator.ask(body)
+
+
+def test_jobs_and_leases_of_others_are_theirs(operator: Asker) -> None:
+    for body in retention_objects():
+        del body["metadata"]["labels"]
+        body["metadata"].pop("ownerReferences", None)
+        with pytest.raises(CommandError, match=OWNED):
+            operator.ask(body)
+
+
+def test_of_a_pod_the_operator_may_only_nudge_those_of_runs(operator: Asker, control_plane: Cluster) -> None:
+    for name, labels in (("run", {"regkeeper.dev/retention": "policy"}), ("other", {})):
+        spec = {"containers": [{"name": "c", "image": "x"}]}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": TENANT, "labels": labels}}
+        control_plane.kubectl("create", "--filename=-", stdin=json.dumps({**body, "spec": spec}))
+    patch = ["patch", "pod", "--namespace", TENANT, "--type=merge", "--patch"]
+    nudge = '{"metadata": {"annotations": {"regkeeper.dev/nudge": "now"}}}'
+    operator.run(*patch, nudge, "run")
+    for change, name in (
+        (nudge, "other"),
+        ('{"metadata": {"annotations": {"other": "x"}}}', "run"),
+        ('{"metadata": {"labels": {"other": "x"}}}', "run"),
+        ('{"spec": {"activeDeadlineSeconds": 1}}', "run"),
+    ):
+        with pytest.raises(CommandError, match="the operator may"):
+            operator.run(*patch, change, name)
 
 
 @pytest.mark.parametrize(

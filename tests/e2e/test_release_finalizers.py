@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from regkeeper import kube
-from regkeeper.naming import FINALIZER
+from regkeeper.naming import FINALIZER, RETENTION_LABEL, RUN_FINALIZER
 from regkeeper.uninstall import release_finalizers
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
@@ -68,6 +68,24 @@ def test_takes_off_our_finalizer_alone_and_in_the_watched_namespaces_alone(clust
         assert finalizers(cluster, watched, "shared") == [FOREIGN]
         assert finalizers(cluster, watched, "foreign") == [FOREIGN]
         assert finalizers(cluster, other, "ours") == [FINALIZER]
+
+
+def test_a_run_that_was_held_for_its_outcome_is_held_no_more(cluster: Cluster) -> None:
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "run", "labels": {RETENTION_LABEL: "policy"}, "finalizers": [RUN_FINALIZER]},
+        "spec": {
+            "suspend": True,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}},
+        },
+    }
+    with a_namespace(cluster, "release") as namespace:
+        cluster.kubectl("create", "--namespace", namespace, "--filename=-", stdin=json.dumps(job))
+        done = release(cluster, {"REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])})
+        assert done.stdout == f"released {namespace}/run\n"
+        held = json.loads(cluster.kubectl("get", "job", "run", "--namespace", namespace, "--output=json"))
+        assert "finalizers" not in held["metadata"]
 
 
 async def test_looks_again_at_what_changed_meanwhile(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
