@@ -17,7 +17,7 @@ from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.errors import RegkeeperError, WaitingError
-from regkeeper.reconcile import readiness
+from regkeeper.reconcile import conditions, readiness
 from regkeeper.reconcile.in_use import InUseUnknownError, Uses, images_in_use
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
@@ -136,6 +136,10 @@ class Gate:
         registry, name = scene.registry, scene.registry.metadata.name
         if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
             raise RunRefusedError(f"Registry {name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
+        body = self._registries.registry(scene.key) or {}
+        ready = conditions.find((body.get("status") or {}).get("conditions") or (), conditions.READY)
+        if ready is not None and ready["reason"] == "VolumeInUse":
+            raise RunRefusedError(f"Registry {name}: {ready['message']}")
         for other, trouble in scene.policies.invalid.items():
             raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
         request = read_request(job)
@@ -146,6 +150,12 @@ class Gate:
             raise WaitingError(f"PersistentVolumeClaim {scene.claim} is not bound", reason="ClaimPending", delay=10)
         if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
             raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
+        policy = scene.policies.valid.get(retention_of(job))
+        if _is_exclusive(claim) and policy is not None and policy.spec.mode != "Offline":
+            raise RunRefusedError(
+                f"PersistentVolumeClaim {scene.claim} is for one pod alone, the registry's (ReadWriteOncePod): set mode "
+                "to Offline"
+            )
         found = await self._namespace_pods(scene)
         strangers = pods.writers(
             found, scene.claim, may=lambda pod: pods.is_of_registry(pod, name) or self._is_a_run(scene, pod)
@@ -263,11 +273,12 @@ class Gate:
             stage = Stage.PLANNING if holder.quiet is None else Stage.RUNNING
             return await self._advance(scene, live, lock, replace(holder, stage=stage))
         request = read_request(job)
-        if self._plans_first(scene, request):
+        claim = await self._registries_claim(scene)
+        if self._plans_first(scene, request) and not _is_exclusive(claim):
             await self._publish(scene, lock, holder, request, SnapshotStage.PLAN)
         else:
             if holder.quiet is None:
-                mode = self._mode(scene, holder)
+                mode = Quiet.OFFLINE if _is_exclusive(claim) else self._mode(scene, holder)
                 return await self._advance(scene, live, lock, replace(holder, quiet=mode, quiet_since=self._now()))
             if not await self._is_quiet(scene, holder):
                 return await self._wait_for_quiet(scene, live, lock, holder)
@@ -282,6 +293,7 @@ class Gate:
 
     @staticmethod
     def _mode(scene: Scene, holder: Holder) -> Quiet:
+        """What a run's policy asks of its registry; a purge that no policy asked for wants no more than it must."""
         policy = scene.policies.valid.get(holder.retention)
         return Quiet.READ_ONLY if policy is None else Quiet(policy.spec.mode)
 
@@ -462,7 +474,7 @@ class Gate:
             in_use=None if uses is None else sorted(uses.items()),
             hosts=self._hosts(scene),
             dry_run=policy is not None and policy.spec.dry_run and request.action is Action.RETAIN,
-            mode="ReadOnly" if policy is None else policy.spec.mode,
+            mode="Offline" if (holder.quiet or self._mode(scene, holder)) is Quiet.OFFLINE else "ReadOnly",
             registry=self._url(scene),
             approved=request.approved or None,
             restore=restore if request.undo else None,
@@ -484,7 +496,12 @@ class Gate:
     async def came_into_use(self, scene: Scene, holder: Holder) -> bool:
         """Whether something is in use now that was not when the run was told, or nobody can say."""
         before = self._asked.pop(holder.uid, None)
-        uses = await self._uses(scene)
+        try:
+            uses = await self._uses(scene)
+        except InUseUnknownError as error:
+            # A run that would bring something back could not ask either; pushes must not wait for that.
+            logger.warning("what came into use while Job %s ran is not known: %s", holder.job, error)
+            return False
         return uses is not None and (before is None or not uses.keys() <= before)
 
     async def forget(self, scene: Scene) -> None:
@@ -547,6 +564,11 @@ class Gate:
             left = [each for each in finalizers if each != naming.RUN_FINALIZER]
             with suppress(kube.NotFoundError):
                 await self._objects.merge(job, {"metadata": {"finalizers": left}})
+
+
+def _is_exclusive(claim: kube.Object | None) -> bool:
+    """Whether one pod alone may mount a claim."""
+    return claim is not None and "ReadWriteOncePod" in claim["spec"]["accessModes"]
 
 
 def _may_change(holder: Holder) -> bool:

@@ -35,6 +35,8 @@ from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+TROUBLED_SECONDS = 60.0
+"""Until a policy is looked at again of which the API server refused an object, or whose CronJob's name is taken."""
 MOST_STEPS = 20
 """Of one pass. A run has eight."""
 
@@ -94,20 +96,31 @@ class RetentionReconciler:
             await self._write(policies.bodies[name], reports.invalid(trouble))
         body = self._registries.registry(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
-            return await self._without_registry(key, policies)
-        registry = parse(Registry, body)
+            return await self._without_registry(key, policies, reports.no_registry(key.name))
+        try:
+            registry = parse(Registry, body)
+        except InvalidSpecError as error:
+            return await self._without_registry(key, policies, reports.unreadable_registry(key.name, str(error)))
         claim = storage_claim(registry)
         if claim is None:
             for name in policies.valid:
                 await self._write(policies.bodies[name], reports.ephemeral(key.name))
             return None
         scene = Scene(key, registry, claim, policies)
-        for policy in policies.valid.values():
-            await self._ensure_policy(scene, policy)
+        troubles = {}
+        for name, policy in policies.valid.items():
+            try:
+                await self._ensure_policy(scene, policy)
+            except (kube.InvalidError, BlockedError) as error:
+                # Of this policy alone: a run of another one that has the lock must come to its end.
+                troubles[name] = reports.failing(error.reason or "Invalid", str(error), stalled=True)
         delay = await self._run(scene)
         for name in policies.valid:
-            await self._report(scene, name)
-        return delay
+            if name in troubles:
+                await self._write(policies.bodies[name], troubles[name])
+            else:
+                await self._report(scene, name)
+        return min((each for each in (delay, TROUBLED_SECONDS if troubles else None) if each is not None), default=None)
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the conditions of the Registry's ImageRetentions."""
@@ -117,10 +130,10 @@ class RetentionReconciler:
             if "deletionTimestamp" not in body["metadata"]:
                 await self._write(body, reports.failing(verdict.reason, message, stalled=stalled))
 
-    async def _without_registry(self, key: Key, policies: Policies) -> float | None:
+    async def _without_registry(self, key: Key, policies: Policies, states: reports.States) -> float | None:
         """No run can begin; of one that is under way the end is awaited, and its lock given free."""
         for name in policies.valid:
-            await self._write(policies.bodies[name], reports.no_registry(key.name))
+            await self._write(policies.bodies[name], states)
         delays = []
         for live in self._store.children(key, kube.LEASE):
             turn = await self.gate.wind_down(key, live, read_lock(live))

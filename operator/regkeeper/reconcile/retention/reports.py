@@ -49,6 +49,11 @@ def no_registry(name: str) -> States:
     return failing("RegistryNotFound", f"spec.registryRef: there is no Registry {name} in this namespace", stalled=True)
 
 
+def unreadable_registry(name: str, trouble: str) -> States:
+    """The Registry means nothing."""
+    return failing("RegistryInvalid", f"Registry {name}: {trouble}", stalled=True)
+
+
 def ephemeral(name: str) -> States:
     """The Registry has no volume."""
     message = f"Registry {name} keeps its images in its pod (storage.ephemeral), which no run can reach"
