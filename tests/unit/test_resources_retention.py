@@ -151,6 +151,13 @@ def test_no_lease_is_a_free_lock() -> None:
     assert read_lock(None) == Lock()
 
 
+@pytest.mark.parametrize("key", ["regkeeper.dev/stage", "regkeeper.dev/end-time", "regkeeper.dev/quiet"])
+def test_what_somebody_else_wrote_into_it_is_a_free_lock(key: str) -> None:
+    body = lease(Lock(HOLDER), claim="main-storage", namespace="images", registry="main")
+    body["metadata"]["annotations"][key] = "2026-01-01T00:00:00"
+    assert read_lock(body) == Lock()
+
+
 def test_a_part_of_a_snapshot_is_unseen_by_the_watches_and_can_be_emptied() -> None:
     part = snapshot_part(a_registry(), 2, Part("{}", b"\0\1"))
     assert part["metadata"]["name"] == "main-retention-2"

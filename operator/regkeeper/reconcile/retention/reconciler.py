@@ -18,11 +18,11 @@ from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.retention import outcome, reports
-from regkeeper.reconcile.retention.gate import Gate, RunRefusedError, Scene
+from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.policies import Policies, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request, retention_of
-from regkeeper.reconcile.retention.snapshots import Snapshots
+from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.waiting import line_up
 from regkeeper.reconcile.retention.wanted import wanted_jobs
 from regkeeper.reconcile.status import StatusWriter
@@ -70,7 +70,6 @@ class RetentionReconciler:
             store=store,
             objects=self._objects,
             registries=registries,
-            snapshots=Snapshots(cluster),
             now=now,
             changed=changed,
         )
@@ -233,8 +232,9 @@ class RetentionReconciler:
         )
         request = self._request(scene, holder) if job is None else read_request(job)
         answer = conclusion.answer
-        if answer is not None and answer.run and answer.deleted.tags and await self.gate.came_into_use(scene, holder):
-            await self._rescue(scene, holder, answer.run)
+        deleted_by = answer.run if answer is not None and answer.deleted.tags > 0 else None
+        if deleted_by is not None and await self.gate.briefing.came_into_use(scene, holder):
+            await self._rescue(scene, holder, deleted_by)
         fields = outcome.ended(holder, conclusion, self._now())
         await self._remember(scene, holder.retention, request, fields, conclusion)
         due = lock.purge_due
@@ -243,7 +243,7 @@ class RetentionReconciler:
         elif due is not None and due <= self._now():
             due = self._now() + timedelta(hours=1)
         lost = holder.uid if conclusion.is_lost else "" if answer is not None else lock.unanswered
-        await self.gate.forget(scene)
+        await self.gate.briefing.forget(scene, holder)
         await self.gate.release(scene.key, live, replace(lock, purge_due=due, unanswered=lost))
 
     def _request(self, scene: Scene, holder: Holder) -> Request:

@@ -129,15 +129,16 @@ def _spec(lock: Lock) -> dict[str, Any]:
 
 
 def read_lock(body: Mapping[str, Any] | None) -> Lock:
-    """What a live Lease says; None: there is none yet.
-
-    Raises:
-        ValueError: somebody else wrote it.
-    """
+    """What a live Lease says. None, and what somebody else wrote there, is a lock that nobody holds."""
     if body is None:
         return Lock()
-    annotations = body["metadata"].get("annotations") or {}
-    spec = body.get("spec") or {}
+    try:
+        return _read(body["metadata"].get("annotations") or {}, body.get("spec") or {})
+    except (KeyError, ValueError):
+        return Lock()
+
+
+def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
     due = annotations.get(PURGE_DUE)
     lock = Lock(None, _moment(due) if due else None, annotations.get(UNANSWERED, ""))
     uid = spec.get("holderIdentity")
@@ -147,8 +148,8 @@ def read_lock(body: Mapping[str, Any] | None) -> Lock:
     quiet = annotations.get(QUIET)
     holder = Holder(
         uid=uid,
-        job=annotations.get(JOB, ""),
-        retention=annotations.get(RETENTION, ""),
+        job=annotations[JOB],
+        retention=annotations[RETENTION],
         action=annotations[ACTION],
         since=_moment(spec["acquireTime"]),
         end=_moment(annotations[END_TIME]),
@@ -161,7 +162,10 @@ def read_lock(body: Mapping[str, Any] | None) -> Lock:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment
 
 
 def _text(moment: datetime) -> str:

@@ -1,0 +1,115 @@
+"""Tells runs what they must know, and asks afterwards whether that still holds."""
+
+import logging
+from datetime import datetime
+
+from regkeeper import kube
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile.in_use import InUseUnknownError, Uses, images_in_use
+from regkeeper.reconcile.retention.policies import manifest
+from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.retention.snapshots import Snapshots
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.config import REGISTRY_PORT
+from regkeeper.resources.retention.lock import Holder, Lock, Quiet
+from regkeeper.snapshot import Document, Stage, Undo
+
+logger = logging.getLogger(__name__)
+
+
+class Briefing:
+    """What runs are told. `registries` has the Registries and their objects."""
+
+    def __init__(self, cluster: kube.Cluster, registries: Store) -> None:
+        self._cluster = cluster
+        self._registries = registries
+        self._snapshots = Snapshots(cluster)
+        self._asked: dict[str, frozenset[str]] = {}
+        """References that were in use when a run was told, by its uid. Can be lost."""
+
+    async def tell(
+        self, scene: Scene, lock: Lock, holder: Holder, request: Request, stage: Stage, now: datetime
+    ) -> None:
+        """Tell a run how far it may go, and what is in use at this moment.
+
+        Raises:
+            InUseUnknownError: nobody can say what is in use.
+            SnapshotTooLargeError: more is in use than a snapshot holds.
+        """
+        uses = await self._uses(scene)
+        policy = scene.policies.valid.get(holder.retention)
+        await self._snapshots.publish(
+            scene.registry,
+            self._document(scene, lock, holder, request, policy, uses),
+            run=holder.uid,
+            stage=stage,
+            now=now,
+        )
+        self._asked[holder.uid] = frozenset(uses or ())
+
+    async def _uses(self, scene: Scene) -> Uses | None:
+        if not scene.policies.in_use_matters and scene.policies.valid:
+            return None
+        elsewhere = [
+            (scene.key.namespace, entry.name)
+            for policy in scene.policies.valid.values()
+            for entry in policy.spec.protect.references
+        ]
+        return await images_in_use(self._cluster, elsewhere)
+
+    def _document(
+        self,
+        scene: Scene,
+        lock: Lock,
+        holder: Holder,
+        request: Request,
+        policy: ImageRetention | None,
+        uses: Uses | None,
+    ) -> Document:
+        bodies = scene.policies.bodies
+        own = bodies.get(holder.retention) if policy is not None else None
+        restore = Undo(run=request.undo, forget=request.forget, in_use=request.action is Action.RESCUE)
+        return Document(
+            action=request.action.told,
+            name=holder.retention,
+            end_time=holder.end.isoformat(),
+            policy=None if own is None else manifest(own),
+            others=[manifest(body) for name, body in sorted(bodies.items()) if name != holder.retention],
+            in_use=None if uses is None else sorted(uses.items()),
+            hosts=self._hosts(scene),
+            dry_run=policy is not None and policy.spec.dry_run and request.action is Action.RETAIN,
+            mode="Offline" if (holder.quiet or scene.mode(holder)) is Quiet.OFFLINE else "ReadOnly",
+            registry=self._url(scene),
+            approved=request.approved or None,
+            restore=restore if request.undo else None,
+            unanswered=lock.unanswered or None,
+        )
+
+    def _hosts(self, scene: Scene) -> list[str]:
+        body = self._registries.registry(scene.key) or {}
+        return [address["host"] for address in (body.get("status") or {}).get("addresses") or ()]
+
+    def _url(self, scene: Scene) -> str | None:
+        """Where the run asks whether the registry is quiet: by address, which needs no DNS."""
+        service = self._registries.get(kube.SERVICE, *scene.key)
+        address = ((service or {}).get("spec") or {}).get("clusterIP")
+        if not address or address == "None":
+            return None
+        return f"http://[{address}]:{REGISTRY_PORT}" if ":" in address else f"http://{address}:{REGISTRY_PORT}"
+
+    async def came_into_use(self, scene: Scene, holder: Holder) -> bool:
+        """Whether something is in use now that was not when the run was told, or nobody can say."""
+        before = self._asked.get(holder.uid)
+        try:
+            uses = await self._uses(scene)
+        except InUseUnknownError as error:
+            # A run that would bring something back could not ask either; pushes must not wait for that.
+            logger.warning("what came into use while Job %s ran is not known: %s", holder.job, error)
+            return False
+        return uses is not None and (before is None or not uses.keys() <= before)
+
+    async def forget(self, scene: Scene, holder: Holder) -> None:
+        """Leave nothing of what a run was told."""
+        await self._snapshots.empty(scene.registry)
+        self._asked.pop(holder.uid, None)

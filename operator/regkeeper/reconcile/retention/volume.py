@@ -1,0 +1,131 @@
+"""Who is on the volume of a Registry: whether a run may have it, whether it is quiet, on which node it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.errors import WaitingError
+from regkeeper.reconcile import conditions, readiness
+from regkeeper.reconcile.retention import pods
+from regkeeper.reconcile.retention.requests import Action, read_request, retention_of
+from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.config import config_file
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.resources.retention.lock import Holder, Quiet
+from regkeeper.resources.storage import is_shared
+
+
+class Volume:
+    """The volumes of Registries, seen by runs. `store` has the Jobs, `registries` the Registries' objects."""
+
+    def __init__(self, cluster: kube.Cluster, store: Store, registries: Store) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._registries = registries
+
+    async def check(self, scene: Scene, job: kube.Object) -> None:
+        """Check that a Job may take the lock.
+
+        Raises:
+            RunRefusedError: it may not; says who is in the way, and what helps.
+            WaitingError: its time has not come.
+        """
+        registry, name = scene.registry, scene.registry.metadata.name
+        if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
+            raise RunRefusedError(f"Registry {name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
+        body = self._registries.registry(scene.key) or {}
+        ready = conditions.find((body.get("status") or {}).get("conditions") or (), conditions.READY)
+        if ready is not None and ready["reason"] == "VolumeInUse":
+            raise RunRefusedError(f"Registry {name}: {ready['message']}")
+        for other, trouble in scene.policies.invalid.items():
+            raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
+        request = read_request(job)
+        if request.action is not Action.PURGE and retention_of(job) not in scene.policies.valid:
+            raise RunRefusedError(f"there is no ImageRetention {retention_of(job)}")
+        claim = await self.claim(scene)
+        if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
+            raise WaitingError(f"PersistentVolumeClaim {scene.claim} is not bound", reason="ClaimPending", delay=10)
+        if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
+            raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
+        policy = scene.policies.valid.get(retention_of(job))
+        if is_exclusive(claim) and policy is not None and policy.spec.mode != "Offline":
+            raise RunRefusedError(
+                f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod): set mode "
+                "to Offline"
+            )
+        found = await self._namespace_pods(scene)
+        strangers = pods.writers(
+            found, scene.claim, may=lambda pod: pods.is_of_registry(pod, name) or self._is_a_run(scene, pod)
+        )
+        if strangers:
+            raise RunRefusedError(
+                f"Pod {strangers[0]} mounts PersistentVolumeClaim {scene.claim} for writing, and may be writing while "
+                "a run deletes: end it, or mount the claim read-only there"
+            )
+
+    def _is_a_run(self, scene: Scene, pod: Any) -> bool:
+        return any(pods.belongs_to(pod, job["metadata"]["uid"]) for job in self._store.children(scene.key, kube.JOB))
+
+    async def claim(self, scene: Scene) -> kube.Object | None:
+        """The live claim; None if it is not there."""
+        known = self._registries.get(kube.CLAIM, scene.key.namespace, scene.claim)
+        if known is not None:
+            return known
+        try:
+            return await self._cluster.get(kube.CLAIM, scene.key.namespace, scene.claim)
+        except kube.NotFoundError:
+            return None
+
+    async def _namespace_pods(self, scene: Scene) -> Sequence[kube.Object]:
+        return [pod async for pod in self._cluster.list(kube.POD, scene.key.namespace)]
+
+    async def is_quiet(self, scene: Scene, holder: Holder) -> bool:
+        """Whether no pod that takes pushes, or could, is left: asked of the API server itself, not of a watch."""
+        deployment = self._registries.get(kube.DEPLOYMENT, *scene.key)
+        if deployment is None:
+            return False
+        offline = holder.quiet is Quiet.OFFLINE
+        digest = config_file(scene.registry, read_only=True).digest
+        if not offline:
+            annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
+            if annotations.get(naming.CONFIG_HASH_ANNOTATION) != digest or readiness.progress(deployment) is not None:
+                return False
+        elif deployment["spec"].get("replicas") != 0:
+            return False
+        name = scene.registry.metadata.name
+        found = await self._namespace_pods(scene)
+
+        def may(pod: Any) -> bool:
+            if pods.belongs_to(pod, holder.uid):
+                return True
+            return not offline and pods.is_of_registry(pod, name) and pods.config_digest(pod) == digest
+
+        others = pods.writers(found, scene.claim, may=may)
+        strangers = [
+            pod["metadata"]["name"]
+            for pod in found
+            if pod["metadata"]["name"] in others and not pods.is_of_registry(pod, name)
+        ]
+        if strangers:
+            raise RunRefusedError(f"Pod {strangers[0]} began to mount PersistentVolumeClaim {scene.claim} for writing")
+        return not others
+
+    async def node(self, scene: Scene) -> str | None:
+        """Label of the node that has the volume attached; None: any node will do, or the volume itself says which."""
+        claim = await self.claim(scene)
+        modes = None if claim is None else claim["spec"]["accessModes"]
+        if scene.registry.spec.storage.local is not None or is_shared(scene.registry, modes):
+            return None
+        for pod in self._registries.children(scene.key, kube.POD):
+            name = pod["spec"].get("nodeName")
+            if name:
+                node = await self._cluster.get(kube.NODE, None, name)
+                label: str = (node["metadata"].get("labels") or {}).get(HOSTNAME_LABEL, name)
+                return label
+        return None
+
+
+def is_exclusive(claim: kube.Object | None) -> bool:
+    """Whether one pod alone may mount a claim."""
+    return claim is not None and "ReadWriteOncePod" in claim["spec"]["accessModes"]
