@@ -290,7 +290,7 @@ def job_pod(body: Object) -> Object:
     [
         (lambda pod: pod["volumes"].append({"name": "host", "hostPath": {"path": "/"}}), "nothing of the node"),
         (lambda pod: pod.update(automountServiceAccountToken=True), "no token"),
-        (lambda pod: pod["containers"][0]["securityContext"].update(privileged=True), PRIVILEGE),
+        (lambda pod: pod["containers"][0]["securityContext"].update(readOnlyRootFilesystem=False), PRIVILEGE),
         (lambda pod: pod["securityContext"].update(runAsUser=0), NOT_ROOT),
         (lambda pod: pod.update(hostPID=True), NAMESPACES),
     ],
