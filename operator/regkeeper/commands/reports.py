@@ -2,6 +2,7 @@
 
 outcome     `done`, or the plan's own when nothing was carried out
 run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: nothing was
+due         of a dry run: names of the runs that a real one would purge first
 recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
 purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
             `held` entries that another run needs to be undone, `unverified`: why nothing was freed, or null
