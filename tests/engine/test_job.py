@@ -66,7 +66,7 @@ class Pod:
         message.write_bytes(b"x" * 5000)  # what an earlier container left must not show through
         paths = {"snapshot": "snapshot", "handover": "plan", "termination-log": "termination-log"}
         options = [f"--{option}={self.folder / name}" for option, name in paths.items()]
-        result = CliRunner().invoke(app, ["job", command, f"--root={self.root}", *options], env={"JOB_UID": self.job})
+        result = CliRunner().invoke(app, ["job", f"--root={self.root}", *options, command], env={"JOB_UID": self.job})
         self.log = result.stdout
         assert (result.exit_code, message.stat().st_size <= LARGEST) == (status, True), result.output
         return decode(message.read_bytes())

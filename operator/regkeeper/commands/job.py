@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
 
@@ -20,59 +21,65 @@ from regkeeper.retention.errors import NothingToUndoError, RefusedError, Stopped
 from regkeeper.retention.moments import SECOND, parse_moment
 from regkeeper.snapshot import Snapshot, Stage, read, wait_for_run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="One run on the cluster, in its Job's pod.")
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 
-Root = Annotated[str, typer.Option(help="Where the registry's volume is mounted.")]
-SnapshotDirectory = Annotated[str, typer.Option("--snapshot", help="Where the parts of the snapshot are mounted.")]
-Handover = Annotated[str, typer.Option(help="File in which `plan` leaves its answer to `run`.")]
-TerminationLog = Annotated[str, typer.Option(help="File in which kubelet looks for the answer.")]
-JobUid = Annotated[str, typer.Option(envvar="JOB_UID", help="UID of the Job, which the snapshot must be for.")]
 
-_ROOT = "/var/lib/registry"
-_SNAPSHOT = "/var/run/regkeeper/snapshot"
-_HANDOVER = "/run/regkeeper/plan"
-_TERMINATION_LOG = "/dev/termination-log"
+@dataclass(frozen=True)
+class _Pod:
+    """Where the pod has what, and whose it is."""
+
+    root: str
+    snapshot: str
+    handover: str
+    termination_log: str
+    job_uid: str
+
+
+@app.callback()
+def job(
+    context: typer.Context,
+    *,
+    root: Annotated[str, typer.Option(help="Where the registry's volume is mounted.")] = "/var/lib/registry",
+    snapshot: Annotated[
+        str, typer.Option(help="Where the parts of the snapshot are mounted.")
+    ] = "/var/run/regkeeper/snapshot",
+    handover: Annotated[str, typer.Option(help="File in which `plan` leaves its answer.")] = "/run/regkeeper/plan",
+    termination_log: Annotated[
+        str, typer.Option(help="File in which kubelet looks for the answer.")
+    ] = "/dev/termination-log",
+    job_uid: Annotated[str, typer.Option(envvar="JOB_UID", help="UID of the Job, which the snapshot must be for.")],
+) -> None:
+    """One run on the cluster, in its Job's pod."""
+    context.obj = _Pod(root, snapshot, handover, termination_log, job_uid)
 
 
 @app.command()
-def plan(
-    *,
-    root: Root = _ROOT,
-    snapshot: SnapshotDirectory = _SNAPSHOT,
-    handover: Handover = _HANDOVER,
-    termination_log: TerminationLog = _TERMINATION_LOG,
-    job_uid: JobUid,
-) -> None:
+def plan(context: typer.Context) -> None:
     """Print what would go, and answer whether the registry has to be made quiet for it. Changes nothing."""
+    pod: _Pod = context.obj
 
     def work() -> Answer:
-        seen = read(snapshot, job_uid)
+        seen = read(pod.snapshot, pod.job_uid)
         if seen.stage is Stage.RUN:
             return Answer(outcome=Outcome.SKIPPED, message="the run may go on at once")
-        return stages.plan(_request(seen, job_uid), root)
+        return stages.plan(_request(seen, pod.job_uid), pod.root)
 
-    _answer(work, termination_log, handover)
+    _answer(work, pod.termination_log, pod.handover)
 
 
 @app.command()
-def run(
-    *,
-    root: Root = _ROOT,
-    snapshot: SnapshotDirectory = _SNAPSHOT,
-    handover: Handover = _HANDOVER,
-    termination_log: TerminationLog = _TERMINATION_LOG,
-    job_uid: JobUid,
-) -> None:
+def run(context: typer.Context) -> None:
     """Wait until the registry is quiet, then do what is asked for. Repeats the answer of `plan` if that is final."""
+    pod: _Pod = context.obj
 
     def work() -> Answer:
-        before = _handed_over(handover)
-        seen = read(snapshot, job_uid)
+        before = _handed_over(pod.handover)
+        seen = read(pod.snapshot, pod.job_uid)
         if before.outcome in (Outcome.SWITCH, Outcome.SKIPPED) and seen.stage is not Stage.RUN:
-            seen = wait_for_run(snapshot, job_uid, parse_moment(seen.document.end_time) / SECOND, time.time)
-        return stages.run(_request(seen, job_uid), root, before)
+            seen = wait_for_run(pod.snapshot, pod.job_uid, parse_moment(seen.document.end_time) / SECOND, time.time)
+        return stages.run(_request(seen, pod.job_uid), pod.root, before)
 
-    _answer(work, termination_log)
+    _answer(work, pod.termination_log)
 
 
 def _request(seen: Snapshot, job_uid: str) -> Request:
