@@ -1,7 +1,11 @@
 """`regkeeper job plan` and `run` as a Job's pod starts them: a mounted snapshot in, an answer out, a real volume."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +49,12 @@ class Pod:
     log: str = ""
     generation: int = 0
 
+    @property
+    def options(self) -> list[str]:
+        """Where this pod has what."""
+        paths = {"snapshot": "snapshot", "handover": "plan", "termination-log": "termination-log"}
+        return [f"--{option}={self.folder / name}" for option, name in paths.items()]
+
     def tell(self, stage: Stage, spec: dict[str, Any] | None = None, **document: Any) -> None:
         """Mount a snapshot."""
         self.generation += 1
@@ -64,9 +74,8 @@ class Pod:
         """Run one of the two containers to its end."""
         message = self.folder / "termination-log"
         message.write_bytes(b"x" * 5000)  # what an earlier container left must not show through
-        paths = {"snapshot": "snapshot", "handover": "plan", "termination-log": "termination-log"}
-        options = [f"--{option}={self.folder / name}" for option, name in paths.items()]
-        result = CliRunner().invoke(app, ["job", f"--root={self.root}", *options, command], env={"JOB_UID": self.job})
+        arguments = ["job", f"--root={self.root}", *self.options, command]
+        result = CliRunner().invoke(app, arguments, env={"JOB_UID": self.job})
         self.log = result.stdout
         assert (result.exit_code, message.stat().st_size <= LARGEST) == (status, True), result.output
         return decode(message.read_bytes())
@@ -197,6 +206,30 @@ def test_a_run_that_is_never_let_go_on_ends_at_its_end_time(volume: Volume, pod:
     answer = pod.container("run", status=1)
     assert answer.outcome is Outcome.FAILED
     assert answer.message.startswith("the operator did not let the run begin before its end time")
+    assert tags(volume) == {"4.9", "5.0", "latest"}
+
+
+def test_a_waiting_run_ends_at_once_when_kubelet_stops_its_pod(volume: Volume, pod: Pod) -> None:
+    pod.tell(Stage.PLAN, KEEP_ONE)
+    pod.container("plan")
+    message = pod.folder / "termination-log"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "regkeeper", "job", f"--root={volume.root}", *pod.options, "run"],
+        env={**os.environ, "JOB_UID": JOB},
+        stderr=subprocess.PIPE,
+    )
+
+    def waits() -> bool:
+        with suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
+            return any("inotify" in os.readlink(file) for file in Path(f"/proc/{process.pid}/fd").iterdir())
+        return False
+
+    wait_for(waits, 30, "a process that waits")
+    process.terminate()
+    assert process.wait(timeout=10) == 1
+    process.communicate()
+    answer = decode(message.read_bytes())
+    assert (answer.outcome, answer.message) == (Outcome.FAILED, "SIGTERM: stopped before anything was changed")
     assert tags(volume) == {"4.9", "5.0", "latest"}
 
 
