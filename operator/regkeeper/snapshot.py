@@ -11,7 +11,7 @@ Both sides use this file: the operator writes, the Job reads. It knows neither K
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -183,6 +183,18 @@ def read(directory: str, run: str) -> Snapshot:
     except (msgspec.MsgspecError, OSError, EOFError) as error:
         raise SnapshotError(f"the snapshot can't be understood: {error}") from error
     return Snapshot(first.stage, first.generation, document)
+
+
+def decode(parts: Sequence[Part], run: str) -> Document | None:
+    """What a run was told, from its parts; None if they are not those of that run, or not whole."""
+    try:
+        headers = [msgspec.json.decode(part.header, type=_Header) for part in parts if part.header]
+        content = b"".join(part.content for part in parts)
+        if not headers or any(header.run != run or header.checksum != _checksum(content) for header in headers):
+            return None
+        return msgspec.json.decode(gzip.decompress(content), type=Document)
+    except (msgspec.MsgspecError, OSError, EOFError):
+        return None
 
 
 def wait_for_run(directory: str, run: str, until: float, clock: Callable[[], float]) -> Snapshot:

@@ -13,7 +13,8 @@ from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, chang
 from regkeeper.resources.retention.run_job import policy_job, purge_job
 from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.settings import Settings
-from regkeeper.snapshot import PARTS, Part
+from regkeeper.snapshot import PARTS, Document, Part, decode, encode
+from regkeeper.snapshot import Stage as SnapshotStage
 from tests.registry_objects import a_registry
 from tests.retention_objects import retention_object
 
@@ -156,6 +157,15 @@ def test_what_somebody_else_wrote_into_it_is_a_free_lock(key: str) -> None:
     body = lease(Lock(HOLDER), claim="main-storage", namespace="images", registry="main")
     body["metadata"]["annotations"][key] = "2026-01-01T00:00:00"
     assert read_lock(body) == Lock()
+
+
+def test_what_a_run_was_told_can_be_read_again_from_its_parts() -> None:
+    document = Document(action="retain", name="keep", end_time="", in_use=[("a:1", "Pod shop/web")])
+    parts = encode(document, run="uid", generation=1, stage=SnapshotStage.RUN)
+    assert decode(parts, "uid") == document
+    assert decode(parts, "another") is None
+    assert decode([Part("", b"")] * PARTS, "uid") is None
+    assert decode([Part(parts[0].header, parts[0].content[:-1])], "uid") is None
 
 
 def test_a_part_of_a_snapshot_is_unseen_by_the_watches_and_can_be_emptied() -> None:

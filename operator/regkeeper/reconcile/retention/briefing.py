@@ -25,8 +25,6 @@ class Briefing:
         self._cluster = cluster
         self._registries = registries
         self._snapshots = Snapshots(cluster)
-        self._asked: dict[str, frozenset[str]] = {}
-        """References that were in use when a run was told, by its uid. Can be lost."""
 
     async def tell(
         self, scene: Scene, lock: Lock, holder: Holder, request: Request, stage: Stage, now: datetime
@@ -46,7 +44,6 @@ class Briefing:
             stage=stage,
             now=now,
         )
-        self._asked[holder.uid] = frozenset(uses or ())
 
     async def _uses(self, scene: Scene) -> Uses | None:
         if not scene.policies.in_use_matters and scene.policies.valid:
@@ -100,16 +97,17 @@ class Briefing:
 
     async def came_into_use(self, scene: Scene, holder: Holder) -> bool:
         """Whether something is in use now that was not when the run was told, or nobody can say."""
-        before = self._asked.get(holder.uid)
         try:
             uses = await self._uses(scene)
         except InUseUnknownError as error:
             # A run that would bring something back could not ask either; pushes must not wait for that.
             logger.warning("what came into use while Job %s ran is not known: %s", holder.job, error)
             return False
-        return uses is not None and (before is None or not uses.keys() <= before)
+        if uses is None:
+            return False
+        told = await self._snapshots.told(scene.registry, holder.uid)
+        return told is None or told.in_use is None or not uses.keys() <= {reference for reference, _ in told.in_use}
 
-    async def forget(self, scene: Scene, holder: Holder) -> None:
+    async def forget(self, scene: Scene) -> None:
         """Leave nothing of what a run was told."""
         await self._snapshots.empty(scene.registry)
-        self._asked.pop(holder.uid, None)

@@ -233,6 +233,8 @@ class RetentionReconciler:
         request = self._request(scene, holder) if job is None else read_request(job)
         answer = conclusion.answer
         deleted_by = answer.run if answer is not None and answer.deleted.tags > 0 else None
+        if self._is_known(scene, holder):
+            deleted_by = None
         if deleted_by is not None and await self.gate.briefing.came_into_use(scene, holder):
             await self._rescue(scene, holder, deleted_by)
         fields = outcome.ended(holder, conclusion, self._now())
@@ -243,8 +245,13 @@ class RetentionReconciler:
         elif due is not None and due <= self._now():
             due = self._now() + timedelta(hours=1)
         lost = holder.uid if conclusion.is_lost else "" if answer is not None else lock.unanswered
-        await self.gate.briefing.forget(scene, holder)
+        await self.gate.briefing.forget(scene)
         await self.gate.release(scene.key, live, replace(lock, purge_due=due, unanswered=lost))
+
+    def _is_known(self, scene: Scene, holder: Holder) -> bool:
+        """Whether the outcome of a run stands in the status: then what came into use was asked before."""
+        last = ((self._body(scene, holder.retention) or {}).get("status") or {}).get("lastRun") or {}
+        return bool(last.get("uid") == holder.uid and last["outcome"] != "Running")
 
     def _request(self, scene: Scene, holder: Holder) -> Request:
         """What a run was for whose Job is gone."""

@@ -1,5 +1,6 @@
 """Writes and empties the ConfigMaps that tell a run what it must know."""
 
+from base64 import b64decode
 from datetime import datetime
 
 from regkeeper import kube, naming, snapshot
@@ -26,6 +27,19 @@ class Snapshots:
         """
         parts = snapshot.encode(document, run=run, generation=round(now.timestamp() * 1000), stage=stage)
         await self._write(registry, parts)
+
+    async def told(self, registry: Registry, run: str) -> Document | None:
+        """What a run was told; None if that is not there any more."""
+        parts = []
+        for number in range(snapshot.PARTS):
+            name = naming.snapshot_name(registry.metadata.name, number)
+            try:
+                body = await self._cluster.get(kube.CONFIG_MAP, registry.metadata.namespace, name)
+            except kube.NotFoundError:
+                continue
+            content = (body.get("binaryData") or {}).get("part", "")
+            parts.append(Part((body.get("data") or {}).get("header", ""), b64decode(content)))
+        return snapshot.decode(parts, run)
 
     async def empty(self, registry: Registry) -> None:
         """Leave nothing of what a run was told."""
