@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.programs import HEADER, Programs, cost, in_turn, rows, seconds
+from tests.bench.programs import HEADER, Programs, cost, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared, settle
 from tests.bench.table import Section
 
@@ -39,7 +39,7 @@ def measure(folder: Path, root: Path, repositories: int) -> Section:
         f"{repositories} repositories of {TAGS} tags, warm cache, whole processes in turn, the median of {ROUNDS}: "
         "`regkeeper retain --dry-run` with `keep: {last: 30}` (mark, rules, plan and 40 lines a repository of reasons) "
         "against `garbage-collect --dry-run`, which without `-m` looks for unneeded blobs only. `floor` is a C program "
-        "that opens what a first run must open, and does nothing else.",
+        f"that opens what a first run must open, and does nothing else. {load()}",
         HEADER,
         rows(costs, "regkeeper"),
     )
@@ -63,8 +63,7 @@ def measure_again(folder: Path, root: Path, repositories: int) -> Section:
         "Planning again",
         f"The same volume of {repositories} repositories after a run that deleted nothing and remembered what it "
         f"read: a dry run that finds nothing to delete (`keep: {{last: {TAGS}}}`), and one that finds a quarter of the "
-        f"tags. Warm cache, the median of {2 * ROUNDS + 1}. Python and the libraries of the command take about a "
-        "third of the shorter one.",
+        f"tags. Warm cache, the median of {2 * ROUNDS + 1}. {load()}",
         HEADER,
         rows(costs, "regkeeper, again"),
     )

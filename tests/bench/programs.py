@@ -101,6 +101,11 @@ def seconds(costs: Mapping[str, Iterable[Cost]], name: str) -> float:
     return statistics.median(one.seconds for one in costs[name])
 
 
+def load() -> str:
+    """What else the machine did; beside more work than it has cores, CPU says more than the median."""
+    return f"Load average at the end: {os.getloadavg()[0]:.1f}."
+
+
 def cost(command: Sequence[str], *, stdin: bytes = b"") -> Cost:
     """Run a program to its end.
 
