@@ -32,6 +32,8 @@ class FakeAgent:
     problems: tuple[ReportedProblem, ...] = ()
     list_problem: ReportedProblem | None = None
     reverted: bool = False
+    obeys: bool = True
+    """For who plays the agent: whether it does what it is told."""
     asked: int = 0
 
     def report(self) -> Report:

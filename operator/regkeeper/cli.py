@@ -21,6 +21,7 @@ COMMANDS = (
     "release-finalizers",
     "restore",
     "retain",
+    "revert-nodes",
     "runs",
     "undo",
     "version",

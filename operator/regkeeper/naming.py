@@ -67,6 +67,9 @@ NODE_AGENT = "regkeeper-node-agent"
 NODE_AGENT_KEY = "regkeeper-node-agent-key"
 """The Secret with the key that the operator and its agents share."""
 
+REVERT_ANNOTATION = f"{GROUP}/revert"
+"""On the node agents' DaemonSet: `"true"` makes the operator take back what nodes trust, as before an uninstall."""
+
 TRUST_ANNOTATION = f"{GROUP}/trust"
 """On an agent's pod: what its node is to trust (`regkeeper.nodes.desired`). The pod reads it as a mounted file."""
 

@@ -30,6 +30,8 @@ class TrustSettings(BaseModel):
     """Whether a reload of dockerd may also apply edits of daemon.json that the administrator has not loaded yet."""
     agents_namespace: str = "regkeeper-nodes"
     """Where the agents run; its Pod Security level must be `privileged`."""
+    image_pull_secrets: tuple[dict[str, str], ...] = ()
+    """Secrets there with which their image is pulled, each as `{"name": …}`."""
 
 
 class Settings(BaseSettings):

@@ -1,9 +1,15 @@
-"""What is left to do when the operator goes: take its finalizers off, which nobody else would (kopf#1088)."""
+"""What is left to do when the operator goes.
 
+After it, take its finalizers off, which nobody else would (kopf#1088); before it, if that is wanted, have nodes forget.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from itertools import product
 
 from regkeeper import kube, naming
+
+POLL_SECONDS = 1.0
 
 HOLDING = ((kube.REGISTRY, ""), (kube.JOB, naming.RETENTION_LABEL))
 """Kinds that our finalizers hold, and the label of those that can have one."""
@@ -49,3 +55,23 @@ async def _release(cluster: kube.Cluster, resource: kube.Resource, metadata: kub
     except (kube.ConflictError, kube.NotFoundError):
         return False
     return True
+
+
+async def revert_nodes(cluster: kube.Cluster, namespace: str) -> None:
+    """Have the operator take back what nodes trust, and return when every node has forgotten. It must still run.
+
+    Args:
+        cluster: the API server.
+        namespace: of the node agents.
+
+    Raises:
+        kube.ApiError: the API server refused, or can't be reached.
+    """
+    body = {"metadata": {"annotations": {naming.REVERT_ANNOTATION: "true"}}}
+    try:
+        await cluster.patch(kube.DAEMON_SET, namespace, naming.NODE_AGENT, body)
+        while True:
+            await cluster.get(kube.DAEMON_SET, namespace, naming.NODE_AGENT)
+            await asyncio.sleep(POLL_SECONDS)
+    except kube.NotFoundError:
+        return

@@ -27,7 +27,12 @@ EVERYTHING: dict[str, Any] = {
     "registryImage": "registry:2.8",
     "watchNamespaces": ["one", "two"],
     "localStorage": [RULE],
-    "trust": {"namespaces": ["one"], "hosts": ["registry.example:5000"], "applyPendingEdits": True},
+    "trust": {
+        "namespaces": ["one"],
+        "hosts": ["registry.example:5000"],
+        "applyPendingEdits": True,
+        "imagePullSecrets": [{"name": "pull"}],
+    },
     "resyncSeconds": 60,
     "concurrency": 4,
     "log": {"format": "text", "level": "debug"},
@@ -267,6 +272,16 @@ def test_helm_test_reaches_an_operator_that_has_an_ipv6_address_only() -> None:
             thread.join()
     assert done.returncode == 0, done.stderr
     assert "regkeeper_queue_depth" in done.stdout
+
+
+def test_nodes_forget_before_an_uninstall_only_if_asked() -> None:
+    assert not [body for body in render() if body["metadata"]["name"] == "regkeeper-revert"]
+    kinds = [
+        (body["kind"], body["metadata"]["annotations"]["helm.sh/hook"])
+        for body in render({"trust": {"revertOnUninstall": True}})
+        if body["metadata"]["name"] == "regkeeper-revert"
+    ]
+    assert sorted(kinds) == [(kind, "pre-delete") for kind in ("Job", "Role", "RoleBinding", "ServiceAccount")]
 
 
 def test_each_policy_is_bound_and_fails_closed() -> None:

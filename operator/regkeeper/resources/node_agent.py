@@ -35,7 +35,9 @@ def node_agent(settings: Settings) -> dict[str, Any]:
 
 
 def _pod(settings: Settings) -> dict[str, Any]:
+    secrets = settings.trust.image_pull_secrets
     return {
+        **({"imagePullSecrets": [dict(secret) for secret in secrets]} if secrets else {}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "hostPID": True,

@@ -84,6 +84,8 @@ class TrustKeeper:
         self._refused = ("", -REFUSAL_SECONDS)
         """Why there are no pods, and when that was looked up."""
         self._cluster_id = ""
+        self._called_back = False
+        """Whether nodes are to forget everything, since regkeeper is being uninstalled; until this process ends."""
         self._deletions = 0
         """Of agents' pods, that were known of at the last pass."""
 
@@ -130,6 +132,7 @@ class TrustKeeper:
 
     async def look(self) -> float | None:
         """Make a pass; return the seconds after which to make the next anyway, or None."""
+        self._called_back |= _calls_back(await self._daemon_set.find())
         wishes, leaving = await self._read_wishes()
         if self._pods.deletions != self._deletions:
             self._deletions = self._pods.deletions
@@ -170,7 +173,7 @@ class TrustKeeper:
                     wishes[key] = asking.kept_wish(body)
                 continue
             if asking.asks(body):
-                state = asking.refusal(body, self._settings)
+                state = CALLED_BACK if self._called_back else asking.refusal(body, self._settings)
                 wish = None if state is not None else await self._wish_of(body)
                 if wish is not None:
                     state = asking.refused_for_image(wish, self._settings)
@@ -344,6 +347,14 @@ class TrustKeeper:
 
 
 NOT_SERVING = conditions.false("NotServing", "nodes are to trust it as soon as it answers at its addresses")
+CALLED_BACK = conditions.false(
+    "Uninstalling", "nodes forget every Registry, as regkeeper is about to go; to go on instead, restart the operator"
+)
+
+
+def _calls_back(daemon_set: kube.Object | None) -> bool:
+    annotations = (daemon_set or {}).get("metadata", {}).get("annotations") or {}
+    return bool(annotations.get(naming.REVERT_ANNOTATION) == "true")
 
 
 def _reverting(hosts: set[str], owing: frozenset[str]) -> State:

@@ -1,0 +1,354 @@
+"""The pass over nodes against a real API server and DaemonSet controller; the agents are stand-ins that tests steer.
+
+Proves of nodes.md: "Deleting a Registry waits for the reverts within a bound", "Only a deleted Node is written off, in
+an Event", "Where admission refuses the agents, `NodesTrusted` gives its message and the label to set".
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.distribution import open_session
+from regkeeper.nodes.desired import TrustList, decode
+from regkeeper.nodes.reasons import Problem, Reason
+from regkeeper.nodes.report import reported
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.status import StatusWriter
+from regkeeper.reconcile.store import Store
+from regkeeper.reconcile.trust.keeper import REVERT_SECONDS, TrustKeeper
+from regkeeper.reconcile.trust.questions import Questioner
+from regkeeper.reconcile.trust.status import TrustStatusWriter
+from regkeeper.settings import Settings, TrustSettings
+from regkeeper.uninstall import revert_nodes
+from tests.cluster import Cluster
+from tests.fake_agents import FakeAgent, FakeAgents, fake_agents
+from tests.operator_process import install_crds
+from tests.registry_objects import registry_object
+from tests.waiting import wait_for_async
+
+pytestmark = pytest.mark.control_plane
+
+SOON = 60  # seconds; takes a few
+SELECTOR = f"app.kubernetes.io/name={naming.NODE_AGENT}"
+
+
+class Stage:
+    """One operator's pass over nodes, its API server, and agents on nodes that have no kubelet."""
+
+    def __init__(self, admin: Cluster, cluster: kube.ApiCluster, agents: FakeAgents, questioner: Questioner) -> None:
+        self.admin = admin
+        self.cluster = cluster
+        self.agents = agents
+        self._questioner = questioner
+        self.token = uuid4().hex[:6]
+        self.namespace = f"keeper-{self.token}"
+        self.agents_namespace = f"{self.namespace}-agents"
+        self.ahead = timedelta()
+        """How far the operator's clock is ahead."""
+        self.time = 0.0
+        self._addresses: dict[str, str] = {}
+        self.operator()
+
+    def operator(self) -> None:
+        """A new one, which remembers nothing."""
+        self.store = Store()
+        trust = TrustSettings(namespaces=(self.namespace,), agents_namespace=self.agents_namespace)
+        self.keeper = TrustKeeper(
+            cluster=self.cluster,
+            store=self.store,
+            settings=Settings(trust=trust),
+            ask=self._questioner.ask,
+            status=TrustStatusWriter(
+                self.cluster, self.store, StatusWriter(self.cluster, self.store, self.now), self.now
+            ),
+            clock=self.clock,
+            now=self.now,
+            random=lambda: 0.0,
+        )
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def clock(self) -> float:
+        """A minute later at each look at it: everything is due, and nothing that was read is relied on."""
+        self.time += 60
+        return self.time
+
+    async def registry(self, name: str = "main", **spec: Any) -> Key:
+        """A Registry that answers at the first node."""
+        key = Key(self.namespace, name)
+        access = {"hostPort": {"port": 5000}}
+        selector = {"nodeSelector": {"stage": self.token}}
+        body = registry_object(name, namespace=self.namespace, access=access, nodeTrust=selector, **spec)
+        await self.cluster.create(body)
+        ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": ""}
+        status = {
+            "addresses": [{"type": "HostPort", "host": f"{self.node(1)}:5000"}],
+            "conditions": [{**ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        }
+        await self.cluster.patch_status(kube.REGISTRY, *key, {"status": status})
+        return key
+
+    def node(self, number: int) -> str:
+        return f"{self.token}-{number}"
+
+    def add_node(self, number: int) -> None:
+        labels = {"kubernetes.io/os": "linux", "stage": self.token}
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node(number), "labels": labels}}
+        self.admin.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+        address = {"addresses": [{"type": "InternalIP", "address": f"10.7.0.{number}"}]}
+        self.admin.kubectl(
+            "patch", "node", self.node(number), "--subresource=status", "-p", json.dumps({"status": address})
+        )
+
+    async def look(self) -> None:
+        """A pass, after a fresh listing of Registries, and what kubelets and agents do meanwhile."""
+        listed = {body["metadata"]["name"]: body async for body in self.cluster.list(kube.REGISTRY, self.namespace)}
+        for known in self.store.registries():
+            if known["metadata"]["name"] not in listed:
+                self.store.discard(("Registry", self.namespace, known["metadata"]["name"]))
+        for body in listed.values():
+            self.store.put(body)
+        await self.keeper.look()
+        await self._play()
+
+    async def _play(self) -> None:
+        """kubelet runs each new pod, and agents do what their pods say."""
+        key = self.keeper._daemon_set.key
+        async for pod in self.cluster.list(kube.POD, self.agents_namespace, label_selector=SELECTOR):
+            metadata, spec = pod["metadata"], pod["spec"]
+            if "deletionTimestamp" in metadata or "ownerReferences" not in metadata:
+                continue
+            if "nodeName" not in spec:
+                await self._bind(metadata["name"], _wanted_node(pod))
+                continue
+            node = spec["nodeName"]
+            address = self._addresses.setdefault(node, f"127.7.{len(self._addresses)}.1")
+            if (pod.get("status") or {}).get("phase") != "Running":
+                started = {"name": "agent", "ready": True, "restartCount": 0, "image": "i", "imageID": "i"}
+                status = {
+                    "phase": "Running",
+                    "podIP": address,
+                    "podIPs": [{"ip": address}],
+                    "containerStatuses": [{**started, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+                }
+                await self.cluster.patch_status(kube.POD, self.agents_namespace, metadata["name"], {"status": status})
+            agent = self.agents.by_address.get(address)
+            if agent is None or agent.pod_uid != metadata["uid"]:
+                agent = self.agents.by_address[address] = FakeAgent(node, metadata["uid"], key)
+            told = _told(pod)
+            if told is not None and agent.obeys:
+                agent.generation, agent.hosts = told.generation, told.sets[0]
+                agent.reverted = not told.sets[0]
+
+    async def _bind(self, pod: str, node: str) -> None:
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
+        path = f"/api/v1/namespaces/{self.agents_namespace}/pods/{pod}/binding"
+        self.admin.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(binding))
+
+    def agent(self, number: int) -> FakeAgent:
+        return next(agent for agent in self.agents.by_address.values() if agent.node == self.node(number))
+
+    async def until(self, condition: Callable[[], Awaitable[Any]], what: str) -> None:
+        async def reached() -> bool:
+            await self.look()
+            return bool(await condition())
+
+        await wait_for_async(reached, SOON, what)
+
+    async def status(self, key: Key) -> dict[str, Any]:
+        body = await self.cluster.get(kube.REGISTRY, *key)
+        found: dict[str, Any] = body.get("status") or {}
+        return found
+
+    async def condition(self, key: Key) -> dict[str, Any]:
+        listed = (await self.status(key)).get("conditions", [])
+        return next((entry for entry in listed if entry["type"] == "NodesTrusted"), {})
+
+    async def is_gone(self, resource: kube.Resource, namespace: str | None, name: str) -> bool:
+        try:
+            await self.cluster.get(resource, namespace, name)
+        except kube.NotFoundError:
+            return True
+        return False
+
+    async def trusted(self, key: Key, count: str) -> None:
+        async def reached() -> bool:
+            return (await self.status(key)).get("trustedNodes") == count
+
+        await self.until(reached, f"{count} nodes to trust")
+
+    async def agents_gone(self) -> None:
+        await self.until(
+            lambda: self.is_gone(kube.DAEMON_SET, self.agents_namespace, naming.NODE_AGENT), "the DaemonSet to go"
+        )
+        assert await self.is_gone(kube.SECRET, self.agents_namespace, naming.NODE_AGENT_KEY)
+
+    async def delete(self, key: Key) -> None:
+        body = await self.cluster.get(kube.REGISTRY, *key)
+        await self.cluster.delete(kube.REGISTRY, *key, uid=body["metadata"]["uid"])
+
+    async def events(self, reason: str) -> list[str]:
+        listing = self.cluster.list(kube.EVENT, self.namespace)
+        return [event["message"] async for event in listing if event["reason"] == reason]
+
+
+def _wanted_node(pod: kube.Object) -> str:
+    """The node that the DaemonSet controller meant; there is no scheduler here."""
+    terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    return str(terms["nodeSelectorTerms"][0]["matchFields"][0]["values"][0])
+
+
+def _told(pod: kube.Object) -> TrustList | None:
+    text = (pod["metadata"].get("annotations") or {}).get(naming.TRUST_ANNOTATION)
+    return decode(text.encode()) if text else None
+
+
+@pytest.fixture
+async def stage(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    install_crds(control_plane)
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    async with kube.connect() as cluster, fake_agents() as agents, open_session(keep_alive=False) as session:
+        stage = Stage(control_plane, cluster, agents, Questioner(session, port=agents.port))
+        labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+        for name, given in ((stage.namespace, {}), (stage.agents_namespace, labels)):
+            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": given}}
+            control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+        for number in (1, 2, 3):
+            stage.add_node(number)
+        yield stage
+        await stage.keeper.close()
+        for registry in control_plane.kubectl("get", "registries", "-n", stage.namespace, "-o", "name").split():
+            control_plane.kubectl(
+                "patch", "-n", stage.namespace, registry, "--type=merge", '-p={"metadata":{"finalizers":null}}'
+            )
+        control_plane.kubectl("delete", "daemonset", "--all", "-n", stage.agents_namespace)
+        control_plane.kubectl("delete", "pods", "--all", "-n", stage.agents_namespace, "--force", "--grace-period=0")
+        control_plane.kubectl("delete", "namespace", stage.namespace, stage.agents_namespace, "--wait=false")
+        control_plane.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
+
+
+async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    said = await stage.condition(key)
+    assert (said["status"], said["reason"]) == ("True", "Trusted")
+    assert said["message"] == f"3/3 nodes trust 10.7.0.1:5000, {stage.node(1)}:5000."
+    body = await stage.cluster.get(kube.REGISTRY, *key)
+    assert body["metadata"]["finalizers"] == [naming.NODE_TRUST_FINALIZER]
+    assert await stage.events("Trusted") == [said["message"]]
+
+    stage.operator()
+    await stage.delete(key)
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    assert stage.agent(1).reverted
+    await stage.agents_gone()
+    assert await stage.events("NotReverted") == []
+
+
+async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothing(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    forged = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "forged", "namespace": stage.agents_namespace, "labels": naming.node_agent_labels()},
+        "spec": {"nodeName": stage.node(4), "containers": [{"name": "agent", "image": "evil"}]},
+    }
+    stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps(forged))
+    stage.add_node(4)
+    await stage.trusted(key, "4/4")
+    pod = await stage.cluster.get(kube.POD, stage.agents_namespace, "forged")
+    assert naming.TRUST_ANNOTATION not in pod["metadata"]["annotations"]
+
+
+async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_for_long(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    stage.agent(3).obeys = False
+    await stage.delete(key)
+
+    async def owes() -> bool:
+        return f"not yet seen of 1: {stage.node(3)}" in (await stage.condition(key)).get("message", "")
+
+    await stage.until(owes, "two nodes to have forgotten")
+    stage.ahead += timedelta(seconds=REVERT_SECONDS + 1)
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    (said,) = await stage.events("NotReverted")
+    assert stage.node(3) in said
+    assert not await stage.is_gone(kube.DAEMON_SET, stage.agents_namespace, naming.NODE_AGENT)
+    stage.admin.kubectl("delete", "node", stage.node(3))
+    await stage.agents_gone()
+
+
+async def test_a_node_that_is_deleted_before_it_forgot_is_written_off_in_an_event(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    stage.agent(2).obeys = False
+    await stage.delete(key)
+
+    async def owes() -> bool:
+        return f"not yet seen of 1: {stage.node(2)}" in (await stage.condition(key)).get("message", "")
+
+    await stage.until(owes, "two nodes to have forgotten")
+    stage.admin.kubectl("delete", "node", stage.node(2))
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    (said,) = await stage.events("NodeGone")
+    assert stage.node(2) in said
+
+
+async def test_agents_that_pod_security_refuses_are_told_of_with_the_label(stage: Stage) -> None:
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    stage.admin.kubectl("label", "namespace", stage.agents_namespace, label, "--overwrite")
+    key = await stage.registry()
+
+    async def refused() -> bool:
+        said = (await stage.condition(key)).get("message", "")
+        return f"{stage.agents_namespace} pod-security.kubernetes.io/enforce=privileged --overwrite" in said
+
+    await stage.until(refused, "the label to set")
+    assert (await stage.condition(key))["reason"] == "NodesLag"
+
+
+async def test_an_agent_that_holds_a_later_list_is_given_one_later_still(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    agent = stage.agent(1)
+    late = 2 * agent.generation
+    agent.obeys, agent.generation = False, late
+    agent.list_problem = reported(Problem(Reason.LIST_OLDER))
+
+    async def told_later() -> bool:
+        agents = stage.keeper._pods.by_node()
+        told = agents[stage.node(1)].told
+        return told is not None and told.generation > late
+
+    await stage.until(told_later, "a list of a later generation")
+    agent.obeys, agent.list_problem = True, None
+    await stage.trusted(key, "3/3")
+
+
+async def test_before_an_uninstall_nodes_forget_though_the_registry_stays(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    reverting = asyncio.create_task(revert_nodes(stage.cluster, stage.agents_namespace))
+
+    async def reverted() -> bool:
+        return reverting.done()
+
+    await stage.until(reverted, "every node to have forgotten")
+    reverting.result()
+    assert all(agent.reverted for agent in stage.agents.by_address.values())
+    await stage.look()
+    assert (await stage.condition(key))["reason"] == "Uninstalling"
+    assert await stage.is_gone(kube.DAEMON_SET, stage.agents_namespace, naming.NODE_AGENT)
+    body = await stage.cluster.get(kube.REGISTRY, *key)
+    assert "finalizers" not in body["metadata"]
+    await revert_nodes(stage.cluster, stage.agents_namespace)

@@ -1,0 +1,57 @@
+"""The node agents' DaemonSet: what power its pods have, and where each setting lands."""
+
+from typing import Any
+
+from regkeeper import naming
+from regkeeper.resources.node_agent import node_agent
+from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.settings import Settings, TrustSettings
+
+SETTINGS = Settings(image="regkeeper:test", trust=TrustSettings(agents_namespace="agents"))
+
+
+def pod(settings: Settings = SETTINGS) -> dict[str, Any]:
+    spec: dict[str, Any] = node_agent(settings)["spec"]["template"]["spec"]
+    return spec
+
+
+def test_privileges_are_as_measured() -> None:
+    """nodes.md: "No API token"; facts: uid 0, no capability, no-new-privileges, read-only root, hostPID, Unconfined."""
+    built = pod()
+    (container,) = built["containers"]
+    assert built["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in built
+    assert built["hostPID"] is True
+    assert "hostNetwork" not in built
+    assert built["securityContext"]["runAsUser"] == 0
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "appArmorProfile": {"type": "Unconfined"},
+    }
+    assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/host"]
+
+
+def test_they_run_on_every_linux_node_whatever_its_taints() -> None:
+    built = pod()
+    assert built["tolerations"] == [{"operator": "Exists"}]
+    assert built["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert built["priorityClassName"] == "system-node-critical"
+
+
+def test_what_to_trust_is_read_from_the_pods_own_annotation() -> None:
+    volume = next(volume for volume in pod()["volumes"] if volume["name"] == "list")
+    (item,) = volume["downwardAPI"]["items"]
+    assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{naming.TRUST_ANNOTATION}']"
+
+
+def test_secrets_for_its_image_are_those_of_its_own_namespace() -> None:
+    assert "imagePullSecrets" not in pod()
+    trust = TrustSettings(image_pull_secrets=({"name": "pull"},))
+    assert pod(Settings(trust=trust))["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_the_key_is_made_once() -> None:
+    secret = node_agent_key(SETTINGS, b"key")
+    assert (secret["metadata"]["namespace"], secret["immutable"], secret["type"]) == ("agents", True, "Opaque")
