@@ -20,6 +20,7 @@ BENCHMARKS: tuple[str, ...] = (
     "many_registries",
     "million_blobs",
     "node_agent",
+    "node_trust",
     "oracle",
 )
 

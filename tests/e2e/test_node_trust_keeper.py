@@ -21,7 +21,8 @@ from regkeeper.nodes.report import reported
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.reconcile.trust.keeper import REVERT_SECONDS, TrustKeeper
+from regkeeper.reconcile.trust.farewell import REVERT_SECONDS
+from regkeeper.reconcile.trust.keeper import TrustKeeper
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings, TrustSettings
@@ -352,3 +353,19 @@ async def test_before_an_uninstall_nodes_forget_though_the_registry_stays(stage:
     body = await stage.cluster.get(kube.REGISTRY, *key)
     assert "finalizers" not in body["metadata"]
     await revert_nodes(stage.cluster, stage.agents_namespace)
+
+
+async def test_a_deletion_is_not_held_up_where_the_agents_have_no_namespace(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.keeper.close()
+    stage.agents_namespace, gone = "not-there", stage.agents_namespace
+    stage.operator()
+    await stage.delete(key)
+    stage.ahead += timedelta(seconds=REVERT_SECONDS + 2)
+    with pytest.raises(kube.NotFoundError):
+        await stage.look()
+    assert await stage.is_gone(kube.REGISTRY, *key)
+    (said,) = await stage.events("NotReverted")
+    assert "could not be asked" in said
+    stage.agents_namespace = gone

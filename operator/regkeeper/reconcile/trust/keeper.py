@@ -11,12 +11,13 @@ may still trust bear a finalizer, and pods say what they were told.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from regkeeper import kube, naming
+from regkeeper.errors import RegkeeperError
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.report import Report
 from regkeeper.reconcile import conditions
@@ -27,7 +28,8 @@ from regkeeper.reconcile.store import Store
 from regkeeper.reconcile.trust import wishes as asking
 from regkeeper.reconcile.trust.agents import Agent, AgentPods
 from regkeeper.reconcile.trust.daemon_set import AgentDaemonSet, is_complete
-from regkeeper.reconcile.trust.judgement import Standing, has_forgotten, is_reverted
+from regkeeper.reconcile.trust.farewell import Farewell
+from regkeeper.reconcile.trust.judgement import Standing, is_reverted
 from regkeeper.reconcile.trust.judgement import judge as judge_nodes
 from regkeeper.reconcile.trust.plan import Labels, Plan, make_plan
 from regkeeper.reconcile.trust.reports import Reports
@@ -44,8 +46,6 @@ SHORTEST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
 JOINED_SECONDS = 1.0
 """How old the listing of nodes may be when a pod runs on one that is not in it."""
-REVERT_SECONDS = 60.0
-"""How long the deletion of a Registry waits for nodes; the agents go on after it."""
 REFUSAL_SECONDS = 10.0
 """Between two looks at the Events that tell why there are no pods."""
 
@@ -79,8 +79,7 @@ class TrustKeeper:
         self._reports = Reports(ask, clock=clock, random=random, arrived=self._woken.set)
         self._marks: dict[Key, object] = {}
         """What of each Registry matters here, as it was when it was last considered."""
-        self._owing: dict[Key, frozenset[str]] = {}
-        """Nodes that had yet to forget a Registry."""
+        self._farewell = Farewell(cluster, store, status, now=now, freed=self._woken.set)
         self._refused = ("", -REFUSAL_SECONDS)
         """Why there are no pods, and when that was looked up."""
         self._cluster_id = ""
@@ -131,7 +130,18 @@ class TrustKeeper:
         await self._reports.close()
 
     async def look(self) -> float | None:
-        """Make a pass; return the seconds after which to make the next anyway, or None."""
+        """Make a pass; return the seconds after which to make the next anyway, or None.
+
+        Raises:
+            RegkeeperError, ApiError: the pass could not be finished.
+        """
+        try:
+            return await self._pass()
+        except (kube.ApiError, RegkeeperError) as error:
+            await self._farewell.free_overdue(str(error))
+            raise
+
+    async def _pass(self) -> float | None:
         self._called_back |= _calls_back(await self._daemon_set.find())
         wishes, leaving = await self._read_wishes()
         if self._pods.deletions != self._deletions:
@@ -144,6 +154,7 @@ class TrustKeeper:
         daemon_set = await self._daemon_set.ensure()
         self._pods.watch(daemon_set["metadata"]["uid"])
         if not self._pods.is_listed:
+            await self._farewell.free_overdue("the agents' pods can't be listed")
             return LONGEST_PAUSE_SECONDS
         nodes, agents = await self._find_agents()
         plan = make_plan(wishes, nodes)
@@ -198,23 +209,10 @@ class TrustKeeper:
         """Have the Registry bear our finalizer before any node hears of it; False if it could not be put there yet."""
         body = self._store.registry(key)
         if body is not None and not asking.was_trusted(body):
-            finalizers = [*body["metadata"].get("finalizers", ()), naming.NODE_TRUST_FINALIZER]
             with self._passing_over():
-                await self._set_finalizers(body, finalizers)
+                await self._farewell.hold(body)
         body = self._store.registry(key)
         return body is not None and asking.was_trusted(body)
-
-    async def _set_finalizers(self, body: kube.Object, finalizers: Sequence[str]) -> None:
-        metadata = body["metadata"]
-        change = {
-            "finalizers": list(finalizers),
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-        }
-        patched = await self._cluster.patch(
-            kube.REGISTRY, metadata["namespace"], metadata["name"], {"metadata": change}
-        )
-        self._store.put(patched)
 
     async def _find_agents(self) -> tuple[Labels, dict[str, Agent]]:
         """All nodes, and the agents of those that are still there."""
@@ -275,44 +273,13 @@ class TrustKeeper:
         await self._status.verdict(body, hosts, judge_nodes(hosts, selected, plan.uncovered[key]))
 
     async def _let_go(self, key: Key, plan: Plan, nodes: Labels, standings: Mapping[str, Standing]) -> float:
-        """Free a Registry once its nodes have forgotten it, or a deletion has waited long enough.
-
-        Returns:
-            Seconds after which to look again.
-        """
         body = self._store.registry(key)
         if body is None:
             return LONGEST_PAUSE_SECONDS
-        hosts = set((body.get("status") or {}).get("trustedHosts") or ()) - plan.all_hosts
-        owing = frozenset(node for node, standing in standings.items() if not has_forgotten(standing, hosts))
-        await self._write_off(body, self._owing.get(key, frozenset()) - nodes.keys())
-        self._owing[key] = owing
         daemon_set = await self._daemon_set.find(fresh_seconds=SHORTEST_PAUSE_SECONDS)
         complete = daemon_set is not None and is_complete(daemon_set, len(standings))
-        waits = REVERT_SECONDS - self._age_of_deletion(body)
-        if (owing or not complete) and waits > 0:
-            await self._status.state(body, _reverting(hosts, owing))
-            return min(waits, LONGEST_PAUSE_SECONDS) if owing else 1.0
-        if owing:
-            named = ", ".join(sorted(owing)[:5]) + (", …" if len(owing) > 5 else "")
-            said = f"deleted, though {len(owing)} nodes still trust it or can't be asked: {named}; their agents go on"
-            await self._status.post(body, conditions.false("NotReverted", said))
-        del self._owing[key]
-        finalizers = [entry for entry in body["metadata"]["finalizers"] if entry != naming.NODE_TRUST_FINALIZER]
-        await self._set_finalizers(body, finalizers)
-        self._woken.set()
-        return LONGEST_PAUSE_SECONDS
-
-    async def _write_off(self, body: kube.Object, gone: frozenset[str]) -> None:
-        for node in sorted(gone):
-            said = f"node {node} was deleted before it had forgotten this Registry: what it trusted can't be taken back"
-            await self._status.post(body, conditions.false("NodeGone", said))
-
-    def _age_of_deletion(self, body: kube.Object) -> float:
-        text = body["metadata"].get("deletionTimestamp")
-        if text is None:
-            return 0.0
-        return (self._now() - datetime.fromisoformat(text)).total_seconds()
+        waits = await self._farewell.let_go(body, plan.all_hosts, nodes, standings, all_are_there=complete)
+        return LONGEST_PAUSE_SECONDS if waits is None else waits
 
     async def _leave(self, standings: Mapping[str, Standing]) -> None:
         """Take the DaemonSet away if no node has anything of ours any more."""
@@ -355,12 +322,6 @@ CALLED_BACK = conditions.false(
 def _calls_back(daemon_set: kube.Object | None) -> bool:
     annotations = (daemon_set or {}).get("metadata", {}).get("annotations") or {}
     return bool(annotations.get(naming.REVERT_ANNOTATION) == "true")
-
-
-def _reverting(hosts: set[str], owing: frozenset[str]) -> State:
-    named = ", ".join(sorted(owing)[:5]) + (", …" if len(owing) > 5 else "")
-    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {named}"
-    return conditions.false("Reverting", said)
 
 
 def _is_told(agent: Agent, trust: TrustList, floor: int) -> bool:

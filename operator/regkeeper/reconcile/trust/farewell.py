@@ -1,0 +1,129 @@
+"""Registries that nodes have to forget: held by a finalizer until they have, or until a deletion has waited enough."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from regkeeper import kube, naming
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import State
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.store import Store
+from regkeeper.reconcile.trust import wishes as asking
+from regkeeper.reconcile.trust.judgement import Standing, has_forgotten
+from regkeeper.reconcile.trust.plan import Labels
+from regkeeper.reconcile.trust.status import TrustStatusWriter
+
+REVERT_SECONDS = 60.0
+"""How long the deletion of a Registry waits for nodes; the agents go on after it."""
+AGAIN_SECONDS = 1.0
+"""Until the next look where only the DaemonSet's own status is awaited."""
+NAMED = 5
+"""Nodes that a message names."""
+
+
+class Farewell:
+    """Holds Registries and lets them go. `now` gives the time of day; `freed` hears of each that was let go."""
+
+    def __init__(
+        self,
+        cluster: kube.Cluster,
+        store: Store,
+        status: TrustStatusWriter,
+        *,
+        now: Callable[[], datetime],
+        freed: Callable[[], None],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._status = status
+        self._now = now
+        self._freed = freed
+        self._owing: dict[Key, frozenset[str]] = {}
+        """Nodes that had yet to forget a Registry."""
+
+    async def hold(self, body: kube.Object) -> None:
+        """Have the Registry bear our finalizer, before any node hears of it."""
+        await self._set_finalizers(body, [*body["metadata"].get("finalizers", ()), naming.NODE_TRUST_FINALIZER])
+
+    async def let_go(
+        self,
+        body: kube.Object,
+        trusted: frozenset[str],
+        nodes: Labels,
+        standings: Mapping[str, Standing],
+        *,
+        all_are_there: bool,
+    ) -> float | None:
+        """Free a Registry once its nodes have forgotten it, or a deletion has waited long enough.
+
+        Args:
+            body: The Registry.
+            trusted: Hosts that other Registries still have trusted.
+            nodes: All nodes.
+            standings: What is known of each node's agent.
+            all_are_there: Whether each node that can have an agent has one.
+
+        Returns:
+            Seconds after which to look again; None: it is free.
+        """
+        key = _key(body)
+        hosts = set((body.get("status") or {}).get("trustedHosts") or ()) - trusted
+        owing = frozenset(node for node, standing in standings.items() if not has_forgotten(standing, hosts))
+        await self._write_off(body, self._owing.get(key, frozenset()) - nodes.keys())
+        self._owing[key] = owing
+        waits = REVERT_SECONDS - self._age_of_deletion(body)
+        if (owing or not all_are_there) and waits > 0:
+            await self._status.state(body, _reverting(hosts, owing))
+            return waits if owing else AGAIN_SECONDS
+        if owing:
+            said = (
+                f"deleted, though {len(owing)} nodes still trust it or can't be asked: {_some(owing)}; "
+                "their agents go on"
+            )
+            await self._status.post(body, conditions.false("NotReverted", said))
+        await self._free(body)
+        return None
+
+    async def free_overdue(self, why: str) -> None:
+        """Free what has been deleted for long enough although no pass can be made, for the reason given."""
+        for body in self._store.registries():
+            if asking.was_trusted(body) and self._age_of_deletion(body) > REVERT_SECONDS:
+                said = f"deleted, though its nodes could not be asked whether they have forgotten it: {why}"
+                await self._status.post(body, conditions.false("NotReverted", said))
+                with suppress(kube.ConflictError, kube.NotFoundError):  # it is looked at again, or gone
+                    await self._free(body)
+
+    async def _free(self, body: kube.Object) -> None:
+        self._owing.pop(_key(body), None)
+        finalizers = [entry for entry in body["metadata"]["finalizers"] if entry != naming.NODE_TRUST_FINALIZER]
+        await self._set_finalizers(body, finalizers)
+        self._freed()
+
+    async def _write_off(self, body: kube.Object, gone: frozenset[str]) -> None:
+        for node in sorted(gone):
+            said = f"node {node} was deleted before it had forgotten this Registry: what it trusted can't be taken back"
+            await self._status.post(body, conditions.false("NodeGone", said))
+
+    async def _set_finalizers(self, body: kube.Object, finalizers: list[str]) -> None:
+        metadata = body["metadata"]
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        change = {"metadata": {"finalizers": finalizers, **guard}}
+        self._store.put(await self._cluster.patch(kube.REGISTRY, metadata["namespace"], metadata["name"], change))
+
+    def _age_of_deletion(self, body: kube.Object) -> float:
+        text = body["metadata"].get("deletionTimestamp")
+        return 0.0 if text is None else (self._now() - datetime.fromisoformat(text)).total_seconds()
+
+
+def _reverting(hosts: set[str], owing: frozenset[str]) -> State:
+    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {_some(owing)}"
+    return conditions.false("Reverting", said)
+
+
+def _some(nodes: frozenset[str]) -> str:
+    return ", ".join(sorted(nodes)[:NAMED]) + (", …" if len(nodes) > NAMED else "")
+
+
+def _key(body: kube.Object) -> Key:
+    return Key(body["metadata"]["namespace"], body["metadata"]["name"])
