@@ -9,7 +9,7 @@ import multiprocessing
 import resource
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
@@ -80,7 +80,7 @@ class MemoryCluster:
 
     async def watch(
         self, resource: kube.Resource, namespace: str, **options: Any
-    ) -> AsyncIterator[tuple[str, kube.Object]]:
+    ) -> AsyncGenerator[tuple[str, kube.Object], None]:
         while True:
             yield await self._events.get()
 

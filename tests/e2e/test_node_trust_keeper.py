@@ -36,6 +36,7 @@ from tests.waiting import wait_for_async
 pytestmark = pytest.mark.control_plane
 
 SOON = 60  # seconds; takes a few
+ACCOUNT = kube.Resource("v1", "ServiceAccount", "serviceaccounts")
 SELECTOR = f"app.kubernetes.io/name={naming.NODE_AGENT}"
 
 
@@ -108,6 +109,14 @@ class Stage:
             "patch", "node", self.node(number), "--subresource=status", "-p", json.dumps({"status": address})
         )
 
+    def remove_node(self, number: int) -> None:
+        """Delete a node, and its pod, as the controller-manager does within a minute."""
+        node = self.node(number)
+        self.admin.kubectl("delete", "node", node)
+        pods = json.loads(self.admin.kubectl("get", "pods", "-n", self.agents_namespace, "--output=json"))["items"]
+        (pod,) = [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]
+        self.admin.kubectl("delete", "pod", pod, "-n", self.agents_namespace, "--force", "--grace-period=0")
+
     async def look(self) -> None:
         """A pass, after a fresh listing of Registries, and what kubelets and agents do meanwhile."""
         listed = {body["metadata"]["name"]: body async for body in self.cluster.list(kube.REGISTRY, self.namespace)}
@@ -124,7 +133,7 @@ class Stage:
         key = self.keeper._daemon_set.key
         async for pod in self.cluster.list(kube.POD, self.agents_namespace, label_selector=SELECTOR):
             metadata, spec = pod["metadata"], pod["spec"]
-            if "deletionTimestamp" in metadata or "ownerReferences" not in metadata:
+            if "deletionTimestamp" in metadata or metadata["name"] == "forged":
                 continue
             if "nodeName" not in spec:
                 await self._bind(metadata["name"], _wanted_node(pod))
@@ -257,10 +266,18 @@ async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
 async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothing(stage: Stage) -> None:
     key = await stage.registry()
     await stage.trusted(key, "3/3")
+    account = await stage.cluster.get(ACCOUNT, stage.agents_namespace, "default")
+    # With an owner, as the DaemonSet's controller would adopt it else.
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "default", "uid": account["metadata"]["uid"]}
     forged = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "forged", "namespace": stage.agents_namespace, "labels": naming.node_agent_labels()},
+        "metadata": {
+            "name": "forged",
+            "namespace": stage.agents_namespace,
+            "labels": naming.node_agent_labels(),
+            "ownerReferences": [{**owner, "controller": True}],
+        },
         "spec": {"nodeName": stage.node(4), "containers": [{"name": "agent", "image": "evil"}]},
     }
     stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps(forged))
@@ -285,7 +302,7 @@ async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_fo
     (said,) = await stage.events("NotReverted")
     assert stage.node(3) in said
     assert not await stage.is_gone(kube.DAEMON_SET, stage.agents_namespace, naming.NODE_AGENT)
-    stage.admin.kubectl("delete", "node", stage.node(3))
+    stage.remove_node(3)
     await stage.agents_gone()
 
 
@@ -299,7 +316,7 @@ async def test_a_node_that_is_deleted_before_it_forgot_is_written_off_in_an_even
         return f"not yet seen of 1: {stage.node(2)}" in (await stage.condition(key)).get("message", "")
 
     await stage.until(owes, "two nodes to have forgotten")
-    stage.admin.kubectl("delete", "node", stage.node(2))
+    stage.remove_node(2)
     await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
     (said,) = await stage.events("NodeGone")
     assert stage.node(2) in said

@@ -7,7 +7,7 @@ answers.
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -106,7 +106,7 @@ class ApiCluster:
 
     async def watch(
         self, resource: Resource, namespace: str, *, label_selector: str, seconds: int
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         query = {"watch": "1", "labelSelector": label_selector, "timeoutSeconds": str(seconds)}
         timeout = aiohttp.ClientTimeout(total=seconds + REQUEST_SECONDS)
         response = await self._send("GET", resource.path(namespace), query=query, timeout=timeout)

@@ -1,6 +1,6 @@
 """What regkeeper asks of an API server: the protocol that all but the adapter is written against."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from regkeeper.kube.resources import Object, Resource
@@ -27,7 +27,7 @@ class Cluster(Protocol):
 
     def watch(
         self, resource: Resource, namespace: str, *, label_selector: str, seconds: int
-    ) -> AsyncIterator[tuple[str, Object]]:
+    ) -> AsyncGenerator[tuple[str, Object], None]:
         """What is there, as ADDED, and then each change (ADDED, MODIFIED, DELETED) for at most `seconds`."""
         ...
 

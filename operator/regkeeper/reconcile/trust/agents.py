@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,13 @@ class AgentPods:
             self._watching.cancel()
         self._watching, self._daemon_set, self._by_pod, self.is_listed = None, "", {}, False
 
+    async def close(self) -> None:
+        """Follow none, and return when the watch has ended."""
+        watching = self._watching
+        self.stop()
+        if watching is not None:
+            await asyncio.gather(watching, return_exceptions=True)
+
     async def tell(self, agent: Agent, trust: TrustList) -> None:
         """Write what the agent's node is to trust into its pod, which makes kubelet refresh the mounted file at once.
 
@@ -135,18 +143,21 @@ class AgentPods:
                 self.is_listed = True
                 self._changed()
                 # What happens between the two is shown as well: a watch without a version begins with what is there.
-                async for event, pod in self._cluster.watch(
-                    kube.POD, self._namespace, label_selector=SELECTOR, seconds=WATCH_SECONDS
-                ):
-                    if event == "DELETED":
-                        self._by_pod.pop(pod["metadata"]["name"], None)
-                        self.deletions += 1
-                    else:
-                        self._put(pod)
-                    self._changed()
+                events = self._cluster.watch(kube.POD, self._namespace, label_selector=SELECTOR, seconds=WATCH_SECONDS)
+                async with aclosing(events):
+                    async for event, pod in events:
+                        self._take(event, pod)
             except kube.ApiError as error:
                 logger.warning("the watch of the node agents' pods broke: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _take(self, event: str, pod: kube.Object) -> None:
+        if event == "DELETED":
+            self._by_pod.pop(pod["metadata"]["name"], None)
+            self.deletions += 1
+        else:
+            self._put(pod)
+        self._changed()
 
     def _put(self, pod: kube.Object) -> None:
         agent = agent_of(pod, self._daemon_set)

@@ -126,7 +126,7 @@ class TrustKeeper:
 
     async def close(self) -> None:
         """Ask and follow no more."""
-        self._pods.stop()
+        await self._pods.close()
         await self._reports.close()
 
     async def look(self) -> float | None:
