@@ -255,6 +255,7 @@ async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
     assert body["metadata"]["finalizers"] == [naming.NODE_TRUST_FINALIZER]
     assert await stage.events("Trusted") == [said["message"]]
 
+    await stage.keeper.close()
     stage.operator()
     await stage.delete(key)
     await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")

@@ -121,7 +121,8 @@ class ApiCluster:
                     if event["type"] == "ERROR":
                         raise error_of(event["object"].get("code", 500), json.dumps(event["object"]).encode(), None)
                     yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        # The last is what aiohttp raises in a reader whose connection is gone.
+        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise _no_answer("GET", resource.path(namespace), error) from error
         finally:
             response.close()
