@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -297,6 +298,58 @@ def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_le
     provoke_passes(room, operator, 2, "free")
     assert (room.get("deployment", "free") or {})["spec"]["replicas"] == 3
     assert room.condition("Contested", "free") == {}
+
+
+MIRRORED = "mirror.example/registry:3"
+
+
+@contextmanager
+def mirror_policy(room: Room) -> Iterator[None]:
+    """The images of the namespace's Deployments come from a mirror: what a mutating webhook does, without a server."""
+    name = f"{room.namespace}-mirror"
+    replace = f'[JSONPatch{{op: "replace", path: "/spec/template/spec/containers/0/image", value: "{MIRRORED}"}}]'
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"]}
+    policy = {
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": room.namespace}},
+            "resourceRules": [{**rule, "resources": ["deployments"]}],
+        },
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": replace}}],
+    }
+    bodies = [
+        {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        for kind, spec in (
+            ("MutatingAdmissionPolicy", policy),
+            ("MutatingAdmissionPolicyBinding", {"policyName": name}),
+        )
+    ]
+    room.apply(*bodies)
+    attempt = ("create", "deployment", "attempt", "--image=any", "--dry-run=server", "--output=yaml")
+    wait_for(lambda: MIRRORED in room.kubectl(*attempt), SOON, "the policy to hold")
+    try:
+        yield
+    finally:
+        room.kubectl("delete", "mutatingadmissionpolicies,mutatingadmissionpolicybindings", name)
+
+
+@pytest.mark.embedded
+def test_what_admission_rewrites_is_left_so(room: OperatedRoom, operator: OperatorProcess) -> None:
+    with mirror_policy(room):
+        room.registry()
+        room.settle()
+        provoke_passes(room, operator, 2)
+        assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+        (container,) = room.need("deployment")["spec"]["template"]["spec"]["containers"]
+        assert container["image"] == MIRRORED
+
+        def config_hash() -> str:
+            annotations = room.need("deployment")["spec"]["template"]["metadata"]["annotations"]
+            return str(annotations[naming.CONFIG_HASH_ANNOTATION])
+
+        before = config_hash()
+        room.registry(readOnly=True)
+        wait_for(lambda: config_hash() != before, SOON, "a change to arrive all the same")
 
 
 @pytest.mark.embedded
