@@ -136,11 +136,16 @@ async def test_a_list_from_elsewhere_counts_whole_or_not_at_all() -> None:
     cluster.maps["other"]["data"]["one"] = "host/a:1\n"
     with pytest.raises(InUseUnknownError, match="truncated"):
         await uses(cluster, (("images", "other"),))
+    cluster.maps["other"]["data"]["one"] = "host//a:1\n# 1\n"
+    with pytest.raises(InUseUnknownError, match="no reference"):
+        await uses(cluster, (("images", "other"),))
     with pytest.raises(InUseUnknownError, match="absent"):
         await uses(cluster, (("images", "absent"),))
 
 
-@pytest.mark.parametrize("text", ["", "a b", "a@sha256:nonsense", "a\n:1", f"a@{DIGEST}0"])
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a@sha256:nonsense", "a\n:1", f"a@{DIGEST}0", "a//b", "repo:", "sha256:" + "AB" * 32]
+)
 def test_nonsense_in_a_pod_stops_nobody(text: str) -> None:
     assert not is_reference(text)
 

@@ -3,21 +3,19 @@
 Never a partial answer: what can't be listed whole ends the question, and with it the run that asked.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
+from regkeeper.retention.in_use import InUse, InvalidInUseError
 
 Uses = dict[str, str]
 """A reference as it stands in the cluster → who uses it, in words; of several the first that was found."""
 
 LISTINGS = 3
 """How often a listing is begun anew after its resourceVersion was compacted (410)."""
-
-_MALFORMED_DIGEST = re.compile(r".*@(?!(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$)", re.DOTALL)
 
 
 class InUseUnknownError(RegkeeperError):
@@ -74,8 +72,11 @@ async def images_in_use(cluster: kube.Cluster, config_maps: Sequence[tuple[str, 
         except (kube.NotFoundError, kube.ForbiddenError) as error:
             raise InUseUnknownError(f"protect.references: ConfigMap {namespace}/{name}: {error}") from error
         for reference, user in _lines(body):
-            if is_reference(reference):
-                uses.setdefault(reference, user)
+            if not is_reference(reference):
+                raise InUseUnknownError(
+                    f"protect.references: ConfigMap {namespace}/{name}: {reference!r} is no reference to an image"
+                )
+            uses.setdefault(reference, user)
     return uses
 
 
@@ -153,8 +154,17 @@ def _status_images(status: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a container could be started from it: else nobody may stop all runs by writing nonsense into a pod."""
-    return bool(text) and text.isprintable() and " " not in text and not _MALFORMED_DIGEST.match(text)
+    """Whether a container could be started from it: else anybody could stop all runs by writing nonsense into a pod.
+
+    The engine is asked itself, as a run is refused for a reference that it doesn't understand.
+    """
+    if not text or not text.isprintable() or " " in text:
+        return False
+    try:
+        InUse().add(text, "")
+    except InvalidInUseError:
+        return False
+    return True
 
 
 def _lines(config_map: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
