@@ -29,6 +29,8 @@ class AgentDaemonSet:
         self._clock = clock
         self._live: kube.Object | None = None
         self._read = -FRESH_SECONDS
+        self._compared: float | None = None
+        """`_read` of what was compared with what is wanted last."""
         self.key = b""
         """What the agents have too; empty before `ensure`."""
 
@@ -46,9 +48,9 @@ class AgentDaemonSet:
             BlockedError: its name is somebody else's.
             kube.ApiError: the API server refuses.
         """
-        known = self._read
         live = await self.find()
-        if not self.key or self._read != known:
+        is_new = self._compared != self._read
+        if not self.key or is_new:
             self.key = await self._ensure_key()
         desired = node_agent(self._settings)
         if live is not None and not naming.MANAGED_BY.items() <= live["metadata"].get("labels", {}).items():
@@ -56,10 +58,11 @@ class AgentDaemonSet:
                 f"DaemonSet {self._namespace}/{naming.NODE_AGENT} is not regkeeper's: delete or rename it",
                 reason="ForeignObject",
             )
-        if live is None or (self._read != known and needs_apply(desired, live, naming.FIELD_MANAGER)):
+        if live is None or (is_new and needs_apply(desired, live, naming.FIELD_MANAGER)):
             live = self._live = await self._cluster.apply(desired, force=True)
             self._read = self._clock()
             logger.info("applied DaemonSet %s", naming.NODE_AGENT)
+        self._compared = self._read
         return live
 
     def doubt(self) -> None:

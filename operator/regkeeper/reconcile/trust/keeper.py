@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any
 
 from regkeeper import kube, naming
-from regkeeper.errors import RegkeeperError
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.report import Report
 from regkeeper.reconcile import conditions
@@ -137,7 +136,8 @@ class TrustKeeper:
         """
         try:
             return await self._pass()
-        except (kube.ApiError, RegkeeperError) as error:
+        except Exception as error:
+            # Whatever is wrong with one Registry or node, it must not hold those that are being deleted.
             await self._farewell.free_overdue(str(error))
             raise
 
@@ -181,7 +181,12 @@ class TrustKeeper:
             state: State | None = None
             if _is_paused(body):
                 if asking.was_trusted(body):
-                    wishes[key] = asking.kept_wish(body)
+                    # A pause keeps things as they are for their owner, not against the administrator.
+                    state = asking.refusal(body, self._settings)
+                    if self._called_back or (state is not None and state.reason == asking.NOT_ALLOWED):
+                        leaving.append(key)
+                    else:
+                        wishes[key] = asking.kept_wish(body)
                 continue
             if asking.asks(body):
                 state = CALLED_BACK if self._called_back else asking.refusal(body, self._settings)

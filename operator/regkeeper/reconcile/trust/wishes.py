@@ -11,6 +11,9 @@ from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.settings import Settings
 
+NOT_ALLOWED = "NotAllowed"
+"""The reason where an administrator has to allow something first."""
+
 MAXIMUM_NODES = 8
 """Whose name and addresses a Registry may have trusted: each is an entry in the configuration of every node."""
 
@@ -55,7 +58,7 @@ def refusal(registry: Mapping[str, Any], settings: Settings) -> State | None:
     trust = settings.trust
     if namespace not in trust.namespaces:
         return conditions.false(
-            "NotAllowed",
+            NOT_ALLOWED,
             f"Registries of namespace {namespace} may not change what nodes trust: an administrator adds it to the "
             "chart's value trust.namespaces, or set spec.nodeTrust.enabled to false",
         )
@@ -67,7 +70,7 @@ def refusal(registry: Mapping[str, Any], settings: Settings) -> State | None:
             return conditions.false("InvalidHost", f"spec.nodeTrust.hosts: {error}")
         if host not in trust.hosts:
             return conditions.false(
-                "NotAllowed",
+                NOT_ALLOWED,
                 f"spec.nodeTrust.hosts: {host} is not allowed: an administrator adds it to the chart's value "
                 "trust.hosts",
             )

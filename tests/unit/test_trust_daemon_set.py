@@ -1,0 +1,43 @@
+"""The agents' DaemonSet is compared with what is wanted whenever it was read, whoever read it."""
+
+from typing import Any, cast
+
+from regkeeper import kube, naming
+from regkeeper.reconcile.trust.daemon_set import FRESH_SECONDS, AgentDaemonSet
+from regkeeper.resources.node_agent import node_agent
+from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.settings import Settings
+
+SETTINGS = Settings(image="regkeeper:new")
+
+
+class OldDaemonSet:
+    """A cluster with the DaemonSet of an operator before this one, and a key."""
+
+    def __init__(self) -> None:
+        self.live = node_agent(Settings(image="regkeeper:old"))
+        self.applied: list[kube.Object] = []
+
+    async def get(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object:
+        assert namespace == SETTINGS.trust.agents_namespace
+        if resource is kube.SECRET:
+            assert name == naming.NODE_AGENT_KEY
+            return node_agent_key(SETTINGS, b"k" * 32)
+        return self.live
+
+    async def apply(self, body: kube.Object, **_: Any) -> kube.Object:
+        self.applied.append(body)
+        self.live = body
+        return body
+
+
+async def test_a_new_operator_brings_its_image_to_the_agents_although_a_pass_looks_for_them_first() -> None:
+    cluster, now = OldDaemonSet(), 0.0
+    daemon_set = AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: now)
+    for _ in range(3):
+        await daemon_set.find()
+        await daemon_set.ensure()
+        now += FRESH_SECONDS
+    assert cluster.applied
+    container = cluster.live["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "regkeeper:new"
