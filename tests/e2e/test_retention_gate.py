@@ -222,6 +222,9 @@ class Bench:
     async def has_no_job(self) -> bool:
         return not await self.jobs()
 
+    async def is_to_purge(self) -> bool:
+        return any(job["metadata"]["name"].startswith(f"{self.key.name}-purge-") for job in await self.jobs())
+
     async def pass_without_a_run(self) -> None:
         """Passes that make no Job."""
         before = {job["metadata"]["uid"] for job in await self.jobs()}
@@ -385,13 +388,13 @@ async def test_an_undo_is_carried_out_once_with_the_registry_read_only(bench: Be
 
 async def test_a_purge_takes_place_when_the_window_ends_also_of_a_deleted_policy(bench: Bench) -> None:
     due = datetime.now(UTC) + timedelta(hours=1)
-    deleted = Answer(outcome=Outcome.DONE, run="20260101T000000Z", purge_due=due.isoformat())
+    deleted = Answer(outcome=Outcome.DONE, run="20260101T000000Z", quarantined=9, purge_due=due.isoformat())
     bench.kubelet.script = lambda _: (SWITCH, deleted)
     await bench.make(**KEEP_TWO)
     await bench.settle("Done")
     policy = await bench.need(kube.IMAGE_RETENTION, "policy")
     await bench.cluster.delete(kube.IMAGE_RETENTION, bench.key.namespace, "policy", uid=policy["metadata"]["uid"])
-    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE))
+    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
     bench.kubelet.told.clear()
     await bench.pass_without_a_run()
     bench.later = timedelta(hours=1, minutes=1)
@@ -475,5 +478,8 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
         # Its pod went without a word, so that only the end of its time says that it can change nothing more.
         assert await bench.holder() is not None
         bench.later = timedelta(hours=1, minutes=3)
+        # No schedule brings a next run: a purge puts back what was deleted.
+        bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
+        await bench.work_until_async(bench.is_to_purge)
     await bench.settle(outcome)
     assert says in (await bench.condition("Ready"))["message"]

@@ -127,3 +127,11 @@ def test_the_last_counts_stay_until_there_are_others() -> None:
     }
     after = readiness.fields(before, [ENDPOINT], Counts(4, 6, complete=True))
     assert (after["repositories"], after["tags"], after["countsIncomplete"]) == (4, 6, None)
+
+
+def test_addresses_on_nodes_stay_until_pods_show_them_which_one_without_replicas_never_does() -> None:
+    before = {"addresses": [{"type": "HostPort", "host": "k8smaster:5000"}]}
+    assert readiness.lasting_addresses(before, deployment(1, **counts_of_pods(0))) == before["addresses"]
+    assert readiness.lasting_addresses(before, deployment(0, **counts_of_pods(0))) == before["addresses"]
+    assert readiness.lasting_addresses(before, deployment(1, **counts_of_pods(1))) == ()
+    assert readiness.lasting_addresses({}, deployment(0, **counts_of_pods(0))) == ()

@@ -8,9 +8,9 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Kept, Outcome, encode
-from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.api.v1alpha1.retention import ImageRetention, Undone
 from regkeeper.reconcile.retention import pods, reports
-from regkeeper.reconcile.retention.outcome import conclude, ended
+from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due
 from regkeeper.reconcile.retention.policies import digest, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request
 from regkeeper.reconcile.retention.waiting import line_up
@@ -241,6 +241,64 @@ def test_a_plan_that_waits_says_how_it_is_approved_and_ends_with_a_change_of_the
     assert "regkeeper approve keep-last" in condition.message
     assert reports.without_what_passed(fields, a_policy(dryRun=True), NOON) == {}
     assert reports.without_what_passed(fields, policy, NOON + timedelta(days=8)) == {}
+
+
+def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
+    answer = Answer(outcome=Outcome.NOTHING_TO_DO, message="0 entries back")
+    run = ended(HOLDER, Conclusion("NothingToDo", answer.message, answer), NOON)
+    request = Request(Action.RESTORE, undo="20260101T000000Z")
+    fields = reports.after({}, request, run, Conclusion("NothingToDo", answer.message, answer), NOON)
+    assert Undone.model_validate(fields["undone"]).outcome == "NothingToDo"
+
+
+def test_an_approval_whose_job_never_runs_is_used_up() -> None:
+    refused = {"job": "j", "uid": "u", "outcome": "Refused", "message": "paused", "finished": "2026-01-01T12:00:00Z"}
+    before = {"awaiting": awaiting()}
+    policy = a_policy(schedule="@daily", approve=HASH)
+    approved = Request(approved=HASH, policy=digest(policy))
+    after = before | reports.after(before, approved, refused, None, NOON)
+    assert wanted_jobs(policy, after, NOON) == {}
+    assert "awaiting" not in reports.after(before, Request(), refused, None, NOON), "another run's plan may be approved"
+
+
+LATER, PASSED = NOON + timedelta(hours=2), NOON - timedelta(minutes=1)
+PURGE = replace(HOLDER, retention="", action=Action.PURGE)
+KNOWS_NOTHING = Answer(outcome=Outcome.FAILED, message="no space left")
+
+
+@pytest.mark.parametrize(
+    ("holder", "conclusion", "before", "due"),
+    [
+        (HOLDER, Conclusion("Unknown", "", is_lost=True), None, NOON),
+        (HOLDER, Conclusion("Unknown", "", is_lost=True), LATER, NOON),
+        (PURGE, Conclusion("Unknown", "", is_lost=True), PASSED, NOON + REPEATED_AFTER),
+        (HOLDER, Conclusion("Failed", "", KNOWS_NOTHING), LATER, LATER),
+        (HOLDER, Conclusion("Failed", ""), LATER, LATER),
+        (HOLDER, Conclusion("Done", "", Answer(outcome=Outcome.DONE, quarantined=0)), LATER, None),
+        (
+            HOLDER,
+            Conclusion("Done", "", Answer(outcome=Outcome.DONE, quarantined=9, purge_due=LATER.isoformat())),
+            None,
+            LATER,
+        ),
+        (
+            PURGE,
+            Conclusion("Done", "", Answer(outcome=Outcome.DONE, quarantined=9, purge_due=PASSED.isoformat())),
+            PASSED,
+            NOON + REPEATED_AFTER,
+        ),
+        (PURGE, Conclusion("Failed", "", KNOWS_NOTHING), PASSED, NOON + REPEATED_AFTER),
+    ],
+)
+def test_when_the_next_purge_is_due(
+    holder: Holder, conclusion: Conclusion, before: datetime | None, due: datetime | None
+) -> None:
+    assert purge_due(before, holder, conclusion, NOON) == due
+
+
+def test_an_answer_that_an_error_made_leaves_when_a_purge_is_due() -> None:
+    run = ended(HOLDER, Conclusion("Failed", "", KNOWS_NOTHING), NOON)
+    assert "purgeDue" not in reports.after({}, Request(), run, Conclusion("Failed", "", KNOWS_NOTHING), NOON)
 
 
 def mounting(name: str, *, read_only: bool = False, phase: str = "Running", **metadata: Any) -> kube.Object:

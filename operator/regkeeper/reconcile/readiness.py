@@ -31,6 +31,12 @@ def progress(deployment: Mapping[str, Any]) -> State | None:
     return conditions.false("Progressing", f"{count} of {replicas} pods are up to date and ready.")
 
 
+def lasting_addresses(before: Mapping[str, Any], deployment: Mapping[str, Any]) -> Sequence[Mapping[str, str]]:
+    """Addresses in the status that stay although no pod may be there to show them: until all pods are."""
+    is_complete = progress(deployment) is None and deployment["spec"].get("replicas") != 0
+    return () if is_complete else before.get("addresses") or ()
+
+
 def keeps_serving(deployment: Mapping[str, Any]) -> bool:
     """Whether as many pods serve as the Deployment's strategy promises at any time of a roll-out."""
     status = deployment.get("status") or {}

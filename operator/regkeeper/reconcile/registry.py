@@ -264,7 +264,7 @@ class RegistryReconciler:
             registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
         )
         before = body.get("status") or {}
-        last = () if progress is None else before.get("addresses") or ()
+        last = readiness.lasting_addresses(before, seen.deployment)
         seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes, last=last)
         unserved = await self._unserved_nodes(body, registry, seen.deployment)
         was_ready = conditions.is_true(before.get("conditions") or (), READY)

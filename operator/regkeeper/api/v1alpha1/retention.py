@@ -180,7 +180,7 @@ class Undone(Status):
     run: str = Field(description="The run that was undone.")
     forget: bool = Field(False, description="Whether it only ended what an undo keeps.")
     uid: str = Field("", description="UID of the Job.")
-    outcome: Literal["Running", "Done", "Refused", "Failed"] = Field(description="What came of it.")
+    outcome: Literal["Running", "Done", "NothingToDo", "Refused", "Failed"] = Field(description="What came of it.")
     message: str = Field("", description="The outcome in words.", max_length=4096)
     finished: datetime | None = Field(None, description="When it ended.")
 

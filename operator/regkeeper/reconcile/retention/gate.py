@@ -127,6 +127,9 @@ class Gate:
         job, pod = await self._observe(scene.key, holder)
         if job is None or is_finished(job) or "deletionTimestamp" in job["metadata"] or holder.aborted:
             return await self._await_end(holder, job, pod)
+        overdue = await self._overdue(scene, holder, job)
+        if overdue:
+            return await self._abort(scene, live, lock, holder, overdue)
         try:
             match holder.stage:
                 case Stage.PREPARING:
@@ -142,6 +145,21 @@ class Gate:
         except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError) as error:
             return await self._abort(scene, live, lock, holder, str(error))
         return turn
+
+    async def _overdue(self, scene: Scene, holder: Holder, job: kube.Object) -> str:
+        """Why a run has had its time, whatever keeps its steps from being made; empty if it has not."""
+        if (self._now() - holder.end).total_seconds() >= GONE_SECONDS:
+            # The Job controller says that a Job failed only once its pod has stopped, which a lost node never tells.
+            return "its activeDeadline passed, and nobody says that its pod has stopped"
+        if holder.stage is not Stage.PREPARING or holder.quiet_since is None or not job["spec"].get("suspend"):
+            return ""
+        late = (self._now() - holder.quiet_since).total_seconds() - self._start_timeout(scene, holder)
+        if late < 0:
+            return ""
+        # The answer to the write that let it go may be what is missing.
+        now = await self._cluster.get(kube.JOB, scene.key.namespace, holder.job)
+        self._store.put(now)
+        return "it could not be let go within startTimeout" if now["spec"].get("suspend") else ""
 
     async def wind_down(self, key: Key, live: kube.Object, lock: Lock) -> Turn:
         """Await the end of a run whose Registry is gone, and give its lock free; there is nothing to go on with."""

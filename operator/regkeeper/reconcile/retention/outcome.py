@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper import kube
 from regkeeper.answer import Answer, Outcome
 from regkeeper.reconcile.conditions import timestamp
 from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
+from regkeeper.reconcile.retention.requests import Action
 from regkeeper.resources.retention.lock import Holder, Quiet, Stage
 
 LONGEST_MESSAGE = 4096
 """Characters that the status takes."""
+REPEATED_AFTER = timedelta(hours=1)
+"""Until a purge is tried again that left something that is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,25 @@ def _what_happened(job: Mapping[str, Any] | None, said: Said | None) -> str:
     if said is not None:
         return f"its container ended without an answer: {said.reason}, exit code {said.code}"
     return "its pod ended without an answer"
+
+
+def purge_due(before: datetime | None, holder: Holder, conclusion: Conclusion, now: datetime) -> datetime | None:
+    """When the next purge is to take place after a run; None: never, as far as is known.
+
+    Args:
+        before: When it was to take place so far.
+        holder: The run.
+        conclusion: How it ended.
+        now: The time of day.
+    """
+    if conclusion.is_lost and holder.action != Action.PURGE:
+        # The next run puts back what it deleted, and there may be no other.
+        return now
+    due, answer = before, conclusion.answer
+    if answer is not None and answer.quarantined is not None:
+        due = datetime.fromisoformat(answer.purge_due) if answer.purge_due else None
+    # What did not help just now is tried again later, by a Job with another name.
+    return now + REPEATED_AFTER if due is not None and due <= now else due
 
 
 def began(holder: Holder) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
-from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
+from regkeeper.errors import BlockedError, InvalidSpecError, RegkeeperError, WaitingError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
@@ -23,7 +23,7 @@ from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.policies import Policies, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
-from regkeeper.reconcile.retention.waiting import line_up
+from regkeeper.reconcile.retention.waiting import is_waiting, line_up
 from regkeeper.reconcile.retention.wanted import wanted_jobs
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
@@ -106,28 +106,32 @@ class RetentionReconciler:
                 await self._write(policies.bodies[name], reports.ephemeral(key.name))
             return None
         scene = Scene(key, registry, claim, policies)
-        troubles = {}
+        troubles: dict[str, reports.States] = {}
+        passing: Exception | None = None
         for name, policy in policies.valid.items():
+            # Of this policy alone: a run of another one that has the lock must come to its end.
             try:
                 await self._ensure_policy(scene, policy)
-            except (kube.InvalidError, BlockedError) as error:
-                # Of this policy alone: a run of another one that has the lock must come to its end.
-                troubles[name] = reports.failing(error.reason or "Invalid", str(error), stalled=True)
+            except (kube.ConflictError, kube.TransientError, kube.TerminatingError, WaitingError) as error:
+                passing = error
+            except (kube.ApiError, RegkeeperError) as error:
+                troubles[name] = reports.failing(error.reason or "ApiError", str(error), stalled=_is_stalled(error))
         delay = await self._run(scene)
         for name in policies.valid:
             if name in troubles:
                 await self._write(policies.bodies[name], troubles[name])
             else:
                 await self._report(scene, name)
+        if passing is not None:
+            raise passing
         return min((each for each in (delay, TROUBLED_SECONDS if troubles else None) if each is not None), default=None)
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the conditions of the Registry's ImageRetentions."""
         message = str(error) if verdict.reason != "InternalError" else f"{type(error).__name__}: {error}"
-        stalled = isinstance(error, InvalidSpecError | BlockedError | kube.InvalidError)
         for body in self._store.children(key, kube.IMAGE_RETENTION):
             if "deletionTimestamp" not in body["metadata"]:
-                await self._write(body, reports.failing(verdict.reason, message, stalled=stalled))
+                await self._write(body, reports.failing(verdict.reason, message, stalled=_is_stalled(error)))
 
     async def _without_registry(self, key: Key, policies: Policies, states: reports.States) -> float | None:
         """No run can begin; of one that is under way the end is awaited, and its lock given free."""
@@ -238,15 +242,22 @@ class RetentionReconciler:
         if deleted_by is not None and await self.gate.briefing.came_into_use(scene, holder):
             await self._rescue(scene, holder, deleted_by)
         fields = outcome.ended(holder, conclusion, self._now())
-        await self._remember(scene, holder.retention, request, fields, conclusion)
-        due = lock.purge_due
-        if answer is not None:
-            due = datetime.fromisoformat(answer.purge_due) if answer.purge_due else None
-        elif due is not None and due <= self._now():
-            due = self._now() + timedelta(hours=1)
+        try:
+            await self._remember(scene, holder.retention, request, fields, conclusion)
+        except kube.InvalidError:
+            # No repetition helps, and pushes must not wait for it.
+            logger.exception("the status does not take the outcome of Job %s", holder.job)
+        due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
         lost = holder.uid if conclusion.is_lost else "" if answer is not None else lock.unanswered
-        await self.gate.briefing.forget(scene)
+        try:
+            await self.gate.briefing.forget(scene)
+        except BlockedError as error:
+            logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
         await self.gate.release(scene.key, live, replace(lock, purge_due=due, unanswered=lost))
+        if job is not None and is_waiting(job):
+            # Its outcome is known, although it never began: it would be let in again.
+            await self._objects.remove(job)
+            self._store.remove(job)
 
     def _is_known(self, scene: Scene, holder: Holder) -> bool:
         """Whether the outcome of a run stands in the status: then what came into use was asked before."""
@@ -330,6 +341,11 @@ class RetentionReconciler:
     async def _write(self, body: kube.Object, states: reports.States, fields: dict[str, Any] | None = None) -> None:
         with suppress(kube.NotFoundError):
             await self._status.write(body, states, fields)
+
+
+def _is_stalled(error: Exception) -> bool:
+    """Whether only a person can help."""
+    return isinstance(error, InvalidSpecError | BlockedError | kube.InvalidError)
 
 
 class _Idle:

@@ -94,6 +94,9 @@ def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, n
         fields["lastSuccessfulRun"] = run["finished"]
     answer = None if conclusion is None else conclusion.answer
     if answer is None:
+        if request.approved:
+            # Else the same approval would make the same Job, which would meet the same end.
+            fields["awaiting"] = None
         return fields
     fields["awaiting"] = None
     if run["outcome"] == "AwaitingApproval":
@@ -107,7 +110,9 @@ def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, n
             "policy": request.policy or None,
         }
         fields["awaiting"] = {key: value for key, value in fields["awaiting"].items() if value is not None}
-    fields["purgeDue"] = answer.purge_due
+    if answer.quarantined is not None:
+        # An answer that an error made knows nothing of the volume.
+        fields["purgeDue"] = answer.purge_due
     return fields
 
 

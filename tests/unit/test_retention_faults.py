@@ -1,0 +1,261 @@
+"""Passes over a run that meets what does not pass by itself: its lock comes free all the same.
+
+The API server is played, so that it can refuse one kind of write for good; tests/e2e/test_retention_gate.py has a real
+one.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from regkeeper import kube, naming
+from regkeeper.answer import Answer, Outcome, encode
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.retention.gate import GONE_SECONDS
+from regkeeper.reconcile.retention.reconciler import RetentionReconciler
+from regkeeper.reconcile.status import StatusWriter
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
+from regkeeper.settings import Settings
+from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOLDER = Holder(
+    "job-uid",
+    "job",
+    "keep-last",
+    "retain",
+    NOON,
+    NOON + timedelta(hours=1),
+    Stage.RUNNING,
+    quiet=Quiet.READ_ONLY,
+    quiet_since=NOON,
+)
+KEY = Key("images", "main")
+CLAIM = naming.claim_name("main")
+DONE = Answer(outcome=Outcome.DONE, message="well", quarantined=0)
+
+
+def merged(there: Any, change: Any) -> Any:
+    """RFC 7396."""
+    if not isinstance(change, dict):
+        return change
+    after = dict(there) if isinstance(there, dict) else {}
+    for key, value in change.items():
+        after[key] = merged(after.get(key), value)
+        if value is None:
+            del after[key]
+    return after
+
+
+class PlayedCluster:
+    """Objects, and the writes that are refused, as `patch Job`, each for good."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], kube.Object] = {}
+        self.refused: dict[str, kube.ApiError] = {}
+        self._version = 0
+
+    def put(self, body: kube.Object) -> kube.Object:
+        self._version += 1
+        metadata = {"uid": f"{body['metadata']['name']}-uid", "generation": 1, **body["metadata"]}
+        metadata |= {"namespace": KEY.namespace, "resourceVersion": str(self._version)}
+        metadata.setdefault("creationTimestamp", NOON.isoformat())
+        body = json.loads(json.dumps({**body, "metadata": metadata}))
+        self.objects[body["kind"], metadata["name"]] = body
+        return deepcopy(body)
+
+    def _write(self, what: str, body: kube.Object) -> kube.Object:
+        if what in self.refused:
+            raise self.refused[what]
+        return self.put(body)
+
+    async def get(self, resource: kube.Resource, _namespace: str | None, name: str) -> kube.Object:
+        try:
+            return deepcopy(self.objects[resource.kind, name])
+        except KeyError:
+            raise kube.NotFoundError(name, code=404) from None
+
+    async def list(self, resource: kube.Resource, *_: Any, **__: Any) -> AsyncIterator[kube.Object]:
+        for (kind, _name), body in list(self.objects.items()):
+            if kind == resource.kind:
+                yield deepcopy(body)
+
+    async def apply(self, body: kube.Object, *, force: bool) -> kube.Object:
+        there = self.objects.get((body["kind"], body["metadata"]["name"]), {})
+        return self._write(f"apply {body['kind']}", merged(there, body) if force else body)
+
+    async def create(self, body: kube.Object) -> kube.Object:
+        metadata = body["metadata"]
+        if (body["kind"], metadata["name"]) in self.objects:
+            raise kube.ConflictError(metadata["name"], code=409, reason="AlreadyExists")
+        return self._write(f"create {body['kind']}", body)
+
+    async def patch(self, resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object) -> kube.Object:
+        there = self.objects[resource.kind, name]
+        if body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
+            raise kube.ConflictError(name, code=409, reason="Conflict")
+        return self._write(f"patch {resource.kind}", merged(there, body))
+
+    async def patch_status(
+        self, resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object
+    ) -> kube.Object:
+        return self._write(f"status {resource.kind}", merged(self.objects[resource.kind, name], body))
+
+    async def delete(self, resource: kube.Resource, _namespace: str | None, name: str, *, uid: str) -> None:
+        assert self.objects[resource.kind, name]["metadata"]["uid"] == uid
+        del self.objects[resource.kind, name]
+
+
+class Bench:
+    """A Registry, its policy `keep-last`, the Job `job` and a lock that this Job has."""
+
+    def __init__(self, holder: Holder, *, lock: Lock | None = None, pod: kube.Object | None = None) -> None:
+        self.cluster = PlayedCluster()
+        self.now = NOON
+        self.store, registries = Store(), Store()
+        lock = replace(lock or Lock(), holder=holder)
+        spec: dict[str, Any] = {"rules": [{"name": "all", "keep": {"last": 2}}], "schedule": "@daily"}
+        self.put(retention_object("keep-last", **spec))
+        self.put(lease(lock, claim=CLAIM, namespace=KEY.namespace, registry=KEY.name))
+        self.put(self.job(suspend=holder.stage is Stage.PREPARING))
+        if pod is not None:
+            self.put(pod)
+        registries.put(self.cluster.put(registry_object("main", storage={"size": "1Gi"})))
+        self.reconciler = RetentionReconciler(
+            cluster=cast(kube.Cluster, self.cluster),
+            store=self.store,
+            registries=registries,
+            settings=Settings(),
+            status=StatusWriter(cast(kube.Cluster, self.cluster), self.store, lambda: self.now),
+            now=lambda: self.now,
+            changed=lambda _: None,
+        )
+
+    def put(self, body: kube.Object) -> None:
+        self.store.put(self.cluster.put(body))
+
+    @staticmethod
+    def job(*, suspend: bool, **annotations: str) -> kube.Object:
+        labels = {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "keep-last"}
+        metadata: dict[str, Any] = {"name": "job", "labels": labels, "annotations": annotations}
+        if not suspend:
+            metadata["finalizers"] = [naming.RUN_FINALIZER]
+        spec = {"suspend": suspend, "activeDeadlineSeconds": 3600}
+        return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+    @property
+    def lock(self) -> Lock:
+        return read_lock(self.cluster.objects["Lease", naming.lock_name(CLAIM)])
+
+    def is_held(self) -> bool:
+        return self.lock.holder is not None
+
+    @property
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.cluster.objects["ImageRetention", "keep-last"].get("status") or {}
+        return status
+
+    def finish(self, answer: Answer | None) -> None:
+        """The Job's pod ends, and with it the Job."""
+        self.put(a_pod(answer))
+        conditions = [{"type": "Complete" if answer else "Failed", "status": "True"}]
+        self.put({**self.job(suspend=False), "status": {"conditions": conditions}})
+
+
+def a_pod(answer: Answer | None, *, phase: str = "Succeeded", **state: Any) -> kube.Object:
+    ended = {"terminated": {"exitCode": 0, "message": "" if answer is None else encode(answer).decode()}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "pod",
+            "labels": {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "keep-last"},
+            "ownerReferences": [{"kind": "Job", "uid": "job-uid", "apiVersion": "batch/v1", "name": "job"}],
+        },
+        "spec": {"nodeName": "k8sworker1"},
+        "status": {"phase": phase, "containerStatuses": [{"name": "run", "state": state or ended}]},
+    }
+
+
+async def test_a_status_that_is_not_taken_holds_no_lock() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    bench.cluster.refused["status ImageRetention"] = kube.InvalidError("status.undone.outcome", code=422)
+    with pytest.raises(kube.InvalidError):
+        # The next write of the status in the same pass.
+        await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+
+
+async def test_a_node_that_is_lost_holds_no_lock_beyond_the_end_of_the_run() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.now = HOLDER.end + timedelta(seconds=GONE_SECONDS - 1)
+    await bench.reconciler.look(KEY)
+    assert bench.is_held()
+    bench.now = HOLDER.end + timedelta(seconds=GONE_SECONDS)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Unknown"
+    assert "nobody says that its pod has stopped" in bench.status["lastRun"]["message"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        kube.ForbiddenError("a policy forbids it", code=403, reason="Forbidden"),
+        kube.TransientError("a webhook does not answer", code=500),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_run_that_another_policys_trouble_does_not_concern_is_released(error: kube.ApiError) -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    bench.cluster.refused["apply CronJob"] = error
+    if isinstance(error, kube.TransientError):
+        with pytest.raises(kube.TransientError):
+            await bench.reconciler.look(KEY)
+    else:
+        await bench.reconciler.look(KEY)
+        assert bench.status["conditions"][0]["message"] == "a policy forbids it"
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+
+
+async def test_a_job_that_can_never_be_let_go_keeps_the_registry_quiet_no_longer_than_its_start_may_take() -> None:
+    bench = Bench(replace(HOLDER, stage=Stage.PREPARING))
+    bench.cluster.refused["apply ConfigMap"] = kube.ForbiddenError("exceeded quota", code=403, reason="Forbidden")
+    bench.now = NOON + timedelta(minutes=30)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Failed"
+    assert "could not be let go within startTimeout" in bench.status["lastRun"]["message"]
+    assert ("Job", "job") not in bench.cluster.objects, "it would be let in again"
+
+
+async def test_a_job_that_was_let_go_without_our_knowing_is_not_taken_for_one_that_never_began() -> None:
+    bench = Bench(replace(HOLDER, stage=Stage.PREPARING), pod=a_pod(None, phase="Running", running={}))
+    bench.cluster.put(bench.job(suspend=False))  # its watch event does not come
+    bench.now = NOON + timedelta(minutes=30)
+    with suppress(kube.ConflictError):
+        await bench.reconciler.look(KEY)
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is not None
+    assert (bench.lock.holder.stage, bench.lock.holder.aborted) == (Stage.RUNNING, "")
+
+
+async def test_a_strangers_config_map_holds_no_lock() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    labels = {naming.SNAPSHOT_LABEL: KEY.name}
+    name = naming.snapshot_name(KEY.name, 0)
+    bench.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}})
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
