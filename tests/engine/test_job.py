@@ -5,11 +5,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner
@@ -283,6 +284,26 @@ def test_a_registry_that_takes_pushes_refuses_the_run_and_one_that_is_read_only_
     assert content(volume) == before
     settings["REGISTRY_STORAGE_MAINTENANCE_READONLY"] = "{enabled: true}"
     with serve_registry(DEBIAN_PROGRAM, tmp_path, settings) as url:
+        assert pod.whole_run(KEEP_ONE, registry=url).outcome is Outcome.DONE
+
+
+def test_a_registry_that_is_only_just_starting_is_waited_for(
+    volume: Volume, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kube-proxy hears of its pod a moment after the operator does."""
+    settings = {
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(volume.root),
+        "REGISTRY_STORAGE_MAINTENANCE_READONLY": "{enabled: true}",
+    }
+    with serve_registry(DEBIAN_PROGRAM, tmp_path, settings) as url:
+        settings["REGISTRY_HTTP_ADDR"] = urlsplit(url).netloc
+    with ExitStack() as stack:
+
+        def start(_: float) -> None:
+            monkeypatch.undo()
+            stack.enter_context(serve_registry(DEBIAN_PROGRAM, tmp_path, settings))
+
+        monkeypatch.setattr(time, "sleep", start)
         assert pod.whole_run(KEEP_ONE, registry=url).outcome is Outcome.DONE
 
 

@@ -17,7 +17,7 @@ from regkeeper.job.request import Request
 from regkeeper.job.summary import freed, largest_victims, planned, space
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
-from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
+from regkeeper.retention.errors import RefusedError, StoppedError, StorageError, UnansweredError
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND, moment, parse_moment
@@ -32,6 +32,7 @@ from regkeeper.retention.plan_files import (
 )
 from regkeeper.retention.printing import count, print_plan, size_of
 from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored as Back
@@ -39,6 +40,9 @@ from regkeeper.retention.restore import undo, undoable
 from regkeeper.retention.restore_images import restore_used
 from regkeeper.retention.run import Order, carry_out
 from regkeeper.retention.session import Reading, Session, changing, reading, refuse_writers
+
+ANSWER_SECONDS = 30.0
+"""How long a registry that is ready may take to answer at its Service's address on this node."""
 
 
 class _NotCarriedOutError(RefusedError):
@@ -276,7 +280,20 @@ def _restored(back: Back) -> Restored:
 
 
 def _refuse_writers(request: Request, session: Session) -> None:
-    refuse_writers(session.volume, request.mode, request.document.registry)
+    """Refuse as `refuse_writers` does, but wait for a registry that has only just been started.
+
+    A Service's address answers on a node only once its kube-proxy has heard that the new pod is ready.
+    """
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            refuse_writers(session.volume, request.mode, request.document.registry)
+        except UnansweredError:
+            if request.mode is not Mode.READ_ONLY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _completed(answer: Answer, request: Request, volume: Volume, journals: Journals) -> Answer:

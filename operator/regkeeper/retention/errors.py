@@ -24,6 +24,10 @@ class NotQuietError(RefusedError):
     reason = "NotQuiet"
 
 
+class UnansweredError(NotQuietError):
+    """A registry that should answer can't be reached, so that nobody knows whether it writes."""
+
+
 class BusyError(RefusedError):
     """Another run holds the volume's lock."""
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from regkeeper.retention.beneath import open_file
 from regkeeper.retention.credentials import basic
-from regkeeper.retention.errors import NotQuietError
+from regkeeper.retention.errors import NotQuietError, UnansweredError
 from regkeeper.retention.layout import (
     LAYERS,
     REVISIONS,
@@ -182,6 +182,7 @@ def probe(registry: str, mode: Mode) -> None:
         mode: What is expected.
 
     Raises:
+        UnansweredError: it can't be reached.
         NotQuietError: it is not so, or can't be found out.
     """
     url = urlsplit(registry)
@@ -197,11 +198,11 @@ def probe(registry: str, mode: Mode) -> None:
         except ConnectionRefusedError:
             if mode == Mode.OFFLINE:
                 return
-            raise NotQuietError(f"{registry} does not answer: if it is stopped, use --mode Offline") from None
+            raise UnansweredError(f"{registry} does not answer: if it is stopped, use --mode Offline") from None
         except ssl.SSLError as error:
             raise NotQuietError(f"{registry} answers, but can't be trusted: {error}") from error
         except OSError as error:
-            raise NotQuietError(f"{registry} can't be reached, so nobody knows whether it writes: {error}") from error
+            raise UnansweredError(f"{registry} can't be reached, so nobody knows whether it writes: {error}") from error
         if mode == Mode.OFFLINE:
             raise NotQuietError(f"something answers at {registry}: stop it, or use --mode ReadOnly")
         _probe_push(connection, registry)
