@@ -5,7 +5,7 @@ The pods' containers are played (tests/kubelet_stand_in.py); API server, Job and
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,6 @@ import yaml
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
-from regkeeper.distribution import open_session
 from regkeeper.errors import WaitingError
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
@@ -251,19 +250,6 @@ class Bench:
         finally:
             await operator.close()
         return len(faulty.writes) >= at
-
-
-@pytest.fixture
-async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
-
-
-@pytest.fixture
-async def prober() -> AsyncIterator[Prober]:
-    async with open_session() as session:
-        yield Prober(session, session)
 
 
 @pytest.fixture
