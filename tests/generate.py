@@ -11,6 +11,8 @@ from tests.reference import reference
 ROOT = Path(__file__).parent.parent
 HEADER = "# Written by `make generate` from operator/regkeeper/api: change it there.\n"
 
+MANIFEST = "deploy/install.yaml"
+
 KEPT = {"helm.sh/resource-policy": "keep"}
 """`helm uninstall` would take every Registry with their definition."""
 
@@ -27,8 +29,12 @@ def generated() -> dict[str, str]:
     return files
 
 
+def _definition_text(definition: dict[str, Any]) -> str:
+    return dump_yaml({**definition, "metadata": {**definition["metadata"], "annotations": KEPT}})
+
+
 def _chart_template(definition: dict[str, Any]) -> str:
-    text = dump_yaml({**definition, "metadata": {**definition["metadata"], "annotations": KEPT}})
+    text = _definition_text(definition)
     if "{{" in text:
         raise ValueError("a description or rule that helm would take for a template")
     return f"{HEADER}{{{{- if .Values.crds.install }}}}\n{text}{{{{- end }}}}\n"
@@ -38,13 +44,20 @@ def rendered() -> dict[str, str]:
     """Path → content of what helm renders. `--check` leaves it to tests/chart, so that it needs no compiled helm."""
     from tests.install_manifest import install_manifest
 
-    return {"deploy/install.yaml": install_manifest()}
+    return {MANIFEST: install_manifest()}
 
 
 def outdated() -> list[str]:
-    """Paths of the files that differ from what would be generated."""
+    """Paths of the files that differ from what would be generated.
+
+    Of the manifest that helm renders, only the definitions of the kinds are looked at: they change with the models.
+    """
     files = generated().items()
-    return [path for path, text in files if not (ROOT / path).exists() or (ROOT / path).read_text() != text]
+    differ = [path for path, text in files if not (ROOT / path).exists() or (ROOT / path).read_text() != text]
+    manifest = (ROOT / MANIFEST).read_text()
+    if any(_definition_text(custom_resource_definition(kind)) not in manifest for kind in KINDS):
+        differ.append(MANIFEST)
+    return differ
 
 
 def main(arguments: list[str]) -> int:
