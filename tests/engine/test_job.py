@@ -21,6 +21,7 @@ from regkeeper.naming import API_VERSION
 from regkeeper.snapshot import Document, Stage, Undo, encode
 from tests.engine.driver import ours
 from tests.engine.volumes import DAY, Entry, Volume, files
+from tests.gateway import serve_gateway
 from tests.registry_process import DEBIAN_PROGRAM, serve_registry
 from tests.snapshot_volume import mount
 from tests.waiting import wait_for
@@ -287,24 +288,45 @@ def test_a_registry_that_takes_pushes_refuses_the_run_and_one_that_is_read_only_
         assert pod.whole_run(KEEP_ONE, registry=url).outcome is Outcome.DONE
 
 
+@pytest.mark.parametrize("meanwhile", [None, 404, 405])
 def test_a_registry_that_is_only_just_starting_is_waited_for(
-    volume: Volume, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    meanwhile: int | None, volume: Volume, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kube-proxy hears of its pod a moment after the operator does."""
+    """kube-proxy hears of its pod a moment after the operator does; meanwhile nobody answers, or a gateway."""
     settings = {
         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(volume.root),
         "REGISTRY_STORAGE_MAINTENANCE_READONLY": "{enabled: true}",
     }
     with serve_registry(DEBIAN_PROGRAM, tmp_path, settings) as url:
         settings["REGISTRY_HTTP_ADDR"] = urlsplit(url).netloc
-    with ExitStack() as stack:
+    with ExitStack() as stack, ExitStack() as before:
+        if meanwhile is not None:
+            parts = urlsplit(url)
+            before.enter_context(serve_gateway(meanwhile, (parts.hostname or "", parts.port or 0)))
 
         def start(_: float) -> None:
             monkeypatch.undo()
+            before.close()
             stack.enter_context(serve_registry(DEBIAN_PROGRAM, tmp_path, settings))
 
         monkeypatch.setattr(time, "sleep", start)
         assert pod.whole_run(KEEP_ONE, registry=url).outcome is Outcome.DONE
+
+
+def test_a_registry_that_is_only_just_gone_is_waited_for(
+    volume: Volume, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Offline, until kube-proxy hears of it, its Service's address may lead out of the cluster."""
+    with ExitStack() as stack:
+        gateway = stack.enter_context(serve_gateway(404))
+
+        def stop(_: float) -> None:
+            monkeypatch.undo()
+            stack.close()
+
+        monkeypatch.setattr(time, "sleep", stop)
+        assert pod.whole_run(KEEP_ONE, registry=gateway.url, mode="Offline").outcome is Outcome.DONE
+    assert tags(volume) == {"latest"}
 
 
 # Approval.

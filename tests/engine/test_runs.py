@@ -20,6 +20,7 @@ from regkeeper.retention.errors import (
     RetentionError,
     StoppedError,
     StorageError,
+    UnansweredError,
 )
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
@@ -29,6 +30,7 @@ from regkeeper.retention.storage import EndTime, components
 from tests.engine import driver
 from tests.engine.running import STATE, Counting, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume, snapshot
+from tests.gateway import serve_gateway
 from tests.registry_process import registry_program, serve_registry
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -191,7 +193,7 @@ def test_a_real_registry_is_asked_whether_it_takes_pushes(version: Literal["2.8"
     program = registry_program(version)
     with serve_registry(program, tmp_path, READ_ONLY) as url:
         probe(url, Mode.READ_ONLY)
-        with pytest.raises(NotQuietError, match="something answers"):
+        with pytest.raises(NotQuietError, match="a registry answers"):
             probe(url, Mode.OFFLINE)
     probe(url, Mode.OFFLINE)
     with pytest.raises(NotQuietError, match="does not answer"):
@@ -225,8 +227,28 @@ def log_in(folder: Path, url: str, credentials: bytes) -> None:
 
 
 def test_nobody_knows_is_not_quiet() -> None:
-    with pytest.raises(NotQuietError, match="can't be reached"):
+    with pytest.raises(UnansweredError, match="can't be reached"):
         probe("http://registry.invalid:5000", Mode.OFFLINE)
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("status", [404, 405, 401])
+def test_the_word_of_a_gateway_is_not_the_registrys(
+    mode: Mode, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that answers each connection that leaves the cluster, whoever it was meant for."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    with serve_gateway(status) as gateway:
+        log_in(tmp_path, gateway.url, b"keeper:secret")
+        with pytest.raises(UnansweredError, match=f"is no registry .*: {status} "):
+            probe(gateway.url, mode)
+        assert gateway.credentials == [], "a stranger got the registry's password"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_connection_that_is_taken_and_not_answered_says_nothing(mode: Mode) -> None:
+    with serve_gateway(None) as gateway, pytest.raises(UnansweredError, match="so nobody knows whether it writes"):
+        probe(gateway.url, mode)
 
 
 def test_the_state_lies_beside_the_blobs(volume: Volume, runner: Runner) -> None:

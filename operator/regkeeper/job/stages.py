@@ -32,7 +32,6 @@ from regkeeper.retention.plan_files import (
 )
 from regkeeper.retention.printing import count, print_plan, size_of
 from regkeeper.retention.purge import Purged, due, purge
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored as Back
@@ -42,7 +41,7 @@ from regkeeper.retention.run import Order, carry_out
 from regkeeper.retention.session import Reading, Session, changing, reading, refuse_writers
 
 ANSWER_SECONDS = 30.0
-"""How long a registry that is ready may take to answer at its Service's address on this node."""
+"""How long a node may take to know what a Service's address leads to."""
 
 
 class _NotCarriedOutError(RefusedError):
@@ -280,16 +279,17 @@ def _restored(back: Back) -> Restored:
 
 
 def _refuse_writers(request: Request, session: Session) -> None:
-    """Refuse as `refuse_writers` does, but wait for a registry that has only just been started.
+    """Refuse as `refuse_writers` does, but wait while nobody knows.
 
-    A Service's address answers on a node only once its kube-proxy has heard that the new pod is ready.
+    A node's kube-proxy hears a moment after the operator that a registry's pod has begun to serve, or is gone; until
+    then its Service's address leads to nobody, or out of the cluster.
     """
     deadline = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
             refuse_writers(session.volume, request.mode, request.document.registry)
         except UnansweredError:
-            if request.mode is not Mode.READ_ONLY or time.monotonic() >= deadline:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
         else:

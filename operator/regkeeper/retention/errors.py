@@ -25,7 +25,7 @@ class NotQuietError(RefusedError):
 
 
 class UnansweredError(NotQuietError):
-    """A registry that should answer can't be reached, so that nobody knows whether it writes."""
+    """The registry can't be reached, or somebody else answers in its place: nobody knows whether it writes."""
 
 
 class BusyError(RefusedError):

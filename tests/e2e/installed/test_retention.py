@@ -101,7 +101,7 @@ class RetainedRoom:
 
 
 @pytest.fixture(scope="module")
-def retained(local_room: Room) -> Iterator[RetainedRoom]:
+def a_registry(local_room: Room) -> Iterator[RetainedRoom]:
     """A Registry on a directory of the worker, reached at a port of the nodes."""
     path = f"{DIRECTORIES}/{NAME}"
     local_room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])
@@ -111,6 +111,13 @@ def retained(local_room: Room) -> Iterator[RetainedRoom]:
     yield RetainedRoom(local_room)
     local_room.kubectl("delete", "imageretentions", "--all", f"--timeout={SOON}s")
     local_room.delete("registry", NAME)
+
+
+@pytest.fixture
+def retained(a_registry: RetainedRoom) -> RetainedRoom:
+    """The same, taking pushes: the run of a test that failed may have left it being replaced."""
+    a_registry.await_pushes()
+    return a_registry
 
 
 def test_a_named_image_goes_and_the_others_stay(retained: RetainedRoom) -> None:
