@@ -12,7 +12,8 @@ from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace
 from tests.release import released
-from tests.room import Room
+from tests.retained_room import RetainedRoom
+from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -78,6 +79,26 @@ def local_room(installed: Cluster) -> Iterator[Room]:
     yield Room(installed, LOCAL_NAMESPACE)
     installed.kubectl("delete", "namespace", LOCAL_NAMESPACE, f"--timeout={GONE}s")
     installed.node_exec(WORKER, ["rm", "-rf", DIRECTORIES])
+
+
+@pytest.fixture(scope="package")
+def a_retained_registry(local_room: Room) -> Iterator[RetainedRoom]:
+    """A Registry on a directory of the worker, reached at a port of the nodes, for all tests of retention."""
+    name, path = "retained", f"{DIRECTORIES}/retained"
+    local_room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])
+    storage = {"local": {"node": WORKER, "path": path}}
+    local_room.registry(name, storage=storage, access={"nodePort": {"nodes": [WORKER]}}, **on_node(WORKER))
+    local_room.await_serving(name)
+    yield RetainedRoom(local_room, name, local_room.cluster.node(WORKER).root / path.lstrip("/"))
+    local_room.kubectl("delete", "imageretentions", "--all", f"--timeout={SOON}s")
+    local_room.delete("registry", name)
+
+
+@pytest.fixture
+def retained(a_retained_registry: RetainedRoom) -> RetainedRoom:
+    """The same, taking pushes: the run of a test that failed may have left it being replaced."""
+    a_retained_registry.await_pushes()
+    return a_retained_registry
 
 
 def share_directory(room: Room, path: str) -> None:
