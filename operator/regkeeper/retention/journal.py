@@ -205,6 +205,20 @@ def damaged(run: str, why: str) -> DamagedJournalError:
     )
 
 
+def open_directory_of_journals(volume: Volume, elsewhere: str | None) -> int | None:
+    """The directory with the journals on a volume, None if there is none, or that at `elsewhere`, which must exist.
+
+    Raises:
+        StorageError: it can't be opened.
+    """
+    with translated(elsewhere or JOURNALS):
+        if elsewhere is not None:
+            return os.open(elsewhere, _DIRECTORY)
+        with suppress(FileNotFoundError):
+            return open_directory(volume.descriptor, JOURNALS)
+    return None
+
+
 @contextmanager
 def open_journals(volume: Volume, elsewhere: str | None = None) -> Iterator[Journals]:
     """The journals on a volume, or in the directory `elsewhere`.
@@ -212,15 +226,7 @@ def open_journals(volume: Volume, elsewhere: str | None = None) -> Iterator[Jour
     Raises:
         StorageError: the directory is there but can't be read.
     """
-    descriptor = None
-    with translated(elsewhere or JOURNALS):
-        try:
-            descriptor = (
-                open_directory(volume.descriptor, JOURNALS) if elsewhere is None else os.open(elsewhere, _DIRECTORY)
-            )
-        except FileNotFoundError:
-            if elsewhere is not None:
-                raise
+    descriptor = open_directory_of_journals(volume, elsewhere)
     try:
         yield Journals(descriptor)
     finally:

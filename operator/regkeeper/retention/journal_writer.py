@@ -2,14 +2,24 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from regkeeper.retention.errors import translated
-from regkeeper.retention.journal import RUN_FORMAT, Header, Journal, Journals, State, encode, encode_header, encode_move
+from regkeeper.retention.journal import (
+    RUN_FORMAT,
+    Header,
+    Journal,
+    Journals,
+    State,
+    encode,
+    encode_header,
+    encode_move,
+    open_directory_of_journals,
+)
 from regkeeper.retention.moves import Move
-from regkeeper.retention.places import JOURNALS
+from regkeeper.retention.places import JOURNALS, QUARANTINE, STATE
 from regkeeper.retention.storage import WritableVolume
 
 _SPACE = bytes(4096)
@@ -19,12 +29,25 @@ _CHUNK_BYTES = 1 << 18
 
 
 class WritableJournals(Journals):
-    """The directory with the journals: on the volume, or elsewhere for a volume on which nothing more fits."""
+    """The directory with the journals: on the volume, or elsewhere for a volume on which nothing more fits.
 
-    def __init__(self, volume: WritableVolume, directory: int) -> None:
+    On the volume it is made for the first journal: what is refused before, on the wrong directory perhaps, leaves none.
+    """
+
+    def __init__(self, volume: WritableVolume, directory: int | None) -> None:
         super().__init__(directory)
         self._volume = volume
-        self._writable = directory
+
+    @property
+    def _writable(self) -> int:
+        if self._directory is None:
+            self._directory = self._volume.make_directories(JOURNALS)
+        return self._directory
+
+    def close(self) -> None:
+        if self._directory is not None:
+            os.close(self._directory)
+            self._directory = None
 
     def next_run(self, moment: datetime) -> str:
         """A name for a run that begins at `moment`: its second in UTC, numbered where that is not new."""
@@ -73,6 +96,14 @@ class WritableJournals(Journals):
             self._loaded.pop(run, None)
             self._volume.unlink(self._writable, run)
             self._volume.sync(self._writable)
+
+    def leave_no_trace(self) -> None:
+        """Remove our directories if nothing is in them: those of a first run that was refused."""
+        self.close()
+        for path in (QUARANTINE, JOURNALS, STATE):
+            parent, _, name = path.rpartition("/")
+            with suppress(OSError), self._volume.directory(parent or ".") as directory:
+                self._volume.remove_directory(directory, name)
 
     def plan(self, journal: Journal, *, plan: str, policies: Mapping[str, str], moves: Iterable[Move]) -> Journal:
         """Write what the run is going to move, durably; afterwards it is open."""
@@ -131,17 +162,10 @@ def _name(run: str) -> str:
 
 @contextmanager
 def open_writable_journals(volume: WritableVolume, elsewhere: str | None = None) -> Iterator[WritableJournals]:
-    """The journals on a volume, whose directory is made if need be, or in the directory `elsewhere`, which must exist.
+    """The journals on a volume, or in the directory `elsewhere`, which must exist.
 
     Raises:
-        StorageError: it can't be made or opened.
+        StorageError: the directory is there but can't be opened.
     """
-    with translated(elsewhere or JOURNALS):
-        if elsewhere is None:
-            descriptor = volume.make_directories(JOURNALS)
-        else:
-            descriptor = os.open(elsewhere, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield WritableJournals(volume, descriptor)
-    finally:
-        os.close(descriptor)
+    with closing(WritableJournals(volume, open_directory_of_journals(volume, elsewhere))) as journals:
+        yield journals

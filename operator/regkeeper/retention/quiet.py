@@ -70,7 +70,7 @@ def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
         clock: The same by the volume's own clock; differs from `now` where the caller chose one.
 
     Raises:
-        NotQuietError: names the upload.
+        NotQuietError: names the upload, when it was touched, and what helps.
     """
     window = UPLOAD_SECONDS * SECOND
     for found in walk_repositories(volume):
@@ -81,9 +81,12 @@ def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
         for upload in names:
             touched = max(_times(volume, f"{uploads}/{upload}", ("startedat", "data")), default=0)
             # A time further ahead is no sign of life: it came with a copy, or from a clock that was wrong.
-            if abs(touched - clock) < window or now - window < touched <= now:
+            ages = [age for age in (abs(clock - touched), now - touched) if 0 <= age < window]
+            if ages:
+                seconds = min(ages) // SECOND
                 raise NotQuietError(
-                    f"something writes here: an upload to {found.name} was touched in the last 10 minutes ({upload})"
+                    f"something writes here: an upload to {found.name} ({upload}) was touched {seconds} s ago. Wait "
+                    f"until its push has ended; one that nobody ends stops counting in {UPLOAD_SECONDS - seconds} s"
                 )
 
 

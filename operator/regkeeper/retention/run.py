@@ -133,6 +133,7 @@ def _prepare(
         except BaseException:
             with suppress(RetentionError, OSError):
                 _discard(volume, journals, run)
+                journals.leave_no_trace()
             raise
         _discard(volume, journals, run)
         return plan, None
