@@ -274,6 +274,18 @@ def test_hosts_narrow_what_counts_as_in_use(volume: Volume, pod: Pod) -> None:
     assert tags(volume) == {"5.0", "latest"}
 
 
+def test_a_pull_through_cache_is_refused_before_it_is_made_quiet_in_vain(volume: Volume, pod: Pod) -> None:
+    (volume.root / "scheduler-state.json").write_text("{}")
+    pod.tell(Stage.PLAN, KEEP_ONE)
+    answer = pod.container("plan")
+    assert answer.outcome is Outcome.REFUSED
+    assert "pull-through cache" in answer.message
+    pod.tell(Stage.PLAN, KEEP_ONE, dry_run=True)
+    assert pod.container("plan").outcome is Outcome.DRY_RUN
+    pod.tell(Stage.PLAN, KEEP_ONE, mode="Offline")
+    assert pod.container("plan").outcome is Outcome.SWITCH
+
+
 def test_a_registry_that_takes_pushes_refuses_the_run_and_one_that_is_read_only_does_not(
     volume: Volume, pod: Pod, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ from regkeeper.retention.plan_files import (
 )
 from regkeeper.retention.printing import count, print_plan, size_of
 from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.quiet import refuse_pull_through_cache
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored as Back
@@ -66,6 +67,9 @@ def plan(request: Request, root: str) -> Answer:
         made = _look(request, seen, time.time_ns() if approved is None else approved.now, approved)
         print_plan(made)
         outcome, message = _judge(request, made, approved)
+        if outcome is Outcome.SWITCH:
+            # Before the registry is made quiet in vain.
+            refuse_pull_through_cache(seen.volume, request.mode)
         answer = planned(outcome, message, made, largest_victims(made, seen.reader))
         return answer if outcome is Outcome.SWITCH else _completed(answer, request, seen.volume, seen.journals)
 
