@@ -1,7 +1,7 @@
 """One volume, one Registry: also for an operator that has just started, and for claims that are bound late."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.addresses import Prober
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.settings import LocalStorageRule, Settings
 from tests.cluster import Cluster
 from tests.e2e.one_operator import OneOperator
 from tests.operator_process import a_namespace, install_crds
@@ -17,6 +19,9 @@ from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.control_plane
+
+PATH = "/srv/shared"
+NODE, HOSTNAME = "exclusive-node", "ip-10-0-0-1"
 
 
 @pytest.fixture
@@ -33,9 +38,11 @@ class Restarts:
         self._cluster = cluster
         self._prober = prober
         self._namespace = namespace
+        rule = LocalStorageRule(namespaces=(namespace,), nodes=(NODE,), path=PATH)
+        self._settings = Settings(local_storage=(rule,))
 
     async def look(self, name: str) -> None:
-        await OneOperator(self._cluster, self._prober, self._namespace).look(name)
+        await OneOperator(self._cluster, self._prober, self._namespace, self._settings).look(name)
 
     async def replicas(self, name: str) -> int | None:
         """Of the Deployment; None if there is none."""
@@ -66,9 +73,19 @@ def claim(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, A
     }
 
 
-def volume(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, Any]:
+def on_host(name: str) -> dict[str, Any]:
+    """The rule that ties a volume to the node with that hostname."""
+    expression = {"key": HOSTNAME_LABEL, "operator": "In", "values": [name]}
+    return {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+
+
+ON_SOME_NODE = {"local": {"path": PATH}, "nodeAffinity": on_host("some-node")}
+
+
+def volume(
+    namespace: str, name: str, mode: str = "ReadWriteOnce", source: Mapping[str, Any] = ON_SOME_NODE
+) -> dict[str, Any]:
     """A volume that is a directory, the same for all names."""
-    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["some-node"]}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -77,9 +94,8 @@ def volume(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, 
             "accessModes": [mode],
             "storageClassName": "",
             "capacity": {"storage": "1Gi"},
-            "local": {"path": "/srv/shared"},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
             "claimRef": {"namespace": namespace, "name": name},
+            **source,
         },
     }
 
@@ -143,10 +159,10 @@ async def test_of_two_that_are_found_on_one_directory_one_is_stopped_until_the_o
 @pytest.fixture
 def node(control_plane: Cluster) -> Iterator[str]:
     """A node that nobody runs, so that there is somewhere to have a port of."""
-    name = "exclusive-node"
-    apply(control_plane, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
-    yield name
-    control_plane.kubectl("delete", "node", name)
+    metadata = {"name": NODE, "labels": {HOSTNAME_LABEL: HOSTNAME}}
+    apply(control_plane, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
+    yield NODE
+    control_plane.kubectl("delete", "node", NODE)
 
 
 async def test_images_that_are_to_be_kept_are_kept_by_a_registry_that_waits_for_a_port(
@@ -167,3 +183,30 @@ async def test_images_that_are_to_be_kept_are_kept_by_a_registry_that_waits_for_
     with pytest.raises(BlockedError, match=f"Registry {namespace}/first serves .*:{port}"):
         await restarts.look("second")
     assert "ownerReferences" not in (await cluster.get(kube.CLAIM, namespace, kept))["metadata"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param({"local": {"path": PATH}, "nodeAffinity": on_host(HOSTNAME)}, id="hostname"),
+        pytest.param({"hostPath": {"path": f"/{PATH}/docker/"}}, id="any node"),
+    ],
+)
+async def test_a_directory_is_recognised_where_a_volume_calls_its_node_otherwise_or_not_at_all(
+    control_plane: Cluster,
+    cluster: kube.ApiCluster,
+    namespace: str,
+    restarts: Restarts,
+    node: str,
+    source: dict[str, Any],
+) -> None:
+    """A node's label kubernetes.io/hostname is not its name on EC2; a hostPath volume need not name a node."""
+    local = {"node": node, "path": PATH}
+    apply(control_plane, registry_object("first", namespace=namespace, storage={"local": local}))
+    await restarts.look("first")
+    apply(control_plane, claim(namespace, "second"), volume(namespace, "second", source=source))
+    await are_bound(cluster, namespace, "second")
+    apply(control_plane, *registries(namespace, "second"))
+    with pytest.raises(BlockedError, match=f"Registry {namespace}/first keeps its images on the same volume, in .* of"):
+        await restarts.look("second")
+    assert await restarts.replicas("second") is None

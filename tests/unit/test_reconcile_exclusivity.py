@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from regkeeper.reconcile.directories import Directory
 from regkeeper.reconcile.exclusivity import (
     Claimant,
     Place,
@@ -71,7 +72,9 @@ def test_who_has_a_place_keeps_it_and_else_the_oldest_does(
 
 
 def test_a_claim_on_the_same_directory_is_the_same_place() -> None:
-    by_claim = Place(claim=("images", "c"), volume="pv", directory=("k8smaster", "/docker/var/lib"))
+    by_claim = Place(
+        claim=("images", "c"), volume="pv", directory=Directory("/docker/var/lib", frozenset({"k8smaster"}))
+    )
     assert same_place(by_claim, place_of(registry_object(storage=LOCAL)))
 
 

@@ -3,16 +3,23 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regkeeper.reconcile.directories import Directory
 from regkeeper.reconcile.exclusivity import Place, same_place
 from regkeeper.reconcile.places import Places
 from regkeeper.reconcile.queue import Key
 
 A, B = Key("images", "a"), Key("images", "b")
+SOME_DIRECTORIES = st.builds(
+    Directory,
+    path=st.sampled_from(["/d", "/d/e", "/f"]),
+    nodes=st.frozensets(st.sampled_from("12"), max_size=2),
+    server=st.none() | st.sampled_from("12"),
+)
 SOME_PLACES = st.builds(
     Place,
     claim=st.none() | st.tuples(st.sampled_from("mn"), st.sampled_from("xy")),
     volume=st.none() | st.sampled_from("vw"),
-    directory=st.none() | st.tuples(st.sampled_from("12"), st.sampled_from(["/d", "/d/e", "/f"])),
+    directory=st.none() | SOME_DIRECTORIES,
 )
 
 

@@ -7,22 +7,21 @@ ever getting a pod on its node has no port: else a Registry that can't run would
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from regkeeper import naming
+from regkeeper.reconcile.directories import Directory, same_files
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a Registry keeps its images: the claim, and the node's directory behind it as far as it is known."""
+    """Where a Registry keeps its images: the claim, and the directory behind it as far as it is known."""
 
     claim: tuple[str, str] | None = None
     """Namespace and name."""
     volume: str | None = None
     """Name of the PersistentVolume."""
-    directory: tuple[str, str] | None = None
-    """Node and absolute path."""
+    directory: Directory | None = None
 
 
 def place_of(registry: Mapping[str, Any]) -> Place:
@@ -37,7 +36,7 @@ def place_of(registry: Mapping[str, Any]) -> Place:
     return Place(
         claim=(namespace, naming.claim_name(name)),
         volume=naming.persistent_volume_name(namespace, name) if local else None,
-        directory=(local["node"], local["path"]) if local else None,
+        directory=Directory(local["path"], frozenset({local["node"]})) if local else None,
     )
 
 
@@ -47,10 +46,7 @@ def same_place(one: Place, other: Place) -> bool:
         return True
     if one.volume and one.volume == other.volume:
         return True
-    if one.directory is None or other.directory is None or one.directory[0] != other.directory[0]:
-        return False
-    here, there = PurePosixPath(one.directory[1]), PurePosixPath(other.directory[1])
-    return here == there or here in there.parents or there in here.parents
+    return one.directory is not None and other.directory is not None and same_files(one.directory, other.directory)
 
 
 def seniority(registry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -1,10 +1,13 @@
 """What the operator knows of nodes: their labels and their addresses, read at most once a minute."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from regkeeper import kube
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 
 FRESH_SECONDS = 60.0
+NEW_SECONDS = 5.0
+"""The same where a node is not among those that were read: it may have come since."""
 
 
 class Nodes:
@@ -24,6 +27,16 @@ class Nodes:
             self._labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} async for node in listing}
             self._labels_read = self._clock()
         return self._labels
+
+    async def all_names(self, names: Set[str]) -> frozenset[str]:
+        """Those names of nodes, and by which else the same nodes are known: each has its own and its hostname label."""
+        for fresh_seconds in (FRESH_SECONDS, NEW_SECONDS):
+            labels = await self.labels(fresh_seconds=fresh_seconds)
+            known = [{name, of.get(HOSTNAME_LABEL, name)} for name, of in labels.items()]
+            found = frozenset().union(*(pair for pair in known if pair & names))
+            if found >= names:
+                break
+        return found | names
 
     async def address(self, name: str) -> str | None:
         """Internal IP address of a node; None if there is no such node, or it has none."""

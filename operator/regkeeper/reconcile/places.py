@@ -10,17 +10,36 @@ from regkeeper.reconcile.exclusivity import Place
 from regkeeper.reconcile.queue import Key
 
 Mark = tuple[str, ...]
-"""A claim, a volume, or a node with directories."""
+"""A claim, a volume, or who has directories: an NFS server, a node, all nodes, or whichever the pod runs on."""
+
+_SOME_NODE = ("some node",)
+_ALL_NODES = ("nodes",)
 
 
 def _marks(place: Place) -> Iterator[Mark]:
-    """What every place that is the same as this one, as `same_place` has it, shares with it at least one of."""
+    """Under what a place is found."""
     if place.claim:
         yield ("claim", *place.claim)
     if place.volume:
         yield ("volume", place.volume)
-    if place.directory:
-        yield ("node", place.directory[0])
+    if place.directory is None:
+        return
+    if place.directory.server is not None:
+        yield ("server", place.directory.server)
+        return
+    yield _ALL_NODES
+    for node in place.directory.nodes:
+        yield ("node", node)
+    if not place.directory.nodes:
+        yield _SOME_NODE
+
+
+def _sought(place: Place) -> Iterator[Mark]:
+    """Under what every place that is the same as this one, as `same_place` has it, is found at least once."""
+    marks = set(_marks(place))
+    if _SOME_NODE not in marks and _ALL_NODES in marks:
+        marks ^= {_ALL_NODES, _SOME_NODE}
+    yield from marks
 
 
 class Places:
@@ -58,5 +77,5 @@ class Places:
 
     def near(self, key: Key) -> dict[Key, Place]:
         """Other Registries that may be in the same place as this one, in the order of their keys."""
-        found = {other for mark in _marks(self._places[key]) for other in self._sharing[mark]} - {key}
+        found = {other for mark in _sought(self._places[key]) for other in self._sharing.get(mark, ())} - {key}
         return {other: self._places[other] for other in sorted(found)}

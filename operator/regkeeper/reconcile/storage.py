@@ -1,21 +1,21 @@
 """Bring a Registry's storage about: permission for local directories, the volume, the claim, who else is on it."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.base import Metadata
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.reconcile import claims
+from regkeeper.reconcile.directories import Directory, directory_of
 from regkeeper.reconcile.exclusivity import Claimant, Place, holder_of_place, place_of
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.places import Places
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.store import Store
+from regkeeper.reconcile.store import Store, version
 from regkeeper.resources.claim import claim as build_claim
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL, persistent_volume
 from regkeeper.settings import Settings
@@ -48,12 +48,14 @@ class StorageKeeper:
         self._places = Places()
         self._arrivals = 0
         """Of the store, when the place of each Registry was known last."""
-        self._volumes: dict[str, tuple[str, str] | None] = {}
-        """Node and path of each PersistentVolume that was read; a volume's source never changes."""
+        self._directories: dict[Key, tuple[int, Directory | None]] = {}
+        """By Registry, the directory behind its claim, and the claim's version when that was read: a volume's source
+        never changes, but another volume may come under its name, and that the claim's status shows."""
 
     def forget(self, key: Key) -> None:
         """The Registry is gone."""
         self._places.forget(key)
+        self._directories.pop(key, None)
 
     def check_permission(self, registry: Registry) -> None:
         """Check that a `local` directory is one that the chart's values open to this namespace.
@@ -85,7 +87,7 @@ class StorageKeeper:
             BlockedError: one has.
         """
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        place = await self._resolve(place_of(body))
+        place = await self._with_all_names(await self._resolve(key, place_of(body)))
         self._places.put(key, place)
         await self._find_places(resolve=place.directory is not None)
         others = [
@@ -102,8 +104,8 @@ class StorageKeeper:
             await self._stop(body)
             metadata = holder["metadata"]
             raise BlockedError(
-                f"Registry {metadata['namespace']}/{metadata['name']} keeps its images on the same volume: "
-                "delete one of the two, or give this one storage of its own",
+                f"Registry {metadata['namespace']}/{metadata['name']} keeps its images on the same volume"
+                f"{_where(place)}: delete one of the two, or give this one storage of its own",
                 reason="VolumeInUse",
             )
 
@@ -120,7 +122,7 @@ class StorageKeeper:
         if resolve:
             for key in self._places.unresolved():
                 if (other := self._store.registry(key)) is not None:
-                    self._places.put(key, await self._resolve(place_of(other)))
+                    self._places.put(key, await self._resolve(key, place_of(other)))
 
     def _holds(self, body: kube.Object) -> bool:
         deployment = self._deployment(body)
@@ -150,20 +152,27 @@ class StorageKeeper:
             for rule in self._settings.local_storage
         )
 
-    async def _resolve(self, place: Place) -> Place:
+    async def _resolve(self, key: Key, place: Place) -> Place:
         """Find the volume and, if that is a directory of a node, the directory behind a claim."""
         if place.claim is None or place.directory is not None:
             return place
         claim = await self._objects.find(kube.CLAIM, *place.claim)
         volume = (claim or {}).get("spec", {}).get("volumeName")
-        if not volume:
+        if claim is None or not volume:
             return place
-        if volume not in self._volumes:
-            try:
-                self._volumes[volume] = _directory(await self._cluster.get(kube.VOLUME, None, volume))
-            except (kube.NotFoundError, kube.ForbiddenError):
-                return Place(claim=place.claim, volume=volume)
-        return Place(claim=place.claim, volume=volume, directory=self._volumes[volume])
+        read, directory = self._directories.get(key, (0, None))
+        if read != version(claim):
+            with suppress(kube.NotFoundError):
+                directory = directory_of(await self._cluster.get(kube.VOLUME, None, volume))
+            self._directories[key] = version(claim), directory
+        return Place(claim=place.claim, volume=volume, directory=directory)
+
+    async def _with_all_names(self, place: Place) -> Place:
+        """The same place, findable under each name of its nodes."""
+        if place.directory is None or not place.directory.nodes:
+            return place
+        nodes = await self._nodes.all_names(place.directory.nodes)
+        return replace(place, directory=replace(place.directory, nodes=nodes))
 
     async def ensure(self, body: kube.Object, registry: Registry) -> tuple[kube.Object, Storage]:
         """Make volume and claim; return the Registry as it is now (it may have got a finalizer) and its storage."""
@@ -277,16 +286,13 @@ def is_stopped(deployment: kube.Object) -> bool:
     )
 
 
-def _directory(volume: dict[str, Any]) -> tuple[str, str] | None:
-    """Node and path of a volume that is a directory of one node."""
-    spec = volume["spec"]
-    path = (spec.get("local") or spec.get("hostPath") or {}).get("path")
-    terms = ((spec.get("nodeAffinity") or {}).get("required") or {}).get("nodeSelectorTerms") or ()
-    hosts = [
-        value
-        for term in terms
-        for expression in term.get("matchExpressions") or ()
-        if expression["key"] == HOSTNAME_LABEL and expression["operator"] == "In"
-        for value in expression["values"]
-    ]
-    return (hosts[0], path) if path and len(hosts) == 1 else None
+def _where(place: Place) -> str:
+    """The directory that two Registries share, for people: their claims and volumes may well be two."""
+    if place.directory is None:
+        return ""
+    path, server = place.directory.path, place.directory.server
+    if server is not None:
+        return f", in {path} of {server}"
+    if place.directory.nodes:
+        return f", in {path} of node {min(place.directory.nodes)}"
+    return f", in {path} of any node, as PersistentVolume {place.volume} has no nodeAffinity that names one"
