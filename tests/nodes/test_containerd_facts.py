@@ -8,6 +8,7 @@ import pytest
 
 from regkeeper.nodes.cri import Cri
 from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD, CONTAINERD_1_7
 from tests.nodes.agent import run_agent
@@ -101,6 +102,15 @@ def test_the_agents_whole_way(node: Node, version: Version) -> None:
     assert not trusted(node)
     assert containerd.running()
     assert [path.name for path in node.path("/etc/containerd").iterdir()] == ["config.toml"]
+
+
+def test_a_registry_that_is_down_is_unreachable_whatever_its_port(node: Node, version: Version) -> None:
+    """containerd's words hold the port, which is no 401."""
+    host = f"{ADDRESS}:30401"
+    start(node, version)
+    report = run_agent(node, host).host(host, "containerd")
+    run_agent(node)
+    assert (report.state, report.problem and report.problem.reason) == (HostState.CONFIGURED, Reason.UNREACHABLE)
 
 
 def test_a_hangup_ends_containerd(node: Node, version: Version) -> None:

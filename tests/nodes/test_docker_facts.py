@@ -275,6 +275,15 @@ def test_the_agents_whole_way(node: Node) -> None:
         assert daemon.running()
 
 
+def test_a_registry_that_is_down_is_unreachable_whatever_its_port(node: Node) -> None:
+    """dockerd's words hold the port, which is no 401."""
+    host = f"{ADDRESS}:30401"
+    with in_state(node, State("no file")):
+        report = run_agent(node, host).host(host)
+        run_agent(node)
+    assert (report.state, report.problem and report.problem.reason) == (HostState.CONFIGURED, Reason.UNREACHABLE)
+
+
 def test_ipv6(node: Node) -> None:
     """20.10 takes no image name that starts with [."""
     host = f"[{ADDRESS_V6}]:5000"

@@ -13,6 +13,7 @@ from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.proxy import catches
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.report import HostState
+from tests.nodes.measured_answers import ANSWERS
 
 
 @pytest.mark.parametrize(
@@ -114,30 +115,18 @@ def test_a_few_repairs_are_free_and_further_ones_wait_twice_as_long_each() -> No
     assert damper.wait(now + 3 * LONGEST_PAUSE_SECONDS) == 0, "peace is believed in the end"
 
 
-@pytest.mark.parametrize(
-    ("answer", "state", "reason"),
-    [
-        ("", HostState.TRUSTED, None),
-        ("manifest unknown: manifest unknown", HostState.TRUSTED, None),
-        ("unauthorized: authentication required", HostState.TRUSTED, None),
-        ("failed to resolve reference: h:1/x:none: not found", HostState.TRUSTED, None),
-        (
-            'Get "https://h:1/v2/": http: server gave HTTP response to HTTPS client',
-            HostState.BLOCKED,
-            Reason.NOT_EFFECTIVE,
-        ),
-        ("x509: certificate signed by unknown authority", HostState.BLOCKED, Reason.CERTIFICATE),
-        ("dial tcp: lookup h on 10.0.0.10:53: no such host", HostState.BLOCKED, Reason.NAME_UNRESOLVED),
-        ("proxyconnect tcp: dial tcp 10.0.0.1:3128: connect: connection refused", HostState.BLOCKED, Reason.PROXY),
-        ("dial tcp 10.0.0.1:5000: connect: connection refused", HostState.CONFIGURED, Reason.UNREACHABLE),
-        ("context deadline exceeded", HostState.CONFIGURED, Reason.UNREACHABLE),
-        ("invalid reference format", HostState.BLOCKED, Reason.UNSUPPORTED),
-        ("something new", HostState.CONFIGURED, Reason.UNVERIFIED),
-    ],
-)
-def test_answers(answer: str, state: HostState, reason: Reason | None) -> None:
-    found, problem = judge("h:1", answer, runtime="docker")
-    assert (found, problem and problem.reason) == (state, reason)
+@pytest.mark.parametrize("host", ["10.99.0.11:30401", "denied.example:401", "registry.not-found:5000"])
+@pytest.mark.parametrize("server", ANSWERS)
+def test_answers_are_known_by_their_whole_text_whatever_words_a_host_has(server: str, host: str) -> None:
+    expected, answers = ANSWERS[server]
+    for answer in answers:
+        state, problem = judge(host, answer.replace("{host}", host), runtime="docker")
+        assert (state, problem and problem.reason) == expected, answer
+
+
+def test_an_answer_about_another_host_proves_nothing() -> None:
+    answer = 'failed to pull and unpack image "a:1/x:1": failed to resolve reference "a:1/x:1": a:1/x:1: not found'
+    assert judge("h:1", answer, runtime="containerd")[0] is HostState.CONFIGURED
 
 
 @pytest.fixture

@@ -1,36 +1,62 @@
 """What a runtime says after it was made to ask a registry for something that can't exist, and what that proves.
 
-The texts come from Go's net/http and from distribution's client, which dockerd, containerd and CRI-O share.
+The texts are those of dockerd 20.10 and 29, containerd 1.6, 1.7 and 2, and CRI-O's library, measured against servers of
+every kind (tests/nodes/measured_answers.py). Only a whole text that is known proves anything: a host, a port or what a
+server sends may hold any word.
 """
+
+import re
 
 from regkeeper.nodes.reasons import Problem, Reason
 from regkeeper.nodes.report import HostState
 
+NOWHERE = "regkeeper.invalid/none"
+"""A repository that no registry has."""
+NO_TAG = "none"
+
 _PROVES_TRANSPORT = (
-    "manifest unknown",
-    "not found",
-    "name unknown",
-    "repository name not known",
-    "unauthorized",
-    "authentication required",
-    "no basic auth credentials",
-    "insufficient_scope",
-    "authorization failed",
-    "denied",
-    "401",
-    "403 forbidden",
+    # dockerd. What follows the code is the server's own; a proxy that says no sends a page.
+    (
+        r'(?:Head "https?://{host}/v2/{path}/manifests/{tag}": )?'
+        r"(?:(?:manifest unknown|name unknown|unauthorized|no basic auth credentials)(?:: .*)?|denied(?:: (?!\s*<).*)?)"
+    ),
+    # containerd
+    (
+        r'failed to pull and unpack image "{image}": failed to resolve (?:reference "{image}"|image): (?:'
+        r"{image}: not found"
+        r"|pulling from host {host} failed with status code \[manifests {tag}\]: 401 Unauthorized"
+        r"|unexpected status from HEAD request to https?://{host}/v2/{path}/manifests/{tag}: 401 Unauthorized(?:\n.*)?"
+        r"|pull access denied, repository does not exist or may require authorization: .*"
+        r"|failed to authorize: failed to fetch (?:anonymous|oauth) token: "
+        r"(?:.*: )?(?:401 Unauthorized|403 Forbidden).*"
+        r")"
+    ),
+    # CRI-O
+    (
+        r"(?:.*: )?reading manifest {tag} in {host}/{path}: (?:errors:\n)?"
+        r"(?:(?:manifest unknown|name unknown|unauthorized)(?:: .*)?|denied(?:: (?!\s*<).*)?)"
+    ),
 )
-_HTTPS_TRIED = ("server gave http response to https client", "first record does not look like a tls handshake")
-_CERTIFICATE = ("x509:", "certificate")
-_UNRESOLVED = (
-    "no such host",
-    "no suitable address",
-    "server misbehaving",
-    "temporary failure in name resolution",
-    "name or service not known",
-)
-_PROXY = ("proxyconnect", "proxy authentication required")
+
 _BAD_NAME = "invalid reference format"
+_BLOCKS = (
+    # The order matters: what a proxy says comes before what it says of the registry.
+    (r"proxyconnect tcp: |: Proxy Authentication Required", Reason.PROXY),
+    (
+        r": no such host|: no suitable address found|: server misbehaving|: Temporary failure in name resolution",
+        Reason.NAME_UNRESOLVED,
+    ),
+    (
+        r": http: server gave HTTP response to HTTPS client|: tls: first record does not look like a TLS handshake",
+        Reason.NOT_EFFECTIVE,
+    ),
+    (r": x509: |: tls: .*certificate|: Client sent an HTTP request to an HTTPS server", Reason.CERTIFICATE),
+    (_BAD_NAME, Reason.UNSUPPORTED),
+)
+_UNREACHABLE = re.compile(
+    r": connect: (connection refused|connection reset by peer|no route to host|network is unreachable)"
+    r"|: read: (connection reset by peer)|: (EOF)$|(timed out)$|(i/o timeout)|(deadline exceeded)"
+)
 
 
 def judge(host: str, answer: str, *, runtime: str) -> tuple[HostState, Problem | None]:
@@ -41,32 +67,14 @@ def judge(host: str, answer: str, *, runtime: str) -> tuple[HostState, Problem |
         answer: the runtime's error; empty: it found what it was asked for.
         runtime: its name, for the words.
     """
-    text = answer.lower()
-    # The order matters: a proxy's answer may say 403, and a look-up that failed may say "not found".
-    if any(mark in text for mark in _PROXY):
-        return HostState.BLOCKED, Problem(Reason.PROXY, {"runtime": runtime, "host": host, "entry": host})
-    if any(mark in text for mark in _UNRESOLVED):
-        return HostState.BLOCKED, Problem(Reason.NAME_UNRESOLVED, {"host": host})
-    if any(mark in text for mark in _HTTPS_TRIED):
-        return HostState.BLOCKED, Problem(Reason.NOT_EFFECTIVE, {"runtime": runtime, "path": "the entry of " + host})
-    if any(mark in text for mark in _CERTIFICATE):
-        return HostState.BLOCKED, Problem(Reason.CERTIFICATE, {"runtime": runtime, "host": host})
-    if _BAD_NAME in text:
-        return HostState.BLOCKED, Problem(
-            Reason.UNSUPPORTED, {"detail": f"{runtime} takes no image name that starts with {host}; use a name or IPv4"}
-        )
-    if not text or any(mark in text for mark in _PROVES_TRANSPORT):
+    if not answer or _proves_transport(host, answer):
         return HostState.TRUSTED, None
-    for mark in (
-        "connection refused",
-        "no route to host",
-        "network is unreachable",
-        "timeout",
-        "deadline exceeded",
-        "eof",
-    ):
-        if mark in text:
-            return HostState.CONFIGURED, Problem(Reason.UNREACHABLE, {"host": host, "detail": mark})
+    for pattern, reason in _BLOCKS:
+        if re.search(pattern, answer):
+            return HostState.BLOCKED, _blocked(reason, host, runtime)
+    if found := _UNREACHABLE.search(answer):
+        detail = next(text for text in found.groups() if text)
+        return HostState.CONFIGURED, Problem(Reason.UNREACHABLE, {"host": host, "detail": detail})
     return HostState.CONFIGURED, Problem(
         Reason.UNVERIFIED, {"runtime": runtime, "host": host, "detail": "unknown answer"}
     )
@@ -74,4 +82,27 @@ def judge(host: str, answer: str, *, runtime: str) -> tuple[HostState, Problem |
 
 def takes_name(answer: str) -> bool:
     """False if the runtime can't even parse image names with this host (IPv6 in dockerd 20.10)."""
-    return _BAD_NAME not in answer.lower()
+    return _BAD_NAME not in answer
+
+
+def _proves_transport(host: str, answer: str) -> bool:
+    asked = {"host": host, "path": NOWHERE, "tag": NO_TAG, "image": f"{host}/{NOWHERE}:{NO_TAG}"}
+    names = {name: re.escape(text) for name, text in asked.items()}
+    return any(re.fullmatch(_fill(pattern, names), answer, re.DOTALL) for pattern in _PROVES_TRANSPORT)
+
+
+def _fill(pattern: str, names: dict[str, str]) -> str:
+    for name, text in names.items():
+        pattern = pattern.replace(f"{{{name}}}", text)
+    return pattern
+
+
+def _blocked(reason: Reason, host: str, runtime: str) -> Problem:
+    facts = {
+        Reason.PROXY: {"runtime": runtime, "host": host, "entry": host},
+        Reason.NAME_UNRESOLVED: {"host": host},
+        Reason.NOT_EFFECTIVE: {"runtime": runtime, "path": f"the entry of {host}"},
+        Reason.CERTIFICATE: {"runtime": runtime, "host": host},
+        Reason.UNSUPPORTED: {"detail": f"{runtime} takes no image name that starts with {host}; use a name or IPv4"},
+    }
+    return Problem(reason, facts[reason])

@@ -4,13 +4,13 @@ A pull of a name that can't exist makes the runtime itself talk to the registry 
 """
 
 from regkeeper.nodes import grpc, process
+from regkeeper.nodes.answers import NO_TAG, NOWHERE
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """HTTP/2's preface and an empty SETTINGS frame (RFC 9113, 3.4): what makes a gRPC server write something."""
 
-_NOWHERE = "regkeeper.invalid/none:none"
 _PULL_SECONDS = 20.0
 _VERSION_SECONDS = 5.0
 
@@ -43,7 +43,7 @@ class Cri:
         Raises:
             NodeProblemError: `NOT_RUNNING`, nobody listens.
         """
-        image = grpc.field(1, f"{host}/{_NOWHERE}".encode())
+        image = grpc.field(1, f"{host}/{NOWHERE}:{NO_TAG}".encode())
         try:
             self._call("/runtime.v1.ImageService/PullImage", grpc.field(1, image), _PULL_SECONDS)
         except grpc.GrpcError as error:

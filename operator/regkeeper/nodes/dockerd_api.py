@@ -11,11 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from regkeeper.nodes import process
+from regkeeper.nodes.answers import NO_TAG, NOWHERE
 from regkeeper.nodes.files import NodeFiles
 
 _LARGEST_ANSWER = 4 << 20
-_NOWHERE = "regkeeper.invalid/none:none"
-"""A repository that no registry has."""
 
 PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 
@@ -48,10 +47,15 @@ class Dockerd:
         An empty text means that there is such a manifest. Nothing is downloaded (facts of node trust).
 
         Raises:
-            DockerError: dockerd did not answer within `timeout` seconds.
+            DockerError: dockerd did not answer.
         """
-        name = quote(f"{host}/{_NOWHERE}", safe="/:")
-        status, body = self._get(f"/distribution/{name}/json", timeout=timeout)
+        name = quote(f"{host}/{NOWHERE}:{NO_TAG}", safe="/:")
+        try:
+            status, body = self._get(f"/distribution/{name}/json", timeout=timeout)
+        except DockerError as error:
+            if isinstance(error.__cause__, TimeoutError):
+                return "timed out"  # dockerd waits for the registry for longer than we do
+            raise
         if status == 200:
             return ""
         return str(body.get("message", "")) if isinstance(body, dict) else f"HTTP {status}"
