@@ -356,6 +356,17 @@ def test_a_foreign_object_is_neither_changed_nor_deleted(operator: Asker, contro
         operator.ask(taken)
 
 
+@pytest.mark.parametrize("kind", ["PersistentVolume", "PersistentVolumeClaim"])
+def test_what_lost_its_label_may_be_repaired_and_deleted(operator: Asker, control_plane: Cluster, kind: str) -> None:
+    ours = built(LOCAL, kind)
+    metadata = ours["metadata"]
+    where = (kind, metadata["name"], *(("--namespace", TENANT) if "namespace" in metadata else ()))
+    operator.run("apply", "--server-side", "--field-manager=regkeeper", "--filename=-", stdin=json.dumps(ours))
+    control_plane.kubectl("label", *where, "regkeeper.dev/registry-", "regkeeper.dev/registry-namespace-")
+    operator.ask(ours)
+    operator.run("delete", *where, "--wait=false")
+
+
 def test_the_spec_of_a_registry_is_its_users(operator: Asker, control_plane: Cluster) -> None:
     body = {**registry(CLAIM).model_dump(include={"kind"}), "apiVersion": "regkeeper.dev/v1alpha1", "spec": CLAIM}
     body["metadata"] = {"name": "main", "namespace": TENANT}

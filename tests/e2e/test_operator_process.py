@@ -409,6 +409,20 @@ def test_a_kept_claim_is_adopted_again(room: OperatedRoom) -> None:
     assert adopted["metadata"]["uid"] == kept["metadata"]["uid"]
 
 
+@pytest.mark.parametrize("change", [f"{naming.REGISTRY_LABEL}-", f"{naming.REGISTRY_LABEL}=another"])
+def test_a_kept_claim_gets_back_the_label_that_it_lost(room: OperatedRoom, change: str) -> None:
+    """registry.md: "a child whose label was removed is still repaired"; this one has no owner reference either."""
+    room.registry(storage={"size": "1Gi"})
+    room.settle()
+    room.kubectl("label", "--overwrite", "pvc", "main-storage", change)
+    wait_for(
+        lambda: room.need("pvc", "main-storage")["metadata"].get("labels", {}).get(naming.REGISTRY_LABEL) == "main",
+        SOON,
+        "the claim's label",
+    )
+    assert room.condition("Stalled") == {}
+
+
 def test_an_event_is_posted_once_for_each_transition(room: OperatedRoom, operator: OperatorProcess) -> None:
     room.registry(storage={"local": {"node": "nowhere", "path": "/etc"}})
     room.await_condition("Stalled", "InvalidSpec")

@@ -22,7 +22,8 @@ def owner_of(body: Mapping[str, Any], registry: Metadata, kind: str = kube.REGIS
     """Whose `body` is, seen from the Registry with that metadata.
 
     The proof is the owner reference with the Registry's uid. A claim that was kept, and the cluster-scoped volume, have
-    none: theirs is our label with the Registry's name, which must be the only one with a claim to them.
+    none. Theirs is our label, which a backup keeps too, or that an apply of ours stands under the name that they have
+    of this Registry alone: labels are changed by accident.
     """
     metadata = body["metadata"]
     references = metadata.get("ownerReferences") or ()
@@ -32,18 +33,29 @@ def owner_of(body: Mapping[str, Any], registry: Metadata, kind: str = kube.REGIS
         same_name = reference["kind"] == kind and reference["name"] == registry.name
         if same_name and reference["apiVersion"].startswith(naming.GROUP + "/"):
             return Owner.FORMER
+    match body["kind"]:
+        case "PersistentVolumeClaim" if not references:
+            name = naming.claim_name(registry.name)
+        case "PersistentVolume":
+            # It holds a digest of namespace and name, and only an administrator can make one.
+            name = naming.persistent_volume_name(registry.namespace, registry.name)
+        case _:
+            return Owner.FOREIGN
+    is_ours = _is_labelled(metadata, registry) or (metadata["name"] == name and _is_applied(metadata))
+    return Owner.OURS if is_ours else Owner.FOREIGN
+
+
+def _is_labelled(metadata: Mapping[str, Any], registry: Metadata) -> bool:
     labels = metadata.get("labels") or {}
-    if body["kind"] == "PersistentVolumeClaim":
-        labelled = labels.get(naming.REGISTRY_LABEL) == registry.name
-        return Owner.OURS if labelled and not references else Owner.FOREIGN
-    if body["kind"] == "PersistentVolume":
-        # Its name holds a digest of namespace and name, and only an administrator can make one.
-        labelled = (
-            labels.get(naming.REGISTRY_LABEL) == registry.name
-            and labels.get(naming.REGISTRY_NAMESPACE_LABEL) == registry.namespace
-        )
-        return Owner.OURS if labelled else Owner.FOREIGN
-    return Owner.FOREIGN
+    namespace = metadata.get("namespace") or labels.get(naming.REGISTRY_NAMESPACE_LABEL)
+    return labels.get(naming.REGISTRY_LABEL) == registry.name and namespace == registry.namespace
+
+
+def _is_applied(metadata: Mapping[str, Any]) -> bool:
+    return any(
+        entry["manager"] == naming.FIELD_MANAGER and entry["operation"] == "Apply" and not entry.get("subresource")
+        for entry in metadata.get("managedFields") or ()
+    )
 
 
 def require_ours(body: Mapping[str, Any], registry: Metadata, owner_kind: str = kube.REGISTRY.kind) -> None:

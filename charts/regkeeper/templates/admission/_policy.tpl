@@ -28,6 +28,18 @@ spec:
       {{- end }}
 {{- end }}
 
+{{- /*
+A variable: what has no owner is ours by its label, or by an apply of the operator's that stands, as a label goes by
+accident. Of what is being made, the managed fields show the very apply that is to be judged. Needs `subject`.
+*/}}
+{{- define "regkeeper.policyMark" -}}
+- name: marked
+  expression: >-
+    has(variables.subject.metadata.labels) && 'regkeeper.dev/registry' in variables.subject.metadata.labels ||
+    request.operation != 'CREATE' && has(oldObject.metadata.managedFields) &&
+    oldObject.metadata.managedFields.exists(entry, entry.manager == 'regkeeper' && entry.operation == 'Apply')
+{{- end }}
+
 {{- define "regkeeper.policyBinding" -}}
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
