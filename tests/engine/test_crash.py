@@ -5,7 +5,6 @@ after a run that nobody disturbed.
 """
 
 import errno
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,9 +19,9 @@ from regkeeper.retention.errors import NothingToUndoError, StorageError
 from regkeeper.retention.quiet import Mode
 from tests.engine.planning import used
 from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, linked, quarantined
-from tests.engine.volumes import DAY, Volume
+from tests.engine.samples import KEEP_LAST, team_volume, whole_tags
+from tests.engine.volumes import Volume
 
-KEEP_LAST = {"rules": [{"repositories": ["team/**"], "keep": {"last": 1}}], "delete": ["old/**"]}
 ERRORS = {errno.EIO: False, errno.ENOSPC: True, errno.EROFS: True}
 """By error number, whether it lasts: a volume that is full or read-only stays so."""
 
@@ -47,17 +46,7 @@ def small_reserve() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def original(memory: Path) -> Volume:
-    """Two tags that share a layer, an index, a signature, a nested repository, and one that goes as a whole."""
-    volume = Volume(memory / "original")
-    team = volume.repository("team/app")
-    old = team.push_image("v1", layers=[b"base", b"one"], age=30 * DAY)
-    team.push_signature(old, age=29 * DAY)
-    team.push_image("v2", layers=[b"base", b"two"], age=10 * DAY)
-    multi = volume.repository("team/app/multi")
-    multi.push_index("v1", children=[multi.push_image(layers=[b"a"], age=20 * DAY)], age=20 * DAY)
-    multi.push_image("v2", layers=[b"a"], age=5 * DAY)
-    volume.repository("old/thing").push_image("latest", layers=[b"base"], age=90 * DAY)
-    return volume
+    return team_volume(memory / "original")
 
 
 def retained(root: Path, original: Volume) -> Runner:
@@ -69,33 +58,6 @@ def retained(root: Path, original: Volume) -> Runner:
 
 def runner_of(root: Path, original: Volume) -> Runner:
     return Runner(root, original.now, mode=Mode.OFFLINE)
-
-
-def whole_tags(root: Path) -> set[str]:
-    """`repository:tag` of each image that can be pulled in full, found out without the engine."""
-    v2 = root / "docker/registry/v2"
-    found = set()
-    for link in v2.glob("repositories/**/_manifests/tags/*/current/link"):
-        repository = link.parents[4]
-        if _is_whole(v2, repository, link.read_text()):
-            found.add(f"{repository.relative_to(v2 / 'repositories')}:{link.parents[1].name}")
-    return found
-
-
-def _is_whole(v2: Path, repository: Path, digest: str) -> bool:
-    algorithm, _, name = digest.partition(":")
-    data = v2 / "blobs" / algorithm / name[:2] / name / "data"
-    if not data.is_file() or not (repository / "_manifests/revisions" / algorithm / name / "link").is_file():
-        return False
-    document = json.loads(data.read_bytes())
-    blobs = [document["config"], *document["layers"]] if "config" in document else []
-    return all(_is_whole(v2, repository, child["digest"]) for child in document.get("manifests", ())) and all(
-        (
-            v2 / "blobs" / algorithm / (hexadecimal := blob["digest"].partition(":")[2])[:2] / hexadecimal / "data"
-        ).is_file()
-        and (repository / "_layers" / algorithm / hexadecimal / "link").is_file()
-        for blob in blobs
-    )
 
 
 class Operation:

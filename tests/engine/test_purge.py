@@ -15,7 +15,7 @@ from regkeeper.retention.restore_images import restore_reference
 from tests.engine import documents, driver
 from tests.engine.planning import used
 from tests.engine.running import STATE, Runner, content, never, quarantined
-from tests.engine.test_crash import whole_tags
+from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 

@@ -1,7 +1,7 @@
 """Facts about layer links that nothing needs: read only for these, since they are few."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
 from regkeeper.retention import digests
@@ -28,7 +28,7 @@ class LinkTimes:
         self.volume = volume
 
     def of(self, repository: str, wanted: Iterable[Digest]) -> Iterator[tuple[Digest, Link | None]]:
-        """The links that are there, in the order of digests; None for one that can't be read.
+        """The links that are there, in the order of digests; None for one that can't be read, or its directory.
 
         A directory without its link is a deleted one.
 
@@ -37,10 +37,10 @@ class LinkTimes:
         """
         for algorithm, ordered in groupby(sorted(wanted), digests.algorithm_of):
             path = f"{repository_path(repository)}/{LAYERS}/{algorithm.name}"
-            with suppress(OSError), self._opened(path) as directory:
+            with self._opened(path) as directory:
                 for digest in ordered:
                     name = digests.to_hex(digest)
-                    if is_symbolic_link(directory, name):
+                    if directory is None or is_symbolic_link(directory, name):
                         yield digest, None
                         continue
                     try:
@@ -54,13 +54,16 @@ class LinkTimes:
                     yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[int]:
-        """The directory, `NOT_THERE` if it is absent: all its links may be about to come back (rolled_back.py)."""
+    def _opened(self, path: str) -> Iterator[int | None]:
+        """The directory; None if it can't be opened.
+
+        `NOT_THERE` if it is absent: all its links may be about to come back (rolled_back.py).
+        """
         with ExitStack() as stack:
             try:
-                descriptor = stack.enter_context(self.volume.directory(path))
-            except FileNotFoundError:
-                descriptor = NOT_THERE
+                descriptor: int | None = stack.enter_context(self.volume.directory(path))
+            except OSError as error:
+                descriptor = NOT_THERE if error.errno in ABSENT else None
             yield descriptor
 
     def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
@@ -70,10 +73,14 @@ class LinkTimes:
     def has_strangers(self, repository: str) -> bool:
         """Whether beside tags, revisions and layers a repository has what is not read: of an unknown algorithm, say.
 
-        Raises:
-            OSError: a directory can't be listed.
+        What can't be listed has some, too.
         """
-        path = repository_path(repository)
+        try:
+            return self._has_strangers(repository_path(repository))
+        except OSError:
+            return True
+
+    def _has_strangers(self, path: str) -> bool:
         names = self.volume.names
         algorithms = [
             (f"{path}/{parent}", name) for parent in (REVISIONS, LAYERS) for name in names(f"{path}/{parent}")

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from regkeeper.retention import history, lock
+from regkeeper.retention.errors import StorageError
 from regkeeper.retention.journal import Journals, open_journals
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
 from regkeeper.retention.layout import Volume, open_volume
@@ -51,9 +52,10 @@ def changing(
     Raises:
         BusyError: another process changes it.
         RefusedError: there is no volume.
+        StorageError: the volume fails, now or while it is open.
     """
     guard = no_guard if end is None else EndTime(end / SECOND, time.time)
-    with ExitStack() as stack:
+    with _storage_failures(root), ExitStack() as stack:
         stop = stack.enter_context(StopOnSignal())
         volume = stack.enter_context(open_writable(root, guard))
         stack.enter_context(lock.exclusive(volume))
@@ -91,8 +93,9 @@ def reading(root: str, journal: str | None = None, *, remembering: bool = False)
     Raises:
         RefusedError: there is none.
         DamagedJournalError: nobody knows what was moved.
+        StorageError: the volume fails, now or while it is open.
     """
-    with open_volume(root) as volume, open_journals(volume, journal) as journals:
+    with _storage_failures(root), open_volume(root) as volume, open_journals(volume, journal) as journals:
         under_way = lock.is_held(volume)
         refuse_lost_plans(volume, journals)
         foreign = foreign_quarantine(volume, journals)
@@ -106,6 +109,17 @@ def reading(root: str, journal: str | None = None, *, remembering: bool = False)
         seen = RolledBackVolume(volume.descriptor, volume.path, history.returning(volume, journals, unfinished))
         runs = tuple(item.run for item in unfinished)
         yield Reading(seen, journals, RolledBackReader(seen), under_way, runs, foreign)
+
+
+@contextmanager
+def _storage_failures(root: str) -> Iterator[None]:
+    """Whatever of the volume can't be passed over ends the work on it with the operating system's words."""
+    try:
+        yield
+    except BrokenPipeError:  # of whom the caller answers
+        raise
+    except OSError as error:
+        raise StorageError(error, root) from error
 
 
 def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:

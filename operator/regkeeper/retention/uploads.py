@@ -2,14 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 from regkeeper.retention.layout import UPLOADS, Volume, repository_path
 
 
 def old_uploads(volume: Volume, repository: str, edge: int) -> Iterator[tuple[str, int]]:
-    """Name and bytes of each upload of which nothing was touched since `edge`, in nanoseconds since the epoch."""
+    """Name and bytes of each upload of which nothing was touched since `edge`, in nanoseconds since the epoch.
+
+    One that can't be read is none of them.
+    """
     uploads = f"{repository_path(repository)}/{UPLOADS}"
-    for name in sorted(volume.names(uploads)):
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(volume.names(uploads))
+    for name in names:
         touched, size = _touched(volume, f"{uploads}/{name}")
         if touched is not None and touched <= edge:
             yield name, size
