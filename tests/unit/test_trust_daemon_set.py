@@ -2,7 +2,10 @@
 
 from typing import Any, cast
 
+import pytest
+
 from regkeeper import kube, naming
+from regkeeper.errors import BlockedError
 from regkeeper.reconcile.trust.daemon_set import FRESH_SECONDS, AgentDaemonSet
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import node_agent_key
@@ -14,7 +17,8 @@ SETTINGS = Settings(image="regkeeper:new")
 class OldDaemonSet:
     """A cluster with the DaemonSet of an operator before this one, and a key."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"k" * 32) -> None:
+        self.key = key
         self.live = node_agent(Settings(image="regkeeper:old"))
         self.applied: list[kube.Object] = []
 
@@ -22,7 +26,7 @@ class OldDaemonSet:
         assert namespace == SETTINGS.trust.agents_namespace
         if resource is kube.SECRET:
             assert name == naming.NODE_AGENT_KEY
-            return node_agent_key(SETTINGS, b"k" * 32)
+            return node_agent_key(SETTINGS, self.key)
         return self.live
 
     async def apply(self, body: kube.Object, **_: Any) -> kube.Object:
@@ -41,3 +45,11 @@ async def test_a_new_operator_brings_its_image_to_the_agents_although_a_pass_loo
     assert cluster.applied
     container = cluster.live["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "regkeeper:new"
+
+
+async def test_a_key_that_is_none_is_named_with_what_to_do() -> None:
+    """Agents refuse one that is too short, and would have no answer for ever."""
+    cluster = OldDaemonSet(key=b"short")
+    with pytest.raises(BlockedError, match=f"{naming.NODE_AGENT_KEY} .* delete it"):
+        await AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: 0.0).ensure()
+    assert not cluster.applied

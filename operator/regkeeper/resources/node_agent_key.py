@@ -10,7 +10,11 @@ KEY_FILE = "key"
 
 
 def node_agent_key(settings: Settings, key: bytes) -> dict[str, Any]:
-    """Build the Secret; `key` is random and made once."""
+    """Build the Secret; `key` is random and made once.
+
+    It is not immutable, as kubelet never looks again at an immutable one: were it deleted and made anew, agents that
+    run, and even new ones, would know the old key for ever (kubernetes#131589).
+    """
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -20,6 +24,5 @@ def node_agent_key(settings: Settings, key: bytes) -> dict[str, Any]:
             "labels": dict(MANAGED_BY),
         },
         "type": "Opaque",
-        "immutable": True,
         "data": {KEY_FILE: b64encode(key).decode()},
     }

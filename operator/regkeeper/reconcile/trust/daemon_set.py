@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
+from regkeeper.nodes.report import MINIMUM_KEY_BYTES
 from regkeeper.reconcile.drift import needs_apply
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import KEY_FILE, node_agent_key
@@ -45,7 +46,7 @@ class AgentDaemonSet:
         """Have it there as it should be, with the key; return it.
 
         Raises:
-            BlockedError: its name is somebody else's.
+            BlockedError: its name is somebody else's, or the key is none.
             kube.ApiError: the API server refuses.
         """
         live = await self.find()
@@ -110,7 +111,20 @@ class AgentDaemonSet:
                     raise
                 return await self._ensure_key()
             return key
-        return b64decode(found["data"][KEY_FILE])
+        return self._key_of(found)
+
+    def _key_of(self, secret: kube.Object) -> bytes:
+        try:
+            key = b64decode(secret["data"][KEY_FILE])
+        except (KeyError, ValueError):
+            key = b""
+        if len(key) < MINIMUM_KEY_BYTES:
+            raise BlockedError(
+                f"Secret {self._namespace}/{naming.NODE_AGENT_KEY} holds no key that is long enough: delete it, and "
+                "the operator makes another",
+                reason="BrokenKey",
+            )
+        return key
 
     async def _get(self, resource: kube.Resource, name: str) -> kube.Object | None:
         try:
