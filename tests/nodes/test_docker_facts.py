@@ -275,6 +275,31 @@ def test_the_agents_whole_way(node: Node) -> None:
         assert daemon.running()
 
 
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("registry-mirrors", ["https://a.example", "https://b.example"], ["https://b.example", "https://a.example"]),
+        ("runtimes", {"own": {"path": "/usr/bin/runc"}}, {"own": {"path": "/usr/sbin/runc"}}),
+        ("allow-nondistributable-artifacts", ["a.example:5000"], ["a.example:5000", "10.0.0.0/8"]),
+    ],
+)
+def test_edits_that_a_reload_would_apply_are_seen(node: Node, key: str, before: object, after: object) -> None:
+    """Docker 29 passes over allow-nondistributable-artifacts."""
+    with in_state(node, State("edited", json.dumps({key: before}).encode())):
+        assert not run_agent(node, HOST).reasons()
+        run_agent(node)
+        edited = json.dumps({key: after}).encode()
+        node.path(FILE).write_bytes(edited)
+        problems = run_agent(node, HOST).runtime().problems
+        if key == "allow-nondistributable-artifacts" and not is_debians(node):
+            assert not problems
+            run_agent(node)
+        else:
+            (problem,) = problems
+            assert (problem.reason, problem.facts["keys"]) == (Reason.PENDING_EDITS, key)
+        assert node.path(FILE).read_bytes() == edited
+
+
 def test_a_registry_that_is_down_is_unreachable_whatever_its_port(node: Node) -> None:
     """dockerd's words hold the port, which is no 401."""
     host = f"{ADDRESS}:30401"

@@ -8,7 +8,7 @@ import pytest
 from regkeeper.nodes import systemd
 from regkeeper.nodes.answers import judge
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
-from regkeeper.nodes.docker_plan import lost_settings
+from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.proxy import catches
 from regkeeper.nodes.reasons import NodeProblemError, Reason

@@ -9,8 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
-from regkeeper.nodes.docker_plan import DockerPlan, Step, lost_settings, make_plan
+from regkeeper.nodes.docker_plan import DockerPlan, Step, make_plan
 from regkeeper.nodes.dockerd_api import Dockerd, DockerError
 from regkeeper.nodes.files import Content, NodeFiles, digest
 from regkeeper.nodes.hosts import name_of

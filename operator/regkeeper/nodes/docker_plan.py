@@ -2,30 +2,17 @@
 
 import ipaddress
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from msgspec.structs import replace
 
 from regkeeper.nodes.daemon_json import KEY, entries_of, with_entries
+from regkeeper.nodes.docker_edits import as_shown, pending_edits
 from regkeeper.nodes.docker_observation import DockerObservation
 from regkeeper.nodes.files import digest
 from regkeeper.nodes.hosts import address_of, is_loopback
 from regkeeper.nodes.reasons import Problem, Reason
 from regkeeper.nodes.record import DockerRecord
-
-_BUILT_IN = frozenset({"127.0.0.0/8", "::1/128"})
-"""What dockerd trusts by itself."""
-
-_SHOWN = {
-    "debug": "Debug",
-    "default-runtime": "DefaultRuntime",
-    "labels": "Labels",
-    "live-restore": "LiveRestoreEnabled",
-    "runtimes": "Runtimes",
-}
-"""Reloadable key of daemon.json → field of /info."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,53 +127,6 @@ def is_trusted_by_others(host: str, foreign: Sequence[str], flag: Sequence[str])
     return host in others or (address is not None and any(_contains(entry, address) for entry in others))
 
 
-def pending_edits(seen: DockerObservation, foreign: Sequence[str], record: DockerRecord | None) -> tuple[str, ...]:
-    """Keys of the file that a reload would change, because dockerd does not show them yet.
-
-    Reloadable keys that /info does not show (max-concurrent-downloads and the like) can't be compared.
-    """
-    settings, info = seen.settings or {}, seen.info or {}
-    registries = info.get("RegistryConfig") or {}
-    ours = {*(record.entries if record else ()), *(record.revoking if record else ())}
-    found = []
-    if _hosts(foreign) != _hosts(seen.insecure - _BUILT_IN - ours):
-        found.append(KEY)
-    for key, shown in (
-        ("registry-mirrors", {str(mirror).rstrip("/") for mirror in registries.get("Mirrors") or ()}),
-        ("labels", set(info.get("Labels") or ())),
-        ("authorization-plugins", set((info.get("Plugins") or {}).get("Authorization") or ())),
-    ):
-        if key in settings and {str(item).rstrip("/") for item in settings[key] or ()} != shown:
-            found.append(key)
-    for key, name in (
-        ("debug", "Debug"),
-        ("live-restore", "LiveRestoreEnabled"),
-        ("default-runtime", "DefaultRuntime"),
-    ):
-        if key in settings and name in info and settings[key] != info[name]:
-            found.append(key)
-    if not set(settings.get("runtimes") or ()) <= set(info.get("Runtimes") or ()):
-        found.append("runtimes")
-    return tuple(found)
-
-
-def lost_settings(before: dict[str, Any], after: dict[str, Any], settings: dict[str, Any]) -> tuple[str, ...]:
-    """Keys whose value dockerd had before a reload and has no more.
-
-    What the file itself asks for is no loss: a reload that may apply others' edits does so.
-
-    Args:
-        before: /info before the reload.
-        after: /info after it.
-        settings: of the file.
-    """
-    registries = before.get("RegistryConfig") or {}, after.get("RegistryConfig") or {}
-    lost = [key for key, name in _SHOWN.items() if before.get(name) != after.get(name)]
-    if registries[0].get("Mirrors") != registries[1].get("Mirrors"):
-        lost.append("registry-mirrors")
-    return tuple(key for key in lost if key not in settings)
-
-
 def _steps(
     seen: DockerObservation, targets: tuple[str, ...], foreign: tuple[str, ...], record: DockerRecord | None
 ) -> tuple[Step, ...]:
@@ -211,7 +151,7 @@ def _steps(
                 record=_record(seen, targets, revoking, record, after),
                 back_up=_is_without_us(seen, record) and before is not None,
                 reload=seen.process is not None and seen.flag is None,
-                shows=frozenset(_hosts({*targets, *foreign})),
+                shows=frozenset(as_shown({*targets, *foreign})),
                 forgets=revoking,
             ),
         )
@@ -222,7 +162,7 @@ def _steps(
                 after=before,
                 record=replace(record, revoking=tuple(sorted(revoking))),
                 reload=True,
-                shows=frozenset(_hosts({*targets, *foreign})),
+                shows=frozenset(as_shown({*targets, *foreign})),
                 forgets=revoking,
             ),
         )
@@ -279,17 +219,6 @@ def _without_us(seen: DockerObservation, record: DockerRecord, remove: tuple[str
     if not remove and (record.key_was_there or entries_of(seen.settings or {})):
         return seen.content.data
     return with_entries(seen.text, remove=remove, keep_key=record.key_was_there).encode()
-
-
-def _hosts(entries: Sequence[str] | frozenset[str] | set[str]) -> set[str]:
-    """Entries as /info shows them: no scheme, networks without host bits, not what is built in."""
-    found = set()
-    for entry in entries:
-        bare = entry.removeprefix("http://").removeprefix("https://")
-        with suppress(ValueError):
-            bare = str(ipaddress.ip_network(bare, strict=False)) if "/" in bare else bare
-        found.add(bare)
-    return found - _BUILT_IN
 
 
 def _contains(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
