@@ -9,6 +9,7 @@ Where the specification leaves a choice, this is the reading taken here:
 - A tag that is kept only because no rule covers it is no obstacle to `delete`; a `keep` that covers it is.
 - A digest in use is kept with the indexes that lead to it, the children that it leads to, and the tags that point to
   any of them: in the repository that the reference names, or everywhere if it names none.
+- A subject that is named by another digest than a SHA-256 is never nowhere: it may be there under its SHA-256.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
 - The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.
   An untagged index that has been there for too long takes its dependants along, but not its children: each of them is
@@ -343,7 +344,10 @@ class _Judge:
             found[place] = {digest for digest in on_volume if digest.startswith(f"{match['alg']}:{match['hex']}")}
         return found
 
-    def orphaned_too_long(self, pushed: int) -> bool:
+    def orphaned_too_long(self, algorithm: str, pushed: int) -> bool:
+        """A subject may be on the volume under its SHA-256, whatever digest names it."""
+        if algorithm != "sha256":
+            return False
         return self.policy.orphaned is not None and pushed > PLAUSIBLE and self.now - pushed > self.policy.orphaned
 
     def is_unreadable_dependant(self, place: Place) -> bool:
@@ -356,7 +360,7 @@ class _Judge:
         kept = set()
         for place, subjects in self.subjects_of_tags.items():
             tag = self.places[place]
-            orphan = not subjects and not self.orphaned_too_long(tag.pushed)
+            orphan = not subjects and not self.orphaned_too_long(place[1].partition("-")[0], tag.pushed)
             if (
                 orphan
                 or place[0] in self.pinned
@@ -447,8 +451,13 @@ class _Judge:
 
     @cached_property
     def orphans_too_long(self) -> set[Node]:
-        times = {node: self.repositories[node[0]].revisions[node[1]] for node in self.orphans}
-        return {node for node, pushed in times.items() if self.orphaned_too_long(pushed)}
+        return {
+            (name, digest)
+            for name, digest in self.orphans
+            if self.orphaned_too_long(
+                str(self.world.documents[digest].subject).partition(":")[0], self.repositories[name].revisions[digest]
+            )
+        }
 
     @cached_property
     def kept_orphans(self) -> set[Node]:

@@ -77,6 +77,26 @@ def test_an_orphan_stays_until_it_has_been_one_for_long(volume: Volume) -> None:
     assert retain(volume, {"dependants": {"orphanedFor": "719h"}}).deleted_tags() == {f"app:{tag}"}
 
 
+@pytest.mark.parametrize("algorithm", ["sha512", "sha384", "blake3"])
+@pytest.mark.parametrize("media_type", [documents.OCI_MANIFEST, "application/vnd.of.nobody+json"])
+def test_a_subject_named_by_another_digest_than_its_sha256_keeps_its_dependants(
+    volume: Volume, algorithm: str, media_type: str
+) -> None:
+    """A registry keeps it under its SHA-256 alone, so nobody can tell that it is nowhere."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    config = app.push_blob(b"{}", documents.OCI_EMPTY)
+    odd = documents.Descriptor(documents.OCI_MANIFEST, f"{algorithm}:{'ab' * 64}", 3)
+    referrer = documents.image(config, [], media_type=media_type, subject=odd)
+    app.push(referrer, "also-tagged", age=90 * DAY)
+    app.push(documents.image(config, [], media_type=media_type, subject=odd, artifact_type="a/b"), age=90 * DAY)
+    spec = {"untagged": {"deleteAfter": "0s"}, "dependants": {"orphanedFor": "0s"}, "delete": ["app:also-*"]}
+    planned = retain(volume, spec)
+    assert planned.deleted_tags() == {"app:also-tagged"}
+    assert planned.deleted_manifests() == set()
+    assert planned.deleted_blobs() == set()
+
+
 def test_an_image_tagged_by_a_hash_of_its_sources_is_no_orphan(volume: Volume) -> None:
     app = volume.repository("app")
     app.push_image("sha256-" + "a" * 64, layers=[b"built by Bazel"], age=90 * DAY)

@@ -42,6 +42,7 @@ LONGEST_LINK = max(algorithm.link_length for algorithm in ALGORITHMS.values())
 _TEXT = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _FULL = re.compile(_TEXT)
 _MENTION = re.compile(rf"(?:{_TEXT})(?![0-9a-f])".encode())
+_GRAMMAR = re.compile(r"([a-z0-9]+(?:[+._-][a-z0-9]+)*):[A-Za-z0-9=_-]+")
 _DEPENDANT_TAG = re.compile(r"(sha256|sha512)-([0-9a-f]{64})(?:\..+)?")
 
 
@@ -128,6 +129,22 @@ Subject = bytes
 def subject(digest: Digest) -> Subject:
     """The subject that a digest is."""
     return digest[:33]
+
+
+def subject_named(text: str) -> Digest | None:
+    """The digest by which a manifest names its subject, or None if the text is none.
+
+    One of an algorithm that is not read stands for itself alone: as a digest that nothing on a volume has.
+    """
+    match = _GRAMMAR.fullmatch(text)
+    if match is None or match[1] in ALGORITHMS:
+        return parse(text)
+    return b"\x00" + hashlib.sha256(text.encode()).digest()
+
+
+def can_be_looked_up(subject: Subject) -> bool:
+    """Whether the absence of a subject tells anything: a registry keeps all content under its SHA-256."""
+    return subject[:1] == SHA256.code
 
 
 def subject_of_tag(tag: str) -> Subject | None:

@@ -225,7 +225,7 @@ class _Judge:
                 and not self.tag_judge.goes_with_named_subject(subject)
             ):
                 verdict = Verdict(False, f"restored from run {restored}")
-            elif of_subject is not None and not of_subject.goes and subject in self.subjects.present:
+            elif subject and of_subject and self.subjects.state(subject) in (State.ALIVE, State.UNKNOWN):
                 verdict = of_subject
             elif digest in carried:
                 verdict = Verdict(True, carried[digest])

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from regkeeper.retention.digests import Digest, mentioned, parse
+from regkeeper.retention.digests import Digest, mentioned, parse, subject_named
 
 
 class Shape(IntEnum):
@@ -117,8 +117,10 @@ def parse_manifest(content: bytes, known: Mapping[str, Digest] = _NONE) -> Manif
 
 def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]) -> Manifest:
     shape = _shape(document)
-    subject = None if document.subject is None else _digest(document.subject)
-    named = 0 if subject is None else 1
+    subject = None if document.subject is None else subject_named(document.subject.digest)
+    if document.subject is not None and subject is None:
+        raise _NotUnderstoodError
+    named = 0 if document.subject is None or parse(document.subject.digest) is None else 1
     config: Digest | None = None
     blobs: tuple[Digest, ...] = ()
     children: tuple[Digest, ...] = ()
@@ -218,7 +220,7 @@ def _unknown(content: bytes) -> Manifest:
         raise NoManifestError("not a JSON object")
     descriptor = document.get("subject")
     named_subject = descriptor.get("digest") if isinstance(descriptor, dict) else None
-    subject = parse(named_subject) if isinstance(named_subject, str) else None
+    subject = subject_named(named_subject) if isinstance(named_subject, str) else None
     named = [content]
     if b"\\" in content:  # a digest may be spelt with escapes
         named.extend(text.encode("utf-8", "surrogatepass") for text in _texts(document))

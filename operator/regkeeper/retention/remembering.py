@@ -149,7 +149,8 @@ class RememberingReader(RepositoryReader):
 
         It is looked at after it was read. What changed in between is too new to be recorded.
         """
-        if repository.aliases or repository.unparsed or any(True for _ in repository.problems()):
+        rare = repository.aliases or repository.unparsed or any(map(_has_odd_subject, repository.manifests.values()))
+        if rare or any(True for _ in repository.problems()):
             return b""
         try:
             with self.volume.directory(repository_path(repository.name)) as directory:
@@ -169,6 +170,10 @@ def _linked_children(repository: Repository) -> Iterator[Digest]:
     """What the reader looks at in case that it is a manifest, though only a layer link names it."""
     for manifest in repository.manifests.values():
         yield from (child for child in manifest.children if child in repository.layers)
+
+
+def _has_odd_subject(manifest: Manifest) -> bool:
+    return manifest.subject is not None and not digests.can_be_looked_up(manifest.subject)
 
 
 def _link_path(digest: Digest) -> str:

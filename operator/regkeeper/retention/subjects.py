@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from regkeeper.retention.digests import Subject
+from regkeeper.retention.digests import Subject, can_be_looked_up
 
 
 class State(Enum):
@@ -15,6 +15,8 @@ class State(Enum):
     """Every repository that has it deletes it in this run."""
     NOWHERE = "nowhere"
     """No repository has a revision link to it."""
+    UNKNOWN = "unknown"
+    """It is named by a digest by which it can't be looked up: it may be there under its SHA-256."""
 
 
 @dataclass(slots=True)
@@ -35,11 +37,11 @@ class Subjects:
     keepers: dict[Subject, set[str]] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> State:
-        if subject in self.going and self.certain:
-            return State.GOING
-        if subject in self.present or not self.certain:
-            return State.ALIVE
-        return State.NOWHERE
+        if subject in self.present:
+            return State.GOING if subject in self.going and self.certain else State.ALIVE
+        if not can_be_looked_up(subject):
+            return State.UNKNOWN
+        return State.NOWHERE if self.certain else State.ALIVE
 
     def kept_outside(self, subject: Subject, repository: str) -> bool:
         """Whether another repository keeps the subject."""

@@ -314,6 +314,8 @@ def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, 
         pushed: its own push time.
     """
     state = subjects.state(subject)
+    if state is State.UNKNOWN:
+        return Verdict(False, "its subject is named by a digest by which it can't be looked up")
     name = digests.short(subject)
     if state is State.ALIVE:
         return Verdict(False, f"its subject {name} stays")
