@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,14 +33,15 @@ except VolumeError as error:
 
 
 @pytest.fixture
-def volume(tmp_path: Path) -> Path:
+def volume() -> Iterator[Path]:
     """A directory that the user can reach, with what a registry that ran as root wrote into it."""
-    with serve_registry(registry_program("2.8"), tmp_path) as url:
-        for number, name in enumerate(("web/tomcat", "db/mysql", "boke/wordpress")):
-            push(url, name, "v1", seed=number)
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(directory.stat().st_mode | 0o011)
-    return tmp_path / "volume"
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are for root alone: each session closes them again
+        path = Path(folder)
+        path.chmod(0o755)
+        with serve_registry(registry_program("2.8"), path) as url:
+            for number, name in enumerate(("web/tomcat", "db/mysql", "boke/wordpress")):
+                push(url, name, "v1", seed=number)
+        yield path / "volume"
 
 
 def check(root: Path, *, volume_path: str = "/docker/var/lib/registry") -> subprocess.CompletedProcess[str]:
