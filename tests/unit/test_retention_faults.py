@@ -17,8 +17,8 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome, encode
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.retention.gate import GONE_SECONDS
 from regkeeper.reconcile.retention.reconciler import RetentionReconciler
+from regkeeper.reconcile.retention.run import GONE_SECONDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock

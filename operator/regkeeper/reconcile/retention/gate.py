@@ -7,52 +7,30 @@ remembered in here.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from regkeeper import kube, naming
-from regkeeper.answer import Outcome
 from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
-from regkeeper.reconcile.retention.outcome import Conclusion, conclude
-from regkeeper.reconcile.retention.requests import Action, Request, read_request, retention_of
+from regkeeper.reconcile.retention.locks import Locks
+from regkeeper.reconcile.retention.outcome import conclude
+from regkeeper.reconcile.retention.requests import read_request, retention_of
+from regkeeper.reconcile.retention.run import Run, Turn, is_over, left
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
-from regkeeper.reconcile.retention.volume import Volume, is_exclusive
+from regkeeper.reconcile.retention.steps import Steps
+from regkeeper.reconcile.retention.volume import Volume
 from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
-from regkeeper.resources.retention.cron_job import AFTER_THE_END_SECONDS
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, change, lease
+from regkeeper.resources.retention.lock import Holder, Lock, Stage
 from regkeeper.resources.retention.run_job import PURGE_SECONDS
 from regkeeper.snapshot import SnapshotTooLargeError
-from regkeeper.snapshot import Stage as SnapshotStage
 
 logger = logging.getLogger(__name__)
-
-START_TIMEOUT_SECONDS = 120
-"""Of a run without a policy."""
-GONE_SECONDS = AFTER_THE_END_SECONDS
-"""How long after its end time a run that can't be seen any more is taken to have stopped: clocks differ."""
-
-
-@dataclass(slots=True)
-class Turn:
-    """What a step has come to."""
-
-    seconds: float | None = None
-    """Until it should be looked at again; None: when something changes."""
-    again: bool = False
-    """The next step may be taken at once."""
-    ended: Conclusion | None = None
-    """The run has ended; the lock is still held."""
-
-
-AGAIN = Turn(again=True)
 
 
 class Gate:
@@ -74,8 +52,9 @@ class Gate:
         self._objects = objects
         self._volume = Volume(cluster, store, registries)
         self.briefing = Briefing(cluster, registries)
+        self._locks = Locks(cluster, store, objects, changed)
+        self._steps = Steps(cluster, objects, self._locks, self._volume, self.briefing)
         self._now = now
-        self._changed = changed
         self._gone: dict[str, kube.Object] = {}
         """The last that was seen of pods that are gone, by the uid of their Job. Can be lost."""
 
@@ -104,60 +83,40 @@ class Gate:
             since=now,
             end=now + timedelta(seconds=seconds),
         )
-        await self._lock(scene, live, replace(lock, holder=holder))
+        await self._locks.write(scene, live, replace(lock, holder=holder))
         logger.info("opening the gate for Job %s", holder.job)
         return holder
 
-    async def _lock(self, scene: Scene, live: kube.Object | None, lock: Lock) -> None:
-        if live is None:
-            body = lease(lock, claim=scene.claim, namespace=scene.key.namespace, registry=scene.registry.metadata.name)
-            self._store.put(await self._cluster.create(body))
-        else:
-            await self._objects.merge(live, change(lock))
-
-    async def take_step(self, scene: Scene, live: kube.Object, lock: Lock) -> Turn:
+    async def take_step(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
         """Bring the run that has the lock one step further.
 
         Raises:
             RegkeeperError, ApiError: the step could not be made; it is to be repeated.
         """
-        holder = lock.holder
-        if holder is None:
-            raise AssertionError("nobody has the lock")
         job, pod = await self._observe(scene.key, holder)
         if job is None or is_finished(job) or "deletionTimestamp" in job["metadata"] or holder.aborted:
             return await self._await_end(holder, job, pod)
-        overdue = await self._overdue(scene, holder, job)
+        run = Run(scene, live, lock, holder, job, pod, self._now())
+        overdue = await self._overdue(run)
         if overdue:
-            return await self._abort(scene, live, lock, holder, overdue)
+            return await self._locks.abort(run, overdue)
         try:
-            match holder.stage:
-                case Stage.PREPARING:
-                    turn = await self._prepare(scene, live, lock, holder, job)
-                case Stage.PLANNING:
-                    turn = await self._plan(scene, live, lock, holder, job, pod)
-                case Stage.SWITCHING:
-                    turn = await self._switch(scene, live, lock, holder, pod)
-                case Stage.TELLING:
-                    turn = await self._tell(scene, live, lock, holder, job, pod)
-                case Stage.RUNNING:
-                    turn = await self._follow(scene, live, lock, holder, job, pod)
+            return await self._steps.take(run)
         except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError) as error:
-            return await self._abort(scene, live, lock, holder, str(error))
-        return turn
+            return await self._locks.abort(run, str(error))
 
-    async def _overdue(self, scene: Scene, holder: Holder, job: kube.Object) -> str:
+    async def _overdue(self, run: Run) -> str:
         """Why a run has had its time, whatever keeps its steps from being made; empty if it has not."""
-        if (self._now() - holder.end).total_seconds() >= GONE_SECONDS:
+        holder = run.holder
+        if run.left <= 0:
             # The Job controller says that a Job failed only once its pod has stopped, which a lost node never tells.
             return "its activeDeadline passed, and nobody says that its pod has stopped"
-        if holder.stage is not Stage.PREPARING or holder.quiet_since is None or not job["spec"].get("suspend"):
+        if holder.stage is not Stage.PREPARING or holder.quiet_since is None or not run.is_suspended:
             return ""
-        late = (self._now() - holder.quiet_since).total_seconds() - self._start_timeout(scene, holder)
-        if late < 0:
+        if run.left_to_start(holder.quiet_since) > 0:
             return ""
         # The answer to the write that let it go may be what is missing.
-        now = await self._cluster.get(kube.JOB, scene.key.namespace, holder.job)
+        now = await self._cluster.get(kube.JOB, run.scene.key.namespace, holder.job)
         self._store.put(now)
         return "it could not be let go within startTimeout" if now["spec"].get("suspend") else ""
 
@@ -196,141 +155,16 @@ class Gate:
             elif holder.aborted and not job["spec"].get("suspend"):
                 # Which makes the Job controller end the pod.
                 await self._objects.merge(job, {"spec": {"suspend": True}})
-        if not _is_over(holder, job, pod):
-            left = (holder.end - self._now()).total_seconds() + GONE_SECONDS
-            if left > 0:
-                return Turn(seconds=left)
+        seconds = left(holder, self._now())
+        if not is_over(holder, job, pod) and seconds > 0:
+            return Turn(seconds=seconds)
         return Turn(ended=conclude(holder, job, pod))
-
-    async def _abort(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder, reason: str) -> Turn:
-        logger.warning("ending Job %s: %s", holder.job, reason)
-        await self._lock(scene, live, replace(lock, holder=replace(holder, aborted=reason)))
-        return AGAIN
-
-    async def _advance(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
-        await self._lock(scene, live, replace(lock, holder=holder))
-        if holder.quiet is not None:
-            self._changed(scene.key)
-        return AGAIN
-
-    async def _prepare(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder, job: kube.Object) -> Turn:
-        if not job["spec"].get("suspend"):
-            stage = Stage.PLANNING if holder.quiet is None else Stage.RUNNING
-            return await self._advance(scene, live, lock, replace(holder, stage=stage))
-        request = read_request(job)
-        claim = await self._volume.claim(scene)
-        if self._plans_first(scene, request) and not is_exclusive(claim):
-            await self.briefing.tell(scene, lock, holder, request, SnapshotStage.PLAN, self._now())
-        else:
-            if holder.quiet is None:
-                mode = Quiet.OFFLINE if is_exclusive(claim) else scene.mode(holder)
-                return await self._advance(scene, live, lock, replace(holder, quiet=mode, quiet_since=self._now()))
-            if not await self._volume.is_quiet(scene, holder):
-                return await self._wait_for_quiet(scene, live, lock, holder)
-            await self.briefing.tell(scene, lock, holder, request, SnapshotStage.RUN, self._now())
-        await self._let_go(scene, job)
-        return AGAIN
-
-    @staticmethod
-    def _plans_first(scene: Scene, request: Request) -> bool:
-        """Whether the registry is made quiet only once the plan says that something goes."""
-        return request.action is Action.RETAIN and not scene.registry.spec.read_only
-
-    async def _let_go(self, scene: Scene, job: kube.Object) -> None:
-        """Unsuspend a Job, on the node where the volume is, and hold it until its outcome is known."""
-        change: dict[str, Any] = {"spec": {"suspend": False}}
-        finalizers = job["metadata"].get("finalizers") or []
-        change["metadata"] = {"finalizers": [*finalizers, naming.RUN_FINALIZER]}
-        node = await self._volume.node(scene)
-        if node is not None:
-            change["spec"]["template"] = {"spec": {"nodeSelector": {HOSTNAME_LABEL: node}}}
-        await self._objects.merge(job, change)
-
-    async def _plan(
-        self,
-        scene: Scene,
-        live: kube.Object,
-        lock: Lock,
-        holder: Holder,
-        job: kube.Object,
-        pod: kube.Object | None,
-    ) -> Turn:
-        said = None if pod is None else pods.plan_said(pod)
-        if said is not None and said.answer is not None and said.answer.outcome is Outcome.SWITCH:
-            mode = scene.mode(holder)
-            return await self._advance(
-                scene, live, lock, replace(holder, stage=Stage.SWITCHING, quiet=mode, quiet_since=self._now())
-            )
-        return await self._follow(scene, live, lock, holder, job, pod)
-
-    async def _switch(
-        self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder, pod: kube.Object | None
-    ) -> Turn:
-        if pod is None:
-            return await self._abort(scene, live, lock, holder, "its pod is gone")
-        if not await self._volume.is_quiet(scene, holder):
-            return await self._wait_for_quiet(scene, live, lock, holder)
-        return await self._advance(scene, live, lock, replace(holder, stage=Stage.TELLING))
-
-    async def _tell(
-        self,
-        scene: Scene,
-        live: kube.Object,
-        lock: Lock,
-        holder: Holder,
-        job: kube.Object,
-        pod: kube.Object | None,
-    ) -> Turn:
-        """Tell the run, as the last step, what is in use now; after a crash once more, which harms nobody."""
-        if pod is None:
-            return await self._abort(scene, live, lock, holder, "its pod is gone")
-        await self.briefing.tell(scene, lock, holder, read_request(job), SnapshotStage.RUN, self._now())
-        # kubelet then looks at the ConfigMaps at once, and not within a minute.
-        nudge = {"metadata": {"annotations": {naming.NUDGE_ANNOTATION: self._now().isoformat()}}}
-        metadata = pod["metadata"]
-        await self._cluster.patch(kube.POD, metadata["namespace"], metadata["name"], nudge)
-        return await self._advance(scene, live, lock, replace(holder, stage=Stage.RUNNING))
-
-    async def _wait_for_quiet(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
-        since = holder.quiet_since or holder.since
-        left = self._start_timeout(scene, holder) - (self._now() - since).total_seconds()
-        if left <= 0:
-            what = "stop" if holder.quiet is Quiet.OFFLINE else "become read-only"
-            return await self._abort(scene, live, lock, holder, f"the registry did not {what} within startTimeout")
-        return Turn(seconds=min(left, 1.0))
-
-    @staticmethod
-    def _start_timeout(scene: Scene, holder: Holder) -> int:
-        policy = scene.policies.valid.get(holder.retention)
-        return START_TIMEOUT_SECONDS if policy is None else parse_duration(policy.spec.start_timeout)
-
-    async def _follow(
-        self,
-        scene: Scene,
-        live: kube.Object,
-        lock: Lock,
-        holder: Holder,
-        job: kube.Object,
-        pod: kube.Object | None,
-    ) -> Turn:
-        if job["spec"].get("suspend"):
-            return await self._abort(scene, live, lock, holder, "its Job was suspended")
-        started = (job.get("status") or {}).get("startTime")
-        if pod is None or not pods.has_begun(pod):
-            since = datetime.fromisoformat(started) if started else holder.since
-            left = self._start_timeout(scene, holder) - (self._now() - since).total_seconds()
-            if left <= 0:
-                reason = f"its pod did not start within startTimeout: {pods.waiting_reason(pod)}"
-                return await self._abort(scene, live, lock, holder, reason)
-            return Turn(seconds=left)
-        return Turn(seconds=max(1.0, (holder.end - self._now()).total_seconds() + GONE_SECONDS))
 
     async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
         """Give the lock free; with that the registry takes pushes again."""
         if lock.holder is not None:
             self._gone.pop(lock.holder.uid, None)
-        await self._objects.merge(live, change(replace(lock, holder=None)))
-        self._changed(key)
+        await self._locks.release(key, live, lock)
 
     async def adopt(self, scene: Scene, live: kube.Object | None, lock: Lock) -> bool:
         """Take the lock back for a run that lost it, as when somebody deleted the Lease, and end that run."""
@@ -347,12 +181,11 @@ class Gate:
                 since=since,
                 end=since + timedelta(seconds=job["spec"]["activeDeadlineSeconds"]),
                 stage=Stage.RUNNING,
+                quiet_since=self._now(),
                 aborted="the Lease that is its lock was taken away",
             )
-            mode = scene.mode(holder)
-            holder = replace(holder, quiet=mode, quiet_since=self._now())
-            await self._lock(scene, live, replace(lock, holder=holder))
-            self._changed(scene.key)
+            holder = replace(holder, quiet=scene.mode(holder))
+            await self._locks.write(scene, live, replace(lock, holder=holder))
             return True
         return False
 
@@ -377,23 +210,6 @@ class Gate:
         """Hold a Job no longer."""
         finalizers = job["metadata"].get("finalizers") or []
         if naming.RUN_FINALIZER in finalizers:
-            left = [each for each in finalizers if each != naming.RUN_FINALIZER]
+            kept = [each for each in finalizers if each != naming.RUN_FINALIZER]
             with suppress(kube.NotFoundError):
-                await self._objects.merge(job, {"metadata": {"finalizers": left}})
-
-
-def _may_change(holder: Holder) -> bool:
-    """Whether a run may have been told that it may change the volume."""
-    if holder.stage is Stage.PREPARING:
-        return holder.quiet is not None
-    return holder.stage in (Stage.TELLING, Stage.RUNNING)
-
-
-def _is_over(holder: Holder, job: kube.Object | None, pod: kube.Object | None) -> bool:
-    """Whether a run that is to end can change nothing more."""
-    if pod is not None and (_may_change(holder) or (job is not None and is_finished(job))):
-        return pods.has_stopped(pod)
-    if not _may_change(holder):
-        return True
-    # Its pod was never made, or is gone without having been seen to stop.
-    return holder.stage is Stage.PREPARING and job is not None and bool(job["spec"].get("suspend"))
+                await self._objects.merge(job, {"metadata": {"finalizers": kept}})

@@ -184,7 +184,7 @@ class RetentionReconciler:
             live = self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))
             lock = read_lock(live)
             if lock.holder is not None and live is not None:
-                turn = await self.gate.take_step(scene, live, lock)
+                turn = await self.gate.take_step(scene, live, lock, lock.holder)
                 if turn.ended is not None:
                     await self._end(scene, live, lock, lock.holder, turn.ended)
                 elif not turn.again:

@@ -1,0 +1,51 @@
+"""Writes the locks of volumes: each step of a run is such a write, and what it has come to stands there alone."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from regkeeper import kube
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.retention.lock import Lock, change, lease
+
+logger = logging.getLogger(__name__)
+
+
+class Locks:
+    """The Leases. `changed` is told of each Registry that has to become quiet, or may cease to be."""
+
+    def __init__(self, cluster: kube.Cluster, store: Store, objects: Objects, changed: Callable[[Key], None]) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._objects = objects
+        self._changed = changed
+
+    async def write(self, scene: Scene, live: kube.Object | None, lock: Lock) -> None:
+        """Make the Lease of a volume say what `lock` says; `live` is the one that is there."""
+        if live is None:
+            body = lease(lock, claim=scene.claim, namespace=scene.key.namespace, registry=scene.registry.metadata.name)
+            self._store.put(await self._cluster.create(body))
+        else:
+            await self._objects.merge(live, change(lock))
+        if lock.holder is not None and lock.holder.quiet is not None:
+            self._changed(scene.key)
+
+    async def advance(self, run: Run, **changes: Any) -> Turn:
+        """Note that a run has come further: `changes` are fields of its `Holder`."""
+        await self.write(run.scene, run.live, replace(run.lock, holder=replace(run.holder, **changes)))
+        return AGAIN
+
+    async def abort(self, run: Run, reason: str) -> Turn:
+        """End a run."""
+        logger.warning("ending Job %s: %s", run.holder.job, reason)
+        return await self.advance(run, aborted=reason)
+
+    async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
+        """Give the lock free; with that the registry takes pushes again."""
+        await self._objects.merge(live, change(replace(lock, holder=None)))
+        self._changed(key)

@@ -1,0 +1,91 @@
+"""A run that has the lock of a volume, as a step finds it, and what the step comes to."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from regkeeper import kube
+from regkeeper.api.v1alpha1.durations import parse_duration
+from regkeeper.reconcile.retention import pods
+from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.retention.waiting import is_finished
+from regkeeper.resources.retention.cron_job import AFTER_THE_END_SECONDS
+from regkeeper.resources.retention.lock import Holder, Lock, Stage
+
+START_TIMEOUT_SECONDS = 120
+"""Of a run without a policy."""
+GONE_SECONDS = AFTER_THE_END_SECONDS
+"""How long after its end time a run that can't be seen any more is taken to have stopped: clocks differ."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What a step has come to."""
+
+    seconds: float | None = None
+    """Until it should be looked at again; None: when something changes."""
+    again: bool = False
+    """The next step may be taken at once."""
+    ended: Conclusion | None = None
+    """The run has ended; the lock is still held."""
+
+
+AGAIN = Turn(again=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run whose Job is there and has not ended."""
+
+    scene: Scene
+    live: kube.Object
+    """Its Lease."""
+    lock: Lock
+    holder: Holder
+    """Of that lock."""
+    job: kube.Object
+    pod: kube.Object | None
+    now: datetime
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether its Job has, or is to have, no pod."""
+        return bool(self.job["spec"].get("suspend"))
+
+    @property
+    def start_timeout(self) -> timedelta:
+        """How long a pod may take to start, and a registry to become quiet."""
+        policy = self.scene.policies.valid.get(self.holder.retention)
+        seconds = START_TIMEOUT_SECONDS if policy is None else parse_duration(policy.spec.start_timeout)
+        return timedelta(seconds=seconds)
+
+    def left_to_start(self, since: datetime) -> float:
+        """Seconds that are left of it."""
+        return (since + self.start_timeout - self.now).total_seconds()
+
+    @property
+    def left(self) -> float:
+        """Seconds after which a run of which nothing is heard is taken to have stopped."""
+        return left(self.holder, self.now)
+
+
+def left(holder: Holder, now: datetime) -> float:
+    """Seconds after which a run of which nothing is heard is taken to have stopped."""
+    return (holder.end - now).total_seconds() + GONE_SECONDS
+
+
+def is_over(holder: Holder, job: kube.Object | None, pod: kube.Object | None) -> bool:
+    """Whether a run that is to end can change nothing more."""
+    if pod is not None and (_may_change(holder) or (job is not None and is_finished(job))):
+        return pods.has_stopped(pod)
+    if not _may_change(holder):
+        return True
+    # Its pod was never made, or is gone without having been seen to stop.
+    return holder.stage is Stage.PREPARING and job is not None and bool(job["spec"].get("suspend"))
+
+
+def _may_change(holder: Holder) -> bool:
+    """Whether a run may have been told that it may change the volume."""
+    if holder.stage is Stage.PREPARING:
+        return holder.quiet is not None
+    return holder.stage in (Stage.TELLING, Stage.RUNNING)

@@ -1,0 +1,129 @@
+"""The steps of a run, one method a stage. Each may be cut off anywhere and be made again."""
+
+from datetime import datetime
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.answer import Outcome
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.retention import pods
+from regkeeper.reconcile.retention.briefing import Briefing
+from regkeeper.reconcile.retention.locks import Locks
+from regkeeper.reconcile.retention.requests import Action, read_request
+from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
+from regkeeper.reconcile.retention.volume import Volume, is_exclusive
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.resources.retention.lock import Quiet, Stage
+from regkeeper.snapshot import Stage as SnapshotStage
+
+
+class Steps:
+    """Takes a run from one stage to the next."""
+
+    def __init__(
+        self, cluster: kube.Cluster, objects: Objects, locks: Locks, volume: Volume, briefing: Briefing
+    ) -> None:
+        self._cluster = cluster
+        self._objects = objects
+        self._locks = locks
+        self._volume = volume
+        self._briefing = briefing
+
+    async def take(self, run: Run) -> Turn:
+        """Take one.
+
+        Raises:
+            RunRefusedError, InUseUnknownError, SnapshotTooLargeError: the run has to end.
+            RegkeeperError, ApiError: the step could not be made; it is to be repeated.
+        """
+        match run.holder.stage:
+            case Stage.PREPARING:
+                return await self._prepare(run)
+            case Stage.PLANNING:
+                return await self._plan(run)
+            case Stage.SWITCHING:
+                return await self._switch(run)
+            case Stage.TELLING:
+                return await self._tell(run)
+            case Stage.RUNNING:
+                return await self._follow(run)
+
+    async def _prepare(self, run: Run) -> Turn:
+        holder = run.holder
+        if not run.is_suspended:
+            stage = Stage.PLANNING if holder.quiet is None else Stage.RUNNING
+            return await self._locks.advance(run, stage=stage)
+        exclusive = is_exclusive(await self._volume.claim(run.scene))
+        if _plans_first(run) and not exclusive:
+            await self._tell_stage(run, SnapshotStage.PLAN)
+        else:
+            if holder.quiet is None:
+                mode = Quiet.OFFLINE if exclusive else run.scene.mode(holder)
+                return await self._locks.advance(run, quiet=mode, quiet_since=run.now)
+            if not await self._volume.is_quiet(run.scene, holder):
+                return await self._wait_for_quiet(run)
+            await self._tell_stage(run, SnapshotStage.RUN)
+        await self._let_go(run)
+        return AGAIN
+
+    async def _let_go(self, run: Run) -> None:
+        """Unsuspend a Job, on the node where the volume is, and hold it until its outcome is known."""
+        change: dict[str, Any] = {"spec": {"suspend": False}}
+        finalizers = run.job["metadata"].get("finalizers") or []
+        change["metadata"] = {"finalizers": [*finalizers, naming.RUN_FINALIZER]}
+        node = await self._volume.node(run.scene)
+        if node is not None:
+            change["spec"]["template"] = {"spec": {"nodeSelector": {HOSTNAME_LABEL: node}}}
+        await self._objects.merge(run.job, change)
+
+    async def _plan(self, run: Run) -> Turn:
+        said = None if run.pod is None else pods.plan_said(run.pod)
+        if said is not None and said.answer is not None and said.answer.outcome is Outcome.SWITCH:
+            mode = run.scene.mode(run.holder)
+            return await self._locks.advance(run, stage=Stage.SWITCHING, quiet=mode, quiet_since=run.now)
+        return await self._follow(run)
+
+    async def _switch(self, run: Run) -> Turn:
+        if run.pod is None:
+            return await self._locks.abort(run, "its pod is gone")
+        if not await self._volume.is_quiet(run.scene, run.holder):
+            return await self._wait_for_quiet(run)
+        return await self._locks.advance(run, stage=Stage.TELLING)
+
+    async def _tell(self, run: Run) -> Turn:
+        """Tell the run, as the last step, what is in use now; after a crash once more, which harms nobody."""
+        if run.pod is None:
+            return await self._locks.abort(run, "its pod is gone")
+        await self._tell_stage(run, SnapshotStage.RUN)
+        # kubelet then looks at the ConfigMaps at once, and not within a minute.
+        nudge = {"metadata": {"annotations": {naming.NUDGE_ANNOTATION: run.now.isoformat()}}}
+        metadata = run.pod["metadata"]
+        await self._cluster.patch(kube.POD, metadata["namespace"], metadata["name"], nudge)
+        return await self._locks.advance(run, stage=Stage.RUNNING)
+
+    async def _tell_stage(self, run: Run, stage: SnapshotStage) -> None:
+        await self._briefing.tell(run.scene, run.lock, run.holder, read_request(run.job), stage, run.now)
+
+    async def _wait_for_quiet(self, run: Run) -> Turn:
+        left = run.left_to_start(run.holder.quiet_since or run.holder.since)
+        if left <= 0:
+            what = "stop" if run.holder.quiet is Quiet.OFFLINE else "become read-only"
+            return await self._locks.abort(run, f"the registry did not {what} within startTimeout")
+        return Turn(seconds=min(left, 1.0))
+
+    async def _follow(self, run: Run) -> Turn:
+        if run.is_suspended:
+            return await self._locks.abort(run, "its Job was suspended")
+        started = (run.job.get("status") or {}).get("startTime")
+        if run.pod is None or not pods.has_begun(run.pod):
+            left = run.left_to_start(datetime.fromisoformat(started) if started else run.holder.since)
+            if left <= 0:
+                why = pods.waiting_reason(run.pod)
+                return await self._locks.abort(run, f"its pod did not start within startTimeout: {why}")
+            return Turn(seconds=left)
+        return Turn(seconds=max(1.0, run.left))
+
+
+def _plans_first(run: Run) -> bool:
+    """Whether the registry is made quiet only once the plan says that something goes."""
+    return read_request(run.job).action is Action.RETAIN and not run.scene.registry.spec.read_only
