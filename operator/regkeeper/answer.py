@@ -2,17 +2,28 @@
 
 kubelet keeps 4,096 bytes. Counts, hash and outcome come first in importance: of victims, warnings and reasons there
 are as many as fit, and the number of those left out. The job's log and the volume have everything.
+
+Whoever may make pods can forge one: what is decoded here has only values that the status takes and that can be
+reckoned with.
 """
 
 from collections import Counter
+from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 VERSION = 1
 LARGEST = 4000
 """Bytes of an answer."""
+
+Number = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""Such as JSON has in every language."""
+Moment = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)$")]
+Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,64}$")]
+RunName = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]{4})?$")]
+Reason = Annotated[str, msgspec.Meta(max_length=256)]
 
 _LONGEST_MESSAGE = 700
 _LONGEST_TEXT = 120
@@ -34,6 +45,11 @@ class Outcome(StrEnum):
     REFUSED = "Refused"
     FAILED = "Failed"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a run can end so: the others are the first stage's word to the second."""
+        return self not in (Outcome.SWITCH, Outcome.SKIPPED)
+
 
 class _Struct(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Unknown fields are passed over: a newer Job may answer an older operator."""
@@ -42,24 +58,24 @@ class _Struct(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 class Kept(_Struct, frozen=True, kw_only=True):
     """Tags that stay, by reason."""
 
-    tags: int = 0
-    reasons: dict[str, int] = {}
+    tags: Number = 0
+    reasons: dict[Reason, Number] = {}
 
 
 class Deleted(_Struct, frozen=True, kw_only=True):
     """What went, or would go."""
 
-    tags: int = 0
-    manifests: int = 0
-    blobs: int = 0
-    bytes: int = 0
+    tags: Number = 0
+    manifests: Number = 0
+    blobs: Number = 0
+    bytes: Number = 0
 
 
 class Freed(_Struct, frozen=True, kw_only=True):
     """What a purge freed."""
 
-    runs: int = 0
-    bytes: int = 0
+    runs: Number = 0
+    bytes: Number = 0
 
 
 class Restored(_Struct, frozen=True, kw_only=True):
@@ -70,7 +86,7 @@ class Restored(_Struct, frozen=True, kw_only=True):
         newer: Names that were pushed since and stay as they are.
     """
 
-    entries: int = 0
+    entries: Number = 0
     newer: list[str] = []
 
 
@@ -80,7 +96,7 @@ class Previous(_Struct, frozen=True, kw_only=True):
     job: str
     outcome: Outcome
     message: str = ""
-    run: str | None = None
+    run: RunName | None = None
     deleted: Deleted = Deleted()
     freed: Freed = Freed()
 
@@ -116,25 +132,25 @@ class Answer(_Struct, frozen=True, kw_only=True):
     outcome: Outcome
     version: int = VERSION
     message: str = ""
-    run: str | None = None
-    undo_until: str | None = None
-    hash: str | None = None
-    now: str | None = None
+    run: RunName | None = None
+    undo_until: Moment | None = None
+    hash: Hash | None = None
+    now: Moment | None = None
     limits: list[str] = []
     kept: Kept = Kept()
     deleted: Deleted = Deleted()
     freed: Freed = Freed()
     restored: Restored | None = None
-    used: int | None = None
-    reclaimable: int | None = None
-    quarantined: int | None = None
-    purge_due: str | None = None
-    unreadable: int = 0
-    warnings: int = 0
+    used: Number | None = None
+    reclaimable: Number | None = None
+    quarantined: Number | None = None
+    purge_due: Moment | None = None
+    unreadable: Number = 0
+    warnings: Number = 0
     texts: list[str] = []
     victims: list[str] = []
-    omitted: int = 0
-    in_use: int = 0
+    omitted: Number = 0
+    in_use: Number = 0
     previous: Previous | None = None
 
 
@@ -171,14 +187,19 @@ def decode(text: str | bytes) -> Answer:
     """The answer in a termination message.
 
     Raises:
-        AnswerError: it is none: the container was killed, or kubelet put its log there.
+        AnswerError: it is none: the container was killed, kubelet put its log there, or somebody forged it badly.
     """
     try:
         answer = msgspec.json.decode(text, type=Answer)
-    except msgspec.MsgspecError as error:
+        for moment in (answer.undo_until, answer.now, answer.purge_due):
+            if moment is not None:
+                datetime.fromisoformat(moment)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise AnswerError(str(error)) from None
     if answer.version != VERSION:
         raise AnswerError(f"an answer of version {answer.version}")
+    if answer.outcome is Outcome.AWAITING_APPROVAL and None in (answer.hash, answer.now):
+        raise AnswerError("a plan that waits for an approval, without its hash or its time")
     return answer
 
 

@@ -99,7 +99,31 @@ def test_victims_are_told_as_they_fit() -> None:
     assert read.omitted == 1000 - len(read.victims)
 
 
-@pytest.mark.parametrize("text", ["", "Killed", "{}", '{"outcome":"Perhaps"}', '{"outcome":"Done","version":2}', "[]"])
+def forged(**fields: Any) -> str:
+    return json.dumps({"outcome": "Done", **fields})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Killed",
+        "{}",
+        "[]",
+        forged(outcome="Perhaps"),
+        forged(version=2),
+        forged(purgeDue="tomorrow"),
+        forged(purgeDue="2026-13-01T00:00:00Z"),
+        forged(undoUntil="2026-01-01T00:00:00"),
+        forged(now="9" * 99),
+        forged(run="../../etc"),
+        forged(hash="x"),
+        forged(deleted={"tags": 10**300}),
+        forged(kept={"reasons": {"r" * 300: 1}}),
+        forged(outcome="AwaitingApproval"),
+        forged(x=0)[:-2] + "[" * 2000 + "]" * 2000 + "}",
+    ],
+)
 def test_what_is_no_answer_is_told_apart(text: Any) -> None:
     with pytest.raises(AnswerError):
         decode(text)

@@ -205,6 +205,7 @@ def test_a_phase_alone_is_no_proof_that_containers_have_stopped(pod: kube.Object
         (HOLDER, a_pod("Succeeded", plan=SWITCH, run=DONE), "Done", "well"),
         (HOLDER, a_pod("Failed", plan=SWITCH, run=KILLED), "Unknown", "OOMKilled, exit code 137. What it deleted"),
         (replace(HOLDER, stage=Stage.PLANNING), a_pod("Failed", plan=KILLED), "Failed", "Nothing was deleted"),
+        (HOLDER, a_pod("Succeeded", plan=SWITCH, run=SWITCH), "Unknown", "without an answer"),
         (replace(HOLDER, stage=Stage.SWITCHING, aborted="too slow"), None, "Failed", "too slow. Nothing was deleted"),
         (HOLDER, None, "Unknown", "its Job was deleted"),
         (

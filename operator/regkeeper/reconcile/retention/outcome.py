@@ -1,12 +1,12 @@
 """From what a run's containers said to what the status says about it; pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper import kube
-from regkeeper.answer import Answer, Outcome
+from regkeeper.answer import Answer
 from regkeeper.reconcile.conditions import timestamp
 from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action
@@ -48,12 +48,12 @@ def _last_word(pod: Mapping[str, Any] | None) -> Said | None:
     if pod is None:
         return None
     last = run_said(pod)
-    if last is not None and last.answer is not None:
+    if last is not None and last.answer is not None and last.answer.outcome.is_final:
         return last
     plan = plan_said(pod)
-    if plan is not None and (plan.answer is None or plan.answer.outcome not in (Outcome.SWITCH, Outcome.SKIPPED)):
+    if plan is not None and (plan.answer is None or plan.answer.outcome.is_final):
         return plan
-    return last
+    return None if last is None else replace(last, answer=None)
 
 
 def _what_happened(job: Mapping[str, Any] | None, said: Said | None) -> str:
