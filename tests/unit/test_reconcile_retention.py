@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_answer
 
 from regkeeper import kube, naming
-from regkeeper.answer import Answer, Deleted, Kept, Outcome, encode
+from regkeeper.answer import Answer, Deleted, Kept, Outcome, Previous, encode
 from regkeeper.api.v1alpha1.retention import ImageRetention, Undone
 from regkeeper.reconcile.retention import pods, reports
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due
@@ -39,7 +40,13 @@ def a_job(
             "labels": {naming.RETENTION_LABEL: of},
             "annotations": {} if request is None else request.annotations,
         },
-        "spec": {"suspend": True, **spec},
+        "spec": {
+            "suspend": True,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": 9,
+            **spec,
+        },
     }
 
 
@@ -72,6 +79,27 @@ def test_a_job_is_missed_after_its_starting_deadline_and_until_then_is_known() -
     assert line_up([a_job("patient", minutes=9999)], {"keep-last": a_policy()}, NOON).missed == []
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [{"parallelism": 2}, {"completions": 3}, {"backoffLimit": 6}, {"podReplacementPolicy": "TerminatingOrFailed"}],
+)
+def test_a_job_that_could_have_two_pods_is_none_of_ours(spec: dict[str, Any]) -> None:
+    line = line_up([a_job("odd", **spec)], {"keep-last": a_policy()}, NOON)
+    assert line.next is None
+    ((job, why),) = line.unfit
+    assert job["metadata"]["name"] == "odd"
+    assert "--from=cronjob" in why
+
+
+def test_a_job_with_an_action_that_is_none_holds_nobody_up() -> None:
+    odd = a_job("odd", minutes=9)
+    odd["metadata"]["annotations"] = {naming.ACTION_ANNOTATION: "destroy"}
+    line = line_up([odd, a_job("good")], {"keep-last": a_policy()}, NOON)
+    assert line.next is not None
+    assert line.next["metadata"]["name"] == "good"
+    assert "says destroy" in line.unfit[0][1]
+
+
 def test_jobs_whose_gate_was_opened_wait_no_more() -> None:
     opened = a_job("opened", suspend=False)
     held = a_job("held")
@@ -85,8 +113,11 @@ def test_jobs_whose_gate_was_opened_wait_no_more() -> None:
 def test_one_run_for_each_change_of_what_a_policy_says() -> None:
     policy = a_policy()
     ((name, request),) = wanted_jobs(policy, {}, NOON).items()
-    assert name == f"keep-last-{digest(policy)}"
     assert request == Request(policy=digest(policy))
+    again = retention_object("keep-last", rules=RULES)
+    again["metadata"]["generation"] = 3
+    ((other, _),) = wanted_jobs(ImageRetention.model_validate(again), {"policyRun": "between"}, NOON).items()
+    assert name != other, "the Job of before would be taken for that of rules that came back"
     assert wanted_jobs(policy, {"policyRun": digest(policy)}, NOON) == {}
     assert wanted_jobs(a_policy(schedule="@daily"), {}, NOON) == {}
     assert wanted_jobs(a_policy(suspend=True), {}, NOON) == {}
@@ -250,6 +281,21 @@ def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
     request = Request(Action.RESTORE, undo="20260101T000000Z")
     fields = reports.after({}, request, run, Conclusion("NothingToDo", answer.message, answer), NOON)
     assert Undone.model_validate(fields["undone"]).outcome == "NothingToDo"
+
+
+@pytest.mark.parametrize("outcome", ["Done", "Refused"])
+def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(outcome: str) -> None:
+    run = {"job": "j-rescue", "uid": "u", "outcome": outcome, "message": "so"}
+    fields = reports.after({"lastRun": {"job": "j"}}, Request(Action.RESCUE, undo="x"), run, None, NOON)
+    assert f"{outcome} so" in fields["lastRun"]["warnings"][0]
+
+
+def test_what_an_earlier_run_had_answered_to_nobody_is_told_with_the_next() -> None:
+    before = Previous(job="u", outcome=Outcome.DONE, message="deleted 3 tags", run="20260101T110000Z")
+    answer = replace_answer(DONE, previous=before)
+    assert "20260101T110000Z, whose answer was lost, had ended so: Done: deleted 3 tags" in str(
+        ended(HOLDER, Conclusion("Done", "", answer), NOON)["warnings"]
+    )
 
 
 def test_an_approval_whose_job_never_runs_is_used_up() -> None:

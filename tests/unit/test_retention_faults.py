@@ -17,6 +17,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome, encode
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import RetentionReconciler
 from regkeeper.reconcile.retention.run import GONE_SECONDS
 from regkeeper.reconcile.status import StatusWriter
@@ -124,11 +125,12 @@ class Bench:
         lock = replace(lock or Lock(), holder=holder)
         spec: dict[str, Any] = {"rules": [{"name": "all", "keep": {"last": 2}}], "schedule": "@daily"}
         self.put(retention_object("keep-last", **spec))
-        self.put(lease(lock, claim=CLAIM, namespace=KEY.namespace, registry=KEY.name))
+        self.write_lock(lock)
         self.put(self.job(suspend=holder.stage is Stage.PREPARING))
         if pod is not None:
             self.put(pod)
-        registries.put(self.cluster.put(registry_object("main", storage={"size": "1Gi"})))
+        for body in (registry_object("main", storage={"size": "1Gi"}), a_deployment(), a_claim()):
+            registries.put(self.cluster.put(body))
         self.reconciler = RetentionReconciler(
             cluster=cast(kube.Cluster, self.cluster),
             store=self.store,
@@ -139,6 +141,9 @@ class Bench:
             changed=lambda _: None,
         )
 
+    def write_lock(self, lock: Lock) -> None:
+        self.put(lease(lock, claim=CLAIM, namespace=KEY.namespace, registry=KEY.name))
+
     def put(self, body: kube.Object) -> None:
         self.store.put(self.cluster.put(body))
 
@@ -148,7 +153,12 @@ class Bench:
         metadata: dict[str, Any] = {"name": "job", "labels": labels, "annotations": annotations}
         if not suspend:
             metadata["finalizers"] = [naming.RUN_FINALIZER]
-        spec = {"suspend": suspend, "activeDeadlineSeconds": 3600}
+        spec = {
+            "suspend": suspend,
+            "activeDeadlineSeconds": 3600,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+        }
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
     @property
@@ -156,7 +166,11 @@ class Bench:
         return read_lock(self.cluster.objects["Lease", naming.lock_name(CLAIM)])
 
     def is_held(self) -> bool:
-        return self.lock.holder is not None
+        """Whether the run has the lock, and not the purge that comes after one whose answer was lost."""
+        return self.lock.holder is not None and self.lock.holder.uid == HOLDER.uid
+
+    def aborted(self) -> str | None:
+        return None if self.lock.holder is None else self.lock.holder.aborted
 
     @property
     def status(self) -> dict[str, Any]:
@@ -168,6 +182,20 @@ class Bench:
         self.put(a_pod(answer))
         conditions = [{"type": "Complete" if answer else "Failed", "status": "True"}]
         self.put({**self.job(suspend=False), "status": {"conditions": conditions}})
+
+
+def a_claim() -> kube.Object:
+    spec = {"accessModes": ["ReadWriteOnce"]}
+    metadata = {"name": CLAIM, "labels": {naming.REGISTRY_LABEL: KEY.name}}
+    return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec} | {
+        "status": {"phase": "Bound"}
+    }
+
+
+def a_deployment() -> kube.Object:
+    metadata = {"name": KEY.name, "labels": {naming.REGISTRY_LABEL: KEY.name}}
+    spec = {"replicas": 1, "template": {"metadata": {}}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec, "status": {}}
 
 
 def a_pod(answer: Answer | None, *, phase: str = "Succeeded", **state: Any) -> kube.Object:
@@ -259,3 +287,94 @@ async def test_a_strangers_config_map_holds_no_lock() -> None:
     bench.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}})
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
+
+
+def a_stranger() -> kube.Object:
+    mount = {"name": "v", "mountPath": "/v"}
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": CLAIM}}
+    spec = {"containers": [{"name": "c", "image": "x", "volumeMounts": [mount]}], "volumes": [volume]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "backup"}, "spec": spec}
+
+
+async def test_a_purge_that_is_refused_is_tried_again_later_and_not_at_once() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(None)
+    bench.write_lock(Lock(purge_due=NOON))
+    bench.cluster.put(a_stranger())
+    made: list[str] = []
+    create = bench.cluster.create
+
+    async def counted(body: kube.Object) -> kube.Object:
+        made.append(body["kind"])
+        return await create(body)
+
+    bench.cluster.create = counted  # type: ignore[method-assign]
+    await bench.reconciler.look(KEY)
+    assert made.count("Job") == 1
+    assert bench.lock.purge_due == NOON + REPEATED_AFTER
+
+
+async def test_what_keeps_a_run_from_beginning_keeps_pushes_waiting_no_longer_than_its_start_may_take() -> None:
+    bench = Bench(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
+    bench.cluster.refused["apply ConfigMap"] = kube.ForbiddenError("exceeded quota", code=403, reason="Forbidden")
+    bench.now = NOON + timedelta(seconds=119)
+    with pytest.raises(kube.ForbiddenError):
+        await bench.reconciler.look(KEY)
+    assert not bench.aborted()
+    bench.now = NOON + timedelta(seconds=121)
+    await bench.reconciler.look(KEY)
+    assert bench.aborted() == "it could not begin within startTimeout: exceeded quota"
+    assert bench.cluster.objects["Job", "job"]["spec"]["suspend"], "which makes the Job controller end its pod"
+
+
+async def test_a_policy_that_is_gone_before_its_run_was_let_go_gives_the_lock_back() -> None:
+    bench = Bench(replace(HOLDER, stage=Stage.PREPARING, quiet=None, quiet_since=None, retention="other"))
+    bench.put(
+        bench.job(suspend=True)
+        | {
+            "metadata": {
+                **bench.job(suspend=True)["metadata"],
+                "labels": {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "other"},
+            }
+        }
+    )
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert ("Job", "job") not in bench.cluster.objects
+
+
+async def test_a_lock_on_a_volume_that_is_no_longer_the_registrys_is_given_back_when_its_run_has_ended() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    bench.write_lock(Lock())
+    other = lease(Lock(holder=HOLDER), claim="old-claim", namespace=KEY.namespace, registry=KEY.name)
+    bench.put(other)
+    await bench.reconciler.look(KEY)
+    assert read_lock(bench.cluster.objects["Lease", naming.lock_name("old-claim")]).holder is None
+
+
+async def test_an_outcome_is_read_although_somebody_deleted_the_lock_after_the_run_had_ended() -> None:
+    bench = Bench(HOLDER)
+    await bench.reconciler.look(KEY)
+    status = {"lastRun": {"job": "job", "uid": "job-uid", "outcome": "Running", "message": ""}}
+    bench.put({**bench.cluster.objects["ImageRetention", "keep-last"], "status": status})
+    bench.finish(DONE)
+    bench.write_lock(Lock())
+    await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"]["outcome"] == "Done"
+    assert not bench.is_held()
+
+
+async def test_pods_of_runs_that_are_long_over_are_not_remembered() -> None:
+    bench = Bench(HOLDER)
+    ended = a_pod(DONE)
+    ended["metadata"]["namespace"] = KEY.namespace
+    ended["metadata"]["ownerReferences"][0]["uid"] = "long-ago"
+    bench.reconciler.gate.saw_the_end(ended)
+    assert bench.reconciler.gate.remembered == 0
+    ended["metadata"]["ownerReferences"][0]["uid"] = HOLDER.uid
+    bench.reconciler.gate.saw_the_end(ended)
+    assert bench.reconciler.gate.remembered == 1
+    bench.finish(DONE)
+    await bench.reconciler.look(KEY)
+    assert bench.reconciler.gate.remembered == 0

@@ -1,11 +1,10 @@
 """Tells runs what they must know, and asks afterwards whether that still holds."""
 
-import logging
 from datetime import datetime
 
 from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
-from regkeeper.reconcile.in_use import InUseUnknownError, Uses, images_in_use
+from regkeeper.reconcile.in_use import Uses, images_in_use
 from regkeeper.reconcile.retention.policies import manifest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.scene import Scene
@@ -14,8 +13,6 @@ from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import REGISTRY_PORT
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet
 from regkeeper.snapshot import Document, Stage, Undo
-
-logger = logging.getLogger(__name__)
 
 
 class Briefing:
@@ -96,13 +93,12 @@ class Briefing:
         return f"http://[{address}]:{REGISTRY_PORT}" if ":" in address else f"http://{address}:{REGISTRY_PORT}"
 
     async def came_into_use(self, scene: Scene, holder: Holder) -> bool:
-        """Whether something is in use now that was not when the run was told, or nobody can say."""
-        try:
-            uses = await self._uses(scene)
-        except InUseUnknownError as error:
-            # A run that would bring something back could not ask either; pushes must not wait for that.
-            logger.warning("what came into use while Job %s ran is not known: %s", holder.job, error)
-            return False
+        """Whether something is in use now that was not when the run was told.
+
+        Raises:
+            InUseUnknownError, ApiError: nobody can say.
+        """
+        uses = await self._uses(scene)
         if uses is None:
             return False
         told = await self._snapshots.told(scene.registry, holder.uid)

@@ -12,21 +12,22 @@ from datetime import datetime, timedelta
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.durations import parse_duration
+from regkeeper.errors import BlockedError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
-from regkeeper.reconcile.retention.outcome import conclude
-from regkeeper.reconcile.retention.requests import read_request, retention_of
+from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude
+from regkeeper.reconcile.retention.requests import read_request, require_shape, retention_of
 from regkeeper.reconcile.retention.run import Run, Turn, is_over, left
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
 from regkeeper.reconcile.retention.waiting import is_finished
-from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Holder, Lock, Stage
+from regkeeper.reconcile.store import Store, owner_key
+from regkeeper.resources.retention.lock import Holder, Lock, Stage, read_lock
 from regkeeper.resources.retention.run_job import PURGE_SECONDS
 from regkeeper.snapshot import SnapshotTooLargeError
 
@@ -58,11 +59,18 @@ class Gate:
         self._gone: dict[str, kube.Object] = {}
         """The last that was seen of pods that are gone, by the uid of their Job. Can be lost."""
 
+    @property
+    def remembered(self) -> int:
+        """How many pods that are gone are remembered."""
+        return len(self._gone)
+
     def saw_the_end(self, pod: kube.Object) -> None:
         """A pod is gone; this is how it was at last."""
-        for owner in pod["metadata"].get("ownerReferences") or ():
-            if owner["kind"] == "Job" and pods.has_stopped(pod):
-                self._gone[owner["uid"]] = pod
+        key = owner_key(pod)
+        for live in () if key is None else self._store.children(key, kube.LEASE):
+            holder = read_lock(live).holder
+            if holder is not None and pods.belongs_to(pod, holder.uid) and pods.has_stopped(pod):
+                self._gone[holder.uid] = pod
 
     async def open(self, scene: Scene, live: kube.Object | None, lock: Lock, job: kube.Object) -> Holder:
         """Take the lock for a Job.
@@ -104,6 +112,10 @@ class Gate:
             return await self._steps.take(run)
         except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError) as error:
             return await self._locks.abort(run, str(error))
+        except (BlockedError, kube.ApiError) as error:
+            if isinstance(error, kube.ConflictError) or not run.has_waited_in_vain or await self._was_let_go(run):
+                raise
+            return await self._locks.abort(run, f"it could not begin within startTimeout: {error}")
 
     async def _overdue(self, run: Run) -> str:
         """Why a run has had its time, whatever keeps its steps from being made; empty if it has not."""
@@ -111,28 +123,38 @@ class Gate:
         if run.left <= 0:
             # The Job controller says that a Job failed only once its pod has stopped, which a lost node never tells.
             return "its activeDeadline passed, and nobody says that its pod has stopped"
-        if holder.stage is not Stage.PREPARING or holder.quiet_since is None or not run.is_suspended:
+        if holder.stage is not Stage.PREPARING or holder.quiet is None or not run.has_waited_in_vain:
             return ""
-        if run.left_to_start(holder.quiet_since) > 0:
-            return ""
-        # The answer to the write that let it go may be what is missing.
-        now = await self._cluster.get(kube.JOB, run.scene.key.namespace, holder.job)
+        return "" if await self._was_let_go(run) else "it could not be let go within startTimeout"
+
+    async def _was_let_go(self, run: Run) -> bool:
+        """Whether a Job that seems to wait does not: the answer to the write that let it go may be what is missing."""
+        if run.holder.stage is not Stage.PREPARING:
+            return False
+        now = await self._cluster.get(kube.JOB, run.scene.key.namespace, run.holder.job)
         self._store.put(now)
-        return "it could not be let go within startTimeout" if now["spec"].get("suspend") else ""
+        return not now["spec"].get("suspend")
 
     async def wind_down(self, key: Key, live: kube.Object, lock: Lock) -> Turn:
-        """Await the end of a run whose Registry is gone, and give its lock free; there is nothing to go on with."""
+        """Await the end of a run whose Registry is gone, or has another volume, and give its lock free."""
         holder = lock.holder
         if holder is not None:
             job, pod = await self._observe(key, holder)
-            turn = await self._await_end(replace(holder, aborted="its Registry is gone"), job, pod)
+            turn = await self._await_end(
+                replace(holder, aborted="its Registry is gone, or has another volume"), job, pod
+            )
             if turn.ended is None:
                 return turn
             logger.warning("Job %s: %s %s", holder.job, turn.ended.outcome, turn.ended.message)
             await self.release(key, live, lock)
+            if job is not None:
+                await self._let_fall(job)
+        return Turn()
+
+    async def let_all_fall(self, key: Key) -> None:
+        """Hold no Job of a Registry any longer."""
         for job in self._store.children(key, kube.JOB):
             await self._let_fall(job)
-        return Turn()
 
     async def _observe(self, key: Key, holder: Holder) -> tuple[kube.Object | None, kube.Object | None]:
         """Job and pod of the run that has the lock, as they were seen last."""
@@ -166,10 +188,19 @@ class Gate:
             self._gone.pop(lock.holder.uid, None)
         await self._locks.release(key, live, lock)
 
+    async def postpone_purge(self, scene: Scene, live: kube.Object, lock: Lock) -> None:
+        """A purge was refused: what is due is tried again later, by a Job with another name."""
+        await self._locks.write(scene, live, replace(lock, purge_due=self._now() + REPEATED_AFTER))
+
     async def adopt(self, scene: Scene, live: kube.Object | None, lock: Lock) -> bool:
         """Take the lock back for a run that lost it, as when somebody deleted the Lease, and end that run."""
         for job in self._held(scene):
-            if job["spec"].get("suspend") or "deletionTimestamp" in job["metadata"] or is_finished(job):
+            gone = "deletionTimestamp" in job["metadata"]
+            if job["spec"].get("suspend") or gone or (is_finished(job) and not self._runs_in_status(scene, job)):
+                continue
+            try:
+                require_shape(job)
+            except RunRefusedError:
                 continue
             started = (job.get("status") or {}).get("startTime")
             since = datetime.fromisoformat(started) if started else self._now()
@@ -188,6 +219,12 @@ class Gate:
             await self._locks.write(scene, live, replace(lock, holder=holder))
             return True
         return False
+
+    def _runs_in_status(self, scene: Scene, job: kube.Object) -> bool:
+        """Whether the status of its policy still says that a Job runs."""
+        body = self._store.get(kube.IMAGE_RETENTION, scene.key.namespace, retention_of(job)) or {}
+        last = (body.get("status") or {}).get("lastRun") or {}
+        return last.get("uid") == job["metadata"]["uid"] and last.get("outcome") == "Running"
 
     def _held(self, scene: Scene) -> list[kube.Object]:
         """Jobs whose gate was opened, and whose outcome may not be known yet."""

@@ -132,9 +132,18 @@ def ended(holder: Holder, conclusion: Conclusion, now: datetime) -> dict[str, An
         "victims": answer.victims,
         "victimsOmitted": answer.omitted,
         "unreadable": answer.unreadable,
-        "warnings": answer.texts,
+        "warnings": [*answer.texts, *_previous(answer)],
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _previous(answer: Answer) -> list[str]:
+    """What an earlier run had answered to nobody."""
+    before = answer.previous
+    if before is None:
+        return []
+    what = f"{before.outcome}: {before.message}".rstrip(": ")
+    return [f"an earlier run{f' {before.run}' if before.run else ''}, whose answer was lost, had ended so: {what}"]
 
 
 def not_begun(job: kube.Object, outcome: str, message: str, now: datetime) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.errors import BlockedError, InvalidSpecError, RegkeeperError, WaitingError
+from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
@@ -102,9 +103,7 @@ class RetentionReconciler:
             return await self._without_registry(key, policies, reports.unreadable_registry(key.name, str(error)))
         claim = storage_claim(registry)
         if claim is None:
-            for name in policies.valid:
-                await self._write(policies.bodies[name], reports.ephemeral(key.name))
-            return None
+            return await self._without_registry(key, policies, reports.ephemeral(key.name))
         scene = Scene(key, registry, claim, policies)
         troubles: dict[str, reports.States] = {}
         passing: Exception | None = None
@@ -116,7 +115,7 @@ class RetentionReconciler:
                 passing = error
             except (kube.ApiError, RegkeeperError) as error:
                 troubles[name] = reports.failing(error.reason or "ApiError", str(error), stalled=_is_stalled(error))
-        delay = await self._run(scene)
+        delays = [await self._wind_down(key, besides=naming.lock_name(claim)), await self._run(scene)]
         for name in policies.valid:
             if name in troubles:
                 await self._write(policies.bodies[name], troubles[name])
@@ -124,7 +123,9 @@ class RetentionReconciler:
                 await self._report(scene, name)
         if passing is not None:
             raise passing
-        return min((each for each in (delay, TROUBLED_SECONDS if troubles else None) if each is not None), default=None)
+        if troubles:
+            delays.append(TROUBLED_SECONDS)
+        return min((delay for delay in delays if delay is not None), default=None)
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the conditions of the Registry's ImageRetentions."""
@@ -137,11 +138,18 @@ class RetentionReconciler:
         """No run can begin; of one that is under way the end is awaited, and its lock given free."""
         for name in policies.valid:
             await self._write(policies.bodies[name], states)
+        delay = await self._wind_down(key)
+        if delay is None:
+            await self.gate.let_all_fall(key)
+        return delay
+
+    async def _wind_down(self, key: Key, besides: str = "") -> float | None:
+        """Await the ends of runs on volumes that are no longer the Registry's; `besides` is the lock of its own."""
         delays = []
         for live in self._store.children(key, kube.LEASE):
-            turn = await self.gate.wind_down(key, live, read_lock(live))
-            if turn.seconds is not None:
-                delays.append(turn.seconds)
+            if live["metadata"]["name"] != besides:
+                turn = await self.gate.wind_down(key, live, read_lock(live))
+                delays += [] if turn.seconds is None else [turn.seconds]
         return min(delays, default=None)
 
     async def _stop_schedule(self, key: Key, name: str) -> None:
@@ -207,12 +215,17 @@ class RetentionReconciler:
             await self._dismiss(scene, job, "Missed", "its startingDeadline passed before its turn came")
         for job in line.superseded:
             await self._dismiss(scene, job, "", "a newer Job of the same policy runs instead")
+        for job, why in line.unfit:
+            await self._dismiss(scene, job, "Refused", why)
         if line.next is None:
             return _Idle(self._until_purge(lock))
         try:
             holder = await self.gate.open(scene, live, lock, line.next)
         except RunRefusedError as error:
             await self._dismiss(scene, line.next, "Refused", str(error))
+            if live is not None and read_request(line.next).action is Action.PURGE:
+                # Else it would be made again at once, and be refused again.
+                await self.gate.postpone_purge(scene, live, lock)
             return None
         except WaitingError as error:
             return _Idle(error.delay)
@@ -224,7 +237,7 @@ class RetentionReconciler:
         logger.warning("Job %s does not run: %s", job["metadata"]["name"], why)
         if what:
             fields = outcome.not_begun(job, what, why, self._now())
-            await self._remember(scene, retention_of(job), read_request(job), fields)
+            await self._remember(scene, retention_of(job), self._request(job), fields)
         await self._objects.remove(job)
         self._store.remove(job)
 
@@ -234,14 +247,13 @@ class RetentionReconciler:
         job = next(
             (each for each in self._store.children(scene.key, kube.JOB) if each["metadata"]["uid"] == holder.uid), None
         )
-        request = self._request(scene, holder) if job is None else read_request(job)
+        request = self._request_of_holder(scene, holder) if job is None else self._request(job)
         answer = conclusion.answer
-        deleted_by = answer.run if answer is not None and answer.deleted.tags > 0 else None
-        if self._is_known(scene, holder):
-            deleted_by = None
-        if deleted_by is not None and await self.gate.briefing.came_into_use(scene, holder):
-            await self._rescue(scene, holder, deleted_by)
+        deleted = answer is not None and answer.deleted.tags + answer.deleted.manifests > 0
+        deleted_by = answer.run if answer is not None and deleted else None
         fields = outcome.ended(holder, conclusion, self._now())
+        if deleted_by is not None and not self._is_known(scene, holder):
+            fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, deleted_by)]
         try:
             await self._remember(scene, holder.retention, request, fields, conclusion)
         except kube.InvalidError:
@@ -259,12 +271,32 @@ class RetentionReconciler:
             await self._objects.remove(job)
             self._store.remove(job)
 
+    async def _look_after_victims(self, scene: Scene, holder: Holder, run: str) -> list[str]:
+        """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
+        try:
+            if await self.gate.briefing.came_into_use(scene, holder):
+                await self._rescue(scene, holder, run)
+        except (InUseUnknownError, kube.ApiError) as error:
+            if isinstance(error, kube.ApiError) and self._now() < holder.end:
+                raise
+            # A run that would bring something back could not ask either; pushes must not wait for that.
+            return [f"what came into use meanwhile is not known: {error}"]
+        return []
+
     def _is_known(self, scene: Scene, holder: Holder) -> bool:
         """Whether the outcome of a run stands in the status: then what came into use was asked before."""
         last = ((self._body(scene, holder.retention) or {}).get("status") or {}).get("lastRun") or {}
         return bool(last.get("uid") == holder.uid and last["outcome"] != "Running")
 
-    def _request(self, scene: Scene, holder: Holder) -> Request:
+    @staticmethod
+    def _request(job: kube.Object) -> Request:
+        """What a Job is for, as far as it says so in our words."""
+        try:
+            return read_request(job)
+        except RunRefusedError:
+            return Request()
+
+    def _request_of_holder(self, scene: Scene, holder: Holder) -> Request:
         """What a run was for whose Job is gone."""
         undone = ((self._body(scene, holder.retention) or {}).get("status") or {}).get("undone") or {}
         return Request(Action(holder.action), undo=undone.get("run", ""), forget=undone.get("forget", False))

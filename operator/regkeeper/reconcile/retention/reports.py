@@ -78,7 +78,7 @@ def after(
             }
             return {"undone": {key: value for key, value in undone.items() if value is not None}}
         case Action.RESCUE:
-            return _rescued(before, conclusion)
+            return _rescued(before, run)
         case Action.RETAIN:
             return _ran(request, run, conclusion, now)
 
@@ -116,11 +116,11 @@ def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, n
     return fields
 
 
-def _rescued(before: Mapping[str, Any], conclusion: Conclusion | None) -> dict[str, Any]:
+def _rescued(before: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     last = before.get("lastRun")
-    if last is None or conclusion is None:
+    if last is None or run["outcome"] == "Running":
         return {}
-    warning = f"what came into use meanwhile was brought back: {conclusion.outcome} {conclusion.message}".strip()
+    warning = f"to bring back what came into use meanwhile: {run['outcome']} {run['message']}".strip()
     return {"lastRun": {**last, "warnings": [*last.get("warnings", ()), warning]}}
 
 

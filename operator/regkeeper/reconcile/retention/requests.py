@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from regkeeper import naming
+from regkeeper.reconcile.retention.scene import RunRefusedError
 
 
 class Action(StrEnum):
@@ -60,16 +61,35 @@ def read_request(job: Mapping[str, Any]) -> Request:
     """What a Job is for.
 
     Raises:
-        ValueError: somebody else wrote its annotations.
+        RunRefusedError: somebody else wrote its annotations.
     """
     annotations = job["metadata"].get("annotations") or {}
+    action = annotations.get(naming.ACTION_ANNOTATION) or Action.RETAIN
+    if action not in list(Action):
+        raise RunRefusedError(f"its annotation {naming.ACTION_ANNOTATION} says {action}, which no run does")
     return Request(
-        action=Action(annotations.get(naming.ACTION_ANNOTATION) or Action.RETAIN),
+        action=Action(action),
         approved=annotations.get(naming.APPROVED_ANNOTATION, ""),
         undo=annotations.get(naming.UNDO_ANNOTATION, ""),
         forget=annotations.get(naming.FORGET_ANNOTATION) == "true",
         policy=annotations.get(naming.POLICY_ANNOTATION, ""),
     )
+
+
+def require_shape(job: Mapping[str, Any]) -> None:
+    """Check that a Job is one pod, never a second one, that ends: two would be two runs under one lock.
+
+    Raises:
+        RunRefusedError: somebody made it otherwise.
+    """
+    read_request(job)
+    spec = job["spec"]
+    pods = (spec.get("parallelism", 1), spec.get("completions", 1), spec.get("backoffLimit"))
+    if pods != (1, 1, 0) or spec.get("podReplacementPolicy") != "Failed" or "activeDeadlineSeconds" not in spec:
+        raise RunRefusedError(
+            "it is not as its CronJob makes them (one pod, no second one, a deadline): make it with kubectl create job "
+            "--from=cronjob/NAME"
+        )
 
 
 def retention_of(job: Mapping[str, Any]) -> str:

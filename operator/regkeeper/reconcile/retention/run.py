@@ -64,6 +64,12 @@ class Run:
         return (since + self.start_timeout - self.now).total_seconds()
 
     @property
+    def has_waited_in_vain(self) -> bool:
+        """Whether it should long have begun, and has not: pushes must not wait for what does not pass by itself."""
+        waits = self.holder.stage in (Stage.PREPARING, Stage.SWITCHING, Stage.TELLING)
+        return waits and self.left_to_start(self.holder.quiet_since or self.holder.since) <= 0
+
+    @property
     def left(self) -> float:
         """Seconds after which a run of which nothing is heard is taken to have stopped."""
         return left(self.holder, self.now)

@@ -53,6 +53,7 @@ class Steps:
         if not run.is_suspended:
             stage = Stage.PLANNING if holder.quiet is None else Stage.RUNNING
             return await self._locks.advance(run, stage=stage)
+        self._volume.check_policies(run.scene, run.job)
         exclusive = is_exclusive(await self._volume.claim(run.scene))
         if _plans_first(run) and not exclusive:
             await self._tell_stage(run, SnapshotStage.PLAN)

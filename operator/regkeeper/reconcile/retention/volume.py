@@ -24,12 +24,11 @@ class Volume:
         self._store = store
         self._registries = registries
 
-    async def check(self, scene: Scene, job: kube.Object) -> None:
-        """Check that a Job may take the lock.
+    def check_policies(self, scene: Scene, job: kube.Object) -> None:
+        """Check that what a run is to carry out still holds.
 
         Raises:
-            RunRefusedError: it may not; says who is in the way, and what helps.
-            WaitingError: its time has not come.
+            RunRefusedError: it does not; says why, and what helps.
         """
         registry, name = scene.registry, scene.registry.metadata.name
         if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
@@ -43,6 +42,16 @@ class Volume:
         request = read_request(job)
         if request.action is not Action.PURGE and retention_of(job) not in scene.policies.valid:
             raise RunRefusedError(f"there is no ImageRetention {retention_of(job)}")
+
+    async def check(self, scene: Scene, job: kube.Object) -> None:
+        """Check that a Job may take the lock.
+
+        Raises:
+            RunRefusedError: it may not; says who is in the way, and what helps.
+            WaitingError: its time has not come.
+        """
+        self.check_policies(scene, job)
+        name = scene.registry.metadata.name
         claim = await self.claim(scene)
         if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
             raise WaitingError(f"PersistentVolumeClaim {scene.claim} is not bound", reason="ClaimPending", delay=10)

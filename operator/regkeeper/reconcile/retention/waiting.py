@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.retention import ImageRetention
-from regkeeper.reconcile.retention.requests import Action, created, read_request, retention_of
+from regkeeper.reconcile.retention.requests import Action, created, read_request, require_shape, retention_of
+from regkeeper.reconcile.retention.scene import RunRefusedError
 
 
 @dataclass(slots=True)
@@ -17,6 +18,8 @@ class Line:
     next: kube.Object | None = None
     missed: list[kube.Object] = field(default_factory=list)
     """They waited longer than `startingDeadline`."""
+    unfit: list[tuple[kube.Object, str]] = field(default_factory=list)
+    """They are no Jobs as we make them, and why."""
     superseded: list[kube.Object] = field(default_factory=list)
     """A newer one of the same policy does the same."""
     until: float | None = None
@@ -49,6 +52,11 @@ def line_up(jobs: Iterable[kube.Object], policies: Mapping[str, ImageRetention],
     line = Line()
     rest: list[kube.Object] = []
     for job in filter(is_waiting, jobs):
+        try:
+            require_shape(job)
+        except RunRefusedError as error:
+            line.unfit.append((job, str(error)))
+            continue
         left = _left(job, policies.get(retention_of(job)), now)
         if left is not None and left <= 0:
             line.missed.append(job)

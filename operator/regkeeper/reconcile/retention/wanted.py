@@ -20,7 +20,8 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
     wanted: dict[str, Request] = {}
     changed = digest(policy)
     if policy.spec.schedule is None and not policy.spec.suspend and status.get("policyRun") != changed:
-        wanted[f"{name}-{changed}"] = Request(policy=changed)
+        # With the generation, as rules may be what they were before: their Job of then may still be there.
+        wanted[f"{name}-{_short(changed, str(policy.metadata.generation))}"] = Request(policy=changed)
     awaiting = status.get("awaiting")
     if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, now):
         suffix = _short(awaiting["hash"], awaiting["now"])
