@@ -17,6 +17,7 @@ COMMANDS = (
     "list",
     "nodes",
     "operator",
+    "plan",
     "purge",
     "release-finalizers",
     "restore",

@@ -46,8 +46,8 @@ APPROVED_ANNOTATION = f"{GROUP}/approved"
 PLAN_TIME_ANNOTATION = f"{GROUP}/plan-time"
 """Beside it: the time by which that plan judged ages."""
 
-UNDO_ANNOTATION = f"{GROUP}/undo"
-"""On a Job that undoes a run: the run's name on the volume."""
+RUN_ANNOTATION = f"{GROUP}/run"
+"""On a Job that undoes a run, or prints its plan: the run's name on the volume."""
 
 FORGET_ANNOTATION = f"{GROUP}/forget"
 """Beside it: `"true"` ends what an undo keeps instead."""

@@ -64,7 +64,7 @@ def test_the_oldest_waits_no_longer_and_of_one_policy_the_newest_runs() -> None:
 
 
 def test_an_approval_an_undo_and_a_purge_are_superseded_by_nothing() -> None:
-    requests = [Request(approved=HASH), Request(action=Action.RESTORE, undo="x"), Request(action=Action.PURGE)]
+    requests = [Request(approved=HASH), Request(action=Action.RESTORE, run="x"), Request(action=Action.PURGE)]
     jobs = [a_job(f"j{number}", minutes=9 - number, request=each) for number, each in enumerate(requests)]
     line = line_up([*jobs, a_job("plain")], {"keep-last": a_policy()}, NOON)
     assert line.superseded == []
@@ -159,7 +159,7 @@ def test_only_the_plan_that_waits_is_carried_out_and_only_while_it_may() -> None
 def test_an_undo_is_asked_for_once_and_again_after_another() -> None:
     policy = a_policy(schedule="@daily", undo={"run": "20260101T000000Z"})
     ((first, request),) = wanted_jobs(policy, {}, NOON).items()
-    assert request == Request(action=Action.RESTORE, undo="20260101T000000Z")
+    assert request == Request(action=Action.RESTORE, run="20260101T000000Z")
     assert wanted_jobs(policy, {"undone": {"run": "20260101T000000Z", "uid": "1"}}, NOON) == {}
     ((second, _),) = wanted_jobs(policy, {"undone": {"run": "20260102T000000Z", "uid": "2"}}, NOON).items()
     assert first != second
@@ -169,7 +169,7 @@ def test_an_undo_is_asked_for_once_and_again_after_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [Request(), Request(approved=HASH, policy="x"), Request(Action.RESTORE, undo="a", forget=True)]
+    "request_", [Request(), Request(approved=HASH, policy="x"), Request(Action.RESTORE, run="a", forget=True)]
 )
 def test_a_job_says_what_it_is_for(request_: Request) -> None:
     assert read_request(a_job("j", request=request_)) == request_
@@ -278,7 +278,7 @@ def test_a_plan_that_waits_says_how_it_is_approved_and_ends_with_a_change_of_the
 def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
     answer = Answer(outcome=Outcome.NOTHING_TO_DO, message="0 entries back")
     run = ended(HOLDER, Conclusion("NothingToDo", answer.message, answer), NOON)
-    request = Request(Action.RESTORE, undo="20260101T000000Z")
+    request = Request(Action.RESTORE, run="20260101T000000Z")
     fields = reports.after({}, request, run, Conclusion("NothingToDo", answer.message, answer), NOON)
     assert Undone.model_validate(fields["undone"]).outcome == "NothingToDo"
 
@@ -286,7 +286,7 @@ def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
 @pytest.mark.parametrize("outcome", ["Done", "Refused"])
 def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(outcome: str) -> None:
     run = {"job": "j-rescue", "uid": "u", "outcome": outcome, "message": "so"}
-    fields = reports.after({"lastRun": {"job": "j"}}, Request(Action.RESCUE, undo="x"), run, None, NOON)
+    fields = reports.after({"lastRun": {"job": "j"}}, Request(Action.RESCUE, run="x"), run, None, NOON)
     assert f"{outcome} so" in fields["lastRun"]["warnings"][0]
 
 

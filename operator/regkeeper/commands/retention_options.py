@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from regkeeper import kube
+from regkeeper.errors import RegkeeperError
 
 Answer = TypeVar("Answer")
 
@@ -16,7 +17,7 @@ Namespace = Annotated[
 ]
 
 
-def on_cluster(command: str, work: Callable[[kube.Cluster], Awaitable[Answer]]) -> Answer:
+def on_cluster(command: str, work: Callable[[kube.ApiCluster], Awaitable[Answer]]) -> Answer:
     """Do something on the cluster of KUBECONFIG; end the command with one line where that fails."""
 
     async def connected() -> Answer:
@@ -25,7 +26,7 @@ def on_cluster(command: str, work: Callable[[kube.Cluster], Awaitable[Answer]]) 
 
     try:
         return asyncio.run(connected())
-    except (kube.ApiError, kube.ConfigException) as error:
+    except (kube.ApiError, kube.ConfigException, RegkeeperError) as error:
         typer.echo(f"regkeeper {command}: {error}", err=True)
         raise typer.Exit(1) from error
 

@@ -18,10 +18,12 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from regkeeper import naming
 from regkeeper.kube.errors import ConflictError, InvalidError, TransientError, error_of
-from regkeeper.kube.resources import Object, Resource, resource_of
+from regkeeper.kube.resources import POD, Object, Resource, resource_of
 
 REQUEST_SECONDS = 15.0
 """Longest wait for one answer of the API server; the operator never waits without a limit."""
+
+_PLAIN = {"Accept": "text/plain, */*"}
 
 PAGE_SIZE = 100
 """Objects of a listing at a time: a page of Deployments is a megabyte of JSON, and ten of Python."""
@@ -161,6 +163,19 @@ class ApiCluster:
     async def delete(self, resource: Resource, namespace: str | None, name: str, *, uid: str) -> None:
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self._request("DELETE", resource.path(namespace, name), body=options)
+
+    async def log(self, namespace: str, pod: str, container: str) -> str:
+        """What a container has written, as far as its node still has it."""
+        path = f"{POD.path(namespace, pod)}/log"
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=REQUEST_SECONDS)
+        response = await self._send("GET", path, query={"container": container}, headers=_PLAIN, timeout=timeout)
+        try:
+            content = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer("GET", path, error) from error
+        if response.status != 200:
+            raise error_of(response.status, content, None)
+        return content.decode(errors="replace")
 
     async def _merge(self, path: str, body: Object) -> Object:
         return await self._request(

@@ -63,7 +63,8 @@ class Briefing:
     ) -> Document:
         bodies = scene.policies.bodies
         own = bodies.get(holder.retention) if policy is not None else None
-        restore = Undo(run=request.undo, forget=request.forget, in_use=request.action is Action.RESCUE)
+        restore = Undo(run=request.run, forget=request.forget, in_use=request.action is Action.RESCUE)
+        shows = request.action is Action.SHOW
         return Document(
             action=request.action.told,
             name=holder.retention,
@@ -76,7 +77,8 @@ class Briefing:
             mode="Offline" if (holder.quiet or scene.mode(holder)) is Quiet.OFFLINE else "ReadOnly",
             registry=self._url(scene),
             approved=request.approved or None,
-            restore=restore if request.undo else None,
+            restore=restore if request.run and not shows else None,
+            show=request.run if shows else None,
             unanswered=lock.unanswered or None,
         )
 

@@ -14,6 +14,7 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.errors import BlockedError, InvalidSpecError, RegkeeperError, WaitingError
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
@@ -238,6 +239,8 @@ class RetentionReconciler:
         if what:
             fields = outcome.not_begun(job, what, why, self._now())
             await self._remember(scene, retention_of(job), self._request(job), fields)
+            if self._request(job).action is Action.SHOW and (body := self._body(scene, retention_of(job))) is not None:
+                await self._status.post(body, conditions.false("PlanNotShown", f"Job {job['metadata']['name']}: {why}"))
         await self._objects.remove(job)
         self._store.remove(job)
 
@@ -260,7 +263,10 @@ class RetentionReconciler:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
         due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
-        lost = holder.uid if conclusion.is_lost else "" if answer is not None else lock.unanswered
+        lost = holder.uid if conclusion.is_lost else lock.unanswered
+        if answer is not None and answer.quarantined is not None:
+            # It came from the volume, and with it what an earlier run had answered.
+            lost = ""
         try:
             await self.gate.briefing.forget(scene)
         except BlockedError as error:
@@ -299,7 +305,7 @@ class RetentionReconciler:
     def _request_of_holder(self, scene: Scene, holder: Holder) -> Request:
         """What a run was for whose Job is gone."""
         undone = ((self._body(scene, holder.retention) or {}).get("status") or {}).get("undone") or {}
-        return Request(Action(holder.action), undo=undone.get("run", ""), forget=undone.get("forget", False))
+        return Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))
 
     async def _rescue(self, scene: Scene, holder: Holder, run: str) -> None:
         """Bring back what came into use while a run was under way."""
@@ -307,7 +313,7 @@ class RetentionReconciler:
         cron = self._store.get(kube.CRON_JOB, scene.key.namespace, holder.retention)
         if policy is None or cron is None:
             return
-        request = Request(action=Action.RESCUE, undo=run)
+        request = Request(action=Action.RESCUE, run=run)
         name = f"{holder.job}-rescue"
         uid = cron["metadata"]["uid"]
         await self._make_job(

@@ -65,11 +65,11 @@ def after(
 ) -> dict[str, Any]:
     """Fields of the status that a run changes when it begins, and when it has ended."""
     match request.action:
-        case Action.PURGE:
+        case Action.PURGE | Action.SHOW:
             return {}
         case Action.RESTORE:
             undone = {
-                "run": request.undo,
+                "run": request.run,
                 "forget": request.forget or None,
                 "uid": run["uid"],
                 "outcome": "Failed" if run["outcome"] in ("Unknown", "Missed") else run["outcome"],

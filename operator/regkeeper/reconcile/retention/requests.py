@@ -18,15 +18,19 @@ class Action(StrEnum):
     RESTORE = "restore"
     RESCUE = "rescue"
     """Bring back what came into use while the run was under way."""
+    SHOW = "show"
+    """Print the plan of an earlier run; `regkeeper plan` makes such Jobs."""
 
     @property
-    def told(self) -> Literal["retain", "purge", "restore"]:
+    def told(self) -> Literal["retain", "purge", "restore", "show"]:
         """What the run is told to do."""
         match self:
             case Action.RETAIN:
                 return "retain"
             case Action.PURGE:
                 return "purge"
+            case Action.SHOW:
+                return "show"
             case _:
                 return "restore"
 
@@ -38,8 +42,8 @@ class Request:
     action: Action = Action.RETAIN
     approved: str = ""
     """Hash of the approved plan."""
-    undo: str = ""
-    """The run to bring back."""
+    run: str = ""
+    """The run on the volume that is to be brought back, or whose plan is to be printed."""
     forget: bool = False
     policy: str = ""
     """Digest of the policy whose change it answers."""
@@ -50,7 +54,7 @@ class Request:
         values = {
             naming.ACTION_ANNOTATION: "" if self.action is Action.RETAIN else self.action.value,
             naming.APPROVED_ANNOTATION: self.approved,
-            naming.UNDO_ANNOTATION: self.undo,
+            naming.RUN_ANNOTATION: self.run,
             naming.FORGET_ANNOTATION: "true" if self.forget else "",
             naming.POLICY_ANNOTATION: self.policy,
         }
@@ -70,7 +74,7 @@ def read_request(job: Mapping[str, Any]) -> Request:
     return Request(
         action=Action(action),
         approved=annotations.get(naming.APPROVED_ANNOTATION, ""),
-        undo=annotations.get(naming.UNDO_ANNOTATION, ""),
+        run=annotations.get(naming.RUN_ANNOTATION, ""),
         forget=annotations.get(naming.FORGET_ANNOTATION) == "true",
         policy=annotations.get(naming.POLICY_ANNOTATION, ""),
     )

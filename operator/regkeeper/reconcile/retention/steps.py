@@ -126,5 +126,6 @@ class Steps:
 
 
 def _plans_first(run: Run) -> bool:
-    """Whether the registry is made quiet only once the plan says that something goes."""
-    return read_request(run.job).action is Action.RETAIN and not run.scene.registry.spec.read_only
+    """Whether the registry is made quiet only once the plan says that something goes, or never."""
+    action = read_request(run.job).action
+    return action is Action.SHOW or (action is Action.RETAIN and not run.scene.registry.spec.read_only)

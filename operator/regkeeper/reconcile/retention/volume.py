@@ -58,6 +58,11 @@ class Volume:
         if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
             raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
         policy = scene.policies.valid.get(retention_of(job))
+        if is_exclusive(claim) and read_request(job).action is Action.SHOW:
+            raise RunRefusedError(
+                f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod), which no "
+                "plan is worth stopping"
+            )
         if is_exclusive(claim) and policy is not None and policy.spec.mode != "Offline":
             raise RunRefusedError(
                 f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod): set mode "

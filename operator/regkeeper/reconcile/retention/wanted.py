@@ -32,7 +32,7 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
         if (undo.run, undo.forget) != (done.get("run"), done.get("forget", False)):
             # With the undo before it, as one may be asked for again after another.
             suffix = _short(undo.run, str(undo.forget), done.get("uid", ""))
-            wanted[f"{name}-{suffix}"] = Request(action=Action.RESTORE, undo=undo.run, forget=undo.forget)
+            wanted[f"{name}-{suffix}"] = Request(action=Action.RESTORE, run=undo.run, forget=undo.forget)
     return wanted
 
 
