@@ -123,7 +123,7 @@ def test_the_last_counts_stay_until_there_are_others() -> None:
         **before,
         "addresses": [{"type": "HostPort", "host": "k8smaster:5000"}],
         "imagePrefix": "k8smaster:5000",
-        **dict.fromkeys(readiness.NODE_FIELDS),
+        **dict.fromkeys((*readiness.NODE_FIELDS, *readiness.RUN_FIELDS)),
     }
     after = readiness.fields(before, [ENDPOINT], Counts(4, 6, complete=True))
     assert (after["repositories"], after["tags"], after["countsIncomplete"]) == (4, 6, None)

@@ -11,7 +11,7 @@ from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Kept, Outcome, Previous, encode
 from regkeeper.api.v1alpha1.retention import ImageRetention, Undone
 from regkeeper.reconcile.retention import pods, reports
-from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due
+from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due, usage
 from regkeeper.reconcile.retention.policies import digest, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request
 from regkeeper.reconcile.retention.waiting import line_up
@@ -267,12 +267,29 @@ def test_the_status_of_a_run_has_its_answer_and_how_long_pushes_waited() -> None
 def test_a_plan_that_waits_says_how_it_is_approved_and_ends_with_a_change_of_the_rules() -> None:
     policy = a_policy(schedule="@daily")
     fields = {"awaiting": awaiting(policy=digest(policy), limits=["75 % of the tags"])}
-    assert reports.without_what_passed(fields, policy, NOON) == fields
+    assert reports.brought_up_to_date(fields, policy, NOON)["awaiting"] == fields["awaiting"]
     condition = reports.states(policy, fields, None)["AwaitingApproval"]
     assert "75 % of the tags" in condition.message
     assert "regkeeper approve keep-last" in condition.message
-    assert reports.without_what_passed(fields, a_policy(dryRun=True), NOON) == {}
-    assert reports.without_what_passed(fields, policy, NOON + timedelta(days=8)) == {}
+    assert reports.brought_up_to_date(fields, a_policy(dryRun=True), NOON) == {}
+    assert "awaiting" not in reports.brought_up_to_date(fields, policy, NOON + timedelta(days=8))
+
+
+@pytest.mark.parametrize(
+    ("spec", "due"),
+    [
+        ({"schedule": "30 3 * * *"}, "2026-01-02T03:30:00Z"),
+        ({"schedule": "30 3 * * *", "timeZone": "America/New_York"}, "2026-01-02T08:30:00Z"),
+        ({"schedule": "@hourly"}, "2026-01-01T13:00:00Z"),
+        ({"schedule": "0 12 ? * thu"}, "2026-01-08T12:00:00Z"),
+        ({"schedule": "0 0 31 2 *"}, None),
+        ({"schedule": "@daily", "suspend": True}, None),
+        ({"schedule": "@daily", "timeZone": "Mars/Olympus"}, None),
+        ({}, None),
+    ],
+)
+def test_when_the_schedule_makes_the_next_run(spec: dict[str, Any], due: str | None) -> None:
+    assert reports.brought_up_to_date({}, a_policy(**spec), NOON).get("nextRun") == due
 
 
 def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
@@ -372,3 +389,14 @@ def test_labels_alone_make_no_pod_a_registrys() -> None:
     assert not pods.is_of_registry(mounting("main-5d9-y", labels=labels), "main")
     stranger = {**owner, "name": "other-5d9"}
     assert not pods.is_of_registry(mounting("main-5d9-z", labels=labels, ownerReferences=[stranger]), "main")
+
+
+def test_a_registry_tells_what_its_volume_holds_and_keeps_what_a_purge_does_not_know() -> None:
+    waits = Answer(outcome=Outcome.DRY_RUN, used=90, quarantined=7, reclaimable=40)
+    after_plan = usage({}, Conclusion("DryRun", "", waits), NOON)
+    expected = {"used": 90, "quarantined": 7, "reclaimable": 40, "measured": "2026-01-01T12:00:00Z"}
+    assert after_plan == expected
+    purged = Answer(outcome=Outcome.DONE, used=90, quarantined=0)
+    assert usage(after_plan, Conclusion("Done", "", purged), NOON) == {**expected, "quarantined": 0}
+    assert usage(after_plan, Conclusion("Failed", "", KNOWS_NOTHING), NOON) is None
+    assert usage(after_plan, Conclusion("Unknown", ""), NOON) is None

@@ -92,11 +92,13 @@ def serving(endpoints: Sequence[Endpoint], progress: State | None) -> State:
 COUNT_FIELDS = ("repositories", "tags", "countsIncomplete")
 NODE_FIELDS = ("trustedNodes", "trustedHosts", "nodes")
 """Of the pass over nodes (`reconcile/trust`)."""
+RUN_FIELDS = ("usage",)
+"""Of runs on its volume (`reconcile/retention`)."""
 
 
 def fields(before: Mapping[str, Any], endpoints: Sequence[Endpoint], counts: Counts | None) -> dict[str, Any]:
-    """Everything in the status but conditions. Without `counts` the last ones stay; so does what the nodes say."""
-    after: dict[str, Any] = {key: before.get(key) for key in (*COUNT_FIELDS, *NODE_FIELDS)}
+    """Everything in the status but conditions. Without `counts` the last ones stay; so does what others say."""
+    after: dict[str, Any] = {key: before.get(key) for key in (*COUNT_FIELDS, *NODE_FIELDS, *RUN_FIELDS)}
     if counts is not None:
         after |= {
             "repositories": counts.repositories,

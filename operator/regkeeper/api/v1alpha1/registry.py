@@ -3,6 +3,7 @@
 What a field can't say by its type, a CEL rule beside it says, so that the API server refuses at apply what can't work.
 """
 
+from datetime import datetime
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
@@ -197,6 +198,17 @@ class Address(Status):
     host: str = Field(description="host:port, the prefix of image names.")
 
 
+class Usage(Status):
+    """What the last run of an ImageRetention found on the volume."""
+
+    used: int = Field(description="Bytes of all blobs, without those in the quarantine.")
+    quarantined: int = Field(0, description="Bytes in the quarantine, which purges will free.")
+    reclaimable: int = Field(
+        0, description="Bytes that the last plan would have deleted and did not: a dry run, or awaiting approval."
+    )
+    measured: datetime = Field(description="When.")
+
+
 class RegistryStatus(Status):
     """What the operator saw last."""
 
@@ -217,6 +229,7 @@ class RegistryStatus(Status):
     counts_incomplete: bool | None = Field(
         None, description="The registry was larger than the time budget of a count: the numbers are lower bounds."
     )
+    usage: Usage | None = Field(None, description="What the last run of an ImageRetention found on the volume.")
     trusted_nodes: str | None = Field(None, description="How many of the selected nodes trust it, as in 2/2.")
     trusted_hosts: list[str] | None = Field(
         None, description="Hosts that the selected nodes are to trust.", json_schema_extra=MERGED_AS_SET
@@ -256,6 +269,7 @@ class Registry(Resource[RegistrySpec, RegistryStatus]):
             Column("Repositories", ".status.repositories", "integer", "Repositories at the last count."),
             Column("Tags", ".status.tags", "integer", "Tags at the last count."),
             Column("Age", ".metadata.creationTimestamp", "date", "When it was made."),
+            Column("Used", ".status.usage.used", "integer", "Bytes of all blobs, as the last run saw it.", wide=True),
             Column(
                 "Reason", '.status.conditions[?(@.type=="Ready")].reason', "string", "Why it serves or not.", wide=True
             ),

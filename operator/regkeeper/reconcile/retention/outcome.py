@@ -146,6 +146,23 @@ def _previous(answer: Answer) -> list[str]:
     return [f"an earlier run{f' {before.run}' if before.run else ''}, whose answer was lost, had ended so: {what}"]
 
 
+def usage(before: Mapping[str, Any], conclusion: Conclusion, now: datetime) -> dict[str, Any] | None:
+    """`status.usage` of the Registry after a run; None: it learnt nothing. `before` is the last one.
+
+    A purge and an undo plan nothing, so what a plan found reclaimable before them stays.
+    """
+    answer = conclusion.answer
+    if answer is None or answer.used is None:
+        return None
+    reclaimable = before.get("reclaimable", 0) if answer.reclaimable is None else answer.reclaimable
+    return {
+        "used": answer.used,
+        "quarantined": answer.quarantined or 0,
+        "reclaimable": reclaimable,
+        "measured": timestamp(now),
+    }
+
+
 def not_begun(job: kube.Object, outcome: str, message: str, now: datetime) -> dict[str, Any]:
     """`status.lastRun` of a Job whose gate never opened."""
     return {

@@ -126,6 +126,7 @@ class RetentionReconciler:
             raise passing
         if troubles:
             delays.append(TROUBLED_SECONDS)
+        delays += [reports.seconds_until_next_run(policy, self._now()) for policy in policies.valid.values()]
         return min((delay for delay in delays if delay is not None), default=None)
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
@@ -262,6 +263,7 @@ class RetentionReconciler:
         except kube.InvalidError:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
+        await self._report_usage(scene, conclusion)
         due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
         lost = holder.uid if conclusion.is_lost else lock.unanswered
         if answer is not None and answer.quarantined is not None:
@@ -276,6 +278,20 @@ class RetentionReconciler:
             # Its outcome is known, although it never began: it would be let in again.
             await self._objects.remove(job)
             self._store.remove(job)
+
+    async def _report_usage(self, scene: Scene, conclusion: Conclusion) -> None:
+        """Tell in the Registry's status what its volume holds. Not worth a repetition: the next run tells it again."""
+        body = self._registries.registry(scene.key)
+        before = {} if body is None else body.get("status") or {}
+        usage = outcome.usage(before.get("usage") or {}, conclusion, self._now())
+        if usage is None or usage == before.get("usage"):
+            return
+        try:
+            patched = await self._cluster.patch_status(kube.REGISTRY, *scene.key, {"status": {"usage": usage}})
+        except kube.ApiError as error:
+            logger.warning("status.usage of Registry %s could not be written: %s", scene.key.name, error)
+        else:
+            self._registries.put(patched)
 
     async def _look_after_victims(self, scene: Scene, holder: Holder, run: str) -> list[str]:
         """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
@@ -357,6 +373,7 @@ class RetentionReconciler:
         fields |= reports.after(before, request, run, conclusion, self._now())
         policy = scene.policies.valid.get(name)
         if policy is not None:
+            fields = reports.brought_up_to_date(fields, policy, self._now())
             await self._write(body, reports.states(policy, fields, self._holder(scene)), fields)
 
     def _body(self, scene: Scene, name: str) -> kube.Object | None:
@@ -373,7 +390,7 @@ class RetentionReconciler:
             return
         before = body.get("status") or {}
         fields = {key: value for key, value in before.items() if key not in ("conditions", "observedGeneration")}
-        fields = reports.without_what_passed(fields, policy, self._now())
+        fields = reports.brought_up_to_date(fields, policy, self._now())
         await self._write(body, reports.states(policy, fields, self._holder(scene)), fields)
 
     async def _write(self, body: kube.Object, states: reports.States, fields: dict[str, Any] | None = None) -> None:

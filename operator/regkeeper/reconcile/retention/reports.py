@@ -10,6 +10,7 @@ from regkeeper.reconcile.conditions import AWAITING_APPROVAL, READY, RECONCILING
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.schedule import next_run
 from regkeeper.reconcile.retention.wanted import is_open
 from regkeeper.resources.retention.lock import Holder, Stage
 
@@ -124,14 +125,22 @@ def _rescued(before: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any
     return {"lastRun": {**last, "warnings": [*last.get("warnings", ()), warning]}}
 
 
-def without_what_passed(fields: dict[str, Any], policy: ImageRetention, now: datetime) -> dict[str, Any]:
-    """The fields without an approval that can no longer be given."""
+def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: datetime) -> dict[str, Any]:
+    """The fields with what the time alone changes: the next run, and an approval that can no longer be given."""
+    due = next_run(policy, now)
+    fields = {**fields, "nextRun": None if due is None else timestamp(due)}
     awaiting = fields.get("awaiting")
-    if awaiting is None:
-        return fields
-    if is_open(awaiting, now) and awaiting.get("policy", digest(policy)) == digest(policy):
-        return fields
-    return {key: value for key, value in fields.items() if key != "awaiting"}
+    if awaiting is not None and not (
+        is_open(awaiting, now) and awaiting.get("policy", digest(policy)) == digest(policy)
+    ):
+        fields["awaiting"] = None
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def seconds_until_next_run(policy: ImageRetention, now: datetime) -> float | None:
+    """After which the status speaks of another one."""
+    due = next_run(policy, now)
+    return None if due is None else (due - now).total_seconds() + 1
 
 
 def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None) -> States:
