@@ -123,6 +123,20 @@ def test_a_deletion_that_names_nothing_is_told(volume: Volume) -> None:
     assert retain(volume, {"delete": ["app:v2", "app:v1"]}).plan.unmatched == ["app:v2"]
 
 
+def test_a_rule_whose_patterns_match_nothing_is_told(volume: Volume) -> None:
+    rules = [
+        {"name": "all", "keep": {"last": 9}},
+        {"name": "mistyped", "repositories": ["ap"], "keep": {"last": 1}},
+        {"name": "versions", "tags": ["v*"], "keep": {"last": 1}},
+    ]
+    assert retain(volume, {"rules": rules}).plan.warnings == [], "an empty registry is no mistake of the rules"
+    volume.repository("app").push_image("1.0")
+    assert retain(volume, {"rules": rules}).plan.warnings == [
+        "rule policy-0/mistyped covers no tag: check its patterns",
+        "rule policy-0/versions covers no tag: check its patterns",
+    ]
+
+
 def test_a_tag_goes_only_while_it_points_to_the_named_digest(volume: Volume) -> None:
     app = volume.repository("app")
     old = app.push_image("v1", layers=[b"1"])

@@ -34,6 +34,7 @@ from regkeeper.retention.plan import Plan, Refused, RepositoryPlan
 from regkeeper.retention.read_ahead import read_ahead
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
 from regkeeper.retention.rows import ManifestRow, TagRow
+from regkeeper.retention.rules import Rule
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.subjects import Subjects
 from regkeeper.retention.tag_verdicts import Question, TagVerdicts
@@ -103,10 +104,19 @@ class Planner:
         self.plan.unmatched = [
             reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
         ]
+        self.plan.warnings.extend(
+            f"rule {rule.label} covers no tag: check its patterns"
+            for rule in self.question.intent.rules
+            if rule.deletes and self.plan.entries and not self._covers_something(rule)
+        )
         self.plan.problems.extend(self.blobs.problems)
         Limits(self.volume, self.question, self.reader).apply(self.plan, self.counts)
         self.plan.refusal = refusal(self.volume, self.plan.repositories, self.repositories_before)
         return self.plan
+
+    def _covers_something(self, rule: Rule) -> bool:
+        covered = (entry for entry in self.plan.entries if rule.covers_repository(entry.name))
+        return any(rule.covers_tag(row.tag) for entry in covered for row in entry.tags)
 
     # Repositories.
 
