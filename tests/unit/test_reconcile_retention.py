@@ -15,7 +15,7 @@ from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, co
 from regkeeper.reconcile.retention.policies import digest, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request
 from regkeeper.reconcile.retention.waiting import line_up
-from regkeeper.reconcile.retention.wanted import wanted_jobs
+from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
 from regkeeper.resources.retention.lock import Holder, Quiet, Stage
 from tests.retention_objects import retention_object
 
@@ -400,3 +400,11 @@ def test_a_registry_tells_what_its_volume_holds_and_keeps_what_a_purge_does_not_
     assert usage(after_plan, Conclusion("Done", "", purged), NOON) == {**expected, "quarantined": 0}
     assert usage(after_plan, Conclusion("Failed", "", KNOWS_NOTHING), NOON) is None
     assert usage(after_plan, Conclusion("Unknown", ""), NOON) is None
+
+
+def test_names_of_jobs_fit_whatever_the_names_of_what_they_are_for() -> None:
+    longest = "r" * 52
+    holder = replace(HOLDER, retention=longest, job=f"{longest}-29413860")
+    names = {rescue_name(holder), purge_name(longest, NOON), purge_name(longest[:-1], NOON), purge_name(longest, LATER)}
+    assert len(names) == 4
+    assert max(map(len, names)) <= 63

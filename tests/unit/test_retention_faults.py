@@ -378,3 +378,18 @@ async def test_pods_of_runs_that_are_long_over_are_not_remembered() -> None:
     bench.finish(DONE)
     await bench.reconciler.look(KEY)
     assert bench.reconciler.gate.remembered == 0
+
+
+async def test_a_policy_says_for_whom_its_job_waits() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.put(retention_object("other", rules=[{"name": "all", "keep": {"last": 2}}], schedule="@daily"))
+    waiting = bench.job(suspend=True)
+    waiting["metadata"] |= {
+        "name": "other-1",
+        "labels": {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "other"},
+    }
+    bench.put(waiting)
+    await bench.reconciler.look(KEY)
+    listed = bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]
+    (said,) = [each for each in listed if each["type"] == "Reconciling"]
+    assert (said["reason"], said["message"]) == ("Queued", "Job other-1 waits: Job job has the volume.")

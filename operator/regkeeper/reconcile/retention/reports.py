@@ -143,13 +143,15 @@ def seconds_until_next_run(policy: ImageRetention, now: datetime) -> float | Non
     return None if due is None else (due - now).total_seconds() + 1
 
 
-def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None) -> States:
-    """The conditions of a policy that can be carried out."""
+def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None, waits: str = "") -> States:
+    """The conditions of a policy that can be carried out. `waits`: why a Job of it waits."""
     found: States = {}
     last = fields.get("lastRun") or {}
     if holder is not None and holder.retention == policy.metadata.name:
         doing = "it is being ended" if holder.aborted else _DOING[holder.stage]
         found[RECONCILING] = conditions.true(holder.stage.value, f"Job {holder.job}: {doing}.")
+    elif waits:
+        found[RECONCILING] = conditions.true("Queued", f"{waits}.")
     awaiting = fields.get("awaiting")
     if awaiting is not None:
         found[AWAITING_APPROVAL] = conditions.true(

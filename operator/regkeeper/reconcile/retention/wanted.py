@@ -8,6 +8,7 @@ from typing import Any
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.resources.retention.lock import Holder
 
 
 def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime) -> dict[str, Request]:
@@ -34,6 +35,16 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
             suffix = _short(undo.run, str(undo.forget), done.get("uid", ""))
             wanted[f"{name}-{suffix}"] = Request(action=Action.RESTORE, run=undo.run, forget=undo.forget)
     return wanted
+
+
+def rescue_name(holder: Holder) -> str:
+    """Name of the Job that brings back what came into use while a run was under way."""
+    return f"{holder.retention}-{_short('rescue', holder.uid)}"
+
+
+def purge_name(registry: str, due: datetime) -> str:
+    """Name of the Job that frees what can be freed at a time. A Job's name has at most 63 characters."""
+    return f"{registry[:45]}-purge-{_short(registry, due.isoformat())}"
 
 
 def is_open(awaiting: Mapping[str, Any], now: datetime) -> bool:

@@ -1,0 +1,86 @@
+"""The end of a run whose containers have stopped: its outcome into the status, then the lock free, in that order."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from regkeeper import kube
+from regkeeper.errors import BlockedError
+from regkeeper.reconcile.in_use import InUseUnknownError
+from regkeeper.reconcile.retention import outcome
+from regkeeper.reconcile.retention.gate import Gate
+from regkeeper.reconcile.retention.jobs import Jobs
+from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.requests import Action, Request, request_of
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.retention.statuses import Statuses
+from regkeeper.reconcile.retention.waiting import is_waiting
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.retention.lock import Holder, Lock
+
+logger = logging.getLogger(__name__)
+
+
+class Ending:
+    """Ends runs. `now` is the time of day."""
+
+    def __init__(self, gate: Gate, jobs: Jobs, statuses: Statuses, store: Store, now: Callable[[], datetime]) -> None:
+        self._gate = gate
+        self._jobs = jobs
+        self._statuses = statuses
+        self._store = store
+        self._now = now
+
+    async def end(self, scene: Scene, live: kube.Object, lock: Lock, holder: Holder, conclusion: Conclusion) -> None:
+        """End the run that has the lock.
+
+        Raises:
+            ApiError: it is to be done again, and harms nobody.
+        """
+        logger.info("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
+        jobs = self._store.children(scene.key, kube.JOB)
+        job = next((each for each in jobs if each["metadata"]["uid"] == holder.uid), None)
+        request = self._request_of_lost_job(scene, holder) if job is None else request_of(job)
+        fields = outcome.ended(holder, conclusion, self._now())
+        answer = conclusion.answer
+        if answer is not None and answer.run and answer.deleted.tags + answer.deleted.manifests > 0:
+            fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer.run)]
+        try:
+            await self._statuses.remember(scene, holder.retention, request, fields, conclusion)
+        except kube.InvalidError:
+            # No repetition helps, and pushes must not wait for it.
+            logger.exception("the status does not take the outcome of Job %s", holder.job)
+        await self._statuses.usage(scene, conclusion)
+        due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
+        lost = holder.uid if conclusion.is_lost else lock.unanswered
+        if answer is not None and answer.quarantined is not None:
+            # It came from the volume, and with it what an earlier run had answered.
+            lost = ""
+        try:
+            await self._gate.briefing.forget(scene)
+        except BlockedError as error:
+            logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
+        await self._gate.release(scene.key, live, replace(lock, purge_due=due, unanswered=lost))
+        if job is not None and is_waiting(job):
+            # Its outcome is known, although it never began: it would be let in again.
+            await self._jobs.remove(job)
+
+    async def _look_after_victims(self, scene: Scene, holder: Holder, run: str) -> list[str]:
+        """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
+        last = self._statuses.of(scene, holder.retention).get("lastRun") or {}
+        if last.get("uid") == holder.uid and last["outcome"] != "Running":
+            return list(last.get("warnings", ()))  # an operator that died since has asked
+        try:
+            if await self._gate.briefing.came_into_use(scene, holder):
+                await self._jobs.rescue(scene, holder, run)
+        except (InUseUnknownError, kube.ApiError) as error:
+            if isinstance(error, kube.ApiError) and self._now() < holder.end:
+                raise
+            # A run that would bring something back could not ask either; pushes must not wait for that.
+            return [f"what came into use meanwhile is not known: {error}"]
+        return []
+
+    def _request_of_lost_job(self, scene: Scene, holder: Holder) -> Request:
+        undone = self._statuses.of(scene, holder.retention).get("undone") or {}
+        return Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))

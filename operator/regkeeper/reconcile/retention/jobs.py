@@ -1,0 +1,93 @@
+"""Makes the Jobs that no schedule and no user makes, and removes those that do not run. `now` is the time of day.
+
+Their names are made from what asks for them, so that each is made once, whoever dies in between.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from regkeeper import kube
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.retention.cron_job import cron_job
+from regkeeper.resources.retention.lock import Holder, Lock
+from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Jobs:
+    """The CronJobs of policies, and the Jobs that the operator makes itself."""
+
+    def __init__(
+        self, cluster: kube.Cluster, store: Store, objects: Objects, settings: Settings, now: Callable[[], datetime]
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._objects = objects
+        self._settings = settings
+        self._now = now
+
+    async def ensure(self, scene: Scene, policy: ImageRetention) -> None:
+        """A policy's CronJob, and the Jobs that it asks for besides the schedule."""
+        live = await self._objects.ensure(policy, cron_job(policy, scene.registry, self._settings))
+        status = scene.policies.bodies[policy.metadata.name].get("status") or {}
+        for name, request in wanted_jobs(policy, status, self._now()).items():
+            await self._make(scene, self._of_policy(scene, policy, live, name, request))
+
+    async def rescue(self, scene: Scene, holder: Holder, run: str) -> None:
+        """Bring back what came into use while a run was under way, if its policy is still there."""
+        policy = scene.policies.valid.get(holder.retention)
+        live = self._store.get(kube.CRON_JOB, scene.key.namespace, holder.retention)
+        if policy is not None and live is not None:
+            request = Request(action=Action.RESCUE, run=run)
+            await self._make(scene, self._of_policy(scene, policy, live, rescue_name(holder), request))
+
+    async def purge(self, scene: Scene, lock: Lock) -> None:
+        """Free what can no longer be undone, once its time has come."""
+        due = lock.purge_due
+        if due is not None and due <= self._now():
+            annotations = Request(action=Action.PURGE).annotations
+            name = purge_name(scene.key.name, due)
+            await self._make(scene, purge_job(scene.registry, self._settings, name=name, annotations=annotations))
+
+    async def remove(self, job: kube.Object) -> None:
+        """Remove one that does not run, and know so at once."""
+        await self._objects.remove(job)
+        self._store.remove(job)
+
+    async def stop_schedule(self, namespace: str, name: str) -> None:
+        """Let the schedule of a policy that means nothing make no more Jobs."""
+        live = self._store.get(kube.CRON_JOB, namespace, name)
+        if live is not None and not live["spec"].get("suspend"):
+            await self._objects.merge(live, {"spec": {"suspend": True}})
+
+    def _of_policy(
+        self, scene: Scene, policy: ImageRetention, live: kube.Object, name: str, request: Request
+    ) -> kube.Object:
+        return policy_job(
+            policy,
+            scene.registry,
+            self._settings,
+            name=name,
+            annotations=request.annotations,
+            cron_job_uid=live["metadata"]["uid"],
+        )
+
+    async def _make(self, scene: Scene, body: kube.Object) -> None:
+        name = body["metadata"]["name"]
+        if self._store.get(kube.JOB, scene.key.namespace, name) is not None:
+            return
+        try:
+            self._store.put(await self._cluster.create(body))
+        except kube.ConflictError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        else:
+            logger.info("made Job %s", name)

@@ -1,0 +1,97 @@
+"""Writes what ImageRetentions and Registries say about runs. `now` is the time of day."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from regkeeper import kube, naming
+from regkeeper.reconcile.conditions import State
+from regkeeper.reconcile.retention import outcome, reports
+from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.requests import Request
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.reconcile.status import StatusWriter
+from regkeeper.reconcile.store import Store
+from regkeeper.resources.retention.lock import Holder, read_lock
+
+logger = logging.getLogger(__name__)
+
+
+class Statuses:
+    """The statuses. `store` has the ImageRetentions and the locks, `registries` the Registries."""
+
+    def __init__(
+        self,
+        cluster: kube.Cluster,
+        store: Store,
+        registries: Store,
+        status: StatusWriter,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._registries = registries
+        self._status = status
+        self._now = now
+
+    def of(self, scene: Scene, name: str) -> Mapping[str, Any]:
+        """What an ImageRetention says now: this pass may have written it before. Empty if it is not there."""
+        return (self._body(scene, name) or {}).get("status") or {}
+
+    async def remember(
+        self,
+        scene: Scene,
+        name: str,
+        request: Request,
+        run: dict[str, Any],
+        conclusion: Conclusion | None = None,
+    ) -> None:
+        """Put how a run goes, or went, into the status of its policy, if that is still there."""
+        change = reports.after(self.of(scene, name), request, run, conclusion, self._now())
+        await self._update(scene, name, change)
+
+    async def report(self, scene: Scene, name: str, waits: str = "") -> None:
+        """Write what follows from the rest: conditions, and what has passed. `waits`: why a Job of it does."""
+        await self._update(scene, name, {}, waits)
+
+    async def _update(self, scene: Scene, name: str, change: Mapping[str, Any], waits: str = "") -> None:
+        body, policy = self._body(scene, name), scene.policies.valid.get(name)
+        if body is None or policy is None:
+            return
+        before = body.get("status") or {}
+        fields = {key: value for key, value in before.items() if key not in ("conditions", "observedGeneration")}
+        fields = reports.brought_up_to_date({**fields, **change}, policy, self._now())
+        await self.write(body, reports.states(policy, fields, self.holder(scene), waits), fields)
+
+    async def usage(self, scene: Scene, conclusion: Conclusion) -> None:
+        """Tell in the Registry's status what its volume holds. Not worth a repetition: the next run tells it again."""
+        before = (self._registries.registry(scene.key) or {}).get("status") or {}
+        usage = outcome.usage(before.get("usage") or {}, conclusion, self._now())
+        if usage is None or usage == before.get("usage"):
+            return
+        try:
+            patched = await self._cluster.patch_status(kube.REGISTRY, *scene.key, {"status": {"usage": usage}})
+        except kube.ApiError as error:
+            logger.warning("status.usage of Registry %s could not be written: %s", scene.key.name, error)
+        else:
+            self._registries.put(patched)
+
+    async def post(self, scene: Scene, name: str, state: State) -> None:
+        """Post an Event about an ImageRetention."""
+        body = self._body(scene, name)
+        if body is not None:
+            await self._status.post(body, state)
+
+    async def write(self, body: kube.Object, states: reports.States, fields: dict[str, Any] | None = None) -> None:
+        """Write conditions and, if given, all other fields."""
+        with suppress(kube.NotFoundError):
+            await self._status.write(body, states, fields)
+
+    def holder(self, scene: Scene) -> Holder | None:
+        """The run that has the lock."""
+        return read_lock(self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))).holder
+
+    def _body(self, scene: Scene, name: str) -> kube.Object | None:
+        return self._store.get(kube.IMAGE_RETENTION, scene.key.namespace, name) if name else None
