@@ -17,6 +17,28 @@ class LocalStorageRule(BaseModel):
     path: str = Field(pattern=r"^/[^\x00]+$", description="One exact directory that root alone can replace.")
 
 
+class FurtherKind(BaseModel):
+    """One entry of the chart's value `inUse.furtherKinds`: a kind of others whose objects use images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    resource: str = Field(min_length=1, description="Plural name, as in rollouts.")
+    path: str = Field(
+        pattern=r"^[A-Za-z0-9_-]+(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$",
+        description="Where in an object the spec of a pod is, or a reference, as in spec.steps[].image.",
+    )
+
+
+class InUseSettings(BaseModel):
+    """The chart's value `inUse`: what uses images, besides what Kubernetes has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, validate_by_name=True)
+
+    further_kinds: tuple[FurtherKind, ...] = ()
+
+
 class TrustSettings(BaseModel):
     """The chart's value `trust`: who may change what nodes trust."""
 
@@ -47,6 +69,8 @@ class Settings(BaseSettings):
     """The operator's own image: the init container that tests a volume runs it."""
     local_storage: tuple[LocalStorageRule, ...] = ()
     """Directories of nodes that `storage.local` may use. JSON in the environment. Empty: none."""
+    in_use: InUseSettings = InUseSettings()
+    """JSON in the environment."""
     trust: TrustSettings = TrustSettings()
     """JSON in the environment."""
     resync_seconds: float = Field(300, ge=1)

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from regkeeper.settings import Settings
+from regkeeper.settings import FurtherKind, Settings
 from tests.helm import CHART, Object, helm, only, render
 from tests.install_manifest import install_manifest
 
 ROOT = CHART.parent.parent
 RULE = {"namespaces": ["default"], "nodes": ["k8smaster"], "path": "/docker/var/lib/registry"}
+KIND = {"group": "argoproj.io", "version": "v1alpha1", "resource": "rollouts", "path": "spec.template.spec"}
 DIGEST = "sha256:" + "a" * 64
 
 EVERYTHING: dict[str, Any] = {
@@ -27,6 +28,7 @@ EVERYTHING: dict[str, Any] = {
     "registryImage": "registry:2.8",
     "watchNamespaces": ["one", "two"],
     "localStorage": [RULE],
+    "inUse": {"furtherKinds": [KIND]},
     "trust": {
         "namespaces": ["one"],
         "hosts": ["registry.example:5000"],
@@ -174,6 +176,14 @@ def test_volumes_are_made_only_where_a_directory_is_allowed() -> None:
     assert verbs(render({"localStorage": [RULE]})) == {"get", "patch", "delete", "create", "list", "watch"}
 
 
+def test_a_further_kind_that_uses_images_may_be_listed_and_no_more() -> None:
+    objects = render({"inUse": {"furtherKinds": [KIND]}})
+    rules = [rule for rule in only(objects, "ClusterRole", "regkeeper")["rules"] if "rollouts" in rule["resources"]]
+    assert rules == [{"apiGroups": ["argoproj.io"], "resources": ["rollouts"], "verbs": ["list"]}]
+    told = Settings(in_use=json.loads(environment(objects)["REGKEEPER_IN_USE"]))
+    assert told.in_use.further_kinds == (FurtherKind(**KIND),)
+
+
 def test_aggregation_is_a_value() -> None:
     def aggregated(values: dict[str, Any], role: str) -> set[str]:
         labels = only(render(values), "ClusterRole", role)["metadata"]["labels"]
@@ -317,6 +327,8 @@ def test_each_policy_is_bound_and_fails_closed() -> None:
         ({"localStorage": [{**RULE, "namespaces": ["*"]}]}, "/localStorage/0/namespaces/0"),
         ({"localStorage": [{**RULE, "nodes": []}]}, "/localStorage/0/nodes"),
         ({"localStorage": [{"path": "/a"}]}, "/localStorage/0"),
+        ({"inUse": {"furtherKinds": [{**KIND, "path": "spec..image"}]}}, "/inUse/furtherKinds/0/path"),
+        ({"inUse": {"furtherKinds": [{**KIND, "resource": "*"}]}}, "/inUse/furtherKinds/0/resource"),
         ({"resyncSeconds": 0}, "/resyncSeconds"),
         ({"concurrency": 65}, "/concurrency"),
         ({"log": {"level": "loud"}}, "/log/level"),

@@ -1,12 +1,13 @@
 """Which images are in use: from what kinds, in what words, and when nobody can say."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
 from regkeeper import kube
 from regkeeper.reconcile.in_use import LISTINGS, SOURCES, InUseUnknownError, images_in_use, is_reference
+from regkeeper.settings import FurtherKind
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -47,8 +48,10 @@ def templated(name: str, *images: str, **further: Any) -> kube.Object:
     return an_object(name, {"replicas": 0, "template": {"spec": spec_of(*images)}}, **further)
 
 
-async def uses(cluster: Any, maps: tuple[tuple[str, str], ...] = ()) -> dict[str, str]:
-    return await images_in_use(cluster, maps)
+async def uses(
+    cluster: Any, maps: tuple[tuple[str, str], ...] = (), further: Sequence[FurtherKind] = ()
+) -> dict[str, str]:
+    return await images_in_use(cluster, maps, further)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +156,31 @@ def test_nonsense_in_a_pod_stops_nobody(text: str) -> None:
 @pytest.mark.parametrize("text", ["a", "host:5000/a/b:1", f"a@{DIGEST}", DIGEST, f"docker-pullable://a@{DIGEST}"])
 def test_references(text: str) -> None:
     assert is_reference(text)
+
+
+ROLLOUTS = FurtherKind(group="argoproj.io", version="v1alpha1", resource="rollouts", path="spec.template.spec")
+TASKS = FurtherKind(group="tekton.dev", version="v1", resource="tasks", path="spec.steps[].image")
+
+
+async def test_further_kinds_use_the_images_that_their_paths_lead_to() -> None:
+    task = an_object("build", {"steps": [{"image": "b:1"}, {"script": "no image"}, {"image": "c:1"}]})
+    cluster = Listed(rollouts=[templated("web", "a:1")], tasks=[an_object("empty", {}), task])
+    assert await uses(cluster, further=[ROLLOUTS, TASKS]) == {
+        "a:1": "rollouts.argoproj.io shop/web",
+        "b:1": "tasks.tekton.dev shop/build",
+        "c:1": "tasks.tekton.dev shop/build",
+    }
+    assert await uses(Listed(), further=[ROLLOUTS]) == {}, "a kind of which there is no object uses nothing"
+
+
+async def test_a_path_that_leads_nowhere_is_a_stop_and_not_unused() -> None:
+    mistyped = ROLLOUTS.model_copy(update={"path": "spec.templates.spec"})
+    with pytest.raises(InUseUnknownError, match=r"none of 1 rollouts has .* at spec\.templates\.spec"):
+        await uses(Listed(rollouts=[templated("web", "a:1")]), further=[mistyped])
+
+
+async def test_a_further_kind_that_is_not_there_is_a_stop() -> None:
+    cluster = Listed()
+    cluster.errors["rollouts"] = [kube.NotFoundError("the server could not find the requested resource", code=404)]
+    with pytest.raises(InUseUnknownError, match="rollouts of all namespaces can't be listed"):
+        await uses(cluster, further=[ROLLOUTS])

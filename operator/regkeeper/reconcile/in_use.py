@@ -10,6 +10,7 @@ from typing import Any
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
 from regkeeper.retention.in_use import InUse, InvalidInUseError
+from regkeeper.settings import FurtherKind
 
 Uses = dict[str, str]
 """A reference as it stands in the cluster → who uses it, in words; of several the first that was found."""
@@ -30,7 +31,9 @@ class Source:
 
     resource: kube.Resource
     template: tuple[str, ...]
-    """Where in the object that spec is."""
+    """Where in the object that spec is; a step `x[]` leads to each element of the list `x`."""
+    strict: bool = False
+    """Whether the path is a person's, who may have mistyped it: then some object must have what it names."""
 
 
 _TEMPLATE = ("spec", "template", "spec")
@@ -51,19 +54,24 @@ SOURCES = (
 )
 
 
-async def images_in_use(cluster: kube.Cluster, config_maps: Sequence[tuple[str, str]] = ()) -> Uses:
+async def images_in_use(
+    cluster: kube.Cluster,
+    config_maps: Sequence[tuple[str, str]] = (),
+    further_kinds: Sequence[FurtherKind] = (),
+) -> Uses:
     """Ask for every image that is in use, in all namespaces.
 
     Args:
         cluster: The API server.
         config_maps: Namespace and name of ConfigMaps that list images in use elsewhere.
+        further_kinds: Kinds of others that use images.
 
     Raises:
-        InUseUnknownError: a kind can't be listed, or a ConfigMap is not there.
+        InUseUnknownError: a kind can't be listed, a ConfigMap is not there, or no object has what a path names.
         kube.TransientError: the API server did not answer; asking again may help.
     """
     uses: Uses = {}
-    for source in SOURCES:
+    for source in (*SOURCES, *map(_source, further_kinds)):
         for reference, user in (await _listed(cluster, source)).items():
             uses.setdefault(reference, user)
     for namespace, name in config_maps:
@@ -85,10 +93,12 @@ async def _listed(cluster: kube.Cluster, source: Source) -> Uses:
     resource = source.resource
     for _ in range(LISTINGS):
         uses: Uses = {}
+        objects = found = 0
         try:
             # Without a resourceVersion the first page is read from etcd, and the others are of the same moment.
             async for body in cluster.list(resource):
-                _collect(body, source, uses)
+                objects += 1
+                found += _collect(body, source, uses)
         except kube.TransientError:
             raise
         except kube.ApiError as error:
@@ -97,19 +107,35 @@ async def _listed(cluster: kube.Cluster, source: Source) -> Uses:
             raise InUseUnknownError(
                 f"images in use are not known: {resource.plural} of all namespaces can't be listed: {error}"
             ) from error
+        if source.strict and objects and not found:
+            raise InUseUnknownError(
+                f"images in use are not known: none of {objects} {resource.plural} has a spec of a pod "
+                f"or a reference at {'.'.join(source.template)}: correct the chart's value inUse.furtherKinds"
+            )
         return uses
     raise kube.TransientError(f"the listing of {resource.plural} expired {LISTINGS} times", code=410)
 
 
-def _collect(body: Mapping[str, Any], source: Source, uses: Uses) -> None:
+def _source(further: FurtherKind) -> Source:
+    resource = kube.Resource(
+        f"{further.group}/{further.version}", f"{further.resource}.{further.group}", further.resource
+    )
+    return Source(resource, tuple(further.path.split(".")), strict=True)
+
+
+def _collect(body: Mapping[str, Any], source: Source, uses: Uses) -> bool:
+    """Add what an object uses; whether it has what the source's path names."""
     if _has_ended(body, source.resource):
-        return
+        return True
     metadata = body["metadata"]
-    user = ""
+    user, found = "", False
     for reference in _references(body, source):
+        found = True
         if reference not in uses and is_reference(reference):
-            user = user or f"{source.resource.kind} {metadata['namespace']}/{metadata['name']}"
+            name = "/".join(metadata[key] for key in ("namespace", "name") if key in metadata)
+            user = user or f"{source.resource.kind} {name}"
             uses[reference] = user
+    return found
 
 
 def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
@@ -126,13 +152,27 @@ def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
 
 
 def _references(body: Mapping[str, Any], source: Source) -> Iterator[str]:
-    spec: Any = body
-    for step in source.template:
-        spec = spec.get(step) if isinstance(spec, Mapping) else None
-    if isinstance(spec, Mapping):
-        yield from spec_images(spec)
+    for spec in _found(body, source.template):
+        if isinstance(spec, Mapping):
+            yield from spec_images(spec)
+        elif source.strict and isinstance(spec, str):
+            yield spec
     if source.resource is kube.POD:
         yield from _status_images(body.get("status") or {})
+
+
+def _found(body: Any, path: Sequence[str]) -> Iterator[Any]:
+    """What a path leads to."""
+    if not path:
+        yield body
+        return
+    step = path[0]
+    below = body.get(step.removesuffix("[]")) if isinstance(body, Mapping) else None
+    if not step.endswith("[]"):
+        yield from _found(below, path[1:])
+    elif isinstance(below, list):
+        for each in below:
+            yield from _found(each, path[1:])
 
 
 def spec_images(spec: Mapping[str, Any]) -> Iterator[str]:

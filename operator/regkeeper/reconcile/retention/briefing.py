@@ -12,13 +12,15 @@ from regkeeper.reconcile.retention.snapshots import Snapshots
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import REGISTRY_PORT
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet
+from regkeeper.settings import InUseSettings
 from regkeeper.snapshot import Document, Stage, Undo
 
 
 class Briefing:
     """What runs are told. `registries` has the Registries and their objects."""
 
-    def __init__(self, cluster: kube.Cluster, registries: Store) -> None:
+    def __init__(self, cluster: kube.Cluster, registries: Store, settings: InUseSettings) -> None:
+        self._settings = settings
         self._cluster = cluster
         self._registries = registries
         self._snapshots = Snapshots(cluster)
@@ -50,7 +52,7 @@ class Briefing:
             for policy in scene.policies.valid.values()
             for entry in policy.spec.protect.references
         ]
-        return await images_in_use(self._cluster, elsewhere)
+        return await images_in_use(self._cluster, elsewhere, self._settings.further_kinds)
 
     def _document(
         self,

@@ -29,6 +29,7 @@ from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.reconcile.store import Store, owner_key
 from regkeeper.resources.retention.lock import Holder, Lock, Stage, read_lock
 from regkeeper.resources.retention.run_job import PURGE_SECONDS
+from regkeeper.settings import Settings
 from regkeeper.snapshot import SnapshotTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Gate:
         store: Store,
         objects: Objects,
         registries: Store,
+        settings: Settings,
         now: Callable[[], datetime],
         changed: Callable[[Key], None],
     ) -> None:
@@ -52,7 +54,7 @@ class Gate:
         self._store = store
         self._objects = objects
         self._volume = Volume(cluster, store, registries)
-        self.briefing = Briefing(cluster, registries)
+        self.briefing = Briefing(cluster, registries, settings.in_use)
         self._locks = Locks(cluster, store, objects, changed)
         self._steps = Steps(cluster, objects, self._locks, self._volume, self.briefing)
         self._now = now

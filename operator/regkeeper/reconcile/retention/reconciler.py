@@ -61,7 +61,15 @@ class RetentionReconciler:
         objects = Objects(cluster, store)
         self._jobs = Jobs(cluster, store, objects, settings, now)
         self._statuses = Statuses(cluster, store, registries, status, now)
-        self.gate = Gate(cluster=cluster, store=store, objects=objects, registries=registries, now=now, changed=changed)
+        self.gate = Gate(
+            cluster=cluster,
+            store=store,
+            objects=objects,
+            registries=registries,
+            settings=settings,
+            now=now,
+            changed=changed,
+        )
         self._ending = Ending(self.gate, self._jobs, self._statuses, store, now)
 
     def quiet(self, key: Key, claim: str) -> Quiet | None:
