@@ -62,7 +62,7 @@ def test_columns_say_what_matters() -> None:
         "Tags",
         "Age",
     ]
-    assert [column["name"] for column in columns if column.get("priority")] == ["Reason"]
+    assert [column["name"] for column in columns if column.get("priority")] == ["Used", "Reason"]
 
 
 @every_kind
