@@ -270,6 +270,7 @@ def test_kubectl_shows_what_matters(place: Place) -> None:
             "trustedNodes": "2/2",
             "repositories": 3,
             "tags": 7,
+            "usage": {"used": 4096, "measured": "2026-01-02T03:04:05Z"},
             "conditions": [
                 {
                     "type": "Ready",
@@ -284,10 +285,10 @@ def test_kubectl_shows_what_matters(place: Place) -> None:
     patch = f"--patch={json.dumps(status)}"
     place.kubectl("patch", "registry", "shown", "--subresource=status", "--type=merge", patch)
     header, row = place.kubectl("get", "regs", "shown", "--output=wide").splitlines()
-    assert header.split() == ["NAME", "READY", "ADDRESS", "NODES", "REPOSITORIES", "TAGS", "AGE", "REASON"]
-    name, ready, address, nodes, repositories, tags, _, reason = row.split()
+    assert header.split() == ["NAME", "READY", "ADDRESS", "NODES", "REPOSITORIES", "TAGS", "AGE", "USED", "REASON"]
+    name, ready, address, nodes, repositories, tags, _, used, reason = row.split()
     assert (name, ready, address, nodes) == ("shown", "True", "k8smaster:5000", "2/2")
-    assert (repositories, tags, reason) == ("3", "7", "Serving")
+    assert (repositories, tags, used, reason) == ("3", "7", "4096", "Serving")
 
 
 def test_kubectl_explains(place: Place) -> None:
