@@ -3,6 +3,7 @@
 The pods' containers are played (tests/kubelet_stand_in.py); API server, Job and Deployment controllers are real.
 """
 
+import asyncio
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,6 +17,7 @@ import yaml
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.errors import WaitingError
+from regkeeper.plan_reading import PlanGoneError, read_plan
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.resources.retention.lock import STAGE, Stage
@@ -114,6 +116,17 @@ class Bench:
             return False
         config = yaml.safe_load(body["data"]["config.yml"])
         return bool(config["storage"]["maintenance"]["readonly"]["enabled"])
+
+    async def shown(self, run: str) -> None:
+        """Ask for the plan of a run as `regkeeper plan` does, and see its Job through. There are no logs here."""
+        operator = self.operator(self.cluster)
+        asking = asyncio.create_task(read_plan(self.cluster, self.key.namespace, self.policy, run, lambda _: None))
+        try:
+            while not asking.done():
+                await self.work(operator)
+        finally:
+            await operator.close()
+        await asking
 
     async def jobs(self) -> list[kube.Object]:
         """Those of this Registry's runs."""
@@ -469,3 +482,21 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
         await bench.work_until_async(bench.is_to_purge)
     await bench.settle(outcome)
     assert says in (await bench.condition("Ready"))["message"]
+
+
+async def test_a_plan_whose_log_is_gone_is_read_by_a_job_while_pushes_go_on(bench: Bench) -> None:
+    await bench.make(**KEEP_TWO)
+    await bench.settle("Done")
+    (done,) = await bench.jobs()
+    await bench.cluster.delete(kube.JOB, bench.key.namespace, done["metadata"]["name"], uid=done["metadata"]["uid"])
+    await bench.work_until_async(bench.has_no_job)
+    generation = (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"]
+    before = await bench.status()
+    gone = Answer(outcome=Outcome.REFUSED, message="the plan of run 20250101T000000Z is not kept any more")
+    bench.kubelet.script = lambda _: (gone, None)
+    with pytest.raises(PlanGoneError, match="is not kept any more"):
+        await bench.shown("20250101T000000Z")
+    await bench.work_until_free()
+    assert await bench.jobs() == []
+    assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation, "it was rolled out"
+    assert (await bench.status())["lastRun"] == before["lastRun"], "to read a plan is no run"

@@ -57,7 +57,10 @@ def unreadable_registry(name: str, trouble: str) -> States:
 
 def ephemeral(name: str) -> States:
     """The Registry has no volume."""
-    message = f"Registry {name} keeps its images in its pod (storage.ephemeral), which no run can reach"
+    message = (
+        f"Registry {name} keeps its images in its pod (storage.ephemeral), which no run can reach: make a Registry "
+        "with storage.size, storage.existingClaim or storage.local, and push the images there"
+    )
     return failing("StorageEphemeral", message, stalled=True)
 
 
