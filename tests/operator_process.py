@@ -33,9 +33,18 @@ def install_crds(cluster: Cluster) -> None:
 
 
 @contextmanager
-def a_namespace(cluster: Cluster, prefix: str, labels: Mapping[str, str] | None = None) -> Iterator[str]:
-    """A namespace of a test's own. At the end it goes, with its Registries, which need no operator for that."""
-    name = f"{prefix}-{uuid4().hex[:8]}"
+def a_namespace(
+    cluster: Cluster, prefix: str = "test", labels: Mapping[str, str] | None = None, *, name: str | None = None
+) -> Iterator[str]:
+    """A namespace of a test's own. At the end it goes, with its Registries, which need no operator for that.
+
+    Args:
+        cluster: where.
+        prefix: of its name, whose rest is new each time.
+        labels: of it.
+        name: its whole name instead.
+    """
+    name = name or f"{prefix}-{uuid4().hex[:8]}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
     try:
@@ -68,7 +77,8 @@ class OperatorProcess:
 
     def log_lines(self) -> list[dict[str, Any]]:
         """What it logged so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        # Not splitlines(): a message may quote U+0085 or U+2028. What follows the last newline is still being written.
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
 
 @contextmanager
