@@ -208,13 +208,17 @@ def test_no_order_no_change(node: Node, dockerd: Daemon, document: bytes, reason
     assert entries(node) == [HOST]
 
 
-def test_an_older_list_after_the_last_revert_does_not_pass_for_the_newer(node: Node, dockerd: Daemon) -> None:
-    """The record went with the revert, so a new agent can't know; the operator does, by the generation it reports."""
+def test_an_older_list_after_the_last_revert_is_carried_out_and_reported_as_older(node: Node, dockerd: Daemon) -> None:
+    """The record went with the revert, so a new agent can't know. The operator does, by the generation that it reports:
+    the node does not count as reverted before the newer list has come and has taken everything back."""
     run_agent(node, document=trust_list(HOST, generation=7))
     run_agent(node, document=trust_list(generation=8))
     assert_untouched(node)
-    assert run_agent(node, document=trust_list(HOST, generation=7)).report.generation == 7
-    assert run_agent(node, document=trust_list(generation=8)).report.generation == 8
+    older = run_agent(node, document=trust_list(HOST, generation=7))
+    assert entries(node) == [HOST]
+    assert (older.report.generation, older.runtime().reverted) == (7, False)
+    newer = run_agent(node, document=trust_list(generation=8))
+    assert (newer.report.generation, newer.runtime().reverted) == (8, True)
     assert_untouched(node)
 
 
