@@ -95,26 +95,28 @@ class Resync:
                 if (missed := self._missed.get(identity(body))) is not None:
                     missed.listed = self._clock()
                 at = known.get(identity(body), 0)
-                if version(body) < at:
-                    # etcd was restored from a backup: no change would ever look new again.
-                    self._store.discard(identity(body))
                 if version(body) != at:
-                    await self._catch_up(resource, body, is_missed=version(body) > at)
+                    await self._catch_up(resource, body, at)
             for entry, _, owner in self._store.identities(resource):
                 if entry in known and entry not in listed:
                     await self._confirm_gone(resource, entry, owner)
         self._store.forget_gone()
 
-    async def _catch_up(self, resource: kube.Resource, listed: kube.Object, *, is_missed: bool) -> None:
+    async def _catch_up(self, resource: kube.Resource, listed: kube.Object, at: int) -> None:
+        """Read what a listing had in another version than `at`, which the store has."""
         metadata = listed["metadata"]
         try:
             body = await self._cluster.get(resource, metadata.get("namespace"), metadata["name"])
         except kube.NotFoundError:
             return
+        if version(listed) < at:
+            # etcd was restored from a backup: no change would ever look new again. Not before the present one is here:
+            # a Registry that is missing for a moment is one that nodes would forget.
+            self._store.discard(identity(listed))
         if not self._store.put(body):
             return  # The watch was only a little slower than the listing.
         logger.info("a watch is behind on %s %s", resource.kind, metadata["name"])
-        if is_missed:
+        if version(listed) > at:
             now = self._clock()
             self._missed.setdefault(identity(body), _Missed(version(body), now, now))
         self._tell(body)
