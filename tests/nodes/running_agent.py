@@ -20,6 +20,7 @@ class RunningAgent:
     node: Node
     folder: Path
     daemon: Daemon
+    port: int = PORT
 
     def deliver(self, document: bytes) -> None:
         """Replace the list as kubelet does: a new directory, and a symlink that is renamed over the old one."""
@@ -40,7 +41,9 @@ class RunningAgent:
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
         options = [word for name, value in (headers or {}).items() for word in ("-H", f"{name}: {value}")]
-        done = self.node.run("curl", "-s", "-i", "-m", "5", *options, f"http://127.0.0.1:{PORT}{path}", check=False)
+        done = self.node.run(
+            "curl", "-s", "-i", "-m", "5", *options, f"http://127.0.0.1:{self.port}{path}", check=False
+        )
         head, _, body = done.stdout.partition("\n\n")
         if not head:
             return 0, {}, b""
@@ -69,20 +72,21 @@ UNPRIVILEGED = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=
 
 def mounted(folder: Path) -> Path:
     """The directory of the list as kubelet mounts it, empty so far, with the key beside it."""
+    folder.mkdir(exist_ok=True)
     (folder / "key").write_bytes(KEY)
     (folder / "list").mkdir()
     (folder / "list" / "list.json").symlink_to("..data/list.json")
     return folder / "list"
 
 
-def start_agent(node: Node, folder: Path) -> RunningAgent:
-    arguments = ("--root=/", f"--list={folder}/list.json", f"--key={folder.parent}/key", f"--port={PORT}")
+def start_agent(node: Node, folder: Path, *, port: int = PORT) -> RunningAgent:
+    arguments = ("--root=/", f"--list={folder}/list.json", f"--key={folder.parent}/key", f"--port={port}")
     daemon = node.start(
         "agent",
         *UNPRIVILEGED,
         *(*node.python, "-m", "regkeeper.nodes", *arguments),
         env={"REGKEEPER_NODE": "node", "REGKEEPER_POD_UID": "uid"},
     )
-    running = RunningAgent(node, folder, daemon)
+    running = RunningAgent(node, folder, daemon, port)
     wait_for(lambda: running.get("/healthz")[0] == 200, 15, daemon.log.read_text)
     return running

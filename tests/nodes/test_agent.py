@@ -85,6 +85,28 @@ def test_a_term_signal_is_no_order_to_revert(agent: RunningAgent) -> None:
     assert agent.node.path(FILE).read_bytes() == content
 
 
+def test_an_agent_waits_for_the_end_of_another(agent: RunningAgent, tmp_path: Path) -> None:
+    """As where their DaemonSet was deleted and made anew. Both would write one daemon.json, and one record."""
+    agent.node.start_dockerd()
+    agent.deliver(trust_list(HOST, generation=2))
+    agent.wait_for_report(2, HostState.TRUSTED)
+    other = start_agent(agent.node, mounted(tmp_path / "other"), port=PORT + 1)
+    other.deliver(trust_list(generation=3))
+
+    def waits() -> bool:
+        error = stale_or_report(other, 3)
+        return isinstance(error, StaleReportError) and bool(
+            error.problem and error.problem.reason == Reason.OTHER_AGENT
+        )
+
+    wait_for(waits, 5, other.daemon.log.read_text)
+    assert HOST in agent.node.path(FILE).read_text()
+    agent.daemon.stop()
+    wait_for(lambda: is_reverted(other, 3), 10, other.daemon.log.read_text)
+    assert not agent.node.path(FILE).exists()
+    assert not agent.node.path("/var/lib/regkeeper").exists()
+
+
 def test_a_damaged_list_is_reported(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=1))
     wait_for(lambda: stale_or_report(agent, 1) == (), 5, agent.daemon.log.read_text)

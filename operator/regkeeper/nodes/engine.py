@@ -13,6 +13,7 @@ from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
 from regkeeper.nodes.record import Ledger
 from regkeeper.nodes.report import MAXIMUM_EXPLAINED, HostReport, HostState, Report, RuntimeReport, reported
 from regkeeper.nodes.runtime import Look, Runtime
+from regkeeper.nodes.turn import Turn
 from regkeeper.nodes.verification import Verifier
 
 RESYNC_SECONDS = 60.0
@@ -57,6 +58,7 @@ class Engine:
         self._chance = chance or random.Random()  # noqa: S311  # spreads load, protects nothing
         self.verifier = Verifier(self._chance, answered)
         self._dampers = {runtime.name: Damper() for runtime in runtimes}
+        self._turn = Turn(files.root)
         self._ledger: Ledger | None = None
         self._accepted: TrustList | None = None
         self._hosts: tuple[str, ...] = ()
@@ -81,6 +83,10 @@ class Engine:
         """
         looks: dict[str, Look] = {}
         self._due = now + RESYNC_SECONDS * self._chance.uniform(0.8, 1.2)
+        if act and not self._turn.take():
+            # What the record says is read when the other one writes no more.
+            self._node_problem, self._due = Problem(Reason.OTHER_AGENT), now + SOON_SECONDS
+            return looks
         try:
             self._ledger = ledger = self._ledger or Ledger(self._files)
             self._node_problem = None

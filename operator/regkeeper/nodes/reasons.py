@@ -28,6 +28,7 @@ class Reason(StrEnum):
     RECORD_NEWER = "RecordNewer"
     RECORD_BROKEN = "RecordBroken"
     CONTENDED = "Contended"
+    OTHER_AGENT = "OtherAgent"
     # the runtime
     NOT_RUNNING = "NotRunning"
     NOT_PROVED = "DaemonNotProved"
@@ -69,6 +70,7 @@ _WORDS = {
     Reason.RECORD_NEWER: "{path} was written by a newer agent; the node is left as it is: upgrade this one",
     Reason.RECORD_BROKEN: "{path} can't be understood ({detail}), so what is ours is unknown; remove it",
     Reason.CONTENDED: "another program undoes the change of {path}; next try in {seconds} s; let it keep {hosts}",
+    Reason.OTHER_AGENT: "another agent still runs on this node; this one changes nothing before that has ended",
     Reason.NOT_RUNNING: "{runtime} is not running",
     Reason.NOT_PROVED: "the process behind {path} is not provably {runtime} ({detail}); it is not signalled",
     Reason.STARTING: "{runtime} has just started; it is signalled in a few seconds",
