@@ -15,6 +15,7 @@ BENCHMARKS: tuple[str, ...] = (
     "cold_cache",
     "fuzz",
     "garbage_collection",
+    "gate",
     "images_in_use",
     "many_deletions",
     "many_registries",

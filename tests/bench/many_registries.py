@@ -1,4 +1,5 @@
-"""500 Registries in a cluster full of other people's objects: what the operator costs, and how fast it settles.
+"""500 Registries with a scheduled ImageRetention each, in a cluster full of other people's objects: what the operator
+costs, and how fast it settles.
 
 A control plane without nodes; a stand-in says of the registries' pods that they run, and answers for them. It and the
 operators live in the network namespace of a node that is not there, in which all service addresses lead to the
@@ -35,6 +36,7 @@ from tests.cluster.progress import say
 from tests.helm import NAMESPACE as OPERATOR_NAMESPACE
 from tests.operator_process import install_crds, operator_process
 from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
 from tests.waiting import wait_for_async
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +50,10 @@ LONGEST_SETTLING_SECONDS = 600
 MEMORY_MIB = 150
 CPU_SHARE = 0.01
 RESTART_SECONDS = 60
-"""The bounds of issue 3."""
+"""The bounds of issue 3, and of issue 6 for both kinds together."""
+
+NEXT_YEAR = "0 0 1 1 *"
+"""No schedule fires while the bench measures."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ async def _measure(cluster: Cluster, directory: Path) -> Figures:
                 with operator() as ours:
                     began = time.monotonic()
                     await _create_registries(api)
+                    await _create_retentions(api)
                     await _all_settled(api, grew=0)
                     settling = time.monotonic() - began
                     say(f"{REGISTRIES} Registries are settled; measuring for {IDLE_SECONDS:.0f} s")
@@ -162,7 +168,7 @@ def _program(*command: str) -> Iterator["subprocess.Popen[bytes]"]:
 
 async def _create_registries(api: RawApi) -> None:
     """Create them, each with a volume that its claim will be bound to."""
-    names = [(f"team-{number % NAMESPACES}", f"registry-{number}") for number in range(REGISTRIES)]
+    names = _names()
     namespaces = [f"team-{number}" for number in range(NAMESPACES)]
     await all_of(api.create("/api/v1/namespaces", {"metadata": {"name": namespace}}) for namespace in namespaces)
     await all_of(api.create("/api/v1/persistentvolumes", _volume(*name)) for name in names)
@@ -172,6 +178,27 @@ async def _create_registries(api: RawApi) -> None:
         )
         for namespace, name in names
     )
+
+
+async def _create_retentions(api: RawApi) -> None:
+    """Create one for each Registry."""
+    await all_of(
+        api.create(
+            f"/apis/{naming.API_VERSION}/namespaces/{namespace}/imageretentions", _retention(namespace, registry)
+        )
+        for namespace, registry in _names()
+    )
+
+
+def _retention(namespace: str, registry: str) -> Object:
+    rules = [{"name": "newest", "keep": {"last": 5}}]
+    body = retention_object(f"keep-{registry}", namespace=namespace, schedule=NEXT_YEAR, rules=rules)
+    body["spec"]["registryRef"]["name"] = registry
+    return body
+
+
+def _names() -> list[tuple[str, str]]:
+    return [(f"team-{number % NAMESPACES}", f"registry-{number}") for number in range(REGISTRIES)]
 
 
 def _volume(namespace: str, registry: str) -> Object:
@@ -187,13 +214,16 @@ def _volume(namespace: str, registry: str) -> Object:
 
 
 async def _all_settled(api: RawApi, *, grew: int) -> None:
-    """Wait until each Registry is Ready with its storage and tells what its registry holds."""
+    """Wait until each Registry is Ready with its storage and tells what its registry holds, and each ImageRetention."""
     lagging: list[Object] = []
 
     async def all_settled() -> bool:
         items = (await api.get(f"/apis/{naming.API_VERSION}/registries"))["items"]
+        policies = (await api.get(f"/apis/{naming.API_VERSION}/imageretentions"))["items"]
+        cron_jobs = (await api.get("/apis/batch/v1/cronjobs"))["items"]
         lagging[:] = [item for item in items if not _is_settled(item, grew)]
-        return len(items) == REGISTRIES and not lagging
+        lagging.extend(policy for policy in policies if "Ready" not in _true_conditions(policy))
+        return len(items) == len(policies) == len(cron_jobs) == REGISTRIES and not lagging
 
     def describe() -> str:
         return f"all to settle; {len(lagging)} have not, such as {json.dumps(lagging[:1])}"
@@ -202,10 +232,15 @@ async def _all_settled(api: RawApi, *, grew: int) -> None:
 
 
 def _is_settled(registry: Object, grew: int) -> bool:
-    status = registry["status"]
-    true = {condition["type"] for condition in status.get("conditions", ()) if condition["status"] == "True"}
-    counts = (status.get("repositories"), status.get("tags"))
-    return {"Ready", "StorageReady"} <= true and counts == Contents(registry["metadata"]["uid"], grew).counts
+    counts = (registry["status"].get("repositories"), registry["status"].get("tags"))
+    return {"Ready", "StorageReady"} <= _true_conditions(registry) and counts == Contents(
+        registry["metadata"]["uid"], grew
+    ).counts
+
+
+def _true_conditions(body: Object) -> set[str]:
+    conditions = (body.get("status") or {}).get("conditions", ())
+    return {condition["type"] for condition in conditions if condition["status"] == "True"}
 
 
 async def _idle(cluster: Cluster, crowd: Crowd, *processes: int) -> Idle:
@@ -228,13 +263,14 @@ def _section(figures: Figures) -> Section:
     idle = figures.idle
     section = Section(
         f"{REGISTRIES} Registries",
-        f"{REGISTRIES} Registries with claims in {NAMESPACES} namespaces, beside {PODS:,} foreign Pods and "
-        f"{CONFIG_MAPS:,} foreign ConfigMaps, of which {idle.changes_a_second:.0f} a second change all the time. API "
-        "server and controller manager are real; a stand-in says of the registries' pods that they run, and answers "
-        "for them. The bare operator is kopf with one handler that watches the same Registries and does nothing. "
-        "Settled: each Registry is Ready and tells the right numbers of repositories and tags. Before the restart each "
-        f"registry gets new tags. Idle: {idle.seconds:.0f} s, one period of the resync, which looks at every Registry "
-        "once. CPU is the time of the process and memory its peak (VmHWM), so other work on the machine (load average "
+        f"{REGISTRIES} Registries with claims, and a scheduled ImageRetention each, in {NAMESPACES} namespaces, beside "
+        f"{PODS:,} foreign Pods and {CONFIG_MAPS:,} foreign ConfigMaps, of which {idle.changes_a_second:.0f} a second "
+        "change all the time. API server and controller manager are real; a stand-in says of the registries' pods that "
+        "they run, and answers for them. The bare operator is kopf with one handler that watches the same Registries "
+        "and does nothing. Settled: each ImageRetention is Ready, each Registry too, and tells the right numbers of "
+        "repositories and tags. Before the restart each registry gets new tags. Idle: "
+        f"{idle.seconds:.0f} s, one period of the resync, which looks at every Registry once. CPU is the time of the "
+        "process and memory its peak (VmHWM), so other work on the machine (load average "
         f"{figures.load:.1f} at the end) lengthens the two waits above all.",
         ("", "regkeeper", "bare kopf", "ratio", "bound"),
     )

@@ -1,0 +1,178 @@
+"""What the gate costs: from `kubectl create job` until the engine has begun, against the same Job let go at once.
+
+And, apart from that, how long pushes wait while a run makes the registry read-only, deletes, and gives it back.
+"""
+
+import json
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from regkeeper import naming
+from tests.bench.table import Section
+from tests.cluster import Cluster
+from tests.demo import Demo, install
+from tests.registry_content import push, takes_pushes
+from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
+from tests.waiting import wait_for
+
+ROUNDS = 10
+SWITCHES = 5
+BOUND = 2.0
+"""Seconds that the gate may add in the median (issue 6)."""
+NAMESPACE = "bench"
+SOON = 120
+NEXT_YEAR = "0 0 1 1 *"
+KEEP_ONE: dict[str, Any] = {
+    "rules": [{"name": "newest", "keep": {"last": 1}}],
+    "protect": {"youngerThan": "0s"},
+    "garbage": {"deleteAfter": "0s"},
+    "schedule": NEXT_YEAR,
+}
+
+
+def run() -> Iterator[Section]:
+    cluster = Cluster("bench")
+    cluster.up()
+    try:
+        install(Demo(cluster.kubeconfig))
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        bench = Bench(cluster)
+        yield bench.gate()
+        yield bench.switch()
+    finally:
+        cluster.down()
+
+
+class Bench:
+    """A namespace of a cluster with the operator."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._kubectl = partial(cluster.kubectl, "--namespace", NAMESPACE)
+
+    def gate(self) -> Section:
+        """Alternate, so that a machine that slows down slows both."""
+        self._registry("asleep", readOnly=True)
+        template = self._retention("policy", "asleep")["spec"]["jobTemplate"]
+        gated, plain = [], []
+        for turn in range(-1, ROUNDS):  # turn -1 warms the images and the caches up
+            job = f"gated-{turn + 1}"
+            times = (
+                self._until_begun(job, "create", "job", job, "--from=cronjob/policy"),
+                self._until_begun(f"plain-{turn + 1}", "create", "--filename=-", stdin=_plain_job(turn + 1, template)),
+            )
+            if turn >= 0:
+                gated.append(times[0])
+                plain.append(times[1])
+        added = statistics.median(gated) - statistics.median(plain)
+        section = Section(
+            "The gate of a run",
+            f"`kubectl create job` until the Job's first container has read its snapshot and ended, {ROUNDS} rounds in "
+            "turn, on two real nodes: a Job of an ImageRetention on a registry that is read-only anyway (lock, images "
+            "in use, snapshot, then unsuspended), against the same Job born unsuspended, which finds no snapshot.",
+            ("", "median", "fastest", "slowest"),
+        )
+        for name, measured in (("through the gate", gated), ("let go at once", plain)):
+            section.rows.append(_row(name, measured))
+        section.rows.append(("the gate adds", f"{added:+.2f} s", "", ""))
+        section.expect(added <= BOUND, f"the gate adds at most {BOUND:.0f} s in the median")
+        self._kubectl("delete", "imageretention/policy", "registry/asleep", f"--timeout={SOON}s")
+        return section
+
+    def switch(self) -> Section:
+        """A registry with one replica, of which each run deletes one image."""
+        self._registry("awake", access={"nodePort": {"nodes": ["k8sworker1"]}})
+        host = next(
+            entry["host"]
+            for entry in self._get("registry", "awake")["status"]["addresses"]
+            if entry["type"] == "NodePort"
+        )
+        name, _, port = host.partition(":")
+        url = f"http://{self._cluster.node_ip(name)}:{port}"
+        self._retention("policy", "awake")
+        push(url, "app", "v0", seed=0)
+        waited, took = [], []
+        for turn in range(1, SWITCHES + 1):
+            wait_for(partial(takes_pushes, url), SOON, "the registry to take pushes")
+            push(url, "app", f"v{turn}", seed=turn)
+            job = f"run-{turn}"
+            began = time.monotonic()
+            self._kubectl("create", "job", job, "--from=cronjob/policy")
+            last = wait_for(partial(self._ended, job), SOON, f"{job} to end")
+            assert last["outcome"] == "Done", last
+            took.append(time.monotonic() - began)
+            waited.append(_seconds(last["pushesWaited"]))
+        section = Section(
+            "The switch to read-only and back",
+            f"{SWITCHES} runs that delete one image of a registry with one replica, on two real nodes: how long pushes "
+            "were refused, as `status.lastRun.pushesWaited` says (until the lock is released; the pod that takes "
+            "pushes again starts then), and from `kubectl create job` until the outcome stands in the status.",
+            ("", "median", "fastest", "slowest"),
+        )
+        section.rows += [_row("pushes waited", waited), _row("the whole run", took)]
+        return section
+
+    def _registry(self, name: str, **spec: Any) -> None:
+        self._apply(registry_object(name, namespace=NAMESPACE, storage={"size": "1Gi"}, **spec))
+        self._kubectl("wait", "--for=condition=Ready", f"registry/{name}", f"--timeout={SOON}s")
+
+    def _retention(self, name: str, registry: str) -> dict[str, Any]:
+        """Apply an ImageRetention; its CronJob."""
+        body = retention_object(name, namespace=NAMESPACE, **KEEP_ONE)
+        body["spec"]["registryRef"]["name"] = registry
+        self._apply(body)
+        self._kubectl("wait", "--for=create", f"cronjob/{name}", f"--timeout={SOON}s")
+        return self._get("cronjob", name)
+
+    def _until_begun(self, job: str, *command: str, stdin: str = "") -> float:
+        """Seconds from the creation of a Job until its first container has ended; the Job is removed afterwards."""
+        selector = f"--selector=batch.kubernetes.io/job-name={job}"
+        ended = "--for=jsonpath={.status.initContainerStatuses[0].state.terminated}"
+        began = time.monotonic()
+        self._kubectl(*command, stdin=stdin)
+        self._kubectl("wait", "pod", "--for=create", selector, f"--timeout={SOON}s")
+        self._kubectl("wait", "pod", ended, selector, f"--timeout={SOON}s")
+        took = time.monotonic() - began
+        self._kubectl("delete", "job", job, f"--timeout={SOON}s")
+        wait_for(lambda: not self._kubectl("get", "pods", selector, "--output=name"), SOON, f"the pod of {job} to go")
+        return took
+
+    def _ended(self, job: str) -> dict[str, Any]:
+        last: dict[str, Any] = (self._get("imageretention", "policy").get("status") or {}).get("lastRun") or {}
+        return last if last.get("job") == job and last["outcome"] != "Running" else {}
+
+    def _apply(self, body: dict[str, Any]) -> None:
+        self._kubectl("apply", "--filename=-", stdin=json.dumps(body))
+
+    def _get(self, kind: str, name: str) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self._kubectl("get", kind, name, "--output=json"))
+        return body
+
+
+def _plain_job(number: int, template: dict[str, Any]) -> str:
+    """The same Job without a gate, and without the labels by which the operator would know it."""
+    pod = template["spec"]["template"]
+    labels = {key: value for key, value in pod["metadata"]["labels"].items() if not key.startswith(naming.GROUP)}
+    return json.dumps(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": f"plain-{number}", "namespace": NAMESPACE},
+            "spec": {**template["spec"], "suspend": False, "template": {**pod, "metadata": {"labels": labels}}},
+        }
+    )
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"([0-9]+)s", text)
+    assert match is not None, text
+    return float(match[1])
+
+
+def _row(name: str, measured: list[float]) -> tuple[str, ...]:
+    return name, *(f"{figure:.2f} s" for figure in (statistics.median(measured), min(measured), max(measured)))
