@@ -71,6 +71,14 @@ def test_an_approval_an_undo_and_a_purge_are_superseded_by_nothing() -> None:
     assert line.next is jobs[0]
 
 
+def test_what_came_into_use_is_brought_back_before_anything_else_and_however_late() -> None:
+    policies = {"keep-last": a_policy(startingDeadline="5m"), "other": a_policy("other")}
+    rescue = a_job("rescue", minutes=6, request=Request(action=Action.RESCUE, run="x"))
+    line = line_up([a_job("older", minutes=9, of="other"), rescue], policies, NOON)
+    assert line.next is rescue
+    assert line.missed == []
+
+
 def test_a_job_is_missed_after_its_starting_deadline_and_until_then_is_known() -> None:
     policies = {"keep-last": a_policy(startingDeadline="5m")}
     line = line_up([a_job("late", minutes=5), a_job("soon", minutes=4)], policies, NOON)

@@ -47,7 +47,8 @@ def is_waiting(job: kube.Object) -> bool:
 def line_up(jobs: Iterable[kube.Object], policies: Mapping[str, ImageRetention], now: datetime) -> Line:
     """Sort the waiting Jobs of one volume.
 
-    The oldest goes first; of several that just carry out one policy, only the newest does.
+    The oldest goes first, but one that brings back what came into use before all others; of several that just carry
+    out one policy, only the newest does.
     """
     line = Line()
     rest: list[kube.Object] = []
@@ -70,7 +71,7 @@ def line_up(jobs: Iterable[kube.Object], policies: Mapping[str, ImageRetention],
             newest[retention_of(job)] = job
     line.superseded = [job for job in rest if _is_plain(job) and newest[retention_of(job)] is not job]
     candidates: Sequence[kube.Object] = [job for job in rest if all(job is not other for other in line.superseded)]
-    line.next = min(candidates, key=_age, default=None)
+    line.next = min(candidates, key=lambda job: (not _is_rescue(job), _age(job)), default=None)
     return line
 
 
@@ -79,13 +80,17 @@ def _is_plain(job: kube.Object) -> bool:
     return request.action is Action.RETAIN and not request.approved
 
 
+def _is_rescue(job: kube.Object) -> bool:
+    return read_request(job).action is Action.RESCUE
+
+
 def _age(job: kube.Object) -> tuple[datetime, str]:
     return created(job), job["metadata"]["name"]
 
 
 def _left(job: kube.Object, policy: ImageRetention | None, now: datetime) -> float | None:
     """Seconds that it may still wait; None: as long as it takes."""
-    if policy is None or policy.spec.starting_deadline is None:
+    if policy is None or policy.spec.starting_deadline is None or _is_rescue(job):
         return None
     deadline = created(job) + timedelta(seconds=parse_duration(policy.spec.starting_deadline))
     return (deadline - now).total_seconds()
