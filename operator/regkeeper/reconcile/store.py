@@ -6,14 +6,11 @@ between a write and its watch event sees what it wrote, and does not write again
 
 from collections import defaultdict
 from collections.abc import Iterable, KeysView, Mapping
-from sys import intern
 from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-
-_SHORT = 32
-"""Characters of a text that many objects may have: a uid has more, an enum less."""
+from regkeeper.reconcile.sharing import Parts
 
 Identity = tuple[str, str, str]
 """Kind, namespace (empty for cluster-scoped objects) and name."""
@@ -105,19 +102,11 @@ def _pod_spec(spec: Mapping[str, Any]) -> kube.Object:
     return {"nodeName": spec.get("nodeName"), **({"containers": [{"ports": ports}]} if ports else {})}
 
 
-def _shared(value: Any) -> Any:
-    """The same value with one copy of each key and short text in the process: hundreds of Deployments say the same."""
-    if isinstance(value, dict):
-        return {intern(key): _shared(below) for key, below in value.items()}
-    if isinstance(value, list):
-        return [_shared(below) for below in value]
-    return intern(value) if isinstance(value, str) and len(value) <= _SHORT else value
-
-
 class Store:
     """The objects that were seen. Nothing in here may be changed by a reader."""
 
     def __init__(self) -> None:
+        self._parts = Parts()
         self._objects: dict[Identity, kube.Object] = {}
         self._registries: dict[Key, kube.Object] = {}
         """Those of `_objects` that are Registries."""
@@ -140,7 +129,7 @@ class Store:
             self._drop(key, known)
         self._gone.pop(key, None)
         self._long_gone.pop(key, None)
-        self._objects[key] = trimmed = _shared(trim(body))
+        self._objects[key] = trimmed = self._parts.shared(trim(body))
         if body["kind"] == kube.REGISTRY.kind:
             self._registries[Key(key[1], key[2])] = trimmed
             self.arrivals += known is None
