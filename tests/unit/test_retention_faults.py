@@ -393,3 +393,13 @@ async def test_a_policy_says_for_whom_its_job_waits() -> None:
     listed = bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]
     (said,) = [each for each in listed if each["type"] == "Reconciling"]
     assert (said["reason"], said["message"]) == ("Queued", "Job other-1 waits: Job job has the volume.")
+
+
+async def test_a_policy_that_became_invalid_meanwhile_tells_the_outcome_of_its_run() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+    assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Stalled"] == "InvalidSpec"

@@ -58,11 +58,16 @@ class Statuses:
 
     async def _update(self, scene: Scene, name: str, change: Mapping[str, Any], waits: str = "") -> None:
         body, policy = self._body(scene, name), scene.policies.valid.get(name)
-        if body is None or policy is None:
-            return
+        if body is None or name not in scene.policies.bodies:
+            return  # it is gone, or about to go
         before = body.get("status") or {}
         fields = {key: value for key, value in before.items() if key not in ("conditions", "observedGeneration")}
-        fields = reports.brought_up_to_date({**fields, **change}, policy, self._now())
+        fields |= dict(change)
+        if policy is None:
+            # It was edited while its run was under way, whose outcome it has to tell all the same.
+            await self.write(body, reports.invalid(scene.policies.invalid[name]), fields)
+            return
+        fields = reports.brought_up_to_date(fields, policy, self._now())
         await self.write(body, reports.states(policy, fields, self.holder(scene), waits), fields)
 
     async def usage(self, scene: Scene, conclusion: Conclusion) -> None:
