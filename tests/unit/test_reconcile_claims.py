@@ -106,7 +106,8 @@ def test_the_state_of_a_claim_is_the_state_of_the_storage(
 
 
 def body_of(kind: str, *, references: list[dict[str, Any]], labels: dict[str, str]) -> dict[str, Any]:
-    return {"kind": kind, "metadata": {"name": "main", "ownerReferences": references, "labels": labels}}
+    namespace = {} if kind == "PersistentVolume" else {"namespace": "images"}
+    return {"kind": kind, "metadata": {"name": "main", **namespace, "ownerReferences": references, "labels": labels}}
 
 
 OURS = naming.object_labels("main")
