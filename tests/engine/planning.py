@@ -105,13 +105,21 @@ def plan(
     repositories_before: int | None = None,
     now: int | None = None,
     in_use: InUse | None = None,
+    processes: int = 1,
     **question: Any,
 ) -> Planned:
     """The plan, made without waiting between the attempts at an unreadable link."""
     asked = Question(intent, now or volume.now, in_use or InUse(), **question)
     with open_volume(str(volume.root)) as opened:
         reader = RepositoryReader(opened, pause=lambda _: None)
-        planner = Planner(opened, asked, reader=reader, offline=offline, repositories_before=repositories_before)
+        planner = Planner(
+            opened,
+            asked,
+            reader=reader,
+            offline=offline,
+            repositories_before=repositories_before,
+            processes=processes,
+        )
         return Planned(planner.make())
 
 

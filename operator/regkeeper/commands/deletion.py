@@ -36,6 +36,7 @@ from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered
 from regkeeper.retention.run import Order, Outcome, carry_out
 from regkeeper.retention.session import refuse_writers
+from regkeeper.retention.spread import processors
 
 _CLOCK_SKEW = 60 * SECOND
 """How far ahead of a dry run's clock a push may lie without a word."""
@@ -97,6 +98,7 @@ def plan_only(deletion: Deletion) -> None:
             in_use=deletion.in_use,
             mode=deletion.mode,
             approved=deletion.approved,
+            processes=processors(),
             progress=shown.read,
         )
         first = [journal.run for journal in due(seen.journals, seen.volume, now)]

@@ -30,6 +30,7 @@ def ask(
     in_use: InUse | None,
     mode: Mode,
     approved: Approved | None = None,
+    processes: int = 1,
     progress: Callable[[str], None],
 ) -> Plan:
     """Make the plan of a run.
@@ -43,6 +44,7 @@ def ask(
         in_use: None: nobody was asked.
         mode: Uploads go only while the registry is stopped.
         approved: A plan whose victims alone may go; None: no approval limits them.
+        processes: How many may read at once.
         progress: Told of each repository that was read.
     """
     departures = {}
@@ -62,6 +64,7 @@ def ask(
         reader=reader,
         offline=mode == Mode.OFFLINE,
         repositories_before=history.repositories_left(volume),
+        processes=processes,
         progress=progress,
     ).make()
 

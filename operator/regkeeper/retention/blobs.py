@@ -27,6 +27,9 @@ from regkeeper.retention.shards import Shards
 _PART = 16
 """Blobs that a thread looks at for once."""
 
+Place = tuple[Algorithm, int]
+"""Which shard: the algorithm, and the first byte of its digests."""
+
 _DIGITS = [f"{number:02x}" for number in range(256)]
 
 
@@ -61,27 +64,33 @@ class BlobStore:
         self.volume = volume
         self.problems: list[Problem] = []
 
-    def shards(self) -> Iterator[Shard]:
-        """Every shard with the digests of its directories, in order. A symbolic link is no blob of ours.
+    def places(self) -> Iterator[Place]:
+        """Where shards may be, in order.
+
+        Raises:
+            NotPermittedError: the directory may not be read.
+        """
+        for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
+            yield from ((algorithm, number) for number in range(256))
+
+    def shards(self, places: Iterable[Place] | None = None) -> Iterator[Shard]:
+        """The shards at some places, or all, with the digests of their directories. A symbolic link is no blob of ours.
 
         Raises:
             NotPermittedError: a directory may not be read.
         """
-        for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
-            paths = [f"{BLOBS}/{algorithm.name}/{name}" for name in _DIGITS]
-            for number, path in enumerate(read_ahead(paths, self._touch_names)):
-                named = digests.from_names(algorithm, self._names(path, symbolic_links=False))
-                found = {digest for digest in named.values() if digest[1] == number}
-                if found:
-                    yield Shard(algorithm, number, found)
+        for algorithm, number in read_ahead(self.places() if places is None else places, self._touch_shard):
+            names = self._names(_path(algorithm, number), symbolic_links=False)
+            found = {digest for digest in digests.from_names(algorithm, names).values() if digest[1] == number}
+            if found:
+                yield Shard(algorithm, number, found)
 
     def files(self, wanted: set[Digest]) -> Iterator[BlobFile]:
         """The `data` of blobs of one shard, in the order of digests; those that have none are left out."""
         if not wanted:
             return
         ordered = sorted(wanted)
-        algorithm = digests.algorithm_of(ordered[0])
-        shard = f"{BLOBS}/{algorithm.name}/{_DIGITS[ordered[0][1]]}"
+        shard = _path(digests.algorithm_of(ordered[0]), ordered[0][1])
         try:
             descriptor = open_directory(self.volume.descriptor, shard)
         except OSError as error:
@@ -106,9 +115,9 @@ class BlobStore:
             with suppress(OSError):
                 self.volume.status_below(directory, digests.to_hex(digest), "data", shard)
 
-    def _touch_names(self, path: str) -> None:
+    def _touch_shard(self, place: Place) -> None:
         with suppress(OSError, NotPermittedError):
-            self.volume.names(path)
+            self.volume.names(_path(*place))
 
     def _names(self, path: str, *, symbolic_links: bool = True) -> list[str]:
         try:
@@ -122,6 +131,10 @@ class BlobStore:
             raise permission_refused(self.volume, path, error) from None
         if error.errno not in ABSENT:
             self.problems.append(Problem("", path, error.strerror or str(error)))
+
+
+def _path(algorithm: Algorithm, number: int) -> str:
+    return f"{BLOBS}/{algorithm.name}/{_DIGITS[number]}"
 
 
 def unneeded(shard: Shard, needed: Iterable[Shards], held: set[Digest]) -> set[Digest]:

@@ -75,6 +75,19 @@ class Counts:
         self.deleted_manifests += len(judgement.going)
         self.covered += sum(repository.tags[name].digest is not None for name in verdicts.selected)
 
+    def merge(self, other: "Counts") -> None:
+        """Add what another one has counted."""
+        self.covered += other.covered
+        self.tags += other.tags
+        self.deleted_tags += other.deleted_tags
+        self.manifests += other.manifests
+        self.deleted_manifests += other.deleted_manifests
+        self.victims_by_rule += other.victims_by_rule
+        self.kept_blobs.merge(other.kept_blobs)
+        self.repositories |= other.repositories
+        self.emptied += other.emptied
+        self.headless += other.headless
+
 
 class Limits:
     """Holds a plan against the limits of its intent."""

@@ -26,6 +26,10 @@ class Owners:
         number = (repository << 1 | freed).to_bytes(_NUMBER, "big")
         self._records.add([digest + number for digest in digests])
 
+    def merge(self, other: "Owners") -> None:
+        """Add what another one has noted."""
+        self._records.merge(other._records)
+
     def take(self, algorithm: Algorithm, first: int) -> tuple[dict[Digest, int | None], set[Digest]]:
         """The blobs of an algorithm whose first byte is `first`; afterwards they are forgotten.
 

@@ -20,6 +20,11 @@ class Packed:
         self._content += item
         self._lengths.append(len(item))
 
+    def extend(self, other: "Packed") -> None:
+        """Add those of another one, behind."""
+        self._content += other._content
+        self._lengths.extend(other._lengths)
+
     def __len__(self) -> int:
         return len(self._lengths)
 

@@ -46,6 +46,11 @@ class PlannedMoves(Collection[Move]):
         """Add a revision, a layer link or, without a repository, a blob."""
         self._of[kind].add(repository, digest, size, witness)
 
+    def extend(self, other: "PlannedMoves") -> None:
+        """Add those of another plan, within each kind behind."""
+        for kind, moves in self._of.items():
+            moves.extend(other._of[kind])
+
     def count(self, *kinds: Kind) -> int:
         """How many are of these kinds."""
         return sum(len(self._of[kind]) for kind in kinds)
@@ -86,6 +91,14 @@ class _Moves:
         self.sizes.append(size)
         self.inodes.append(inode)
         self.changes.append(changed)
+
+    def extend(self, other: "_Moves") -> None:
+        self.repositories.extend(other.repositories)
+        self.names.extend(other.names)
+        self.digests.extend(other.digests)
+        self.sizes.extend(other.sizes)
+        self.inodes.extend(other.inodes)
+        self.changes.extend(other.changes)
 
     def __len__(self) -> int:
         return len(self.repositories)

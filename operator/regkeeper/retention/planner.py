@@ -1,46 +1,41 @@
 """Making a plan: read each repository, judge it, then see which blobs nothing needs.
 
-One repository is in memory at a time, save those with signatures or other dependants: what becomes of these is known
+Repositories are read, and blobs looked for, in several processes if need be (spread.py). Each has one repository in
+memory at a time, save those with signatures or other dependants: what becomes of these is known
 only when every subject has been looked up on the whole volume. What remains of the others is what the plan shows and,
 in bytes, the digests that they need.
 """
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from math import ceil
+from operator import itemgetter
 
 from regkeeper.retention import digests
-from regkeeper.retention.blobs import BlobStore, Shard, unneeded
 from regkeeper.retention.digests import Digest, Subject
+from regkeeper.retention.freeing import freed_blobs
 from regkeeper.retention.histories import departures
 from regkeeper.retention.judgement import Judgement, judge
-from regkeeper.retention.layout import (
-    LAYERS,
-    MANIFESTS,
-    UPLOADS,
-    Volume,
-    link_directory,
-    repository_path,
-    walk_repositories,
-)
-from regkeeper.retention.limits import Counts, Limits, refusal
-from regkeeper.retention.links import LinkTimes
-from regkeeper.retention.manifest import Shape
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.owners import Owners
-from regkeeper.retention.plan import Plan, Refused, RepositoryPlan
+from regkeeper.retention.layout import Found, Volume, repository_path, walk_repositories
+from regkeeper.retention.limits import Limits, refusal
+from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.read_ahead import read_ahead
-from regkeeper.retention.repository import NO_LINK, Problem, Repository, RepositoryReader, Tag
-from regkeeper.retention.rows import ManifestRow, TagRow
+from regkeeper.retention.repository import Problem, Repository, RepositoryReader
 from regkeeper.retention.rules import Rule
-from regkeeper.retention.shards import Shards
+from regkeeper.retention.settling import Ledger, Settler, Stretch
+from regkeeper.retention.spread import spread
 from regkeeper.retention.subjects import Subjects
 from regkeeper.retention.tag_verdicts import Question, TagVerdicts
-from regkeeper.retention.uploads import old_uploads
 
 Progress = Callable[[str], None]
+
+_STRETCH = 8
+"""Repositories that a process takes at once, at most."""
 
 
 @dataclass(slots=True)
@@ -60,6 +55,7 @@ class Planner:
         reader: reads its repositories.
         offline: no registry serves the volume, so that old uploads may go.
         repositories_before: how many the last run saw, if that is known.
+        processes: how many may read at once; the others know nothing of what `reader` would change.
         progress: called with the name of each repository that has been read.
     """
 
@@ -71,6 +67,7 @@ class Planner:
         reader: RepositoryReader | None = None,
         offline: bool = False,
         repositories_before: int | None = None,
+        processes: int = 1,
         progress: Progress = lambda _: None,
     ) -> None:
         self.volume = volume
@@ -78,16 +75,10 @@ class Planner:
         self.reader = reader or RepositoryReader(volume)
         self.offline = offline
         self.repositories_before = repositories_before
+        self.processes = processes
         self.progress = progress
         self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
-        self.links = LinkTimes(volume)
-        self.blobs = BlobStore(volume)
-        self.needed = Shards()  # of repositories without covered tags; `counts` has the others
-        self.held: set[Digest] = set()
-        self.manifests = Shards()  # of revisions that go
-        self.owners = Owners()  # by the position in the plan's entries
-        self.counts = Counts()
-        self.moves = self.plan.moves
+        self.settler = Settler(volume, question, offline=offline)
         self.answered: set[str] = set()
         self.blobs_stay = False
 
@@ -96,11 +87,12 @@ class Planner:
 
         Raises:
             NotPermittedError: something may not be read.
+            RetentionError: another process that read for it was killed.
         """
         with _paused_collector():
-            self._judge_repositories()
-            self._find_blobs()
-        self.plan.entries.sort(key=lambda entry: entry.name)
+            entries = self._judge_repositories()
+            self._find_blobs(entries)
+        self.plan.entries = sorted(entries.values(), key=lambda entry: entry.name)
         self.plan.unmatched = [
             reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
         ]
@@ -109,8 +101,7 @@ class Planner:
             for rule in self.question.intent.rules
             if rule.deletes and self.plan.entries and not self._covers_something(rule)
         )
-        self.plan.problems.extend(self.blobs.problems)
-        Limits(self.volume, self.question, self.reader).apply(self.plan, self.counts)
+        Limits(self.volume, self.question, self.reader).apply(self.plan, self.settler.ledger.counts)
         self.plan.refusal = refusal(self.volume, self.plan.repositories, self.repositories_before)
         return self.plan
 
@@ -120,33 +111,78 @@ class Planner:
 
     # Repositories.
 
-    def _judge_repositories(self) -> None:
-        subjects = Subjects()
-        pending: list[_Pending] = []
-        settled: list[tuple[bytes, bytes]] = []
-        for found in read_ahead(walk_repositories(self.volume), lambda found: self.reader.touch(found.name)):
-            if found.problem:
-                self.plan.problems.append(Problem(found.name, repository_path(found.name), found.problem))
-                subjects.certain = False
-                self.blobs_stay = True
+    def _judge_repositories(self) -> dict[int, RepositoryPlan]:
+        """What becomes of each repository, by its number."""
+        found = list(walk_repositories(self.volume))
+        size = max(1, min(_STRETCH, len(found) // (4 * self.processes)))
+        stretches: list[Stretch] = []
+        ledger = self.settler.ledger
+        for part in spread(ceil(len(found) / size), partial(self._read, found, size), self.processes):
+            if isinstance(part, Ledger):
+                ledger.merge(part)
                 continue
-            self.plan.repositories += 1
-            repository = self.reader.read(found.name)
-            self.progress(found.name)
-            if repository.opaque:
-                subjects.certain = False
-                self.blobs_stay = True
-            if any(True for _ in _subjects_named(repository)):
-                pending.append(_Pending(repository, Judgement(found.name, TagVerdicts())))
-            else:
-                judgement = self._judge(repository, subjects)
-                going = set(judgement.going)
-                staying = (repository.revisions.keys() | repository.corrupt.keys()) - going
-                settled.append((b"".join(staying), b"".join(going)))
-                self._settle(repository, judgement)
-        self._follow_subjects(pending, settled, subjects)
-        for item in pending:
-            self._settle(item.repository, item.judgement)
+            for name in part.names:
+                self.progress(name)
+            stretches.append(part)
+        stretches.sort(key=lambda stretch: stretch.number)
+        stretches.append(self._settle_pending(stretches))
+        entries: dict[int, RepositoryPlan] = {}
+        for stretch in stretches:
+            entries.update(stretch.entries)
+            self.plan.moves.extend(stretch.moves)
+            self.plan.kept.extend(stretch.kept)
+            self.plan.problems.extend(stretch.problems)
+            self.plan.repositories += len(stretch.names)
+            self.answered |= stretch.answered
+            self.blobs_stay |= stretch.uncertain
+        return entries
+
+    def _read(self, found: Sequence[Found], size: int, numbers: Iterator[int]) -> Iterator[Stretch | Ledger]:
+        """Read and judge stretches of so many repositories; those whose judgement has to wait are only read."""
+        settler = Settler(self.volume, self.question, offline=self.offline)
+        places = (
+            (number, place)
+            for number in numbers
+            for place in range(number * size, min((number + 1) * size, len(found)))
+        )
+        for number, some in groupby(read_ahead(places, lambda at: self.reader.touch(found[at[1]].name)), itemgetter(0)):
+            stretch = Stretch(number)
+            for _, place in some:
+                self._read_one(place, found[place], stretch, settler)
+            yield stretch
+        yield settler.ledger
+
+    def _read_one(self, place: int, found: Found, stretch: Stretch, settler: Settler) -> None:
+        if found.problem:
+            stretch.problems.append(Problem(found.name, repository_path(found.name), found.problem))
+            stretch.uncertain = True
+            return
+        repository = self.reader.read(found.name)
+        stretch.names.append(found.name)
+        stretch.uncertain |= repository.opaque
+        if any(True for _ in _subjects_named(repository)):
+            stretch.pending[place] = repository
+            return
+        judgement = self._judge(repository, Subjects())
+        going = set(judgement.going)
+        staying = (repository.revisions.keys() | repository.corrupt.keys()) - going
+        stretch.revisions.append((b"".join(staying), b"".join(going)))
+        settler.settle(place, repository, judgement, stretch)
+
+    def _settle_pending(self, stretches: Sequence[Stretch]) -> Stretch:
+        """Judge and settle those repositories that had to wait for the others."""
+        subjects = Subjects(certain=not any(stretch.uncertain for stretch in stretches))
+        pending = {
+            place: _Pending(repository, Judgement(repository.name, TagVerdicts()))
+            for stretch in stretches
+            for place, repository in stretch.pending.items()
+        }
+        settled = [joined for stretch in stretches for joined in stretch.revisions]
+        self._follow_subjects(list(pending.values()), settled, subjects)
+        late = Stretch(len(stretches))
+        for place, item in pending.items():
+            self.settler.settle(place, item.repository, item.judgement, late)
+        return late
 
     def _judge(self, repository: Repository, subjects: Subjects) -> Judgement:
         return judge(self.question, repository, subjects, lambda: departures(self.volume, repository))
@@ -186,135 +222,16 @@ class Planner:
                     subjects.going.add(subject)
             waiting = [item for item in pending if not departed.keys().isdisjoint(named[item.repository.name])]
 
-    def _settle(self, repository: Repository, judgement: Judgement) -> None:
-        """Take into the plan what becomes of a repository."""
-        needed = self.counts.kept_blobs if judgement.tags.selected else self.needed
-        needed.add(judgement.needed)
-        self.answered |= judgement.tags.answered
-        self.plan.kept.extend(
-            Refused(asked, repository.name, name, reason) for asked, name, reason in judgement.tags.refused
-        )
-        self.plan.problems.extend(repository.problems())
-        entry = RepositoryPlan(repository.name)
-        selected = judgement.tags.selected
-        unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
-        for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
-            verdict = judgement.tags.verdicts[name]
-            row = TagRow(name, tag.digest, tag.link.pushed, *verdict)
-            entry.tags.add(row, covered=name in selected)
-        for digest, verdict in sorted(judgement.manifests.items()):
-            entry.manifests.add(ManifestRow(digest, *verdict))
-        self.plan.entries.append(entry)
-        self.counts.add(repository, judgement)
-        moves = len(self.moves)
-        links: set[Digest] = set()
-        if judgement.whole and judgement.guards:
-            edge = self.question.now - judgement.guard_age
-            guards = self.links.of(repository.name, judgement.guards)
-            judgement.whole = all(link is not None and link.pushed <= edge for _, link in guards)
-        if judgement.changes:
-            self._move_tags(repository, judgement)
-            self._move_revisions(repository, judgement)
-            links = self._move_links(repository, judgement)
-        changes = len(self.moves) > moves or self.question.intent.sweeps_garbage
-        if changes and self._is_empty(repository, judgement, links):
-            entry.empty = True
-            self._move_rest(repository)
-        if self.offline and self.question.intent.uploads_after is not None and not judgement.pinned_by:
-            edge = self.question.now - self.question.intent.uploads_after
-            for name, size in old_uploads(self.volume, repository.name, edge):
-                self.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)
-
-    def _move_tags(self, repository: Repository, judgement: Judgement) -> None:
-        for name in sorted(judgement.victims):
-            tag = repository.tags.get(name)
-            witness = tag.link.witness if tag and tag.link != NO_LINK else None
-            self.moves.add_named(
-                Kind.TAG, repository.name, name, witness=witness, digest=tag.digest if tag is not None else None
-            )
-
-    def _move_revisions(self, repository: Repository, judgement: Judgement) -> None:
-        edge = self.question.now - self.question.intent.garbage_after
-        for digest in judgement.going:
-            link = repository.revisions[digest]
-            manifest = repository.manifests.get(digest)
-            index = manifest is not None and manifest.shape is Shape.INDEX
-            kind = Kind.INDEX_REVISION if index else Kind.REVISION
-            self.moves.add_digest(kind, repository.name, digest, link.witness)
-            if link.pushed > edge and not judgement.whole:
-                self.held.add(digest)
-        self.manifests.add(judgement.going)
-        self.owners.add(judgement.freed, len(self.plan.entries) - 1, freed=True)
-
-    def _move_links(self, repository: Repository, judgement: Judgement) -> set[Digest]:
-        """Move the layer links that nothing needs and that are old enough; those that stay hold their blobs.
-
-        Returns:
-            The digests whose links go.
-        """
-        edge = self.question.now - self.question.intent.garbage_after
-        moved = set()
-        for digest, link in self.links.of(repository.name, judgement.unneeded):
-            if link is None:
-                where = link_directory(LAYERS, digest)
-                self.plan.problems.append(Problem(repository.name, where, "its link can't be read"))
-            wanted = judgement.whole or digest in judgement.freed or self._is_swept(repository.name, digest)
-            if link is not None and wanted and (judgement.whole or link.pushed <= edge):
-                self.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
-                moved.add(digest)
-            else:
-                self.held |= {digest, repository.aliases.get(digest, digest)}
-            if digest not in judgement.freed:
-                self.owners.add((digest,), len(self.plan.entries) - 1, freed=False)
-        return moved
-
-    def _is_swept(self, repository: str, digest: Digest) -> bool:
-        """Whether a link, or a blob (of no repository), goes as garbage; not if an undo brought it back."""
-        restored = (repository, "", digests.to_text(digest)) in self.question.restored
-        return self.question.intent.sweeps_garbage and not restored
-
-    def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
-        """Whether nothing is left, not even an upload under way or something that we don't know."""
-        return (
-            len(judgement.victims) == len(repository.tags) + len(repository.unlinked_tags)
-            and len(judgement.going) == len(repository.revisions)
-            and links >= self.links.present(repository.name, repository.layers)
-            and not repository.uploading
-            and not repository.opaque
-            and not self.links.has_strangers(repository.name)
-        )
-
-    def _move_rest(self, repository: Repository) -> None:
-        path = repository_path(repository.name)
-        for name in (MANIFESTS, LAYERS, UPLOADS):
-            if self.links.exists(f"{path}/{name}"):
-                self.moves.add_named(Kind.REPOSITORY, repository.name, name)
-
     # Blobs.
 
-    def _find_blobs(self) -> None:
+    def _find_blobs(self, entries: Mapping[int, RepositoryPlan]) -> None:
         if self.blobs_stay:
             return
-        for shard in self.blobs.shards():
-            rest = unneeded(shard, (self.needed, self.counts.kept_blobs), self.held)
-            if rest:
-                self._move_blobs(shard, rest)
-
-    def _move_blobs(self, shard: Shard, rest: set[Digest]) -> None:
-        """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
-        edge = self.question.now - self.question.intent.garbage_after
-        owners, freed = self.owners.take(shard.algorithm, shard.first)
-        manifests = self.manifests.shard(shard.algorithm, shard.first)
-        if not self.question.intent.sweeps_garbage:
-            rest &= freed
-        for blob in self.blobs.files(rest):
-            if blob.digest not in freed and (blob.modified > edge or not self._is_swept("", blob.digest)):
-                continue
-            kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
-            self.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
-            owner = owners.get(blob.digest)
-            if owner is not None:
-                self.plan.entries[owner].deleted_bytes += blob.size
+        for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes):
+            self.plan.moves.extend(freed.moves)
+            self.plan.problems.extend(freed.problems)
+            for number, size in freed.deleted_bytes.items():
+                entries[number].deleted_bytes += size
 
 
 @contextmanager

@@ -38,6 +38,13 @@ class ShardedRecords:
         self._join()
         self._joined.pop(algorithm.code[0] << 8 | first, None)
 
+    def merge(self, other: "ShardedRecords") -> None:
+        """Add all records of another one."""
+        self._join()
+        other._join()
+        for key, parts in other._joined.items():
+            self._joined[key].extend(parts)
+
     def __iter__(self) -> Iterator[tuple[Algorithm, bytes]]:
         """Every shard with its algorithm."""
         self._join()
@@ -59,6 +66,10 @@ class Shards:
 
     def add(self, digests: Iterable[Digest]) -> None:
         self._records.add(digests)
+
+    def merge(self, other: "Shards") -> None:
+        """Add all digests of another bag."""
+        self._records.merge(other._records)
 
     def shard(self, algorithm: Algorithm, first: int) -> set[Digest]:
         """The distinct digests of an algorithm whose first byte is `first`."""

@@ -1,0 +1,91 @@
+"""The blobs that nothing needs once a plan is carried out: shard by shard, in one process or in several."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from regkeeper.retention.blobs import BlobStore, Place, Shard, unneeded
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.layout import Volume
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.planned_moves import PlannedMoves
+from regkeeper.retention.repository import Problem
+from regkeeper.retention.settling import Ledger, is_swept
+from regkeeper.retention.spread import spread
+from regkeeper.retention.tag_verdicts import Question
+
+_GROUP = 16
+"""Shards that a process takes at once."""
+
+
+@dataclass(slots=True)
+class Freed:
+    """What goes of some shards that follow one another.
+
+    Attributes:
+        place: which they are.
+        deleted_bytes: of blobs that one repository alone had, by its number.
+    """
+
+    place: tuple[str, int]
+    moves: PlannedMoves = field(default_factory=PlannedMoves)
+    deleted_bytes: dict[int, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def freed_blobs(volume: Volume, question: Question, ledger: Ledger, processes: int) -> list[Freed]:
+    """What goes of a volume's blobs, in the order of their digests.
+
+    Args:
+        volume: the volume.
+        question: what the plan is made from.
+        ledger: of all its repositories; what it has of owners is forgotten.
+        processes: how many may be at work.
+
+    Raises:
+        NotPermittedError: something may not be read.
+    """
+    places = list(BlobStore(volume).places())
+    groups = [places[start : start + _GROUP] for start in range(0, len(places), _GROUP)]
+
+    def work(numbers: Iterator[int]) -> Iterator[Freed]:
+        return _Freeing(volume, question, ledger).free(chain.from_iterable(map(groups.__getitem__, numbers)))
+
+    return sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)
+
+
+class _Freeing:
+    def __init__(self, volume: Volume, question: Question, ledger: Ledger) -> None:
+        self.question = question
+        self.ledger = ledger
+        self.blobs = BlobStore(volume)
+
+    def free(self, places: Iterable[Place]) -> Iterator[Freed]:
+        ledger = self.ledger
+        freed = Freed(("", 0))
+        for shard in self.blobs.shards(places):
+            place = shard.algorithm.name, shard.first // _GROUP
+            if place != freed.place:
+                yield freed
+                freed = Freed(place)
+            rest = unneeded(shard, (ledger.needed, ledger.counts.kept_blobs), ledger.held)
+            if rest:
+                self._move(shard, rest, freed)
+        freed.problems = self.blobs.problems
+        yield freed
+
+    def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> None:
+        """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
+        edge = self.question.now - self.question.intent.garbage_after
+        owners, freed = self.ledger.owners.take(shard.algorithm, shard.first)
+        manifests = self.ledger.manifests.shard(shard.algorithm, shard.first)
+        if not self.question.intent.sweeps_garbage:
+            rest &= freed
+        for blob in self.blobs.files(rest):
+            if blob.digest not in freed and (blob.modified > edge or not is_swept(self.question, "", blob.digest)):
+                continue
+            kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
+            to.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
+            owner = owners.get(blob.digest)
+            if owner is not None:
+                to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + blob.size

@@ -1,0 +1,199 @@
+"""What a judgement on a repository adds to a plan: its rows, its moves, and the digests by which blobs are judged."""
+
+from dataclasses import dataclass, field
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.judgement import Judgement
+from regkeeper.retention.layout import LAYERS, MANIFESTS, UPLOADS, Volume, link_directory, repository_path
+from regkeeper.retention.limits import Counts
+from regkeeper.retention.links import LinkTimes
+from regkeeper.retention.manifest import Shape
+from regkeeper.retention.moves import Kind
+from regkeeper.retention.owners import Owners
+from regkeeper.retention.plan import Refused, RepositoryPlan
+from regkeeper.retention.planned_moves import PlannedMoves
+from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
+from regkeeper.retention.rows import ManifestRow, TagRow
+from regkeeper.retention.shards import Shards
+from regkeeper.retention.tag_verdicts import Question
+from regkeeper.retention.uploads import old_uploads
+
+
+@dataclass(slots=True)
+class Stretch:
+    """What a plan says of some repositories that follow one another.
+
+    Attributes:
+        number: its place among the stretches of a volume.
+        entries: by the number of the repository.
+        answered: deletions by name that found something.
+        revisions: of each repository whose judgement waits for nothing, the manifests that stay and those that go,
+            joined.
+        pending: the repositories, by number, that have dependants and so wait for their subjects.
+        names: of the repositories that were read.
+        uncertain: something may be needed by what could not be read.
+    """
+
+    number: int
+    entries: dict[int, RepositoryPlan] = field(default_factory=dict)
+    moves: PlannedMoves = field(default_factory=PlannedMoves)
+    kept: list[Refused] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    revisions: list[tuple[bytes, bytes]] = field(default_factory=list)
+    pending: dict[int, Repository] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    uncertain: bool = False
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The digests of many repositories, by which blobs are judged, and what the limits count.
+
+    Attributes:
+        needed: by repositories without covered tags; `counts` has the others'.
+        held: by links that are too young to go.
+        manifests: of revisions that go.
+        owners: of blobs that are needed no more, by the repositories' numbers.
+    """
+
+    needed: Shards = field(default_factory=Shards)
+    held: set[Digest] = field(default_factory=set)
+    manifests: Shards = field(default_factory=Shards)
+    owners: Owners = field(default_factory=Owners)
+    counts: Counts = field(default_factory=Counts)
+
+    def merge(self, other: "Ledger") -> None:
+        """Take over what another one has, which is of no use then."""
+        self.needed.merge(other.needed)
+        self.held |= other.held
+        self.manifests.merge(other.manifests)
+        self.owners.merge(other.owners)
+        self.counts.merge(other.counts)
+
+
+class Settler:
+    """Settles judged repositories of one volume.
+
+    Args:
+        volume: the volume.
+        question: what the plan is made from.
+        offline: no registry serves the volume, so that old uploads may go.
+
+    Attributes:
+        ledger: of all repositories that it settled.
+    """
+
+    def __init__(self, volume: Volume, question: Question, *, offline: bool) -> None:
+        self.volume = volume
+        self.question = question
+        self.offline = offline
+        self.links = LinkTimes(volume)
+        self.ledger = Ledger()
+
+    def settle(self, number: int, repository: Repository, judgement: Judgement, stretch: Stretch) -> None:
+        """Note what becomes of a repository."""
+        ledger = self.ledger
+        needed = ledger.counts.kept_blobs if judgement.tags.selected else ledger.needed
+        needed.add(judgement.needed)
+        stretch.answered |= judgement.tags.answered
+        stretch.kept.extend(
+            Refused(asked, repository.name, name, reason) for asked, name, reason in judgement.tags.refused
+        )
+        stretch.problems.extend(repository.problems())
+        entry = RepositoryPlan(repository.name)
+        selected = judgement.tags.selected
+        unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
+        for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
+            verdict = judgement.tags.verdicts[name]
+            row = TagRow(name, tag.digest, tag.link.pushed, *verdict)
+            entry.tags.add(row, covered=name in selected)
+        for digest, verdict in sorted(judgement.manifests.items()):
+            entry.manifests.add(ManifestRow(digest, *verdict))
+        stretch.entries[number] = entry
+        ledger.counts.add(repository, judgement)
+        moves = len(stretch.moves)
+        links: set[Digest] = set()
+        if judgement.whole and judgement.guards:
+            edge = self.question.now - judgement.guard_age
+            guards = self.links.of(repository.name, judgement.guards)
+            judgement.whole = all(link is not None and link.pushed <= edge for _, link in guards)
+        if judgement.changes:
+            self._move_tags(repository, judgement, stretch.moves)
+            self._move_revisions(number, repository, judgement, stretch.moves)
+            links = self._move_links(number, repository, judgement, stretch)
+        changes = len(stretch.moves) > moves or self.question.intent.sweeps_garbage
+        if changes and self._is_empty(repository, judgement, links):
+            entry.empty = True
+            self._move_rest(repository, stretch.moves)
+        if self.offline and self.question.intent.uploads_after is not None and not judgement.pinned_by:
+            edge = self.question.now - self.question.intent.uploads_after
+            for name, size in old_uploads(self.volume, repository.name, edge):
+                stretch.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)
+
+    def _move_tags(self, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
+        for name in sorted(judgement.victims):
+            tag = repository.tags.get(name)
+            witness = tag.link.witness if tag and tag.link != NO_LINK else None
+            moves.add_named(
+                Kind.TAG, repository.name, name, witness=witness, digest=tag.digest if tag is not None else None
+            )
+
+    def _move_revisions(self, number: int, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
+        edge = self.question.now - self.question.intent.garbage_after
+        for digest in judgement.going:
+            link = repository.revisions[digest]
+            manifest = repository.manifests.get(digest)
+            index = manifest is not None and manifest.shape is Shape.INDEX
+            kind = Kind.INDEX_REVISION if index else Kind.REVISION
+            moves.add_digest(kind, repository.name, digest, link.witness)
+            if link.pushed > edge and not judgement.whole:
+                self.ledger.held.add(digest)
+        self.ledger.manifests.add(judgement.going)
+        self.ledger.owners.add(judgement.freed, number, freed=True)
+
+    def _move_links(self, number: int, repository: Repository, judgement: Judgement, stretch: Stretch) -> set[Digest]:
+        """Move the layer links that nothing needs and that are old enough; those that stay hold their blobs.
+
+        Returns:
+            The digests whose links go.
+        """
+        edge = self.question.now - self.question.intent.garbage_after
+        moved = set()
+        for digest, link in self.links.of(repository.name, judgement.unneeded):
+            if link is None:
+                where = link_directory(LAYERS, digest)
+                stretch.problems.append(Problem(repository.name, where, "its link can't be read"))
+            wanted = judgement.whole or digest in judgement.freed or is_swept(self.question, repository.name, digest)
+            if link is not None and wanted and (judgement.whole or link.pushed <= edge):
+                stretch.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
+                moved.add(digest)
+            else:
+                self.ledger.held |= {digest, repository.aliases.get(digest, digest)}
+            if digest not in judgement.freed:
+                self.ledger.owners.add((digest,), number, freed=False)
+        return moved
+
+    def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
+        """Whether nothing is left, not even an upload under way or something that we don't know."""
+        return (
+            len(judgement.victims) == len(repository.tags) + len(repository.unlinked_tags)
+            and len(judgement.going) == len(repository.revisions)
+            and links >= self.links.present(repository.name, repository.layers)
+            and not repository.uploading
+            and not repository.opaque
+            and not self.links.has_strangers(repository.name)
+        )
+
+    def _move_rest(self, repository: Repository, moves: PlannedMoves) -> None:
+        path = repository_path(repository.name)
+        for name in (MANIFESTS, LAYERS, UPLOADS):
+            if self.links.exists(f"{path}/{name}"):
+                moves.add_named(Kind.REPOSITORY, repository.name, name)
+
+
+def is_swept(question: Question, repository: str, digest: Digest) -> bool:
+    """Whether a link, or a blob (of no repository), goes as garbage; not if an undo brought it back."""
+    restored = (repository, "", digests.to_text(digest)) in question.restored
+    return question.intent.sweeps_garbage and not restored

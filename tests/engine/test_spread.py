@@ -1,0 +1,86 @@
+"""Several processes make the plan that one makes; what happens to one of them is never taken for less to read."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regkeeper.retention.errors import NotPermittedError, RetentionError
+from regkeeper.retention.policy import merge
+from regkeeper.retention.spread import spread
+from tests.engine.cases import cases
+from tests.engine.planning import plan, policies
+from tests.engine.strategies import SPECS, History, histories
+from tests.engine.test_properties import built
+
+# The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+PARTS = 500
+
+
+def test_each_part_is_done_once_and_everything_arrives() -> None:
+    def work(numbers: Iterator[int]) -> Iterator[tuple[int, int, bytes]]:
+        yield os.getpid(), -1, b""
+        for number in numbers:
+            yield os.getpid(), number, bytes([number % 256]) * 10_000
+
+    found = list(spread(PARTS, work, 3))
+    assert len({process for process, _, _ in found}) == 3
+    parts = sorted((number, content) for _, number, content in found if number >= 0)
+    assert parts == [(number, bytes([number % 256]) * 10_000) for number in range(PARTS)]
+
+
+def test_what_another_process_raises_is_raised_here() -> None:
+    here = os.getpid()
+
+    def work(numbers: Iterator[int]) -> Iterator[int]:
+        if os.getpid() != here:
+            raise NotPermittedError("blobs: run as root")
+        yield from numbers
+
+    with pytest.raises(NotPermittedError, match="run as root"):
+        list(spread(PARTS, work, 2))
+
+
+def test_a_process_that_is_killed_is_noticed() -> None:
+    here = os.getpid()
+
+    def work(numbers: Iterator[int]) -> Iterator[int]:
+        if os.getpid() != here:
+            yield -1
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from numbers
+
+    with pytest.raises(RetentionError, match="was killed"):
+        list(spread(PARTS, work, 2))
+
+
+def test_no_process_outlives_who_asked() -> None:
+    def work(numbers: Iterator[int]) -> Iterator[int]:
+        yield os.getpid()
+        for _ in numbers:
+            yield os.getpid()
+
+    found = spread(10**9, work, 3)
+    others: set[int] = set()
+    while len(others) < 2:
+        others |= {next(found)} - {os.getpid()}
+    found.close()
+    for process in others:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
+
+
+@cases(40)
+@given(history=histories(), specs=st.lists(SPECS, min_size=1, max_size=2))
+def test_several_processes_make_the_same_plan(history: History, specs: list[dict[str, Any]]) -> None:
+    with built(history) as volume:
+        intent = merge(policies(*specs))
+        alone, together = (plan(volume, intent, processes=processes).plan for processes in (1, 3))
+        assert together.document() == alone.document()
+        assert list(together.moves) == list(alone.moves)
