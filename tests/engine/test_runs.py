@@ -24,7 +24,8 @@ from regkeeper.retention.errors import (
 )
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
-from regkeeper.retention.quiet import Mode, probe, refuse_changes, refuse_pull_through_cache
+from regkeeper.retention.probe import probe
+from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
 from regkeeper.retention.stop import StopOnSignal
 from regkeeper.retention.storage import EndTime, components
 from tests.engine import driver

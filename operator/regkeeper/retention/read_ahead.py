@@ -8,9 +8,11 @@ a second thread would only cost.
 import resource
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -45,11 +47,13 @@ def read_ahead(
         before = waits()
         yield from sample
         if waits() - before >= WAITS:
+            from concurrent.futures import ThreadPoolExecutor  # only for who waits: it costs as much as 10,000 stats
+
             with ThreadPoolExecutor(THREADS) as pool:
                 yield from _touched(pool, islice(waiting, BATCH), touch)
 
 
-def _touched(pool: ThreadPoolExecutor, items: Iterable[T], touch: Callable[[T], object]) -> Iterator[T]:
+def _touched(pool: "ThreadPoolExecutor", items: Iterable[T], touch: Callable[[T], object]) -> Iterator[T]:
     ahead: deque[tuple[T, Future[object]]] = deque()
     for item in items:
         ahead.append((item, pool.submit(touch, item)))
@@ -59,6 +63,6 @@ def _touched(pool: ThreadPoolExecutor, items: Iterable[T], touch: Callable[[T], 
         yield _done(*ahead.popleft())
 
 
-def _done(item: T, touched: Future[object]) -> T:
+def _done(item: T, touched: "Future[object]") -> T:
     touched.result()
     return item

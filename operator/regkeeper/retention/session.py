@@ -12,7 +12,7 @@ from regkeeper.retention.journal_writer import WritableJournals, open_writable_j
 from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.quarantine import foreign_quarantine, refuse_lost_plans
-from regkeeper.retention.quiet import Mode, probe, refuse_pull_through_cache
+from regkeeper.retention.quiet import Mode, refuse_pull_through_cache
 from regkeeper.retention.record_files import RecordFiles
 from regkeeper.retention.remembering import RememberingReader
 from regkeeper.retention.repository import RepositoryReader
@@ -130,4 +130,6 @@ def refuse_writers(volume: Volume, mode: Mode, registry: str | None) -> None:
     """
     refuse_pull_through_cache(volume, mode)
     if registry is not None:
+        from regkeeper.retention.probe import probe  # and with it HTTP and TLS, which plans want nothing of
+
         probe(registry, mode)

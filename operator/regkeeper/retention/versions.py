@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import semantic_version
-
 _TAG = re.compile(
     r"v?(0|[1-9][0-9]{0,17})(?:\.(0|[1-9][0-9]{0,17}))?(?:\.(0|[1-9][0-9]{0,17}))?"
     r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
@@ -23,6 +21,8 @@ class ConstraintError(ValueError):
 
 def version_of(tag: str) -> Version | None:
     """The version that a tag is, without its build metadata, or None."""
+    import semantic_version  # only for rules about versions
+
     match = _TAG.fullmatch(tag)
     if not match:
         return None
@@ -42,6 +42,8 @@ def constraint(text: str | None) -> Callable[[Version], bool]:
     Raises:
         ConstraintError: it can't be understood.
     """
+    import semantic_version
+
     normal = re.sub(r"\s+", " ", _SPACE_AFTER_OPERATOR.sub(r"\1", (text or "*").replace(",", " ").strip()))
     try:
         specification = semantic_version.NpmSpec(normal)

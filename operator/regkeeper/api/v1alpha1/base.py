@@ -13,7 +13,12 @@ class Spec(BaseModel):
     """Base of everything below `spec`: camelCase outside, snake_case inside, unknown keys refused."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid", frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        defer_build=True,
     )
 
 
@@ -21,7 +26,12 @@ class Status(BaseModel):
     """Base of everything below `status`. Unknown keys are passed over: a newer version may have written them."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="ignore", frozen=True
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="ignore",
+        frozen=True,
+        defer_build=True,
     )
 
 
@@ -39,7 +49,9 @@ class Condition(Status):
 class Metadata(BaseModel):
     """The parts of ObjectMeta that regkeeper reads."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
     name: str
     namespace: str = "default"
@@ -61,7 +73,9 @@ T = TypeVar("T", bound=Status)
 class Resource(BaseModel, Generic[S, T]):
     """A custom resource as the API server holds it."""
 
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
     definition: ClassVar[Definition]
     """Its names and columns, for the CRD."""
