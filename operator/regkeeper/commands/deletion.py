@@ -102,7 +102,7 @@ def plan_only(deletion: Deletion) -> None:
             progress=shown.read,
         )
         first = [journal.run for journal in due(seen.journals, seen.volume, now)]
-    newest = max((row.pushed for entry in plan.entries for row in entry.tags), default=0)
+    newest = max((entry.tags.newest for entry in plan.entries), default=0)
     if newest > now + _CLOCK_SKEW:
         plan.warnings.append(
             f"the newest tag was pushed at {moment(newest)}, after now ({moment(now)}): this machine's clock may be "

@@ -149,7 +149,7 @@ def _judge(request: Request, made: Plan, approved: Approved | None) -> tuple[Out
 
 
 def _size(made: Plan) -> str:
-    tags = sum(row.deleted for entry in made.entries for row in entry.tags)
+    tags = sum(entry.tags.deleted_count for entry in made.entries)
     return f"{count(tags, 'tag')}, {size_of(made.deleted_bytes)}"
 
 

@@ -71,10 +71,6 @@ class RepositoryPlan:
     deleted_bytes: int = 0
     empty: bool = False
 
-    @property
-    def deletes(self) -> bool:
-        return any(row.deleted for row in self.tags) or any(row.deleted for row in self.manifests)
-
 
 @dataclass(slots=True)
 class Plan:
@@ -122,7 +118,7 @@ class Plan:
     def victims(self) -> Iterator[Victim]:
         """Whatever goes, in order."""
         for entry in self.entries:
-            rows = [(row.tag, row.digest) for row in entry.tags if row.deleted]
+            rows = list(entry.tags.deleted())
             rows += [("", row.digest) for row in entry.manifests if row.deleted]
             for tag, digest in sorted(rows, key=lambda row: (row[0], row[1] or b"")):
                 yield entry.name, tag, digests.to_text(digest) if digest else ""

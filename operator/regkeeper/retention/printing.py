@@ -68,10 +68,12 @@ def lines(plan: Plan) -> Iterator[Line]:
 
 
 def _entry(entry: RepositoryPlan) -> Iterator[Line]:
-    gone = sum(row.deleted for row in entry.tags)
     size = f", {size_of(entry.deleted_bytes)} that it alone had" if entry.deleted_bytes else ""
     empty = ", nothing is left" if entry.empty else ""
-    yield Line(Style.HEADING, f"{shown(entry.name)}: {gone} of {count(len(entry.tags), 'tag')} to delete{size}{empty}")
+    yield Line(
+        Style.HEADING,
+        f"{shown(entry.name)}: {entry.tags.deleted_count} of {count(len(entry.tags), 'tag')} to delete{size}{empty}",
+    )
     for tag in sorted(entry.tags, key=lambda row: natural_key(row.tag)):
         pushed = moment(tag.pushed) or "an unknown time"
         if tag.deleted:

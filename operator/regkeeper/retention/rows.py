@@ -4,7 +4,7 @@ As named tuples a quarter of a million tags take 60 MB, here 20.
 """
 
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import NamedTuple
 
 from regkeeper.retention.digests import Digest
@@ -40,19 +40,35 @@ class TagRows(Collection[TagRow]):
         self._flags = bytearray()
         self._reasons: list[str] = []
 
-    def add(self, row: TagRow, *, covered: bool) -> None:
-        """Add a tag; `covered`: a rule that deletes selects it."""
-        self._names.append(row.tag.encode("utf-8", "surrogateescape"))
-        self._digests.append(row.digest or b"")
-        self._pushed.append(row.pushed)
-        self._flags.append(row.deleted | covered << 1)
-        self._reasons.append(row.reason)
+    def add(self, rows: Sequence[TagRow], covered: Container[str]) -> None:
+        """Add tags; `covered` are those that a rule which deletes selects."""
+        self._names.add_all([row.tag.encode("utf-8", "surrogateescape") for row in rows])
+        self._digests.add_all([row.digest or b"" for row in rows])
+        self._pushed.extend([row.pushed for row in rows])
+        self._flags.extend([row.deleted | (row.tag in covered) << 1 for row in rows])
+        self._reasons.extend([row.reason for row in rows])
 
     def covered(self) -> Iterator[tuple[Digest, int]]:
         """Digest and push time of each covered tag; one whose link can't be read is never covered."""
         for digest, pushed, flags in zip(self._digests, self._pushed, self._flags, strict=True):
             if flags & 2 and digest:
                 yield digest, pushed
+
+    def deleted(self) -> Iterator[tuple[str, Digest | None]]:
+        """Name and digest of each tag that goes."""
+        for name, digest, flags in zip(self._names, self._digests, self._flags, strict=True):
+            if flags & 1:
+                yield name.decode("utf-8", "surrogateescape"), digest or None
+
+    @property
+    def deleted_count(self) -> int:
+        """How many go."""
+        return self._flags.count(1) + self._flags.count(3)
+
+    @property
+    def newest(self) -> int:
+        """The last push time; 0 if there is none."""
+        return max(self._pushed, default=0)
 
     def __len__(self) -> int:
         return len(self._reasons)

@@ -103,12 +103,11 @@ class Settler:
         )
         stretch.problems.extend(repository.problems())
         entry = RepositoryPlan(repository.name)
-        selected = judgement.tags.selected
         unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
-        for name, tag in sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items()):
-            verdict = judgement.tags.verdicts[name]
-            row = TagRow(name, tag.digest, tag.link.pushed, *verdict)
-            entry.tags.add(row, covered=name in selected)
+        tags = sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items())
+        verdicts = judgement.tags.verdicts
+        rows = [TagRow(name, digest, link.pushed, *verdicts[name]) for name, (digest, link) in tags]
+        entry.tags.add(rows, judgement.tags.selected)
         for digest, verdict in sorted(judgement.manifests.items()):
             entry.manifests.add(ManifestRow(digest, *verdict))
         stretch.entries[number] = entry
