@@ -176,10 +176,13 @@ def _has_odd_subject(manifest: Manifest) -> bool:
     return manifest.subject is not None and not digests.can_be_looked_up(manifest.subject)
 
 
+_NAMES = {code: algorithm.name for code, algorithm in digests.BY_CODE.items()}
+
+
 def _link_path(digest: Digest) -> str:
-    return f"{digests.algorithm_of(digest).name}/{digests.to_hex(digest)}/link"
+    return f"{_NAMES[digest[0]]}/{digest[1:].hex()}/link"
 
 
 def _data_path(digest: Digest) -> str:
-    hexadecimal = digests.to_hex(digest)
-    return f"{digests.algorithm_of(digest).name}/{hexadecimal[:2]}/{hexadecimal}/data"
+    hexadecimal = digest.hex()
+    return f"{_NAMES[digest[0]]}/{hexadecimal[2:4]}/{hexadecimal[2:]}/data"

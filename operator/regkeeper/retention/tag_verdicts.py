@@ -126,9 +126,13 @@ class TagJudge:
                 user = self._user(name, tag)
                 self.answer.verdicts[name] = Verdict(False, f"in use by {user}") if user else verdict
             return self.answer
+        # Nearly all tags are kept by a rule, and nothing else is to be said of them.
+        rules_suffice = not (self.exactly or self.loosely or self.used or self.question.in_use.tags)
+        verdicts = {reason: Verdict(False, reason) for reason in set(kept.values())} if rules_suffice else {}
         for name, tag in tags.items():
-            verdict = self._verdict(name, tag, kept, covered, dependants.get(name), pinned_by)
-            self.answer.verdicts[name] = self._approved(name, tag, verdict)
+            self.answer.verdicts[name] = verdicts.get(kept.get(name, "")) or self._approved(
+                name, tag, self._verdict(name, tag, kept, covered, dependants.get(name), pinned_by)
+            )
         return self.answer
 
     def goes_with_named_subject(self, subject: Subject | None) -> bool:
