@@ -23,6 +23,7 @@ BENCHMARKS: tuple[str, ...] = (
     "node_agent",
     "node_trust",
     "oracle",
+    "sequences",
 )
 
 

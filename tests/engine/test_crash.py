@@ -201,3 +201,25 @@ def test_a_kill_of_a_purge_that_returns_an_image_in_use_loses_none_of_its_depend
             assert killed(lambda other=other: other.purge(in_use=used("app:v1")))  # type: ignore[misc]
             runner_of(other.root, volume).purge(in_use=used("app:v1"))
             assert content(other.root) == before, counting.calls[:number]
+
+
+def test_a_run_after_a_kill_of_an_undo_keeps_what_comes_back_or_leaves_it_to_the_next_undo(
+    original: Volume, memory: Path
+) -> None:
+    before = content(original.root)
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        runner = retained(copied(original, Path(folder) / "deleted"), original)
+        after = content(runner.root)
+        undisturbed = Undisturbed(OPERATIONS["restore"], original, Path(folder))
+        states: list[str] = []
+        for _, disturbed in disturbed_copies(undisturbed, original, memory):
+            disturbed.guard = Killing(len(states) + 1)
+            assert killed(disturbed.restore)
+            following = runner_of(disturbed.root, original)
+            assert following.retain(KEEP_LAST).journal is None
+            states.append(following.journals()[0].state)
+            assert content(following.root) == {"restored": before, "done": after}[states[-1]]
+            if states[-1] == "done":
+                following.restore()
+            assert content(following.root) == before
+        assert {"restored", "done"} == set(states)
