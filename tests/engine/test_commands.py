@@ -59,6 +59,18 @@ def test_without_a_root_the_usage_is_wrong(command: str) -> None:
     assert "--root" in outcome.errors
 
 
+@pytest.mark.parametrize("command", ["delete app:v1", "runs", "restore", "purge", "du", "check"])
+def test_an_empty_root_is_not_the_directory_at_hand(
+    filled: Volume, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As of an unset variable: `--root "$DIRECTORY"`."""
+    monkeypatch.chdir(filled.root)
+    outcome = invoke(*command.split(), "--root", "")
+    assert outcome.code == 2
+    assert "it is empty" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
 @pytest.mark.parametrize("below", ["", "docker/registry/v2"])
 def test_the_root_may_be_the_mount_or_v2_or_come_from_the_environment(filled: Volume, below: str) -> None:
     root = {"REGISTRY_DATA_DIR": str(filled.root / below)}

@@ -149,7 +149,7 @@ def test_a_layer_pushed_by_sha512_comes_back_with_its_image_and_is_held_for_it(v
     runner.delete("app:v3", now=volume.now + 2 * SECOND)
     runner.purge()
     with runner.changing() as (writable, journals):
-        assert restore_reference(writable, journals, parse_reference("app:v2")).missing == []
+        assert restore_reference(writable, journals, parse_reference("app:v2"), volume.now).missing == []
     assert volume.blob_data(documents.digest_of(b"layer")).exists()
     for algorithm in ("sha256", "sha512"):
         assert app.layer_link(documents.digest_of(b"layer", algorithm)).exists()

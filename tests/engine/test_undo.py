@@ -28,7 +28,7 @@ def runner(volume: Volume) -> Runner:
 
 def restore_image(runner: Runner, reference: str) -> Restored:
     with runner.changing() as (volume, journals):
-        return restore_reference(volume, journals, parse_reference(reference))
+        return restore_reference(volume, journals, parse_reference(reference), runner.now)
 
 
 def test_an_undo_brings_back_every_byte_and_every_time(volume: Volume, runner: Runner) -> None:
@@ -135,6 +135,23 @@ def test_a_blob_that_was_pushed_again_is_no_obstacle(volume: Volume, runner: Run
     assert restored.missing == []
     assert volume.blob_data(image.digest).exists()
     assert app.tag_link("v1").read_text() == image.digest
+
+
+def test_a_run_that_came_back_image_by_image_is_undone(volume: Volume, runner: Runner) -> None:
+    """The next undo is that of the run before it."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    app.push_image("v2", layers=[b"two"])
+    app.push_image("v3", layers=[b"three"])
+    before = content(volume.root)
+    runner.delete("app:v1")
+    runner.delete("app:v2", "app:v3", now=volume.now + SECOND)
+    restore_image(runner, "app:v2")
+    assert [journal.state for journal in runner.journals()] == ["done", "done"]
+    restore_image(runner, "app:v3")
+    assert [journal.state for journal in runner.journals()] == ["done", "restored"]
+    runner.restore()
+    assert content(volume.root) == before
 
 
 def test_an_undo_is_done_once(volume: Volume, runner: Runner) -> None:

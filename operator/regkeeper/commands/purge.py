@@ -17,6 +17,7 @@ from regkeeper.commands.volume_options import (
     Root,
     changing,
     failures,
+    note,
     print_document,
     read_in_use,
 )
@@ -68,6 +69,8 @@ def purge(
             )
             reserve.replenish(volume)
         note_purged(purged)
+        if not purged.runs:
+            note("nothing is purged: of no run is the undo window over")
     if as_json:
         print_document(
             {"outcome": "done", "purged": purged_document([purged]), "recovered": recovered_document(recovered)}

@@ -102,7 +102,7 @@ def _restore(
 ) -> Restored:
     volume, journals = session.volume, session.journals
     if reference is not None:
-        return restore_reference(volume, journals, reference)
+        return restore_reference(volume, journals, reference, session.present)
     ended = {**recovered.rolled_back, **recovered.undone}
     if every:
         restored = Restored()

@@ -46,10 +46,17 @@ def _registry(text: str | None) -> str | None:
     return text
 
 
+def _root(text: str) -> str:
+    if not text:  # an unset variable is not the directory in which the command happens to run
+        raise typer.BadParameter("it is empty: say the directory that is mounted as /var/lib/registry")
+    return text
+
+
 Root = Annotated[
     str,
     typer.Option(
         "--root",
+        callback=_root,
         envvar="REGISTRY_DATA_DIR",
         help="What is mounted as /var/lib/registry, or its docker/registry/v2.",
     ),

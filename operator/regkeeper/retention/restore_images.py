@@ -9,13 +9,16 @@ from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import used_again
+from regkeeper.retention.quarantine import drop_run_directory
 from regkeeper.retention.references import Reference
 from regkeeper.retention.restore import Restored, put_generations_back, undo_images
 from regkeeper.retention.storage import WritableVolume
 
 
-def restore_reference(volume: WritableVolume, journals: WritableJournals, reference: Reference) -> Restored:
+def restore_reference(volume: WritableVolume, journals: WritableJournals, reference: Reference, at: int) -> Restored:
     """Bring back the tags or manifests that a reference names, with their dependants, and mark them.
+
+    A run of which nothing is left in the quarantine is undone by that.
 
     Raises:
         NothingToUndoError: the quarantine has none; says when it was purged.
@@ -26,7 +29,11 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
     images += [image for image in contents.revisions if _names_image(reference, image)]
     if not tags and not images:
         raise NothingToUndoError(f"nothing that can come back is named {reference.text}{_purged(journals, reference)}")
-    return undo_images(volume, journals, tags, images, contents)
+    restored = undo_images(volume, journals, tags, images, contents)
+    for journal in map(journals.load, restored.runs):
+        if journal.state == State.DONE and drop_run_directory(volume, journal.run):
+            journals.enter(journal, State.RESTORED, at)
+    return restored
 
 
 def restore_used(volume: WritableVolume, journals: WritableJournals, run: str, in_use: InUse) -> Restored:
