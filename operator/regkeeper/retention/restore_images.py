@@ -9,16 +9,16 @@ from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import used_again
-from regkeeper.retention.quarantine import drop_run_directory
+from regkeeper.retention.places import run_directory
 from regkeeper.retention.references import Reference
-from regkeeper.retention.restore import Restored, put_generations_back, undo_images
+from regkeeper.retention.restore import Restored, put_generations_back, undo, undo_images
 from regkeeper.retention.storage import WritableVolume
 
 
 def restore_reference(volume: WritableVolume, journals: WritableJournals, reference: Reference, at: int) -> Restored:
     """Bring back the tags or manifests that a reference names, with their dependants, and mark them.
 
-    A run of which nothing is left in the quarantine is undone by that.
+    A run of which no image is left in the quarantine is undone by that.
 
     Raises:
         NothingToUndoError: the quarantine has none; says when it was purged.
@@ -31,9 +31,15 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
         raise NothingToUndoError(f"nothing that can come back is named {reference.text}{_purged(journals, reference)}")
     restored = undo_images(volume, journals, tags, images, contents)
     for journal in map(journals.load, restored.runs):
-        if journal.state == State.DONE and drop_run_directory(volume, journal.run):
-            journals.enter(journal, State.RESTORED, at)
+        if journal.state == State.DONE and not _has_images(volume, journals, journal.run):
+            undo(volume, journals, journal, at)
     return restored
+
+
+def _has_images(volume: WritableVolume, journals: WritableJournals, run: str) -> bool:
+    """Whether the quarantine of a run has more than the empty directories of repositories."""
+    there = set(volume.names(run_directory(run)))
+    return any(str(number) in there and move.kind != Kind.REPOSITORY for number, move in journals.moves(run))
 
 
 def restore_used(volume: WritableVolume, journals: WritableJournals, run: str, in_use: InUse) -> Restored:
