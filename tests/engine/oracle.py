@@ -259,7 +259,8 @@ class _Judge:
 
     def is_version(self, name: str, tag: Tag) -> bool:
         """Whether it counts among the last N or the highest N: not if nobody can tell what it is."""
-        return tag.digest is not None and not self.without_data((name, tag.digest)) and self.readable(tag.digest)
+        readable = tag.digest is not None and self.readable(tag.digest) and not self.without_data((name, tag.digest))
+        return readable and tag.digest not in self.repositories[name].bad_revisions
 
     def plausible(self, tag: Tag) -> bool:
         return PLAUSIBLE < tag.pushed <= self.now
@@ -528,6 +529,7 @@ class _Judge:
             and all((name, digest) in verdict.revisions for digest in repository.revisions)
             and all((name, digest) in verdict.layers for digest in repository.layers)
             and not repository.uploads
+            and not repository.strangers
             and name not in self.pinned
         }
 

@@ -13,6 +13,8 @@ from typing import Any
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}(?![0-9a-f])|sha512:[0-9a-f]{128}(?![0-9a-f])")
 
+TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
 IMAGES = {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
 INDEXES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 ARTIFACTS = {"application/vnd.oci.artifact.manifest.v1+json"}
@@ -42,6 +44,8 @@ class Repository:
     named: set[str] = field(default_factory=set)
     """Every digest that a revision or layer directory names, with a link or without."""
     uploads: set[str] = field(default_factory=set)
+    strangers: bool = False
+    """Something in it is neither a tag nor named by a digest."""
 
 
 @dataclass
@@ -134,8 +138,17 @@ def _repository(directory: Path, name: str) -> Repository:
         repository.named.add(digest)
         if link.is_file():
             repository.layers[digest] = link.stat().st_mtime_ns
+    repository.strangers = _has_strangers(directory)
     repository.uploads = {upload.name for upload in (directory / "_uploads").glob("*")}
     return repository
+
+
+def _has_strangers(directory: Path) -> bool:
+    manifests = directory / "_manifests"
+    rooms = {path.name for path in manifests.glob("*")} - {"revisions", "tags"}
+    tags = [path for path in (manifests / "tags").glob("*") if not TAG.fullmatch(path.name)]
+    links = [*(manifests / "revisions").glob("*/*"), *(directory / "_layers").glob("*/*")]
+    return bool(rooms or tags) or any(not DIGEST.fullmatch(f"{path.parent.name}:{path.name}") for path in links)
 
 
 def _tag(directory: Path) -> Tag:

@@ -63,6 +63,15 @@ def test_an_unreadable_tag_may_be_deleted_by_name_which_lifts_its_pin(volume: Vo
     assert retain(volume, {**KEEP_NONE, "delete": ["app:v1"]}).deleted_tags() == {"app:v1", "app:v2", "other:v1"}
 
 
+def test_a_tag_whose_manifest_is_corrupt_is_no_version_and_may_be_deleted_by_name(volume: Volume) -> None:
+    """Found by the oracle: it took a place among the last, and was kept by that from a deletion by name."""
+    digest = volume.repository("app").push_image("v3", layers=[b"3"], age=7 * DAY).digest
+    volume.flip(volume.blob_data(digest))
+    planned = retain(volume, {"rules": [{"keep": {"last": 1}}], "delete": ["app:v2", "app:v3"]})
+    assert planned.deleted_tags() == {"app:v1", "app:v3"}
+    assert "asked for by delete: app:v2, but kept: among the last 1" in planned.tag("app", "v2")
+
+
 def test_in_a_pinned_repository_only_what_is_named_exactly_goes(volume: Volume) -> None:
     app = volume.repository("app")
     volume.empty(app.tag_link("v1"))

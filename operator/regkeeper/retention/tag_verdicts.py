@@ -187,9 +187,9 @@ class TagJudge:
         rules = self.question.rules(self.repository.name)
         if not rules:
             return kept, covered
-        missing = self.repository.missing
+        unreadable = self.repository.missing | self.repository.corrupt.keys()
         versions = [
-            Covered(name, tag.digest, tag.link.pushed, tag.digest is not None and tag.digest not in missing)
+            Covered(name, tag.digest, tag.link.pushed, tag.digest is not None and tag.digest not in unreadable)
             for name, tag in self.repository.tags.items()
             if name not in dependants
         ]
