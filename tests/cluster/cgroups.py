@@ -22,6 +22,9 @@ def version_1() -> bool:
 def create(plan: Plan, node: NodePlan) -> None:
     """Make the node's groups."""
     for hierarchy in _hierarchies():
+        if not version_1():
+            # systemd has done it; a machine without it has no controller below its root.
+            _delegate(hierarchy)
         cluster = hierarchy / plan.cgroup
         for group in (cluster, cluster / node.name, cluster / node.name / SYSTEM):
             group.mkdir(exist_ok=True)
@@ -29,8 +32,13 @@ def create(plan: Plan, node: NodePlan) -> None:
                 if version_1() and (group / name).exists():
                     (group / name).write_text((hierarchy / name).read_text())
             if not version_1() and group.name != SYSTEM:
-                controllers = (group / "cgroup.controllers").read_text().split()
-                (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
+                _delegate(group)
+
+
+def _delegate(group: Path) -> None:
+    """Let the groups below have every controller that this one has."""
+    controllers = (group / "cgroup.controllers").read_text().split()
+    (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in controllers))
 
 
 def process_files(plan: Plan, node: NodePlan) -> list[Path]:
