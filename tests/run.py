@@ -4,16 +4,15 @@ What fails in one phase does not hide the next.
 
 The phases differ in what they share: unit and engine tests share nothing and run side by side; those of the control
 plane share one API server; those of the nodes change a node's Docker and so run one after the other. They mostly wait,
-for pods and timers, which leaves room for the API server's beside them.
+for pods and timers, which leaves room for all others beside them.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
@@ -34,15 +33,15 @@ class Phase:
     """Options of pytest-xdist."""
 
 
-PHASES = (
-    (Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),),
+LANES = (
     (
+        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),
         # The tests of a file share their namespaces, and so a worker.
         Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
-        Phase("two nodes", "nodes"),
     ),
+    (Phase("two nodes", "nodes"),),
 )
-"""One group after the other; the phases of a group beside each other."""
+"""Beside each other, each one phase after the other."""
 
 NEEDS = """\
 Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
@@ -69,26 +68,46 @@ def embedded_tests() -> list[str]:
     return [line for line in collected.splitlines() if "::" in line]
 
 
-def run_beside_each_other(phases: Sequence[Phase], arguments: Sequence[str]) -> list[str]:
-    """Run phases at the same time; return the names of those that failed.
+def run_lanes(lanes: Sequence[Sequence[Phase]], arguments: Sequence[str]) -> list[str]:
+    """Run the phases of each lane after each other, and the lanes at the same time; return the names that failed.
 
-    The first one prints as it goes, each other one when it has ended.
+    The first lane prints as it goes, each other one when the first has ended.
     """
-    with ExitStack() as stack:
-        running: list[tuple[Phase, subprocess.Popen[bytes], IO[str] | None]] = []
-        for phase in phases:
-            command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
-            output: IO[str] | None = stack.enter_context(tempfile.TemporaryFile("w+")) if running else None
-            running.append((phase, subprocess.Popen([*command, *arguments], stdout=output, stderr=output), output))
+    first, *others = lanes
+    with ThreadPoolExecutor() as beside:
+        running = [beside.submit(_run_aside, phase_by_phase, arguments) for phase_by_phase in others]
         failed = []
-        for phase, process, written in running:
-            print(f"\n=== {phase.name}", flush=True)
-            if process.wait():
+        for phase in first:
+            _announce(phase)
+            if _run(phase, arguments):
                 failed.append(phase.name)
-            if written is not None:
-                written.seek(0)
-                shutil.copyfileobj(written, sys.stdout)
+        for lane in running:
+            for phase, code, text in lane.result():
+                _announce(phase)
+                print(text, end="", flush=True)
+                if code:
+                    failed.append(phase.name)
     return failed
+
+
+def _run_aside(phases: Sequence[Phase], arguments: Sequence[str]) -> list[tuple[Phase, int, str]]:
+    """Each phase with its exit status and what it printed."""
+    ended = []
+    for phase in phases:
+        with tempfile.TemporaryFile("w+") as output:
+            code = _run(phase, arguments, output)
+            output.seek(0)
+            ended.append((phase, code, output.read()))
+    return ended
+
+
+def _run(phase: Phase, arguments: Sequence[str], output: IO[str] | None = None) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
+    return subprocess.run([*command, *arguments], check=False, stdout=output, stderr=output).returncode
+
+
+def _announce(phase: Phase) -> None:
+    print(f"\n=== {phase.name}", flush=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -102,8 +121,7 @@ def main(arguments: list[str]) -> int:
         print("These tests need the embedded cluster and will fail:", *embedded_tests(), sep="\n  ", flush=True)
     print("\n=== static checks", flush=True)
     failed = ["static checks"] if check.main() else []
-    for group in PHASES:
-        failed += run_beside_each_other(group, arguments)
+    failed += run_lanes(LANES, arguments)
     if failed:
         print(f"\nFailed: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

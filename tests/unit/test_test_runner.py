@@ -23,18 +23,19 @@ def test_every_test_belongs_to_exactly_one_phase() -> None:
     marks = [(control_plane, nodes) for control_plane in (False, True) for nodes in (False, True)]
     for control_plane, nodes in marks:
         names = {"control_plane": control_plane, "nodes": nodes}
-        phases = [phase.name for group in run.PHASES for phase in group if eval(phase.markers, {}, names)]
+        phases = [phase.name for lane in run.LANES for phase in lane if eval(phase.markers, {}, names)]
         assert len(phases) == 1, names
 
 
-def test_the_phases_of_a_group_all_run_and_say_what_failed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_phases_of_all_lanes_run_and_say_what_failed(capfd: pytest.CaptureFixture[str]) -> None:
     """`--collect-only` of a marker that no test has: pytest says so by its exit status, 5."""
     none, some = run.Phase("none", "not root and root"), run.Phase("some", "not root")
     this = [__file__, "--collect-only"]
-    assert run.run_beside_each_other([some, none], this) == ["none"]
-    assert run.run_beside_each_other([none, some], this) == ["none"]
+    assert run.run_lanes([[some], [none]], this) == ["none"]
+    assert run.run_lanes([[none], [some]], this) == ["none"]
+    assert run.run_lanes([[none, some]], this) == ["none"]
     said = capfd.readouterr().out
-    assert said.index("=== some") < said.index("test_the_phases_of_a_group") < said.index("=== none")
+    assert said.index("=== some") < said.index("test_the_phases_of_all_lanes") < said.index("=== none")
 
 
 def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
