@@ -27,7 +27,31 @@ def volume(tmp_path: Path) -> Volume:
     return volume
 
 
+ODD_LINKS: dict[str, Callable[[bytes], bytes]] = {
+    "a newline": lambda digest: digest + b"\n",
+    "a space before it": lambda digest: b" " + digest,
+    "a second line": lambda digest: digest + b"\n" + digest,
+    "upper case": bytes.upper,
+    "hexadecimal digits in upper case": lambda digest: b"sha256:" + digest[7:].upper(),
+    "more digits": lambda digest: digest + b"0",
+    "no algorithm": lambda digest: digest[7:],
+    "another algorithm": lambda digest: b"sha384:" + digest[7:] + digest[7:39],
+    "what is no text": lambda digest: b"\xff\xfe" + digest,
+}
+"""What the registry can't resolve either: `digest.Parse` takes the whole content of the file as it is."""
+
+
+def _odd_tag_link(change: Callable[[bytes], bytes]) -> Callable[[Volume, Repository, str], None]:
+    return lambda volume, app, digest: volume.replace(app.tag_link("v1"), change(digest.encode()))
+
+
+def _odd_revision_link(change: Callable[[bytes], bytes]) -> Callable[[Volume, Repository, str], None]:
+    return lambda volume, app, digest: volume.replace(app.revision_link(digest), change(digest.encode()))
+
+
 DAMAGE: dict[str, Callable[[Volume, Repository, str], None]] = {
+    **{f"a tag link with {what}": _odd_tag_link(change) for what, change in ODD_LINKS.items()},
+    **{f"a revision link with {what}": _odd_revision_link(change) for what, change in ODD_LINKS.items()},
     "an empty tag link": lambda volume, app, digest: volume.empty(app.tag_link("v1")),
     "a torn tag link": lambda volume, app, digest: volume.truncate(app.tag_link("v1")),
     "a tag link that is a symbolic link": lambda volume, app, digest: _redirect(app.tag_link("v1")),

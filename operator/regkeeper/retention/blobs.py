@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from regkeeper.retention.layout import (
     BLOBS,
     Volume,
     algorithm_directories,
+    blob_directory,
     permission_refused,
 )
 from regkeeper.retention.read_ahead import read_ahead
@@ -109,6 +111,24 @@ class BlobStore:
                     yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
         finally:
             os.close(descriptor)
+
+    def leftover(self, digest: Digest) -> tuple[int, int] | None:
+        """The bytes and the newest mtime of what a registry that was killed had begun to write of a blob.
+
+        None if there is nothing, or anything else. Distribution writes `data.<uuid>.tmp` since 3.1 (`PutContent` of its
+        filesystem driver), and never looks at it again.
+        """
+        try:
+            with self.volume.directory(blob_directory(digest)) as directory:
+                found = {name: os.stat(name, dir_fd=directory, follow_symlinks=False) for name in os.listdir(directory)}
+        except OSError:
+            return None
+        if not found or not all(
+            name.endswith(".tmp") and stat.S_ISREG(status.st_mode) for name, status in found.items()
+        ):
+            return None
+        every = found.values()
+        return sum(status.st_size for status in every), max(status.st_mtime_ns for status in every)
 
     def _touch_files(self, directory: int, shard: str, some: list[Digest]) -> None:
         for digest in some:

@@ -81,7 +81,9 @@ class _Freeing:
         manifests = self.ledger.manifests.shard(shard.algorithm, shard.first)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
+        whole = set()
         for blob in self.blobs.files(rest):
+            whole.add(blob.digest)
             if blob.digest not in freed and (blob.modified > edge or not is_swept(self.question, "", blob.digest)):
                 continue
             kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
@@ -89,3 +91,7 @@ class _Freeing:
             owner = owners.get(blob.digest)
             if owner is not None:
                 to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + blob.size
+        for digest in sorted(rest - whole):
+            leftover = self.blobs.leftover(digest) if is_swept(self.question, "", digest) else None
+            if leftover is not None and leftover[1] <= edge:
+                to.moves.add_digest(Kind.LEFTOVER, "", digest, None, size=leftover[0])

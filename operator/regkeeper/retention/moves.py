@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """the same of a manifest"""
     UPLOAD = "upload"
     """`repositories/<name>/_uploads/<uuid>`"""
+    LEFTOVER = "leftover"
+    """`blobs/<alg>/<hh>/<hex>` with what a registry has begun to write, and no `data`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ The document (`--json`) is one object:
     refusal        why it is refused outright; only then
     limits         what was exceeded: `limit`, `message`
     totals         `repositories`, `tags`, `deletedTags`, `deletedManifests`, `deletedLinks`, `deletedBlobs`,
-                   `deletedBytes`: of blobs that no repository needs any more, each counted once
+                   `deletedUploads`, `deletedLeftovers`, `deletedBytes`: of blobs that no repository needs
+                   any more, each counted once
     problems       what can't be read and is therefore kept: `repository`, `where`, `message`
     unmatched      deletions by name that name nothing
     kept           deletions by name that something prevents: `asked`, `repository`, `name`, `reason`
@@ -146,6 +147,7 @@ class Plan:
                 "deletedLinks": self.count(Kind.LAYER_LINK),
                 "deletedBlobs": self.count(Kind.BLOB, Kind.MANIFEST_BLOB),
                 "deletedUploads": self.count(Kind.UPLOAD),
+                "deletedLeftovers": self.count(Kind.LEFTOVER),
                 "deletedBytes": self.deleted_bytes,
             },
             "problems": [

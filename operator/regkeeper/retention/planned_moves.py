@@ -14,7 +14,7 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.packed import Packed
 
 _LINKS = {Kind.INDEX_REVISION: REVISIONS, Kind.REVISION: REVISIONS, Kind.LAYER_LINK: LAYERS}
-_BLOBS = (Kind.BLOB, Kind.MANIFEST_BLOB)
+_BLOBS = (Kind.BLOB, Kind.MANIFEST_BLOB, Kind.LEFTOVER)
 _PARENTS = {Kind.TAG: f"{TAGS}/", Kind.UPLOAD: f"{UPLOADS}/", Kind.REPOSITORY: ""}
 
 

@@ -53,6 +53,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield from _entry(entry)
     for upload in plan.moves.of(Kind.UPLOAD):
         yield Line(Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it")
+    for leftover in plan.moves.of(Kind.LEFTOVER):
+        yield Line(Style.GOES, f"- {shown(leftover.name)}: a blob that the registry did not write to its end")
     for problem in plan.problems:
         yield Line(Style.WARNING, f"! {shown(str(problem))}")
     for text in plan.unmatched:

@@ -25,6 +25,7 @@ _WITNESSES = {
     Kind.LAYER_LINK: "link",
     Kind.BLOB: "data",
     Kind.MANIFEST_BLOB: "data",
+    Kind.LEFTOVER: "data",
 }
 """The file within what is moved to which a move's witness belongs; without a witness it must not be there."""
 
