@@ -1,8 +1,8 @@
 """What must be kept, what must go, and how many bytes that frees: the specification once more, simple and slow.
 
 Written from retention.md and storage.md alone. It reads the whole volume into dictionaries (`oracle_reading`), walks
-whole sets again and again, and shares no code with the engine. What it does not judge: uploads, live mode, earlier
-runs.
+whole sets again and again, and shares no code with the engine. What it does not judge: live mode, earlier runs. The
+limits are in `oracle_limits`.
 
 Where the specification leaves a choice, this is the reading taken here:
 
@@ -69,6 +69,8 @@ class Verdict:
     """Digest → bytes."""
     repositories: set[str] = field(default_factory=set)
     """Those that leave the catalog."""
+    uploads: set[tuple[str, str]] = field(default_factory=set)
+    """Repository and upload."""
     reasons: dict[Place, set[str]] = field(default_factory=dict)
     """For each tag that stays: why, in single words."""
 
@@ -96,6 +98,7 @@ class Policy:
     orphaned: int | None
     garbage: int
     younger_than: int
+    uploads: int | None
 
     @classmethod
     def of(cls, specs: Iterable[dict[str, Any]]) -> "Policy":
@@ -112,10 +115,13 @@ class Policy:
             orphaned=longest("dependants", "orphanedFor"),
             garbage=longest("garbage", "deleteAfter", "24h") or 0,
             younger_than=longest("protect", "youngerThan", "1h") or 0,
+            uploads=longest("uploads", "deleteAfter"),
         )
 
 
-def judge(v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InUse | None = None) -> Verdict:
+def judge(
+    v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InUse | None = None, offline: bool = False
+) -> Verdict:
     """The verdict on a volume's `docker/registry/v2`.
 
     Args:
@@ -123,11 +129,18 @@ def judge(v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InUse 
         specs: the `spec` of each policy.
         now: nanoseconds since the epoch.
         in_use: None if nothing is in use.
+        offline: the registry is stopped.
     """
-    return _Judge(read(v2), Policy.of(specs), now, in_use or InUse()).verdict()
+    judged = Judge(read(v2), Policy.of(specs), now, in_use or InUse())
+    verdict = judged.verdict()
+    if offline:
+        verdict.uploads = judged.uploads_that_go()
+    return verdict
 
 
-class _Judge:
+class Judge:
+    """The judgement on one world."""
+
     def __init__(self, world: World, policy: Policy, now: int, in_use: InUse) -> None:
         self.world = world
         self.policy = policy
@@ -532,6 +545,20 @@ class _Judge:
             and not repository.strangers
             and name not in self.pinned
         }
+
+    def uploads_that_go(self) -> set[tuple[str, str]]:
+        if self.policy.uploads is None:
+            return set()
+        return {
+            (name, upload)
+            for name, repository in self.repositories.items()
+            for upload, touched in repository.uploads.items()
+            if name not in self.pinned and self.now - touched >= self.policy.uploads
+        }
+
+    def needed_by(self, names: set[str], verdict: Verdict) -> set[str]:
+        """The blobs that the manifests need which stay in some repositories."""
+        return self.named_by_all({node for node in self.nodes - verdict.revisions if node[0] in names})
 
     def holders(self, alive: set[Node], verdict: Verdict) -> set[str]:
         """Repositories with a live manifest that is not there: what it needs can't be known."""

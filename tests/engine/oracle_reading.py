@@ -43,7 +43,8 @@ class Repository:
     """Digest → time of the layer link."""
     named: set[str] = field(default_factory=set)
     """Every digest that a revision or layer directory names, with a link or without."""
-    uploads: set[str] = field(default_factory=set)
+    uploads: dict[str, int] = field(default_factory=dict)
+    """Upload → the newest time of anything in it."""
     strangers: bool = False
     """Something in it is neither a tag nor named by a digest."""
 
@@ -139,7 +140,8 @@ def _repository(directory: Path, name: str) -> Repository:
         if link.is_file():
             repository.layers[digest] = link.stat().st_mtime_ns
     repository.strangers = _has_strangers(directory)
-    repository.uploads = {upload.name for upload in (directory / "_uploads").glob("*")}
+    for upload in (directory / "_uploads").glob("*"):
+        repository.uploads[upload.name] = max(path.stat().st_mtime_ns for path in (upload, *upload.rglob("*")))
     return repository
 
 

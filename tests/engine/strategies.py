@@ -352,6 +352,7 @@ SPECS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "untagged": st.sampled_from(["0s", "24h", "7d"]).map(lambda age: {"deleteAfter": age}),
         "garbage": st.sampled_from(["0s", "24h", "7d"]).map(lambda age: {"deleteAfter": age}),
         "dependants": st.sampled_from(["24h", "720h"]).map(lambda age: {"orphanedFor": age}),
+        "uploads": st.sampled_from(["24h", "7d"]).map(lambda age: {"deleteAfter": age}),
         "protect": st.sampled_from(["0s", "1h", "2d"]).map(lambda age: {"youngerThan": age}),
     },
 )

@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from regkeeper.retention.in_use import InUse as EngineInUse
 from regkeeper.retention.in_use import parse_in_use
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.plan import Exceeded
 from tests.engine import planning
 from tests.engine.cases import cases
 from tests.engine.driver import in_use_file
 from tests.engine.oracle import InUse, Verdict, judge
+from tests.engine.oracle_limits import exceeded
 from tests.engine.strategies import SPECS, History, build, histories, in_use
-from tests.engine.volumes import Volume
+from tests.engine.volumes import DAY, Volume
+
+CROWDS = st.dictionaries(st.sampled_from(["app", "team/app"]), st.integers(15, 30), max_size=2)
+"""By repository, how many tags more: below twenty no share is taken."""
+
+LIMITS = st.fixed_dictionaries(
+    {}, optional={"maxDeletedShare": st.sampled_from(["5%", "33%", "80%"]), "allowEmptyRepositories": st.booleans()}
+)
 
 REASONS = {
     "among the last ": "last",
@@ -34,9 +43,9 @@ REASONS = {
 """How the engine begins to say why a tag stays → the oracle's word for it."""
 
 
-def planned(volume: Volume, specs: list[dict[str, Any]], used: EngineInUse) -> Verdict:
+def planned(volume: Volume, specs: list[dict[str, Any]], used: EngineInUse, *, offline: bool = False) -> Verdict:
     """What the engine would delete, in the oracle's words."""
-    plan = planning.retain(volume, *specs, in_use=used)
+    plan = planning.retain(volume, *specs, in_use=used, offline=offline)
     rows = [(entry.name, row) for entry in plan.plan.entries for row in entry.tags if not row.deleted]
     blobs = plan.moves(Kind.BLOB, Kind.MANIFEST_BLOB)
     return Verdict(
@@ -45,6 +54,7 @@ def planned(volume: Volume, specs: list[dict[str, Any]], used: EngineInUse) -> V
         layers=plan.deleted_links(),
         blobs={move.name: move.bytes for move in blobs},
         repositories={move.repository for move in plan.moves(Kind.REPOSITORY)},
+        uploads={(move.repository, move.name) for move in plan.moves(Kind.UPLOAD)},
         reasons={(name, row.tag): words(row.reason) for name, row in rows},
     )
 
@@ -55,14 +65,15 @@ def words(reason: str) -> set[str]:
     return {word for beginning, word in REASONS.items() if said.startswith(beginning)}
 
 
-def compare(volume: Volume, specs: list[dict[str, Any]], used: InUse) -> None:
-    expected = judge(volume.v2, specs, now=volume.now, in_use=used)
-    got = planned(volume, specs, parse_in_use(in_use_file(used).encode()))
+def compare(volume: Volume, specs: list[dict[str, Any]], used: InUse, *, offline: bool = False) -> None:
+    expected = judge(volume.v2, specs, now=volume.now, in_use=used, offline=offline)
+    got = planned(volume, specs, parse_in_use(in_use_file(used).encode()), offline=offline)
     assert got.tags == expected.tags
     assert got.revisions == expected.revisions
     assert got.repositories == expected.repositories
     assert got.layers == expected.layers
     assert got.blobs == expected.blobs
+    assert got.uploads == expected.uploads
     for place, reasons in got.reasons.items():
         # A dependant in use is "in use" here and "dependant" there; in a pinned repository any reason is one too many.
         assert "pinned" in expected.reasons[place] or reasons <= expected.reasons[place] | {"use"}, place
@@ -74,4 +85,34 @@ def test_engine_and_oracle_agree(history: History, specs: list[dict[str, Any]], 
     with tempfile.TemporaryDirectory() as folder:
         volume = Volume(Path(folder))
         build(volume, history)
-        compare(volume, specs, data.draw(in_use(volume), label="in use"))
+        offline = data.draw(st.booleans(), label="offline")
+        compare(volume, specs, data.draw(in_use(volume), label="in use"), offline=offline)
+
+
+@cases(40)
+@given(
+    history=histories(damages=0),
+    crowds=CROWDS,
+    specs=st.lists(st.tuples(SPECS, LIMITS), min_size=1, max_size=2),
+    data=st.data(),
+)
+def test_engine_and_oracle_agree_on_the_limits(
+    history: History, crowds: dict[str, int], specs: list[tuple[dict[str, Any], dict[str, Any]]], data: st.DataObject
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        volume = Volume(Path(folder))
+        build(volume, history)
+        for name, tags in crowds.items():
+            for number in range(tags):
+                layers = [b"of all", b"layer" * number]
+                volume.repository(name).push_image(f"v{number}.0", layers=layers, age=(2 + 2 * number) * DAY)
+        used = data.draw(in_use(volume), label="in use")
+        limited = [{**spec, "limits": limits} for spec, limits in specs]
+        plan = planning.retain(volume, *limited, in_use=parse_in_use(in_use_file(used).encode()), limited=True).plan
+        assert limits_of(plan.limits) == exceeded(volume.v2, limited, now=volume.now, in_use=used)
+
+
+def limits_of(limits: list[Exceeded]) -> set[str]:
+    """The repositories that would be emptied, and what exceeds its share, as the messages say."""
+    words = {"allowEmptyRepositories": 0, "maxDeletedShare": 3}
+    return {limit.message.split()[words[limit.limit]] for limit in limits}
