@@ -6,7 +6,9 @@ an Event", "Where admission refuses the agents, `NodesTrusted` gives its message
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -28,15 +30,17 @@ from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings, TrustSettings
 from regkeeper.uninstall import revert_nodes
 from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
 from tests.fake_agents import FakeAgent, FakeAgents, fake_agents
 from tests.operator_process import install_crds
 from tests.registry_objects import registry_object
-from tests.waiting import wait_for_async
+from tests.waiting import wait_for, wait_for_async
 
 pytestmark = pytest.mark.control_plane
 
 SOON = 60  # seconds; takes a few
 ACCOUNT = kube.Resource("v1", "ServiceAccount", "serviceaccounts")
+ODD_ADDRESS = json.dumps({"status": {"addresses": [{"type": "InternalIP", "address": "unknown"}]}})
 SELECTOR = f"app.kubernetes.io/name={naming.NODE_AGENT}"
 
 
@@ -57,10 +61,13 @@ class Stage:
         self._addresses: dict[str, str] = {}
         self.operator()
 
-    def operator(self) -> None:
+    def operator(self, *, is_allowed: bool = True) -> None:
         """A new one, which remembers nothing."""
         self.store = Store()
-        trust = TrustSettings(namespaces=(self.namespace,), agents_namespace=self.agents_namespace)
+        trust = TrustSettings(
+            namespaces=(self.namespace,) if is_allowed else (),
+            agents_namespace=self.agents_namespace,
+        )
         self.keeper = TrustKeeper(
             cluster=self.cluster,
             store=self.store,
@@ -82,20 +89,58 @@ class Stage:
         self.time += 60
         return self.time
 
-    async def registry(self, name: str = "main", **spec: Any) -> Key:
+    async def registry(self, name: str = "main", *, port: int = 5000, finalizers: Sequence[str] = ()) -> Key:
         """A Registry that answers at the first node."""
         key = Key(self.namespace, name)
-        access = {"hostPort": {"port": 5000}}
+        access = {"hostPort": {"port": port}}
         selector = {"nodeSelector": {"stage": self.token}}
-        body = registry_object(name, namespace=self.namespace, access=access, nodeTrust=selector, **spec)
+        body = registry_object(name, namespace=self.namespace, access=access, nodeTrust=selector)
+        body["metadata"]["finalizers"] = list(finalizers)
         await self.cluster.create(body)
+        await self.answers(key, port)
+        return key
+
+    async def answers(self, key: Key, port: int = 5000) -> None:
+        """Say in its status that a Registry answers."""
         ready = {"type": "Ready", "status": "True", "reason": "Serving", "message": ""}
         status = {
-            "addresses": [{"type": "HostPort", "host": f"{self.node(1)}:5000"}],
+            "addresses": [{"type": "HostPort", "host": f"{self.node(1)}:{port}"}],
             "conditions": [{**ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}],
         }
         await self.cluster.patch_status(kube.REGISTRY, *key, {"status": status})
-        return key
+
+    @contextmanager
+    def refusing_to_tell(self, number: int) -> Iterator[None]:
+        """An admission policy that lets nobody change the pod on a node."""
+        name = f"{self.namespace}-refuses"
+        group = {"apiVersion": "admissionregistration.k8s.io/v1"}
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["pods"]}
+        expression = f"object.spec.nodeName != '{self.node(number)}'"
+        spec = {
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": expression, "message": "this node is left alone"}],
+        }
+        policy = {**group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec}
+        binding = {
+            **group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"]},
+        }
+        listed = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
+        self.admin.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+        try:
+            wait_for(lambda: self._refuses(number), SOON, "the policy to work")
+            yield
+        finally:
+            self.admin.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+
+    def _refuses(self, number: int) -> bool:
+        try:
+            self.admin.kubectl("label", "pod", self.pod(number), "-n", self.agents_namespace, "a=b", "--dry-run=server")
+        except CommandError:
+            return True
+        return False
 
     def node(self, number: int) -> str:
         return f"{self.token}-{number}"
@@ -111,11 +156,28 @@ class Stage:
 
     def remove_node(self, number: int) -> None:
         """Delete a node, and its pod, as the controller-manager does within a minute."""
-        node = self.node(number)
-        self.admin.kubectl("delete", "node", node)
+        pod = self.pod(number)
+        self.admin.kubectl("delete", "node", self.node(number))
+        self.remove_pod(pod)
+
+    def pod(self, number: int) -> str:
+        """Name of the agent's pod on a node."""
         pods = json.loads(self.admin.kubectl("get", "pods", "-n", self.agents_namespace, "--output=json"))["items"]
-        (pod,) = [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == node]
+        (pod,) = [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == self.node(number)]
+        return str(pod)
+
+    def remove_pod(self, pod: str) -> None:
         self.admin.kubectl("delete", "pod", pod, "-n", self.agents_namespace, "--force", "--grace-period=0")
+
+    async def told(self) -> dict[str, tuple[str, ...] | None]:
+        """What the pod on each node says that it is to trust."""
+        pods = [pod async for pod in self.cluster.list(kube.POD, self.agents_namespace, label_selector=SELECTOR)]
+        told = {pod["spec"]["nodeName"]: _told(pod) for pod in pods if "nodeName" in pod["spec"]}
+        return {node: trust.sets[0] if trust else None for node, trust in told.items()}
+
+    async def hosts(self, key: Key) -> tuple[str, ...]:
+        """What nodes trust for a Registry, by its status."""
+        return tuple((await self.status(key)).get("trustedHosts") or ())
 
     async def look(self) -> None:
         """A pass, after a fresh listing of Registries, and what kubelets and agents do meanwhile."""
@@ -380,10 +442,153 @@ async def test_a_deletion_is_not_held_up_where_the_agents_have_no_namespace(stag
     stage.agents_namespace, gone = "not-there", stage.agents_namespace
     stage.operator()
     await stage.delete(key)
-    stage.ahead += timedelta(seconds=REVERT_SECONDS + 2)
-    with pytest.raises(kube.NotFoundError):
-        await stage.look()
+    for _ in range(2):
+        assert not await stage.is_gone(kube.REGISTRY, *key)
+        with pytest.raises(kube.NotFoundError):
+            await stage.look()
+        stage.ahead += timedelta(seconds=REVERT_SECONDS + 2)
     assert await stage.is_gone(kube.REGISTRY, *key)
     (said,) = await stage.events("NotReverted")
     assert "could not be asked" in said
     stage.agents_namespace = gone
+
+
+async def test_a_new_operator_asks_nodes_before_it_frees_what_was_deleted_long_ago(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.keeper.close()
+    await stage.delete(key)
+    stage.ahead += timedelta(hours=1)
+    stage.operator()
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    assert all(agent.reverted for agent in stage.agents.by_address.values())
+    assert await stage.events("NotReverted") == []
+
+
+async def test_a_conflict_over_the_finalizer_makes_no_node_forget(stage: Stage) -> None:
+    """Somebody took it off, and what the operator knows of the Registry is a moment old."""
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.cluster.patch(kube.REGISTRY, *key, {"metadata": {"finalizers": []}})
+    bare = await stage.cluster.get(kube.REGISTRY, *key)
+    await stage.cluster.patch(kube.REGISTRY, *key, {"metadata": {"labels": {"changed": "meanwhile"}}})
+    stage.store.put(bare)
+    await stage.keeper.look()
+    assert await stage.told() == {stage.node(number): await stage.hosts(key) for number in (1, 2, 3)}
+    await stage.trusted(key, "3/3")
+    body = await stage.cluster.get(kube.REGISTRY, *key)
+    assert body["metadata"]["finalizers"] == [naming.NODE_TRUST_FINALIZER]
+
+
+async def test_a_status_that_is_lost_makes_no_node_forget_and_a_deletion_goes_on_beside_it(stage: Stage) -> None:
+    key, other = await stage.registry(), await stage.registry("other", port=5001)
+    await stage.trusted(key, "3/3")
+    await stage.trusted(other, "3/3")
+    hosts = await stage.hosts(key)
+    await stage.cluster.patch_status(kube.REGISTRY, *key, {"status": None})
+    await stage.delete(other)
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *other), "the other Registry to go")
+    assert await stage.told() == {stage.node(number): hosts for number in (1, 2, 3)}
+    assert (await stage.condition(key))["reason"] == "NotServing"
+
+    stage.remove_pod(stage.pod(2))
+
+    async def is_back() -> bool:
+        return stage.node(2) in await stage.told()
+
+    await stage.until(is_back, "a new agent")
+    await stage.look()
+    assert (await stage.told())[stage.node(2)] is None, "what the old one was told is not known"
+
+    await stage.answers(key)
+    await stage.trusted(key, "3/3")
+    assert await stage.told() == {stage.node(number): hosts for number in (1, 2, 3)}
+
+
+async def test_a_registry_whose_status_is_lost_is_deleted_once_nodes_have_forgotten_it(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.cluster.patch_status(kube.REGISTRY, *key, {"status": None})
+    stage.agent(2).obeys = False
+    await stage.delete(key)
+
+    async def owes() -> bool:
+        return f"not yet seen of 1: {stage.node(2)}" in (await stage.condition(key)).get("message", "")
+
+    await stage.until(owes, "two nodes to have forgotten")
+    stage.agent(2).obeys = True
+    await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    assert stage.agent(2).reverted
+
+
+async def test_a_node_that_is_not_there_for_a_moment_makes_no_node_forget_its_address(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    hosts = await stage.hosts(key)
+    stage.remove_node(1)
+    await stage.trusted(key, "2/2")
+    assert await stage.hosts(key) == hosts == ("10.7.0.1:5000", f"{stage.node(1)}:5000")
+    stage.admin.kubectl("patch", "node", stage.node(2), "--subresource=status", "-p", ODD_ADDRESS)
+    stage.add_node(1)
+    await stage.trusted(key, "3/3")
+    assert await stage.hosts(key) == hosts
+
+
+async def test_a_pod_that_refuses_to_be_told_holds_up_no_other_and_is_named(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    with stage.refusing_to_tell(2):
+        other = await stage.registry("other", port=5001)
+
+        async def others_trust() -> bool:
+            return (await stage.status(other)).get("trustedNodes") == "2/3"
+
+        await stage.until(others_trust, "two nodes to trust the other")
+        (lag,) = (await stage.status(other))["nodes"]
+        assert (lag["name"], lag["reason"]) == (stage.node(2), "NotTold")
+        assert "this node is left alone" in lag["message"]
+    await stage.trusted(other, "3/3")
+
+
+async def test_a_finalizer_that_a_tenant_plants_brings_no_agent(stage: Stage) -> None:
+    stage.operator(is_allowed=False)
+    key = await stage.registry(finalizers=[naming.NODE_TRUST_FINALIZER])
+    await stage.look()
+    assert await stage.is_gone(kube.DAEMON_SET, stage.agents_namespace, naming.NODE_AGENT)
+    body = await stage.cluster.get(kube.REGISTRY, *key)
+    assert "finalizers" not in body["metadata"]
+    await stage.look()
+    assert (await stage.condition(key))["reason"] == "NotAllowed"
+
+
+async def test_a_namespace_that_may_no_longer_change_nodes_keeps_no_claim_to_hosts(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.keeper.close()
+    stage.operator(is_allowed=False)
+
+    async def refused() -> bool:
+        return (await stage.condition(key)).get("reason") == "NotAllowed"
+
+    await stage.until(refused, "the refusal")
+    assert all(agent.reverted for agent in stage.agents.by_address.values())
+    assert "trustedHosts" not in await stage.status(key)
+    await stage.agents_gone()
+
+
+async def test_an_uninstall_that_is_called_off_is_undone_as_the_condition_says(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    stage.agent(3).obeys = False
+    annotation = f"{naming.REVERT_ANNOTATION}=true"
+    stage.admin.kubectl("annotate", "daemonset", naming.NODE_AGENT, "-n", stage.agents_namespace, annotation)
+
+    async def remedy() -> list[str]:
+        said = (await stage.condition(key)).get("message", "")
+        return re.findall("kubectl (annotate .*-), or", said) if f"of 1: {stage.node(3)}" in said else []
+
+    await stage.until(remedy, "two nodes to forget")
+    (command,) = await remedy()
+    stage.admin.kubectl(*command.split())
+    stage.agent(3).obeys = True
+    await stage.trusted(key, "3/3")

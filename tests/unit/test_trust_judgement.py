@@ -12,6 +12,7 @@ from regkeeper.reconcile.trust.judgement import Standing, Verdict, has_forgotten
 
 HOST = "k8smaster:5000"
 FLAG = reported(Problem(Reason.FLAG_CONFLICT, {"where": "docker.service", "path": "/etc/docker/daemon.json"}))
+TWO_DAEMONS = reported(Problem(Reason.TWO_DAEMONS, {"path": "/run/docker.sock"}))
 
 
 def agent(*hosts: str, **fields: Any) -> Agent:
@@ -58,6 +59,13 @@ def test_all_nodes_trust() -> None:
         (Standing(agent(runs=False, trouble=STARTING)), "AgentNotRunning", STARTING),
         (Standing(agent(runs=False, trouble="ErrImagePull x")), "AgentNotRunning", "ErrImagePull"),
         (Standing(agent(HOST)), "Waiting", "not reported"),
+        (Standing(agent("other:5000"), report(runtime(HostState.TRUSTED))), "Waiting", "yet to be told"),
+        (Standing(agent(told=None)), "Waiting", "yet to be told"),
+        (
+            Standing(agent(HOST), report(runtime(HostState.TRUSTED)), untold="refused by a webhook"),
+            "NotTold",
+            "webhook",
+        ),
         (Standing(agent(HOST), silence="its agent does not answer: refused"), "NoReport", "refused"),
         (Standing(agent(HOST), report()), "NoRuntime", "no container runtime"),
         (Standing(agent(HOST), report(problems=(FLAG,))), "FlagConflict", "remove the flag"),
@@ -92,6 +100,18 @@ def test_the_status_stays_small_in_a_large_cluster() -> None:
     assert len(said.state.message) < 2000
 
 
+def test_the_status_stays_small_whatever_5000_agents_say() -> None:
+    """etcd takes objects of 1.5 MiB, and each watcher of Registries gets all of it."""
+    long = reported(Problem(Reason.UNSUPPORTED, {"detail": "x" * 10_000}))
+    blocked = Standing(agent(HOST), report(runtime(HostState.BLOCKED, long)))
+    said = judge(
+        [HOST], {f"{'n' * 240}-{number:04}": blocked for number in range(5000)}, [f"w{n}" for n in range(5000)]
+    )
+    assert (said.trusted, said.selected) == (0, 5000)
+    written = [said.state.message, *(f"{lag.node}{lag.reason}{lag.message}" for lag in said.lags)]
+    assert sum(map(len, written)) < 8 << 10
+
+
 def test_no_node_and_no_linux_are_said() -> None:
     assert judge([HOST], {}, []).state.reason == "NoNodes"
     assert "no Linux: windows" in judge([HOST], {"one": TRUSTS}, ["windows"]).state.message
@@ -110,6 +130,9 @@ def test_no_node_and_no_linux_are_said() -> None:
         (Standing(agent(), report(runtime(HostState.TRUSTED, reverted=True, problems=(FLAG,)))), True, True),
         (Standing(agent(), report(runtime(HostState.TRUSTED, problems=(FLAG,)))), False, False),
         (Standing(agent("other:5000"), report(runtime(HostState.TRUSTED))), True, False),
+        (Standing(agent("other:5000"), report(runtime(HostState.TRUSTED, problems=(TWO_DAEMONS,)))), True, False),
+        (Standing(agent(), report(runtime(HostState.TRUSTED, problems=(TWO_DAEMONS, FLAG)))), False, False),
+        (Standing(agent(), report(), untold="refused by a webhook"), False, False),
     ],
 )
 def test_only_a_report_about_what_the_pod_says_now_proves_that_a_node_has_forgotten(

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from regkeeper import naming
-from regkeeper.reconcile.trust.wishes import asks, kept_wish, refusal, refused_for_image, wish_of
+from regkeeper.reconcile.trust.wishes import asks, kept_wish, refusal, refused_for_image, was_trusted, wish_of
 from regkeeper.settings import Settings, TrustSettings
 from tests.registry_objects import registry_object
 
 HOST_PORT: dict[str, Any] = {"access": {"hostPort": {"port": 5000}}}
 SETTINGS = Settings(trust=TrustSettings(namespaces=("images",), hosts=("registry.example:5000", "docker.io:443")))
-ADDRESSES = {"k8smaster": ("10.0.0.11",), "k8sworker1": ("10.0.0.12", "fd00:0:0::12")}
+ADDRESSES = {"k8smaster": "10.0.0.11", "k8sworker1": "10.0.0.12", "six": "fd00:0:0::12"}
 
 
 def registry(*, addresses: tuple[str, ...] = (), ready: bool = True, **spec: Any) -> dict[str, Any]:
@@ -75,9 +75,20 @@ def test_an_allowed_namespace_and_host_may() -> None:
     assert refusal(registry(nodeTrust={"hosts": ["registry.example:5000"]}), SETTINGS) is None
 
 
-def test_a_host_port_is_trusted_by_name_and_by_every_address_of_its_node() -> None:
+def test_a_host_port_is_trusted_by_the_name_of_its_node_and_by_the_address_at_which_it_answered() -> None:
     body = registry(addresses=("HostPort k8sworker1:5000", "ClusterIP main.images.svc:5000"), **HOST_PORT)
-    assert wish_of(body, ADDRESSES).hosts == ("10.0.0.12:5000", "[fd00::12]:5000", "k8sworker1:5000")
+    assert wish_of(body, ADDRESSES).hosts == ("10.0.0.12:5000", "k8sworker1:5000")
+    body = registry(addresses=("HostPort six:5000",), **HOST_PORT)
+    assert wish_of(body, ADDRESSES).hosts == ("[fd00::12]:5000", "six:5000")
+
+
+@pytest.mark.parametrize("address", [None, "", "not-an-address", "10.0.0.999"])
+def test_a_node_whose_address_is_not_to_be_had_keeps_the_one_that_was_trusted(address: str | None) -> None:
+    body = registry(addresses=("HostPort k8smaster:5000",), **HOST_PORT)
+    assert wish_of(body, {"k8smaster": address}).hosts == ("k8smaster:5000",)
+    body["status"]["trustedHosts"] = ["10.0.0.11:5000", "10.0.0.11:5001", "gone:5000", "k8smaster:5000"]
+    assert wish_of(body, {"k8smaster": address}).hosts == ("10.0.0.11:5000", "k8smaster:5000")
+    assert wish_of(body, {"k8smaster": "10.0.0.21"}).hosts == ("10.0.0.21:5000", "k8smaster:5000"), "it moved"
 
 
 def test_of_a_node_port_only_the_nodes_that_the_spec_names() -> None:
@@ -88,7 +99,9 @@ def test_of_a_node_port_only_the_nodes_that_the_spec_names() -> None:
 
 @pytest.mark.parametrize("access", [{"hostPort": {"port": 5001}}, {}, {"nodePort": {"nodes": ["k8smaster"]}}])
 def test_an_address_that_the_spec_no_longer_has_is_not_trusted(access: dict[str, Any]) -> None:
-    assert not wish_of(registry(addresses=("HostPort k8smaster:5000",), access=access), ADDRESSES).hosts
+    body = registry(addresses=("HostPort k8smaster:5000",), access=access)
+    body["status"]["trustedHosts"] = ["10.0.0.11:5000", "k8smaster:5000"]
+    assert not {"10.0.0.11:5000", "k8smaster:5000"} & set(wish_of(body, ADDRESSES).hosts)
 
 
 def test_at_most_eight_nodes() -> None:
@@ -100,8 +113,37 @@ def test_what_never_answered_as_this_registry_is_not_trusted_and_what_did_stays(
     """Else a Registry whose port another one has would make nodes trust that one."""
     body = registry(addresses=("HostPort k8smaster:5000",), ready=False, **HOST_PORT)
     assert not wish_of(body, ADDRESSES).hosts
-    body["status"]["trustedHosts"] = ["k8smaster:5000", "10.0.0.11:5000", "long.gone:5000"]
+    body["status"]["trustedHosts"] = ["k8smaster:5000", "10.0.0.11:5000", "k8smaster:5001", "registry.example:5001"]
     assert wish_of(body, ADDRESSES).hosts == ("10.0.0.11:5000", "k8smaster:5000")
+    del body["status"]["addresses"]
+    assert wish_of(body, {}).hosts == ("10.0.0.11:5000", "k8smaster:5000"), "without a pod it has no address"
+
+
+@pytest.mark.parametrize(
+    ("spec", "kept"),
+    [
+        ({"access": {"nodePort": {"nodes": ["k8smaster"]}}}, {"k8smaster:5000", "10.0.0.11:5000"}),
+        ({"access": {"nodePort": {"nodes": ["k8smaster"], "port": 5000}}}, {"k8smaster:5000", "10.0.0.11:5000"}),
+        ({"access": {"nodePort": {"nodes": ["other"]}}}, {"10.0.0.11:5000"}),
+        ({"access": {"nodePort": {"nodes": ["k8smaster"], "port": 30500}}}, set()),
+        ({"access": {"hostPort": {"port": 5001}}}, set()),
+        ({"nodeTrust": {"hosts": ["registry.example:5000"]}}, {"registry.example:5000"}),
+    ],
+)
+def test_while_it_is_not_ready_only_its_spec_takes_a_host_away(spec: dict[str, Any], kept: set[str]) -> None:
+    body = registry(ready=False, **spec)
+    body["status"]["trustedHosts"] = ["k8smaster:5000", "10.0.0.11:5000", "registry.example:5000"]
+    assert set(wish_of(body, {}).hosts) == kept
+
+
+def test_a_finalizer_that_a_tenant_put_there_is_no_trust() -> None:
+    body = registry(**HOST_PORT)
+    assert not was_trusted(body, SETTINGS)
+    body["metadata"]["finalizers"] = [naming.NODE_TRUST_FINALIZER]
+    assert was_trusted(body, SETTINGS)
+    assert not was_trusted(body, Settings(trust=TrustSettings(namespaces=())))
+    body["status"]["trustedHosts"] = ["k8smaster:5000"]
+    assert was_trusted(body, Settings(trust=TrustSettings(namespaces=()))), "it was allowed before"
 
 
 def test_a_paused_registry_keeps_what_it_has() -> None:

@@ -18,7 +18,7 @@ class Nodes:
         self._clock = clock
         self._labels: dict[str, dict[str, str]] = {}
         self._labels_read = -FRESH_SECONDS
-        self._addresses: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._addresses: dict[str, tuple[float, str | None]] = {}
 
     async def labels(self, *, fresh_seconds: float = FRESH_SECONDS) -> dict[str, dict[str, str]]:
         """Labels of every node by its name, read at most that long ago. Whole, or an error."""
@@ -39,20 +39,19 @@ class Nodes:
         return found | names
 
     async def address(self, name: str) -> str | None:
-        """Internal IP address of a node; None if there is no such node, or it has none."""
-        return next(iter(await self.addresses(name)), None)
+        """Internal IP address of a node, the first where it has several, as kubelet names it to pods.
 
-    async def addresses(self, name: str) -> tuple[str, ...]:
-        """All its internal IP addresses: a node of two families has one of each."""
-        read, addresses = self._addresses.get(name, (-FRESH_SECONDS, ()))
+        None if there is no such node, or it has none.
+        """
+        read, address = self._addresses.get(name, (-FRESH_SECONDS, None))
         if self._clock() - read < FRESH_SECONDS:
-            return addresses
+            return address
         try:
             node = await self._cluster.get(kube.NODE, None, name)
         except kube.NotFoundError:
-            addresses = ()
+            address = None
         else:
             listed = (node.get("status") or {}).get("addresses") or ()
-            addresses = tuple(entry["address"] for entry in listed if entry["type"] == "InternalIP")
-        self._addresses[name] = self._clock(), addresses
-        return addresses
+            address = next((entry["address"] for entry in listed if entry["type"] == "InternalIP"), None)
+        self._addresses[name] = self._clock(), address
+        return address

@@ -51,18 +51,20 @@ def agent_of(pod: Mapping[str, Any], daemon_set_uid: str) -> Agent | None:
         pod=metadata["name"],
         uid=metadata["uid"],
         address=status.get("podIP") or "",
-        told=_told(metadata),
+        told=_told(metadata, spec["nodeName"]),
         runs=runs,
         trouble="" if runs else _trouble(status, states),
     )
 
 
-def _told(metadata: Mapping[str, Any]) -> TrustList | None:
+def _told(metadata: Mapping[str, Any], node: str) -> TrustList | None:
     document = (metadata.get("annotations") or {}).get(naming.TRUST_ANNOTATION)
     try:
-        return desired.decode(document.encode()) if document else None
+        trust = desired.decode((document or "").encode())
+        trust.hosts_of(node)
     except NodeProblemError:
         return None
+    return trust
 
 
 def _trouble(status: Mapping[str, Any], states: list[Mapping[str, Any]]) -> str:
@@ -89,6 +91,8 @@ class AgentPods:
         """Pods that were seen to go: perhaps with their DaemonSet."""
         self.is_listed = False
         """Whether the pods of the DaemonSet were listed: before, that there is none says nothing."""
+        self.trouble = ""
+        """Why they could not be listed or followed, the last time."""
 
     def by_node(self) -> dict[str, Agent]:
         """The agents that are there now; of two on one node, as in a roll-out, the one that runs."""
@@ -140,7 +144,7 @@ class AgentPods:
                 self._by_pod = {}
                 for pod in listed:
                     self._put(pod)
-                self.is_listed = True
+                self.is_listed, self.trouble = True, ""
                 self._changed()
                 # What happens between the two is shown as well: a watch without a version begins with what is there.
                 events = self._cluster.watch(kube.POD, self._namespace, label_selector=SELECTOR, seconds=WATCH_SECONDS)
@@ -149,6 +153,8 @@ class AgentPods:
                         self._take(event, pod)
             except kube.ApiError as error:
                 logger.warning("the watch of the node agents' pods broke: %s", error)
+                self.trouble = str(error)
+                self._changed()
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _take(self, event: str, pod: kube.Object) -> None:

@@ -13,9 +13,10 @@ from regkeeper.reconcile.trust import wishes as asking
 from regkeeper.reconcile.trust.judgement import Standing, has_forgotten
 from regkeeper.reconcile.trust.plan import Labels
 from regkeeper.reconcile.trust.status import TrustStatusWriter
+from regkeeper.settings import Settings
 
 REVERT_SECONDS = 60.0
-"""How long the deletion of a Registry waits for nodes; the agents go on after it."""
+"""How long the deletion of a Registry waits for nodes, once an operator knows of it; the agents go on after it."""
 AGAIN_SECONDS = 1.0
 """Until the next look where only the DaemonSet's own status is awaited."""
 NAMED = 5
@@ -30,6 +31,7 @@ class Farewell:
         cluster: kube.Cluster,
         store: Store,
         status: TrustStatusWriter,
+        settings: Settings,
         *,
         now: Callable[[], datetime],
         freed: Callable[[], None],
@@ -37,10 +39,13 @@ class Farewell:
         self._cluster = cluster
         self._store = store
         self._status = status
+        self._settings = settings
         self._now = now
         self._freed = freed
         self._owing: dict[Key, frozenset[str]] = {}
         """Nodes that had yet to forget a Registry."""
+        self._waiting_since: dict[str, datetime] = {}
+        """When a Registry, by its uid, was first seen to be deleted. Its nodes could hear of it no earlier."""
 
     async def hold(self, body: kube.Object) -> None:
         """Have the Registry bear our finalizer, before any node hears of it."""
@@ -54,6 +59,7 @@ class Farewell:
         standings: Mapping[str, Standing],
         *,
         all_are_there: bool,
+        remedy: str,
     ) -> float | None:
         """Free a Registry once its nodes have forgotten it, or a deletion has waited long enough.
 
@@ -63,39 +69,44 @@ class Farewell:
             nodes: All nodes.
             standings: What is known of each node's agent.
             all_are_there: Whether each node that can have an agent has one.
+            remedy: How to keep the trust after all; empty where its owner asked for this.
 
         Returns:
             Seconds after which to look again; None: it is free.
         """
         key = _key(body)
-        hosts = set((body.get("status") or {}).get("trustedHosts") or ()) - trusted
+        # Where the status is lost, whatever nobody else wants may be this one's.
+        hosts = set(asking.trusted_hosts(body)) or _told(standings)
+        hosts -= trusted
         owing = frozenset(node for node, standing in standings.items() if not has_forgotten(standing, hosts))
         await self._write_off(body, self._owing.get(key, frozenset()) - nodes.keys())
         self._owing[key] = owing
-        waits = REVERT_SECONDS - self._age_of_deletion(body)
+        waits = REVERT_SECONDS - self._waited(body)
         if (owing or not all_are_there) and waits > 0:
-            await self._status.state(body, _reverting(hosts, owing))
+            await self._status.state(body, _reverting(hosts, owing, remedy))
             return waits if owing else AGAIN_SECONDS
         if owing:
             said = (
-                f"deleted, though {len(owing)} nodes still trust it or can't be asked: {_some(owing)}; "
+                f"deleted, though {len(owing)} nodes still trust it or can't be asked: {some_of(owing)}; "
                 "their agents go on"
             )
             await self._status.post(body, conditions.false("NotReverted", said))
-        await self._free(body)
+        await self.free(body)
         return None
 
     async def free_overdue(self, why: str) -> None:
         """Free what has been deleted for long enough although no pass can be made, for the reason given."""
         for body in self._store.registries():
-            if asking.was_trusted(body) and self._age_of_deletion(body) > REVERT_SECONDS:
+            if asking.is_held(body) and self._waited(body) > REVERT_SECONDS:
                 said = f"deleted, though its nodes could not be asked whether they have forgotten it: {why}"
                 await self._status.post(body, conditions.false("NotReverted", said))
                 with suppress(kube.ConflictError, kube.NotFoundError):  # it is looked at again, or gone
-                    await self._free(body)
+                    await self.free(body)
 
-    async def _free(self, body: kube.Object) -> None:
+    async def free(self, body: kube.Object) -> None:
+        """Take our finalizer off."""
         self._owing.pop(_key(body), None)
+        self._waiting_since.pop(body["metadata"]["uid"], None)
         finalizers = [entry for entry in body["metadata"]["finalizers"] if entry != naming.NODE_TRUST_FINALIZER]
         await self._set_finalizers(body, finalizers)
         self._freed()
@@ -111,17 +122,26 @@ class Farewell:
         change = {"metadata": {"finalizers": finalizers, **guard}}
         self._store.put(await self._cluster.patch(kube.REGISTRY, metadata["namespace"], metadata["name"], change))
 
-    def _age_of_deletion(self, body: kube.Object) -> float:
-        text = body["metadata"].get("deletionTimestamp")
-        return 0.0 if text is None else (self._now() - datetime.fromisoformat(text)).total_seconds()
+    def _waited(self, body: kube.Object) -> float:
+        """Seconds for which a deletion has been waiting; 0: it is none."""
+        if "deletionTimestamp" not in body["metadata"]:
+            return 0.0
+        since = self._waiting_since.setdefault(body["metadata"]["uid"], self._now())
+        return (self._now() - since).total_seconds()
 
 
-def _reverting(hosts: set[str], owing: frozenset[str]) -> State:
-    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {_some(owing)}"
-    return conditions.false("Reverting", said)
+def _told(standings: Mapping[str, Standing]) -> set[str]:
+    lists = [standing.agent.told for standing in standings.values() if standing.agent and standing.agent.told]
+    return {host for told in lists for group in told.sets for host in group}
 
 
-def _some(nodes: frozenset[str]) -> str:
+def _reverting(hosts: set[str], owing: frozenset[str], remedy: str) -> State:
+    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {some_of(owing)}"
+    return conditions.false("Reverting", said + (f"; {remedy}" if remedy else ""))
+
+
+def some_of(nodes: frozenset[str]) -> str:
+    """The first few names."""
     return ", ".join(sorted(nodes)[:NAMED]) + (", …" if len(nodes) > NAMED else "")
 
 

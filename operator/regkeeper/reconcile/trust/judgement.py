@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.report import HostReport, HostState, Report, ReportedProblem, RuntimeReport
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import State
 from regkeeper.reconcile.trust.agents import STARTING, Agent
@@ -23,6 +24,14 @@ class Standing:
     """About what its pod says now; None: there is none yet."""
     silence: str = ""
     """Why there is none, as far as asking told."""
+    untold: str = ""
+    """Why its pod does not say what it is to say; empty: it does, or will in a moment."""
+
+    @property
+    def told(self) -> frozenset[str]:
+        """Hosts that its pod says."""
+        told = self.agent.told if self.agent is not None else None
+        return frozenset(host for group in told.sets for host in group) if told is not None else frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +85,35 @@ def judge(hosts: Sequence[str], selected: Mapping[str, Standing], uncovered: Seq
 
 
 def _lag(node: str, standing: Standing, hosts: Sequence[str]) -> Lag | None:
-    if standing.agent is None and standing.silence:
+    lag = _agent_lag(node, standing, hosts)
+    if lag is None and standing.report is not None:
+        lag = _node_lag(node, standing.report, hosts)
+    return lag
+
+
+def _agent_lag(node: str, standing: Standing, hosts: Sequence[str]) -> Lag | None:
+    """Why there is no report about these hosts."""
+    agent = standing.agent
+    if agent is None and standing.silence:
         return Lag(node, "AgentRefused", standing.silence[:LONGEST_WORDS])
-    if standing.agent is None:
+    if agent is None:
         return Lag(node, "NoAgent", "no agent runs there yet", passing=True)
-    if not standing.agent.runs:
-        said = f"its agent does not run: {standing.agent.trouble}"[:LONGEST_WORDS]
-        return Lag(node, "AgentNotRunning", said, passing=standing.agent.trouble == STARTING)
-    report = standing.report
-    if report is None:
-        if standing.silence:
-            return Lag(node, "NoReport", standing.silence[:LONGEST_WORDS])
+    if not agent.runs:
+        said = f"its agent does not run: {agent.trouble}"[:LONGEST_WORDS]
+        return Lag(node, "AgentNotRunning", said, passing=agent.trouble == STARTING)
+    if standing.untold:
+        return Lag(node, "NotTold", standing.untold[:LONGEST_WORDS])
+    if not standing.told.issuperset(hosts):
+        return Lag(node, "Waiting", "its agent has yet to be told", passing=True)
+    if standing.report is None and standing.silence:
+        return Lag(node, "NoReport", standing.silence[:LONGEST_WORDS])
+    if standing.report is None:
         return Lag(node, "Waiting", "its agent has not reported yet", passing=True)
+    return None
+
+
+def _node_lag(node: str, report: Report, hosts: Sequence[str]) -> Lag | None:
+    """What the report says of these hosts."""
     for problem in report.problems:
         return Lag(node, problem.reason, problem.words()[:LONGEST_WORDS])
     if not report.runtimes:
@@ -109,11 +135,8 @@ def _host_lag(node: str, runtime: RuntimeReport, host: HostReport) -> Lag | None
 
 def is_reverted(standing: Standing) -> bool:
     """Whether nothing of ours is left on a node, as its own agent says of what it was told last."""
-    agent, report = standing.agent, standing.report
-    if agent is None or agent.told is None or report is None or report.problems:
-        return False
-    told_nothing = not any(agent.told.sets)
-    return told_nothing and all(runtime.reverted for runtime in report.runtimes)
+    report = _last_word(standing)
+    return report is not None and not standing.told and all(runtime.reverted for runtime in report.runtimes)
 
 
 def has_forgotten(standing: Standing, hosts: Iterable[str]) -> bool:
@@ -121,10 +144,20 @@ def has_forgotten(standing: Standing, hosts: Iterable[str]) -> bool:
 
     An agent whose runtime has a problem may not have been able to take an entry out.
     """
+    report = _last_word(standing)
+    if report is None or standing.told.intersection(hosts):
+        return False
+    return all(runtime.reverted or all(map(_is_notice, runtime.problems)) for runtime in report.runtimes)
+
+
+def _last_word(standing: Standing) -> Report | None:
+    """The report of an agent that did what it was told last, as far as the whole node goes."""
     agent, report = standing.agent, standing.report
-    if agent is None or agent.told is None or report is None or report.problems:
-        return False
-    wanted = {host for group in agent.told.sets for host in group}
-    if wanted & set(hosts):
-        return False
-    return all(runtime.reverted or not runtime.problems for runtime in report.runtimes)
+    if agent is None or agent.told is None or standing.untold or report is None or report.problems:
+        return None
+    return report
+
+
+def _is_notice(problem: ReportedProblem) -> bool:
+    """Whether a runtime does all the same what it is told."""
+    return problem.reason == Reason.TWO_DAEMONS

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from regkeeper import naming
-from regkeeper.nodes.hosts import InvalidHostError, check_host
+from regkeeper.nodes.hosts import InvalidHostError, address_of, check_host
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.settings import Settings
@@ -49,7 +49,7 @@ def _is_reachable(registry: Mapping[str, Any]) -> bool:
     access = spec.get("access") or {}
     if "hostPort" in access or (access.get("nodePort") or {}).get("nodes"):
         return True
-    return bool((spec.get("nodeTrust") or {}).get("hosts"))
+    return bool(_further_hosts(registry))
 
 
 def refusal(registry: Mapping[str, Any], settings: Settings) -> State | None:
@@ -62,8 +62,7 @@ def refusal(registry: Mapping[str, Any], settings: Settings) -> State | None:
             f"Registries of namespace {namespace} may not change what nodes trust: an administrator adds it to the "
             "chart's value trust.namespaces, or set spec.nodeTrust.enabled to false",
         )
-    named = (registry["spec"].get("nodeTrust") or {}).get("hosts") or ()
-    for host in named:
+    for host in _further_hosts(registry):
         try:
             check_host(host)
         except InvalidHostError as error:
@@ -93,31 +92,63 @@ def refused_for_image(wish: "Wish", settings: Settings) -> State | None:
     )
 
 
-def wish_of(registry: Mapping[str, Any], addresses: Mapping[str, Sequence[str]]) -> Wish:
+def wish_of(registry: Mapping[str, Any], addresses: Mapping[str, str | None]) -> Wish:
     """The wish of a Registry that asks and is not refused.
 
     Trusted is what answered as this Registry: its addresses once it is Ready, and those that were trusted before, as
-    long as the spec still has them, while it is not. So nobody makes nodes trust what another one serves.
+    long as the spec still has them, while it is not. So nobody makes nodes trust what another one serves, and what
+    can't be asked for a while stays trusted.
 
     Args:
         registry: The raw Registry.
-        addresses: IP addresses of each node that a status names.
+        addresses: IP address of each node that a status names; None: there is none to be had at the moment.
     """
     status = registry.get("status") or {}
-    proved = conditions.is_true(status.get("conditions") or (), READY)
-    before = status.get("trustedHosts") or ()
-    found = [host for node, port in _node_ports(registry) for host in _hosts_of(node, port, addresses.get(node, ()))]
-    found += (registry["spec"].get("nodeTrust") or {}).get("hosts") or ()
-    hosts = {host for host in found if proved or host in before}
-    selector = (registry["spec"].get("nodeTrust") or {}).get("nodeSelector") or {}
-    return Wish(tuple(sorted(hosts)), tuple(sorted(selector.items())))
+    before = trusted_hosts(registry)
+    if conditions.is_true(status.get("conditions") or (), READY):
+        found = list(_further_hosts(registry))
+        for node, port in _node_ports(registry):
+            found.append(f"{node}:{port}")
+            address = _address(addresses.get(node))
+            if address:
+                found.append(f"{address}:{port}")
+            else:
+                # A Node that was deleted or has just come back has none, and which of the old ones is its is not known.
+                found += [host for host in before if host.endswith(f":{port}") and address_of(host) is not None]
+    else:
+        found = [host for host in before if _is_in_spec(host, registry)]
+    return Wish(tuple(sorted(set(filter(_may_be_trusted, found)))), _selector(registry))
 
 
 def kept_wish(registry: Mapping[str, Any]) -> Wish:
     """The wish of a Registry that is paused: that all stays as it is."""
-    selector = (registry["spec"].get("nodeTrust") or {}).get("nodeSelector") or {}
-    hosts = (registry.get("status") or {}).get("trustedHosts") or ()
-    return Wish(tuple(sorted(hosts)), tuple(sorted(selector.items())))
+    return Wish(tuple(sorted(trusted_hosts(registry))), _selector(registry))
+
+
+def trusted_hosts(registry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Hosts that nodes were told to trust for a Registry, as its status says. Empty: there are none, or it is lost."""
+    return tuple((registry.get("status") or {}).get("trustedHosts") or ())
+
+
+def _selector(registry: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(((registry["spec"].get("nodeTrust") or {}).get("nodeSelector") or {}).items()))
+
+
+def _further_hosts(registry: Mapping[str, Any]) -> Sequence[str]:
+    return (registry["spec"].get("nodeTrust") or {}).get("hosts") or ()
+
+
+def _is_in_spec(host: str, registry: Mapping[str, Any]) -> bool:
+    """Whether a host that was trusted may still be one of this Registry's, by its spec alone."""
+    access = registry["spec"].get("access") or {}
+    name, _, port = host.rpartition(":")
+    if host in _further_hosts(registry):
+        return True
+    if "hostPort" in access and port == str(access["hostPort"].get("port", 5000)):
+        return True
+    node_port = access.get("nodePort") or {}
+    is_named = name in (node_port.get("nodes") or ()) or address_of(host) is not None
+    return bool(node_port.get("nodes")) and is_named and node_port.get("port") in (None, int(port))
 
 
 def nodes_named(registry: Mapping[str, Any]) -> list[str]:
@@ -125,9 +156,19 @@ def nodes_named(registry: Mapping[str, Any]) -> list[str]:
     return [node for node, _ in _node_ports(registry)]
 
 
-def was_trusted(registry: Mapping[str, Any]) -> bool:
-    """Whether nodes may still trust it."""
+def is_held(registry: Mapping[str, Any]) -> bool:
+    """Whether it bears our finalizer."""
     return naming.NODE_TRUST_FINALIZER in registry["metadata"].get("finalizers", ())
+
+
+def was_trusted(registry: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether nodes may still trust it.
+
+    Whoever may create a Registry can put our finalizer on it, but not write its status: where the namespace may not
+    change nodes, a finalizer alone must not bring agents onto all of them.
+    """
+    may = registry["metadata"]["namespace"] in settings.trust.namespaces
+    return is_held(registry) and (may or bool(trusted_hosts(registry)))
 
 
 def _node_ports(registry: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -152,12 +193,13 @@ def _node_ports(registry: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found[:MAXIMUM_NODES]
 
 
-def _hosts_of(node: str, port: str, addresses: Sequence[str]) -> list[str]:
-    hosts = [f"{node}:{port}"]
-    for text in addresses:
-        address = ip_address(text)
-        hosts.append(f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}")
-    return [host for host in hosts if _may_be_trusted(host)]
+def _address(text: str | None) -> str:
+    """An address as hosts have it; empty: there is none, or what a cloud's controller made of it is no IP address."""
+    try:
+        address = ip_address(text or "")
+    except ValueError:
+        return ""
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def _may_be_trusted(host: str) -> bool:
