@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -11,7 +11,7 @@ import yaml
 from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace
-from tests.release import released
+from tests.release import Release, released
 from tests.retained_room import RetainedRoom
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
@@ -45,15 +45,27 @@ class MakeRoom(Protocol):
 
 
 @pytest.fixture(scope="package")
-def installed(two_nodes: Cluster) -> Iterator[Cluster]:
-    """Both nodes with the operator. What the tests made is gone before the operator goes."""
-    values = yaml.safe_load((ROOT / "deploy" / "demo-values.yaml").read_text())
+def release(two_nodes: Cluster) -> Iterator[Release]:
+    """The operator as the chart installs it, with `chart_values`. Who uninstalls it, installs it again."""
+    with released(two_nodes, chart_values()) as release:
+        yield release
+
+
+def chart_values(**trust: object) -> dict[str, Any]:
+    """The chart's values for these tests, with further ones below `trust`."""
+    values: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "demo-values.yaml").read_text())
     rules = [{"namespaces": [LOCAL_NAMESPACE], "nodes": [WORKER], "path": path} for path in LOCAL_DIRECTORIES]
     rules.append({"namespaces": [GOING_NAMESPACE], "nodes": [WORKER], "path": f"{DIRECTORIES}/left"})
-    trust = {"namespaces": ["default", TRUSTED_NAMESPACE], "hosts": [FURTHER_HOST]}
-    with released(two_nodes, {**values, "localStorage": [*values["localStorage"], *rules], "trust": trust}):
-        yield two_nodes
-        wait_for(lambda: not _registries(two_nodes), GONE, lambda: f"all Registries to go: {_registries(two_nodes)}")
+    values["localStorage"] += rules
+    values["trust"] = {"namespaces": ["default", TRUSTED_NAMESPACE], "hosts": [FURTHER_HOST], **trust}
+    return values
+
+
+@pytest.fixture(scope="package")
+def installed(two_nodes: Cluster, release: Release) -> Iterator[Cluster]:
+    """Both nodes with the operator. What the tests made is gone before the operator goes."""
+    yield two_nodes
+    wait_for(lambda: not _registries(two_nodes), GONE, lambda: f"all Registries to go: {_registries(two_nodes)}")
 
 
 @pytest.fixture

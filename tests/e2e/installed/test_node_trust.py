@@ -15,7 +15,8 @@ from tests import docker
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.cluster.images.system import old_registry_image
-from tests.e2e.installed.conftest import FURTHER_HOST, TRUSTED_NAMESPACE, WORKER, MakeRoom
+from tests.e2e.installed.conftest import FURTHER_HOST, TRUSTED_NAMESPACE, WORKER, MakeRoom, chart_values
+from tests.release import Release
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
 
@@ -93,6 +94,13 @@ def await_agents_gone(room: Room) -> None:
 
 def agents(room: Room) -> str:
     return room.cluster.kubectl("get", "daemonsets", f"--namespace={AGENTS}", "--output=name")
+
+
+def agents_told(room: Room) -> int:
+    """How many agents run and have been told what to trust."""
+    pods = json.loads(room.cluster.kubectl("get", "pods", f"--namespace={AGENTS}", "--output=json"))["items"]
+    running = [pod for pod in pods if pod["status"]["phase"] == "Running"]
+    return sum(naming.TRUST_ANNOTATION in pod["metadata"].get("annotations", {}) for pod in running)
 
 
 def pull_by_kubelet(room: Room, image: str) -> None:
@@ -201,12 +209,37 @@ def test_drift_is_repaired_and_the_agents_come_back(room: Room, before: dict[str
     room.cluster.kubectl("delete", "pods", f"--namespace={AGENTS}", "--all", f"--timeout={SOON}s")
     assert {node: files(room.cluster, node) for node in NODES} == trusted
     path = room.cluster.node(WORKER).root / "etc/containerd/certs.d" / HOST / "hosts.toml"
-    room.await_condition("NodesTrusted", "Trusted")
-    wait_for(lambda: room.status().get("trustedNodes") == "2/2", SOON, lambda: f"2/2: {room.status()}")
+    wait_for(lambda: agents_told(room) == len(NODES), SOON, "new agents to be told")
     path.unlink()
     wait_for(path.exists, SOON, "the agent to put the file back")
     room.cluster.kubectl("delete", "daemonset", naming.NODE_AGENT, f"--namespace={AGENTS}")
     wait_for(lambda: agents(room), SOON, "the operator to make the DaemonSet again")
+    # New agents may need longer to start than a deletion waits for them. They go on after it.
     room.delete("registry")
-    assert {node: files(room.cluster, node) for node in NODES} == before
     await_agents_gone(room)
+    assert {node: files(room.cluster, node) for node in NODES} == before
+
+
+def test_an_uninstall_leaves_the_trust_unless_a_value_takes_it_back(
+    room: Room, release: Release, before: dict[str, dict[str, bytes]]
+) -> None:
+    """nodes.md: "`helm uninstall` removes the agents and leaves the trust; a value reverts the nodes first"."""
+    cluster = room.cluster
+    room.registry(**SPEC)
+    room.await_condition("NodesTrusted", "Trusted")
+    trusted = {node: files(cluster, node) for node in NODES}
+    release.uninstall()
+    assert cluster.kubectl("get", "namespaces", AGENTS, "--ignore-not-found") == ""
+    assert {node: files(cluster, node) for node in NODES} == trusted
+    docker.load(cluster, WORKER, IMAGE)
+    docker.push(cluster, WORKER, IMAGE)
+    cluster.node_exec(WORKER, ["docker", "image", "prune", "--all", "--force"])
+
+    release.install(chart_values(revertOnUninstall=True))
+    wait_for(lambda: agents_told(room) == len(NODES), SOON, "the agents to be told again")
+    room.await_condition("NodesTrusted", "Trusted")
+    assert {node: files(cluster, node) for node in NODES} == trusted, "it is still the same trust"
+    release.uninstall()
+    assert {node: files(cluster, node) for node in NODES} == before
+    room.delete("registry")
+    release.install(chart_values())
