@@ -54,6 +54,8 @@ class TrustSettings(BaseModel):
     """Where the agents run; its Pod Security level must be `privileged`."""
     image_pull_secrets: tuple[dict[str, str], ...] = ()
     """Secrets there with which their image is pulled, each as `{"name": …}`."""
+    local_registry_hosting: str = Field("", pattern=r"^([^/]+/[^/]+)?$")
+    """`namespace/name` of the Registry that `kube-public/local-registry-hosting` names (KEP-1755). Empty: none."""
 
 
 class Settings(BaseSettings):

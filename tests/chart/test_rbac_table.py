@@ -53,6 +53,17 @@ def test_the_table_is_what_the_chart_grants_over_the_node_agents() -> None:
     assert granted(only(render(), "Role", "regkeeper-agents")) == documented("agents")
 
 
+def test_the_table_is_what_the_chart_grants_in_kube_public() -> None:
+    objects = render({"trust": {"localRegistryHosting": "default/main"}})
+    role = only(objects, "Role", "regkeeper-hosting")
+    assert role["metadata"]["namespace"] == "kube-public"
+    assert granted(role) == documented("hosting")
+    for rule in role["rules"]:
+        assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["local-registry-hosting"]
+    (binding,) = [body for body in objects if body["kind"] == "RoleBinding" and "hosting" in body["metadata"]["name"]]
+    assert binding["subjects"] == only(objects, "RoleBinding", "regkeeper-agents")["subjects"]
+
+
 def test_secrets_of_the_agents_are_read_by_name_only() -> None:
     rules = only(render(), "Role", "regkeeper-agents")["rules"]
     reading = [rule for rule in rules if "secrets" in rule["resources"] and rule["verbs"] != ["create"]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from regkeeper import naming
+from regkeeper.resources.local_registry_hosting import local_registry_hosting
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import node_agent_key
 from regkeeper.settings import Settings, TrustSettings
@@ -47,6 +48,25 @@ def operator(control_plane: Cluster) -> Iterator[Asker]:
     wait_for(partial(is_refused, asker, other, "belongs to a Registry"), 30, "the policy over Secrets")
     yield asker
     control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(account))
+
+
+def test_what_tells_tools_of_the_registry_is_admitted_only_where_a_value_asks_for_it(control_plane: Cluster) -> None:
+    with_value, without = "hosting", "no-hosting"
+    values = {"trust": {"localRegistryHosting": "default/main"}}
+    made = [apply_account(control_plane, values, release=with_value), apply_account(control_plane, release=without)]
+    body = local_registry_hosting([{"type": "HostPort", "host": "k8smaster:5000"}])
+    assert body is not None
+    other = {**body, "metadata": {**body["metadata"], "name": "cluster-info"}}
+    asker, stranger = (
+        Asker(control_plane, f"system:serviceaccount:{NAMESPACE}:{release}-regkeeper")
+        for release in (with_value, without)
+    )
+    for who, what in ((asker, other), (stranger, body)):
+        refused = partial(is_refused, who, what, "belongs to a Registry")
+        wait_for(refused, 30, "the policy over ConfigMaps")
+    asker.ask(body)
+    for account in made:
+        control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(account))
 
 
 def changed(change: Change) -> Object:

@@ -61,12 +61,13 @@ class Stage:
         self._addresses: dict[str, str] = {}
         self.operator()
 
-    def operator(self, *, is_allowed: bool = True) -> None:
+    def operator(self, *, is_allowed: bool = True, names_its_registry: bool = False) -> None:
         """A new one, which remembers nothing."""
         self.store = Store()
         trust = TrustSettings(
             namespaces=(self.namespace,) if is_allowed else (),
             agents_namespace=self.agents_namespace,
+            local_registry_hosting=f"{self.namespace}/main" if names_its_registry else "",
         )
         self.keeper = TrustKeeper(
             cluster=self.cluster,
@@ -592,3 +593,39 @@ async def test_an_uninstall_that_is_called_off_is_undone_as_the_condition_says(s
     stage.admin.kubectl(*command.split())
     stage.agent(3).obeys = True
     await stage.trusted(key, "3/3")
+
+
+async def test_tools_are_told_of_the_registry_as_long_as_it_is_there(stage: Stage) -> None:
+    """KEP-1755."""
+    hosting = (kube.CONFIG_MAP, "kube-public", "local-registry-hosting")
+
+    async def data() -> dict[str, str]:
+        try:
+            found = await stage.cluster.get(*hosting)
+        except kube.NotFoundError:
+            return {}
+        return dict(found["data"])
+
+    stage.operator(names_its_registry=True)
+    foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": hosting[2], "namespace": hosting[1]}}
+    stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps({**foreign, "data": {"by": "hand"}}))
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.look()
+    assert await data() == {"by": "hand"}
+    (said,) = await stage.events("ForeignLocalRegistryHosting")
+    assert "kube-public/local-registry-hosting is not regkeeper's" in said
+
+    stage.admin.kubectl("delete", "configmap", hosting[2], "-n", hosting[1])
+    await stage.until(data, "the ConfigMap")
+    assert await data() == {"localRegistryHosting.v1": f"host: {stage.node(1)}:5000\n"}
+    stage.admin.kubectl(
+        "patch", "configmap", hosting[2], "-n", hosting[1], "-p", '{"data": {"localRegistryHosting.v1": ""}}'
+    )
+
+    async def is_repaired() -> bool:
+        return bool((await data())["localRegistryHosting.v1"])
+
+    await stage.until(is_repaired, "the repair")
+    await stage.delete(key)
+    await stage.until(lambda: stage.is_gone(*hosting), "the ConfigMap to go")

@@ -29,6 +29,7 @@ from regkeeper.reconcile.trust import wishes as asking
 from regkeeper.reconcile.trust.agents import Agent, AgentPods
 from regkeeper.reconcile.trust.daemon_set import AgentDaemonSet, is_complete
 from regkeeper.reconcile.trust.farewell import Farewell, some_of
+from regkeeper.reconcile.trust.hosting import LocalRegistryHosting
 from regkeeper.reconcile.trust.judgement import Standing, is_reverted
 from regkeeper.reconcile.trust.judgement import judge as judge_nodes
 from regkeeper.reconcile.trust.passing_over import passing_over
@@ -93,6 +94,7 @@ class TrustKeeper:
             farewell=self._farewell,
             again=self._woken.set,
         )
+        self._hosting = LocalRegistryHosting(cluster, store, settings, status, clock)
         self._marks: dict[Key, object] = {}
         """What of each Registry matters here, as it was when it was last considered."""
         self._refused = ("", -REFUSAL_SECONDS)
@@ -151,6 +153,7 @@ class TrustKeeper:
         Raises:
             RegkeeperError, ApiError: the pass could not be finished.
         """
+        await self._hosting.look()
         try:
             return await self._pass()
         except Exception as error:
