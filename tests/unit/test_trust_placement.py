@@ -1,6 +1,9 @@
 """Which nodes there are, as far as agents are concerned: listed anew for a pod that is new, not for each pass."""
 
+from collections.abc import AsyncIterator
 from typing import cast
+
+import pytest
 
 from regkeeper import kube
 from regkeeper.reconcile.nodes import Nodes
@@ -9,16 +12,19 @@ from regkeeper.reconcile.trust.placement import Placement
 
 
 class Cluster:
-    """Nodes, and how often they were listed."""
+    """Nodes, and how often they were listed. `breaks` is the number of those after which a listing is cut off."""
 
     def __init__(self) -> None:
         self.nodes = ["one"]
         self.listings = 0
+        self.breaks: int | None = None
 
-    async def list(self, resource: kube.Resource, **_: object) -> object:
+    async def list(self, resource: kube.Resource, **_: object) -> AsyncIterator[kube.Object]:
         assert resource is kube.NODE
         self.listings += 1
-        for name in self.nodes:
+        for number, name in enumerate(self.nodes):
+            if number == self.breaks:
+                raise kube.TransientError("too old resource version", code=500)
             yield {"metadata": {"name": name}}
 
 
@@ -57,3 +63,22 @@ async def test_a_pod_that_is_new_on_a_node_that_is_new_is_found_at_once() -> Non
     pods.agents["two"] = agent("two", "another pod")
     _, agents = await placement.find()
     assert set(agents) == {"one", "two"}
+
+
+async def test_half_a_listing_is_none() -> None:
+    """nodes.md: "The operator writes the list only after a complete listing": who is missing would be told nothing."""
+    cluster, pods, now = Cluster(), Pods("one", "two"), 0.0
+    cluster.nodes = ["one", "two"]
+    placement = Placement(Nodes(cast(kube.Cluster, cluster), lambda: now), cast(AgentPods, pods))
+    for broken in (0, 1):
+        cluster.breaks = broken
+        with pytest.raises(kube.TransientError):
+            await placement.find()
+        now += 1
+    cluster.breaks = None
+    nodes, agents = await placement.find()
+    assert set(nodes) == set(agents) == {"one", "two"}
+    now += 1000
+    cluster.breaks = 1
+    with pytest.raises(kube.TransientError):
+        await placement.find()
