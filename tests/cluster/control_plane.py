@@ -172,5 +172,8 @@ class ControlPlane:
             # The default of 20 requests a second costs three seconds of throttling at its start.
             "--kube-api-qps=300",
             "--kube-api-burst=500",
+            # A claim that is there before its volume waits for the one, an autoscaler for the other: 15 seconds each.
+            "--pvclaimbinder-sync-period=1s",
+            "--horizontal-pod-autoscaler-sync-period=1s",
             f"--bind-address={self.plan.loopback}",
         ]
