@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 from tests.cluster import Cluster
+from tests.cluster.commands import CommandError
 from tests.helm import NAMESPACE, Object, render
+from tests.waiting import wait_for
 
 _TOKEN_LIFETIME = "2h"
 
@@ -42,11 +44,35 @@ def operator_kubeconfig(
         values: of the chart. A test with `storage.local` gives the same `localStorage` as in REGKEEPER_LOCAL_STORAGE.
         release: accounts of the same name are one; what is applied last holds.
     """
-    objects = apply_account(cluster, values, release=release)["items"]
-    (name,) = [body["metadata"]["name"] for body in objects if body["kind"] == "ServiceAccount"]
+    write_kubeconfig(cluster, apply_account(cluster, values, release=release), file)
+    return file
+
+
+def write_kubeconfig(cluster: Cluster, account: Object, file: Path) -> None:
+    """Write a kubeconfig with a token of what `apply_account` made."""
+    name = _name(account)
     token = cluster.kubectl("create", "token", name, "--namespace", NAMESPACE, f"--duration={_TOKEN_LIFETIME}")
     kubeconfig = yaml.safe_load(cluster.kubeconfig.read_text())
     kubeconfig["users"] = [{"name": entry["name"], "user": {"token": token}} for entry in kubeconfig["users"]]
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig))
-    return file
+
+
+def await_confinement(cluster: Cluster, account: Object) -> None:
+    """Wait until the policies hold what `apply_account` made: from a moment after their making."""
+    user = f"system:serviceaccount:{NAMESPACE}:{_name(account)}"
+    attempt = ("create", "configmap", "nobodys", "--dry-run=server", "--as", user)
+
+    def is_refused() -> bool:
+        try:
+            cluster.kubectl(*attempt)
+        except CommandError as error:
+            return "the operator may touch only what belongs to a Registry" in str(error)
+        return False
+
+    wait_for(is_refused, 30, f"the policies to hold {user}")
+
+
+def _name(account: Object) -> str:
+    (name,) = [body["metadata"]["name"] for body in account["items"] if body["kind"] == "ServiceAccount"]
+    return str(name)

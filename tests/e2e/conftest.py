@@ -1,21 +1,84 @@
-"""What tests of passes on a real API server share."""
+"""What tests of passes on a real API server share: the server as an administrator and as the operator have it."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
+from tests.chart_account import apply_account, await_confinement, write_kubeconfig
 from tests.cluster import Cluster
+from tests.e2e import directories
+from tests.operator_process import a_namespace, install_crds
+
+_MOST_NAMESPACES = 64
+"""Of the tests of one worker that use directories of a node."""
+
+
+async def _connected(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, connections: AsyncExitStack) -> kube.ApiCluster:
+    with monkeypatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(kubeconfig))
+        return await connections.enter_async_context(kube.connect())
 
 
 @pytest.fixture
 async def cluster(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
-    """The API server as the operator has it."""
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
-    async with kube.connect() as connected:
-        yield connected
+    """The API server as an administrator has it, who plays everybody but the operator."""
+    async with AsyncExitStack() as connections:
+        yield await _connected(control_plane.kubeconfig, monkeypatch, connections)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The operator's account, as the chart makes it."""
+
+    kubeconfig: Path
+    namespaces: Iterator[str]
+    """Names of namespaces that may have the directories of `directories.py`."""
+
+
+@pytest.fixture(scope="session")
+def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """Its rights, and the admission policies that confine it, for the passes that tests make themselves."""
+    install_crds(control_plane)
+    # Short names: the policy on volumes repeats them for each directory, and the API server bounds its length.
+    worker = f"p{uuid4().hex[:6]}"
+    namespaces = [f"{worker}-{number}" for number in range(_MOST_NAMESPACES)]
+    values = {"localStorage": directories.local_storage(namespaces)}
+    made = apply_account(control_plane, values, release=f"passes-{worker}")
+    kubeconfig = tmp_path_factory.mktemp("account") / "kubeconfig"
+    write_kubeconfig(control_plane, made, kubeconfig)
+    await_confinement(control_plane, made)
+    yield Account(kubeconfig, iter(namespaces))
+    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+
+
+@pytest.fixture
+async def operators(account: Account, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[kube.ApiCluster]:
+    """The API server as the operator has it: with its service account's rights, and confined by the policies."""
+    async with AsyncExitStack() as connections:
+        yield await _connected(account.kubeconfig, monkeypatch, connections)
+
+
+@pytest.fixture(scope="session")
+def node(control_plane: Cluster) -> Iterator[str]:
+    """The node of `directories.py`; nobody runs it."""
+    control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(directories.node()))
+    yield directories.NODE
+    control_plane.kubectl("delete", "node", directories.NODE)
+
+
+@pytest.fixture
+def local_namespace(control_plane: Cluster, account: Account, node: str) -> Iterator[str]:
+    """A namespace of a test's own that may have the directories."""
+    with a_namespace(control_plane, name=next(account.namespaces)) as name:
+        yield name
 
 
 @pytest.fixture

@@ -7,11 +7,9 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
-from regkeeper.settings import LocalStorageRule, Settings
+from tests.e2e import directories
 from tests.e2e.one_operator import KINDS, OneOperator
 from tests.waiting import wait_for_async
-
-NODE = "faulty-node"
 
 
 class Fault(StrEnum):
@@ -85,19 +83,21 @@ class FaultyCluster:
 class Bench:
     """Makes passes over one Registry with a new operator, or the same one, each time after a fresh listing."""
 
-    def __init__(self, cluster: kube.ApiCluster, prober: Prober, key: Key) -> None:
+    def __init__(self, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, key: Key) -> None:
         self.cluster = cluster
+        """As an administrator has it."""
+        self.operators = operators
+        """The same as the operator has it."""
         self._prober = prober
         self.key = key
 
     def operator(self, cluster: kube.Cluster) -> OneOperator:
         """A new one that sees the API server as `cluster`."""
-        rule = LocalStorageRule(namespaces=(self.key.namespace,), nodes=(NODE,), path=f"/srv/{self.key.name}")
-        return OneOperator(cluster, self._prober, self.key.namespace, Settings(local_storage=(rule,)))
+        return OneOperator(cluster, self._prober, self.key.namespace, directories.settings(*self.key))
 
     async def settle(self) -> list[str]:
         """Undisturbed passes of a new operator until one writes nothing; all that they wrote."""
-        recorder = FaultyCluster(self.cluster)
+        recorder = FaultyCluster(self.operators)
         for _ in range(5):
             before = len(recorder.writes)
             await self.operator(recorder).look(self.key.name)
@@ -107,7 +107,7 @@ class Bench:
 
     async def disturbed(self, fault: Fault, at: int) -> bool:
         """A pass that meets a fault, repeated as the queue would; False if it has no write number `at`."""
-        faulty = FaultyCluster(self.cluster, fault, at)
+        faulty = FaultyCluster(self.operators, fault, at)
         operator = self.operator(faulty)
         for _ in range(5):
             try:

@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,14 +14,16 @@ from regkeeper import kube, naming
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from tests.cluster import Cluster
+from tests.e2e.conftest import Account
+from tests.e2e.directories import local
 from tests.e2e.faults import Bench
 from tests.e2e.valid_specs import OPTIONS
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import registry_object
 
 pytestmark = pytest.mark.control_plane
 
-APPLIED = (kube.CONFIG_MAP, kube.SERVICE, kube.CLAIM, kube.DEPLOYMENT, kube.DISRUPTION_BUDGET)
+APPLIED = (kube.CONFIG_MAP, kube.SERVICE, kube.VOLUME, kube.CLAIM, kube.DEPLOYMENT, kube.DISRUPTION_BUDGET)
 NUMBERS = itertools.count()
 
 # A given port of all nodes is one Service's alone, and here two stand side by side.
@@ -32,15 +33,17 @@ ACCESS = st.fixed_dictionaries(
 STORAGE: list[dict[str, Any]] = [
     {"size": "1Gi"},
     {"size": "1Gi", "accessModes": ["ReadWriteMany"]},
+    {"existingClaim": "one"},
+    local("main"),
     {"ephemeral": {}},
 ]
+"""Of the existing claim and the local directory each Registry has one of its own."""
 
 
 @st.composite
-def changes(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two valid specs, of which the second may follow the first."""
-    kind = draw(st.sampled_from(STORAGE))
-    replicas = st.integers(0, 9 if "accessModes" in kind else 1)
+def changes(draw: st.DrawFn, kind: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two valid specs with a kind of storage, of which the second may follow the first."""
+    replicas = st.integers(0, 9 if "accessModes" in kind or "existingClaim" in kind else 1)
     policies = ["Retain", "Delete"] if "size" in kind else ["Retain"]
     storage = st.sampled_from([{**kind, "deletionPolicy": policy} for policy in policies])
     specs = st.fixed_dictionaries({"storage": storage}, optional={**OPTIONS, "access": ACCESS, "replicas": replicas})
@@ -48,28 +51,41 @@ def changes(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def namespaces(control_plane: Cluster) -> Iterator[tuple[str, str]]:
-    install_crds(control_plane)
-    with ExitStack() as stack:
-        yield tuple(stack.enter_context(a_namespace(control_plane, "convergence")) for _ in range(2))  # type: ignore[misc]
+def namespaces(control_plane: Cluster, account: Account, node: str) -> Iterator[tuple[str, str]]:
+    first, second = next(account.namespaces), next(account.namespaces)
+    with a_namespace(control_plane, name=first), a_namespace(control_plane, name=second):
+        yield first, second
 
 
+def with_storage_of_its_own(name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The same spec, where it names a claim or a directory for the Registry of that name alone."""
+    storage = spec["storage"]
+    if "existingClaim" in storage:
+        storage = {**storage, "existingClaim": f"claim-of-{name}"}
+    if "local" in storage:
+        storage = {**storage, **local(name)}
+    return {**spec, "storage": storage}
+
+
+@pytest.mark.parametrize("kind", STORAGE, ids="-".join)
 @settings(
-    max_examples=10,
+    max_examples=2,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(change=changes())
+@given(data=st.data())
 async def test_a_changed_registry_ends_like_a_new_one(
     control_plane: Cluster,
     namespaces: tuple[str, str],
     cluster: kube.ApiCluster,
+    operators: kube.ApiCluster,
     prober: Prober,
-    change: tuple[dict[str, Any], dict[str, Any]],
+    kind: dict[str, Any],
+    data: st.DataObject,
 ) -> None:
-    name = f"main-{next(NUMBERS)}"
-    changed, new = (Bench(cluster, prober, Key(namespace, name)) for namespace in namespaces)
-    before, after = change
+    name = f"random-{next(NUMBERS)}"
+    changed, new = (Bench(cluster, operators, prober, Key(namespace, name)) for namespace in namespaces)
+    before, after = (with_storage_of_its_own(name, spec) for spec in data.draw(changes(kind)))
     await cluster.create(registry_object(name, namespace=changed.key.namespace, **before))
     await changed.settle()
     second = registry_object(name, namespace=changed.key.namespace, **after)
@@ -77,6 +93,10 @@ async def test_a_changed_registry_ends_like_a_new_one(
     await changed.settle()
     await cluster.create(registry_object(name, namespace=new.key.namespace, **after))
     await new.settle()
+    if "local" in after["storage"]:
+        # Bound by the volume controller, in its own time.
+        await changed.settled_state()
+        await new.settled_state()
     assert await objects_of(cluster, changed.key) == await objects_of(cluster, new.key)
 
 
@@ -86,6 +106,8 @@ async def objects_of(cluster: kube.ApiCluster, key: Key) -> list[Any]:
     found = []
     for resource in APPLIED:
         selector = f"{naming.REGISTRY_LABEL}={key.name}"
+        if not resource.namespaced:
+            selector += f",{naming.REGISTRY_NAMESPACE_LABEL}={key.namespace}"
         async for body in cluster.list(resource, key.namespace, label_selector=selector):
             metadata = body["metadata"]
             (owned,) = [
@@ -96,6 +118,8 @@ async def objects_of(cluster: kube.ApiCluster, key: Key) -> list[Any]:
             spec = body.get("spec", {})
             for field in ("clusterIP", "clusterIPs"):
                 spec.pop(field, None)
+            for field in ("uid", "resourceVersion"):
+                spec.get("claimRef", {}).pop(field, None)
             for port in spec.get("ports", ()):
                 port["nodePort"] = "nodePort" in port
             for annotated in (metadata, spec.get("template", {}).get("metadata", {})):
@@ -106,5 +130,12 @@ async def objects_of(cluster: kube.ApiCluster, key: Key) -> list[Any]:
             # Parsed: whether the uid in it needs quotes depends on its first digit.
             data = {file: yaml.safe_load(text) for file, text in body.get("data", {}).items()}
             text = json.dumps([resource.kind, kept, spec, data, owned], sort_keys=True)
-            found.append(json.loads(text.replace(uid, "UID").replace(uid[:8], "UID").replace(key.namespace, "HERE")))
+            for own, common in (
+                (naming.persistent_volume_name(*key), "VOLUME"),
+                (uid, "UID"),
+                (uid[:8], "UID"),
+                (key.namespace, "HERE"),
+            ):
+                text = text.replace(own, common)
+            found.append(json.loads(text))
     return found

@@ -1,7 +1,7 @@
 """One volume, one Registry: also for an operator that has just started, and for claims that are bound late."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,38 +11,34 @@ from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
-from regkeeper.settings import LocalStorageRule, Settings
 from tests.cluster import Cluster
+from tests.e2e.directories import HOSTNAME, local, settings
 from tests.e2e.one_operator import OneOperator
-from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.control_plane
 
-PATH = "/srv/shared"
-NODE, HOSTNAME = "exclusive-node", "ip-10-0-0-1"
+STORAGE = local("main")
+PATH = STORAGE["local"]["path"]
 
 
 @pytest.fixture
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
-    with a_namespace(control_plane, "exclusive") as name:
-        yield name
+def namespace(local_namespace: str) -> str:
+    return local_namespace
 
 
 class Restarts:
     """Makes passes, each by an operator that has just started and looks at that Registry first."""
 
-    def __init__(self, cluster: kube.ApiCluster, prober: Prober, namespace: str) -> None:
+    def __init__(self, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, namespace: str) -> None:
         self._cluster = cluster
+        self._operators = operators
         self._prober = prober
         self._namespace = namespace
-        rule = LocalStorageRule(namespaces=(namespace,), nodes=(NODE,), path=PATH)
-        self._settings = Settings(local_storage=(rule,))
 
     async def look(self, name: str) -> None:
-        await OneOperator(self._cluster, self._prober, self._namespace, self._settings).look(name)
+        await OneOperator(self._operators, self._prober, self._namespace, settings(self._namespace, "main")).look(name)
 
     async def replicas(self, name: str) -> int | None:
         """Of the Deployment; None if there is none."""
@@ -54,8 +50,8 @@ class Restarts:
 
 
 @pytest.fixture
-def restarts(cluster: kube.ApiCluster, prober: Prober, namespace: str) -> Restarts:
-    return Restarts(cluster, prober, namespace)
+def restarts(cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, namespace: str) -> Restarts:
+    return Restarts(cluster, operators, prober, namespace)
 
 
 def claim(namespace: str, name: str, mode: str = "ReadWriteOnce") -> dict[str, Any]:
@@ -156,17 +152,8 @@ async def test_of_two_that_are_found_on_one_directory_one_is_stopped_until_the_o
     assert await restarts.replicas("b") == 1
 
 
-@pytest.fixture
-def node(control_plane: Cluster) -> Iterator[str]:
-    """A node that nobody runs, so that there is somewhere to have a port of."""
-    metadata = {"name": NODE, "labels": {HOSTNAME_LABEL: HOSTNAME}}
-    apply(control_plane, {"apiVersion": "v1", "kind": "Node", "metadata": metadata})
-    yield NODE
-    control_plane.kubectl("delete", "node", NODE)
-
-
 async def test_images_that_are_to_be_kept_are_kept_by_a_registry_that_waits_for_a_port(
-    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, restarts: Restarts, node: str
+    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, restarts: Restarts
 ) -> None:
     storage = {"size": "1Gi", "deletionPolicy": "Delete"}
     first = registry_object("first", namespace=namespace, storage={"ephemeral": {}}, access={"nodePort": {}})
@@ -197,16 +184,14 @@ async def test_a_directory_is_recognised_where_a_volume_calls_its_node_otherwise
     cluster: kube.ApiCluster,
     namespace: str,
     restarts: Restarts,
-    node: str,
     source: dict[str, Any],
 ) -> None:
     """A node's label kubernetes.io/hostname is not its name on EC2; a hostPath volume need not name a node."""
-    local = {"node": node, "path": PATH}
-    apply(control_plane, registry_object("first", namespace=namespace, storage={"local": local}))
-    await restarts.look("first")
+    apply(control_plane, registry_object(namespace=namespace, storage=STORAGE))
+    await restarts.look("main")
     apply(control_plane, claim(namespace, "second"), volume(namespace, "second", source=source))
     await are_bound(cluster, namespace, "second")
     apply(control_plane, *registries(namespace, "second"))
-    with pytest.raises(BlockedError, match=f"Registry {namespace}/first keeps its images on the same volume, in .* of"):
+    with pytest.raises(BlockedError, match=f"Registry {namespace}/main keeps its images on the same volume, in .* of"):
         await restarts.look("second")
     assert await restarts.replicas("second") is None

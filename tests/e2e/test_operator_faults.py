@@ -1,7 +1,6 @@
 """A pass that is cut off, refused or left without an answer at any of its writes ends in the same state."""
 
-import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
@@ -11,30 +10,19 @@ from regkeeper import kube, naming
 from regkeeper.errors import InvalidSpecError
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
-from tests.cluster import Cluster
-from tests.e2e.faults import NODE, Bench, Fault, FaultyCluster, is_gone
-from tests.operator_process import a_namespace, install_crds
+from tests.e2e.directories import local
+from tests.e2e.faults import Bench, Fault, FaultyCluster, is_gone
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.control_plane
 
 
-@pytest.fixture
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}}
-    control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(node))
-    with a_namespace(control_plane, "faults") as name:
-        yield name
-    control_plane.kubectl("delete", "node", NODE)
-
-
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_every_fault_at_every_write_ends_in_the_same_state(
-    fault: Fault, namespace: str, cluster: kube.ApiCluster, prober: Prober
+    fault: Fault, local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
-    expected = await _made(Bench(cluster, prober, Key(namespace, "undisturbed")))
+    expected = await _made(Bench(cluster, operators, prober, Key(local_namespace, "undisturbed")))
     assert expected["objects"] == [
         "ConfigMap",
         "Deployment",
@@ -45,7 +33,7 @@ async def test_every_fault_at_every_write_ends_in_the_same_state(
     ]
     at, disturbed = 1, True
     while disturbed:
-        bench = Bench(cluster, prober, Key(namespace, f"write-{at}"))
+        bench = Bench(cluster, operators, prober, Key(local_namespace, f"write-{at}"))
         await _create(bench)
         disturbed = await bench.disturbed(fault, at)
         assert await bench.settled_state() == expected, f"{fault} at write {at}"
@@ -55,11 +43,11 @@ async def test_every_fault_at_every_write_ends_in_the_same_state(
 
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_every_fault_at_a_deletion_leaves_nothing(
-    fault: Fault, namespace: str, cluster: kube.ApiCluster, prober: Prober
+    fault: Fault, local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
     at, disturbed = 1, True
     while disturbed:
-        bench = Bench(cluster, prober, Key(namespace, f"gone-{at}"))
+        bench = Bench(cluster, operators, prober, Key(local_namespace, f"gone-{at}"))
         await _made(bench)
         body = await cluster.get(kube.REGISTRY, *bench.key)
         await cluster.delete(kube.REGISTRY, *bench.key, uid=body["metadata"]["uid"])
@@ -67,8 +55,8 @@ async def test_every_fault_at_a_deletion_leaves_nothing(
         await bench.settle()
         # The volume controller lets go of claim and volume in its own time.
         for resource, namespace_of, name in (
-            (kube.REGISTRY, namespace, bench.key.name),
-            (kube.CLAIM, namespace, naming.claim_name(bench.key.name)),
+            (kube.REGISTRY, local_namespace, bench.key.name),
+            (kube.CLAIM, local_namespace, naming.claim_name(bench.key.name)),
             (kube.VOLUME, None, naming.persistent_volume_name(*bench.key)),
         ):
             gone = partial(is_gone, cluster, resource, namespace_of, name)
@@ -92,18 +80,18 @@ class LaterVersion(FaultyCluster):
 
 
 async def test_a_registry_that_this_version_can_not_read_can_be_deleted(
-    namespace: str, cluster: kube.ApiCluster, prober: Prober
+    local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
-    bench = Bench(cluster, prober, Key(namespace, "later"))
+    bench = Bench(cluster, operators, prober, Key(local_namespace, "later"))
     await _made(bench)
-    later = LaterVersion(cluster)
+    later = LaterVersion(operators)
     with pytest.raises(InvalidSpecError, match="ofALaterVersion"):
         await bench.operator(later).look(bench.key.name)
     body = await cluster.get(kube.REGISTRY, *bench.key)
     await cluster.delete(kube.REGISTRY, *bench.key, uid=body["metadata"]["uid"])
     await bench.operator(later).look(bench.key.name)
     for resource, namespace_of, name in (
-        (kube.REGISTRY, namespace, bench.key.name),
+        (kube.REGISTRY, local_namespace, bench.key.name),
         (kube.VOLUME, None, naming.persistent_volume_name(*bench.key)),
     ):
         gone = partial(is_gone, cluster, resource, namespace_of, name)
@@ -111,10 +99,10 @@ async def test_a_registry_that_this_version_can_not_read_can_be_deleted(
 
 
 async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meets(
-    namespace: str, cluster: kube.ApiCluster, prober: Prober
+    local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
     undisturbed, *others = (
-        Bench(cluster, prober, Key(namespace, f"kept-{number}")) for number in range(1 + len(Fault))
+        Bench(cluster, operators, prober, Key(local_namespace, f"kept-{number}")) for number in range(1 + len(Fault))
     )
     before = {bench: await _leave_its_volume(bench) for bench in (undisturbed, *others)}
     for bench in before:
@@ -158,8 +146,7 @@ async def _await_the_garbage_collector(bench: Bench) -> None:
 
 async def _create(bench: Bench) -> None:
     namespace, name = bench.key
-    storage = {"local": {"node": NODE, "path": f"/srv/{name}"}}
-    await bench.cluster.create(registry_object(name, namespace=namespace, storage=storage))
+    await bench.cluster.create(registry_object(name, namespace=namespace, storage=local(name)))
 
 
 async def _made(bench: Bench) -> dict[str, Any]:

@@ -71,8 +71,10 @@ CHANGES = [
 class ChangedBench(Bench):
     """Makes a Registry by one spec, then passes over it with the next one."""
 
-    def __init__(self, cluster: kube.ApiCluster, prober: Prober, key: Key, change: Change) -> None:
-        super().__init__(cluster, prober, key)
+    def __init__(
+        self, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, key: Key, change: Change
+    ) -> None:
+        super().__init__(cluster, operators, prober, key)
         self._change = change
 
     async def change(self) -> None:
@@ -124,15 +126,15 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
 @pytest.mark.parametrize("fault", list(Fault))
 async def test_every_fault_at_every_write_of_a_change_ends_in_the_same_state(
-    fault: Fault, change: Change, namespace: str, cluster: kube.ApiCluster, prober: Prober
+    fault: Fault, change: Change, namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
-    undisturbed = ChangedBench(cluster, prober, Key(namespace, "undisturbed"), change)
+    undisturbed = ChangedBench(cluster, operators, prober, Key(namespace, "undisturbed"), change)
     await undisturbed.change()
     assert change.write in await undisturbed.settle()
     expected = await undisturbed.end()
     at, disturbed = 1, True
     while disturbed:
-        bench = ChangedBench(cluster, prober, Key(namespace, f"write-{at}"), change)
+        bench = ChangedBench(cluster, operators, prober, Key(namespace, f"write-{at}"), change)
         await bench.change()
         disturbed = await bench.disturbed(fault, at)
         assert await bench.end() == expected, f"{fault} at write {at}"

@@ -6,7 +6,7 @@ The pods' containers are played (tests/kubelet_stand_in.py); API server, Job and
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,19 +21,16 @@ from regkeeper.plan_reading import PlanGoneError, read_plan
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.resources.retention.lock import STAGE, Stage
-from regkeeper.settings import LocalStorageRule, Settings
-from tests.cluster import Cluster
+from tests.e2e.directories import local, settings
 from tests.e2e.faults import CrashError, Fault, FaultyCluster
 from tests.e2e.one_operator import OneOperator
 from tests.kubelet_stand_in import KubeletStandIn
-from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.control_plane
 
-NODE = "retained-node"
 SOON = 60  # seconds; a run takes two
 STEP = 1 if "REGKEEPER_CASES" in os.environ else 4
 """Between the writes that meet a fault: a run has thirty, and each is a run of its own."""
@@ -52,8 +49,11 @@ DONE = Answer(
 class Bench:
     """One Registry and its ImageRetentions, kept by operators that come and go."""
 
-    def __init__(self, cluster: kube.ApiCluster, prober: Prober, key: Key) -> None:
+    def __init__(self, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, key: Key) -> None:
         self.cluster = cluster
+        """As an administrator has it, who plays everybody but the operator."""
+        self.operators = operators
+        """The same as the operator has it."""
         self.prober = prober
         self.key = key
         self.kubelet = KubeletStandIn(cluster, key.namespace, lambda _: (SWITCH, DONE))
@@ -62,17 +62,14 @@ class Bench:
         """How far this bench's clock is ahead."""
 
     def operator(self, cluster: kube.Cluster) -> OneOperator:
-        namespace, name = self.key
-        rule = LocalStorageRule(namespaces=(namespace,), nodes=(NODE,), path=f"/srv/{namespace}/{name}")
-        return OneOperator(cluster, self.prober, namespace, Settings(local_storage=(rule,)), now=self.now)
+        return OneOperator(cluster, self.prober, self.key.namespace, settings(*self.key), now=self.now)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.later
 
     async def make(self, policy: str = "policy", **spec: Any) -> None:
         namespace, name = self.key
-        storage = {"local": {"node": NODE, "path": f"/srv/{namespace}/{name}"}}
-        await self.cluster.create(registry_object(name, namespace=namespace, storage=storage))
+        await self.cluster.create(registry_object(name, namespace=namespace, storage=local(name)))
         await self.retain(policy, **spec)
         self.policy = policy
 
@@ -155,7 +152,7 @@ class Bench:
 
     async def settle(self, outcome: str) -> None:
         """Work, undisturbed, until a run has ended so."""
-        operator = self.operator(self.cluster)
+        operator = self.operator(self.operators)
 
         async def rests() -> bool:
             await self.work(operator)
@@ -196,7 +193,7 @@ class Bench:
 
     async def work_until_async(self, condition: Callable[[], Awaitable[bool]]) -> None:
         """Work, undisturbed, until something holds."""
-        operator = self.operator(self.cluster)
+        operator = self.operator(self.operators)
 
         async def holds() -> bool:
             await self.work(operator)
@@ -240,7 +237,7 @@ class Bench:
     async def pass_without_a_run(self) -> None:
         """Passes that make no Job."""
         before = {job["metadata"]["uid"] for job in await self.jobs()}
-        operator = self.operator(self.cluster)
+        operator = self.operator(self.operators)
         for _ in range(3):
             await self.work(operator)
         await operator.close()
@@ -248,7 +245,7 @@ class Bench:
 
     async def disturbed(self, fault: Fault, at: int) -> bool:
         """Work until the write number `at` meets a fault; False if the run ended before."""
-        faulty = FaultyCluster(self.cluster, fault, at)
+        faulty = FaultyCluster(self.operators, fault, at)
         operator = self.operator(faulty)
 
         async def is_met() -> bool:
@@ -266,17 +263,8 @@ class Bench:
 
 
 @pytest.fixture
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "labels": {"kubernetes.io/hostname": NODE}}}
-    control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(node))
-    with a_namespace(control_plane, "retained") as name:
-        yield name
-
-
-@pytest.fixture
-def bench(cluster: kube.ApiCluster, prober: Prober, namespace: str) -> Bench:
-    return Bench(cluster, prober, Key(namespace, "main"))
+def bench(cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, local_namespace: str) -> Bench:
+    return Bench(cluster, operators, prober, Key(local_namespace, "main"))
 
 
 async def test_a_change_of_a_policy_is_carried_out_once(bench: Bench) -> None:
@@ -292,11 +280,11 @@ async def test_a_change_of_a_policy_is_carried_out_once(bench: Bench) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.CRASH_AFTER, Fault.CONFLICT])
 async def test_every_fault_at_every_write_of_a_run_ends_in_the_same_state(
-    fault: Fault, namespace: str, cluster: kube.ApiCluster, prober: Prober
+    fault: Fault, local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
     at, disturbed = 1, True
     while disturbed:
-        bench = Bench(cluster, prober, Key(namespace, f"write-{at}"))
+        bench = Bench(cluster, operators, prober, Key(local_namespace, f"write-{at}"))
         await bench.make(policy=f"policy-{at}", **KEEP_TWO)
         disturbed = await bench.disturbed(fault, at)
         await bench.settle("Done")

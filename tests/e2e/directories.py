@@ -1,0 +1,50 @@
+"""Directories of a node that nobody runs: where Registries of `storage.local` keep their images in passes of tests."""
+
+import os
+from typing import Any
+
+from regkeeper.settings import LocalStorageRule, Settings
+
+NODE = f"nobodys-node-{os.getpid()}"
+"""Each worker of pytest-xdist has its own."""
+HOSTNAME = "ip-10-0-0-1"
+"""Its label kubernetes.io/hostname, which is not its name on EC2 and elsewhere."""
+REGISTRIES = (
+    "main",
+    "undisturbed",
+    "later",
+    *(
+        f"{kind}-{number}"
+        for kind, most in (("write", 40), ("gone", 12), ("kept", 8), ("random", 12))
+        for number in range(most)
+    ),
+)
+"""Names of Registries that may have one, each its own: the chart's value `localStorage` lists exact directories."""
+
+
+def local(registry: str) -> dict[str, Any]:
+    """`storage` of the Registry of that name."""
+    assert registry in REGISTRIES, f"the operator's account may not have a directory for {registry}"
+    return {"local": {"node": NODE, "path": _path(registry)}}
+
+
+def settings(namespace: str, registry: str) -> Settings:
+    """Of an operator that lets that Registry have its directory."""
+    rule = LocalStorageRule(namespaces=(namespace,), nodes=(NODE,), path=_path(registry))
+    return Settings(local_storage=(rule,))
+
+
+def local_storage(namespaces: list[str]) -> list[dict[str, Any]]:
+    """The chart's value `localStorage` that opens all of them to `namespaces`."""
+    nodes = [NODE, HOSTNAME]
+    return [{"namespaces": namespaces, "nodes": nodes, "path": _path(registry)} for registry in REGISTRIES]
+
+
+def node() -> dict[str, Any]:
+    """The node."""
+    metadata = {"name": NODE, "labels": {"kubernetes.io/hostname": HOSTNAME}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
+
+
+def _path(registry: str) -> str:
+    return f"/srv/{registry}"
