@@ -1,4 +1,4 @@
-"""Count the writes of one client in an API server's audit log."""
+"""Count the writes of one user in an API server's audit log."""
 
 import json
 from collections.abc import Iterator
@@ -15,20 +15,11 @@ class AuditLog:
         self._path = path
         self._offset = path.stat().st_size
 
-    def writes(self, user_agents: tuple[str, ...], namespace: str | None = None) -> list[str]:
-        """Writes since then by clients whose user agent begins so: verb, kind and name of each, refused ones too.
-
-        With `namespace` only those to its objects, the others of clients that serve several.
-        """
-        return [
-            _sentence(entry)
-            for entry in self._entries()
-            if entry["userAgent"].startswith(user_agents)
-            and (namespace is None or entry.get("objectRef", {}).get("namespace") == namespace)
-        ]
-
     def writes_of(self, users: str) -> list[str]:
-        """The same of users whose name begins so, as `system:serviceaccount:NAMESPACE:` does."""
+        """Writes since then by users whose name begins so, as `system:serviceaccount:NAMESPACE:` does.
+
+        Verb, kind and name of each, of whatever object, refused ones too.
+        """
         return [_sentence(entry) for entry in self._entries() if entry["user"]["username"].startswith(users)]
 
     def _entries(self) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from regkeeper import naming
 from tests.audit_log import AuditLog
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
+from tests.helm import NAMESPACE
 from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
 from tests.room import Room
 from tests.waiting import wait_for
@@ -62,7 +63,8 @@ EVERYTHING: dict[str, Any] = {
 """A spec with all fields, written as people write them and not as the API server would."""
 
 SOON = 30  # seconds; takes under one on a quiet machine
-USER_AGENTS = ("regkeeper", "kopf")
+RELEASE = "process"
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-regkeeper"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def operator(
     """An operator of this namespace alone, so that others on the same API server go their own ways."""
     directory = tmp_path_factory.mktemp("operator")
     values = {"watchNamespaces": [namespace]}
-    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", values, release="process")
+    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", values, release=RELEASE)
     # A short resync, so that what happens at one happens in these tests.
     settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
     with operator_process(kubeconfig, directory, settings) as running:
@@ -98,9 +100,10 @@ class OperatedRoom(Room):
         )
 
     def writes_while(self, wait: Callable[[], object]) -> list[str]:
+        """What the operator wrote meanwhile, here and elsewhere."""
         log = AuditLog(self.cluster.audit_log)
         wait()
-        return log.writes(USER_AGENTS, self.namespace)
+        return log.writes_of(OPERATOR)
 
 
 @pytest.fixture
@@ -143,6 +146,19 @@ def test_passes_over_an_unchanged_registry_write_nothing(room: OperatedRoom, ope
     for name in names:
         room.settle(name)
     assert room.writes_while(lambda: provoke_passes(room, operator, 4, *names)) == []
+
+
+@pytest.mark.embedded
+def test_what_the_operator_writes_is_counted(room: OperatedRoom) -> None:
+    """Or the tests that expect no write would prove nothing."""
+
+    def repair() -> None:
+        room.kubectl("delete", "service", "main")
+        wait_for(lambda: room.get("service"), SOON, "the Service")
+
+    room.registry()
+    room.settle()
+    assert "patch services main" in room.writes_while(repair)
 
 
 def test_drift_is_repaired(room: OperatedRoom) -> None:
