@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +17,7 @@ from tests.cluster import Cluster
 from tests.e2e import directories
 from tests.operator_process import a_namespace, install_crds
 
-_MOST_NAMESPACES = 64
+_MOST_NAMESPACES = 56
 """Of the tests of one worker that use directories of a node."""
 
 
@@ -79,6 +79,14 @@ def local_namespace(control_plane: Cluster, account: Account, node: str) -> Iter
     """A namespace of a test's own that may have the directories."""
     with a_namespace(control_plane, name=next(account.namespaces)) as name:
         yield name
+
+
+@pytest.fixture
+def local_namespaces(control_plane: Cluster, account: Account, node: str) -> Iterator[list[str]]:
+    """Four of them, for what a test does at the same time."""
+    with ExitStack() as namespaces:
+        names = [next(account.namespaces) for _ in range(4)]
+        yield [namespaces.enter_context(a_namespace(control_plane, name=name)) for name in names]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ REGISTRIES = (
     "later",
     *(
         f"{kind}-{number}"
-        for kind, most in (("write", 40), ("gone", 12), ("kept", 8), ("random", 12))
+        for kind, most in (("write", 60), ("gone", 12), ("kept", 8), ("random", 12))
         for number in range(most)
     ),
 )
