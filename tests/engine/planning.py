@@ -12,9 +12,9 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent, Policy, deletion_intent, merge, read_policies
+from regkeeper.retention.question import Question
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.repository import RepositoryReader
-from regkeeper.retention.tag_verdicts import Question
 from tests.engine.volumes import Volume
 
 UNLIMITED = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}

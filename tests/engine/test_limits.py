@@ -13,7 +13,7 @@ from regkeeper.retention.layout import open_volume
 from regkeeper.retention.plan import Outcome
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
-from regkeeper.retention.tag_verdicts import Question
+from regkeeper.retention.question import Question
 from tests.engine import driver
 from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, Volume

@@ -23,12 +23,12 @@ from regkeeper.retention.places import CACHE
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent, merge
+from regkeeper.retention.question import Question
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.records import MAGIC
 from regkeeper.retention.remembering import SETTLED_NANOSECONDS, RememberingReader
 from regkeeper.retention.storage import Guard, no_guard, open_writable
-from regkeeper.retention.tag_verdicts import Question
 from tests.engine import documents
 from tests.engine.cases import cases
 from tests.engine.oracle import judge

@@ -12,12 +12,12 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent
+from regkeeper.retention.question import Question
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import WritableRecordFiles
 from regkeeper.retention.remembering import RememberingReader
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.storage import WritableVolume
-from regkeeper.retention.tag_verdicts import Question
 
 
 def ask(

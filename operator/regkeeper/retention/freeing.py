@@ -9,10 +9,10 @@ from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import PlannedMoves
+from regkeeper.retention.question import Question
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.settling import Ledger, is_swept
 from regkeeper.retention.spread import spread
-from regkeeper.retention.tag_verdicts import Question
 
 _GROUP = 16
 """Shards that a process takes at once."""

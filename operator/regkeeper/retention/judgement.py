@@ -5,30 +5,20 @@ been untagged for longer than the policy allows. And it goes only if nothing tha
 manifest that has no cause to go.
 """
 
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from regkeeper.retention import digests
+from regkeeper.retention.closures import closure
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.manifest import Manifest, Shape
+from regkeeper.retention.manifest_verdicts import Departures, ManifestJudge
+from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.repository import Repository
-from regkeeper.retention.rules import plausible
-from regkeeper.retention.subjects import State, Subjects
-from regkeeper.retention.tag_verdicts import (
-    YOUNGER,
-    Question,
-    TagJudge,
-    TagVerdicts,
-    Verdict,
-    closure,
-    dependant_verdict,
-    users_of_manifests,
-)
-
-Departures = Callable[[], Mapping[Digest, int]]
-"""When the last tag left each digest of a repository, as its tags' histories tell; nanoseconds. Reads the volume."""
+from regkeeper.retention.subjects import Subjects
+from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
+from regkeeper.retention.users import users_of_manifests
 
 
 @dataclass(slots=True)
@@ -103,7 +93,18 @@ class _Judge:
             self._hold_everything(answer)
             return answer
         roots = self._tag_roots(tags)
-        candidates = self._candidates(tags, roots)
+        manifests = ManifestJudge(
+            self.question,
+            repository,
+            self.subjects,
+            self.departures,
+            tag_judge=self.tag_judge,
+            tags=tags,
+            asked=self.asked,
+        )
+        manifests.judge(roots)
+        candidates, self.kept = manifests.candidates, manifests.kept
+        self.waiting += manifests.waiting
         alive = self._alive(roots, candidates)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
@@ -145,7 +146,7 @@ class _Judge:
         pointed = {tag.digest for name, tag in repository.tags.items() if name not in going}
         one_by_one = going & self.tag_judge.named_exactly(one_by_one=True) & repository.tags.keys()
         lifted = set(self.asked) | {repository.tags[name].digest for name in one_by_one}
-        whole = self._whole_repository()[1] and not pointed
+        whole = self.tag_judge.whole_repository()[1] and not pointed
         for digest, message in repository.corrupt.items():
             if digest in pointed or not (whole or digest in lifted):
                 pins.append(f"manifest {digests.short(digest)} ({message})")
@@ -184,129 +185,11 @@ class _Judge:
             if tag.digest is None or tags.verdicts[name].goes:
                 continue
             subject = tags.waiting.get(name)
-            if subject is None or self._is_firm(subject):
+            if subject is None or self.subjects.is_firm(subject, self.repository.name):
                 roots.add(tag.digest)
             else:
                 self.waiting.append((tag.digest, subject))
         return roots
-
-    def _candidates(self, tags: TagVerdicts, roots: set[Digest]) -> dict[Digest, str]:
-        """The revisions with a cause to go; notes the reason of each that has none."""
-        repository = self.repository
-        carried = self._carried(tags, tags.verdicts)
-        by_name = {
-            name
-            for name in repository.tags
-            if name in self.tag_judge.exactly or self.tag_judge.goes_with_named_subject(digests.subject_of_tag(name))
-        }
-        carried_by_name = self._carried(tags, by_name)
-        loosely, exactly = self._whole_repository()
-        candidates: dict[Digest, str] = {}
-        pointed = {tag.digest for tag in repository.tags.values()}
-        absent = self._versions_without_manifest(tags)
-        departures: Mapping[Digest, int] | None = None
-        for digest, link in repository.revisions.items():
-            if digest in roots:
-                continue
-            manifest = repository.manifests.get(digest)
-            subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
-            verdict = Verdict(False, "untagged; the policy has no `untagged`")
-            of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
-            restored = self.question.restored.get((repository.name, "", digests.to_text(digest)))
-            if digest in self.used:
-                verdict = Verdict(False, f"in use by {self.used[digest]}")
-            elif (named := self.asked.get(digest) or exactly) and self.question.is_younger(link.pushed):
-                verdict = Verdict(False, YOUNGER)
-            elif named:
-                verdict = Verdict(True, f"named by delete: {named}")
-            elif (
-                restored is not None
-                and digest not in carried_by_name
-                and not self.tag_judge.goes_with_named_subject(subject)
-            ):
-                verdict = Verdict(False, f"restored from run {restored}")
-            elif subject and of_subject and self.subjects.state(subject) in (State.ALIVE, State.UNKNOWN):
-                verdict = of_subject
-            elif digest in carried:
-                verdict = Verdict(True, carried[digest])
-            elif of_subject is not None and digest not in pointed:
-                verdict = of_subject
-            elif loosely:
-                young = self.question.now - link.pushed < self.question.intent.younger_than
-                verdict = (
-                    Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
-                )
-            elif self.question.intent.untagged_after is not None and digest not in pointed:
-                if departures is None and self._old_enough(link.pushed):
-                    departures = self.departures()
-                verdict = self._untagged(digest, link.pushed, departures or {})
-                if verdict.goes and absent:
-                    verdict = Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")
-            verdict = self._approved(digest, verdict)
-            if verdict.goes:
-                candidates[digest] = verdict.reason
-                continue
-            self.kept[digest] = verdict.reason
-            if verdict is of_subject and subject is not None and not self._is_firm(subject):
-                self.waiting.append((digest, subject))
-        return candidates
-
-    def _versions_without_manifest(self, tags: TagVerdicts) -> list[Digest]:
-        """What staying tags point to and is not there. An untagged manifest may be a child of it."""
-        return sorted(
-            tag.digest
-            for name, tag in self.repository.tags.items()
-            if tag.digest in self.repository.missing
-            and not tags.verdicts[name].goes
-            and digests.subject_of_tag(name) is None
-        )
-
-    def _carried(self, tags: TagVerdicts, names: Container[str]) -> dict[Digest, str]:
-        """What those of some tags that go take along: their manifests and the children of these."""
-        carried: dict[Digest, str] = {}
-        for name, tag in self.repository.tags.items():
-            if tag.digest is not None and name in names and tags.verdicts[name].goes:
-                carried.setdefault(tag.digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
-        for child, parent in list(closure(self.repository, list(carried), mentions=False)):
-            carried[child] = f"child of {digests.short(parent)}, which goes"
-        return carried
-
-    def _whole_repository(self) -> tuple[str, str]:
-        """The pattern, and the exact name, by which a deletion is about the whole repository."""
-        loosely = exactly = ""
-        for reference in self.question.references(self.repository.name):
-            if reference.whole_repository:
-                self.tag_judge.answer.answered.add(reference.text)
-                if reference.exact:
-                    exactly = reference.text
-                else:
-                    loosely = reference.text
-        return loosely, exactly
-
-    def _old_enough(self, moment: int) -> bool:
-        after = self.question.intent.untagged_after
-        return after is not None and plausible(moment, self.question.now) and self.question.now - moment >= after
-
-    def _untagged(self, digest: Digest, pushed: int, departures: Mapping[Digest, int]) -> Verdict:
-        """The verdict on a manifest that no tag points to: its age counts from when the last tag left it."""
-        if not self.question.intent.untagged_in(self.repository.name):
-            return Verdict(False, "untagged")
-        since = max(
-            pushed,
-            departures.get(digest, 0),
-            self.question.departures.get((self.repository.name, digest), 0),
-        )
-        if self.question.now - pushed < self.question.intent.younger_than:
-            return Verdict(False, "pushed a short while ago")
-        if self._old_enough(since):
-            return Verdict(True, "untagged for longer than the policy allows")
-        return Verdict(False, "untagged, but not for long enough")
-
-    def _approved(self, digest: Digest, verdict: Verdict) -> Verdict:
-        approved = self.question.approved
-        if not verdict.goes or approved is None or (self.repository.name, "", digests.to_text(digest)) in approved:
-            return verdict
-        return Verdict(False, "not among what was approved")
 
     # What stays, and what it needs.
 
@@ -341,12 +224,6 @@ class _Judge:
             alive.add(child)
             new.append(child)
         return new
-
-    def _is_firm(self, subject: Subject) -> bool:
-        """Whether a subject's life is settled without this repository."""
-        return self.subjects.state(subject) is not State.ALIVE or self.subjects.kept_outside(
-            subject, self.repository.name
-        )
 
     def _collect_needs(self, answer: Judgement, alive: set[Digest]) -> None:
         repository = self.repository
@@ -387,7 +264,7 @@ class _Judge:
 
     def _find_whole(self, answer: Judgement) -> None:
         """Note of a repository that loses its last tag and manifest whether deletions by name took any of them."""
-        loosely, exactly = self._whole_repository()
+        loosely, exactly = self.tag_judge.whole_repository()
         if exactly:
             answer.whole = True
         elif self.tag_judge.exactly or self.asked.keys() & self.repository.revisions.keys():

@@ -19,10 +19,10 @@ from regkeeper.retention.manifest import CorruptManifestError, Manifest
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.places import LEFT
 from regkeeper.retention.plan import Exceeded, Plan
+from regkeeper.retention.question import Question
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
 from regkeeper.retention.shards import Shards
-from regkeeper.retention.tag_verdicts import Question
 
 FEWEST_COVERED = 20
 """Covered tags below which no share is taken and no reset of the times is suspected."""

@@ -24,13 +24,14 @@ from regkeeper.retention.judgement import Judgement, judge
 from regkeeper.retention.layout import Found, Volume, repository_path, walk_repositories
 from regkeeper.retention.limits import Limits, refusal
 from regkeeper.retention.plan import Plan, RepositoryPlan
+from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import read_ahead
 from regkeeper.retention.repository import Problem, Repository, RepositoryReader
 from regkeeper.retention.rules import Rule
 from regkeeper.retention.settling import Ledger, Settler, Stretch
 from regkeeper.retention.spread import spread
 from regkeeper.retention.subjects import Subjects
-from regkeeper.retention.tag_verdicts import Question, TagVerdicts
+from regkeeper.retention.tag_verdicts import TagVerdicts
 
 Progress = Callable[[str], None]
 

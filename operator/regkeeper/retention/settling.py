@@ -13,10 +13,10 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.owners import Owners
 from regkeeper.retention.plan import Refused, RepositoryPlan
 from regkeeper.retention.planned_moves import PlannedMoves
+from regkeeper.retention.question import Question
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
 from regkeeper.retention.rows import ManifestRow, TagRow
 from regkeeper.retention.shards import Shards
-from regkeeper.retention.tag_verdicts import Question
 from regkeeper.retention.uploads import old_uploads
 
 

@@ -46,3 +46,7 @@ class Subjects:
     def kept_outside(self, subject: Subject, repository: str) -> bool:
         """Whether another repository keeps the subject."""
         return bool(self.keepers.get(subject, set()) - {repository})
+
+    def is_firm(self, subject: Subject, repository: str) -> bool:
+        """Whether the life of a subject is settled without a repository."""
+        return self.state(subject) is not State.ALIVE or self.kept_outside(subject, repository)

@@ -1,62 +1,18 @@
 """Which tags of one repository go, which stay, and why: rules, deletions by name, what is in use, dependants."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from regkeeper.retention import digests
+from regkeeper.retention.dependants import dependant_verdict
 from regkeeper.retention.digests import Digest, Subject, subject_of_tag
-from regkeeper.retention.in_use import InUse
 from regkeeper.retention.manifest import Shape
-from regkeeper.retention.policy import Intent
+from regkeeper.retention.question import YOUNGER, Question, Verdict
 from regkeeper.retention.references import Reference
 from regkeeper.retention.repository import NO_LINK, Repository, Tag
-from regkeeper.retention.rules import Covered, Matching, Rule, plausible
+from regkeeper.retention.rules import Covered, Matching, plausible
 from regkeeper.retention.subjects import State, Subjects
-
-YOUNGER = "younger than --older-than"
-
-
-class Verdict(NamedTuple):
-    """What becomes of one tag or manifest, and why."""
-
-    goes: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a plan is made from, besides the repositories.
-
-    Attributes:
-        intent: what is asked for.
-        now: nanoseconds since the epoch; every age counts from it.
-        in_use: the images in use.
-        restored: what an undo brought back, by repository, tag (empty for what is none) and `alg:hex`, with the run
-            that it undid. A tag that was pushed again since is no longer the one that came back.
-        approved: (repository, tag, digest) of the victims that an approval allows; None: no approval limits them.
-        departures: when a run deleted the last tag of a digest, by repository and digest; nanoseconds.
-    """
-
-    intent: Intent
-    now: int
-    in_use: InUse = field(default_factory=InUse)
-    restored: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
-    approved: frozenset[tuple[str, str, str]] | None = None
-    departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
-
-    def is_younger(self, pushed: int) -> bool:
-        """Whether the command `delete` was asked for older things only, which holds for exact names too."""
-        return self.now - pushed < self.intent.older_than
-
-    def references(self, repository: str) -> list[Reference]:
-        """The deletions by name that are about a repository."""
-        return [reference for reference in self.intent.deletions if reference.matches_repository(repository)]
-
-    def rules(self, repository: str) -> list[Rule]:
-        """The rules that cover a repository."""
-        return [rule for rule in self.intent.rules if rule.covers_repository(repository)]
 
 
 @dataclass(slots=True)
@@ -161,6 +117,18 @@ class TagJudge:
             for name in names
             if (reference.tag == name and reference.digest is None) or (reference.whole_repository and not one_by_one)
         }
+
+    def whole_repository(self) -> tuple[str, str]:
+        """The pattern, and the exact name, by which a deletion is about the whole repository."""
+        loosely = exactly = ""
+        for reference in self.question.references(self.repository.name):
+            if reference.whole_repository:
+                self.answer.answered.add(reference.text)
+                if reference.exact:
+                    exactly = reference.text
+                else:
+                    loosely = reference.text
+        return loosely, exactly
 
     def _match_deletions(self, dependants: Mapping[str, Subject]) -> None:
         for reference in self.question.references(self.repository.name):
@@ -306,91 +274,3 @@ class TagJudge:
             return verdict
         self.answer.by_rule.discard(name)
         return Verdict(False, "not among what was approved")
-
-
-def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, pushed: int) -> Verdict:
-    """The verdict on a tag or manifest that lives as long as its subject.
-
-    Args:
-        question: what the plan is made from.
-        subjects: where subjects stand.
-        subject: the digest that it is about.
-        pushed: its own push time.
-    """
-    state = subjects.state(subject)
-    if state is State.UNKNOWN:
-        return Verdict(False, "its subject is named by a digest by which it can't be looked up")
-    name = digests.short(subject)
-    if state is State.ALIVE:
-        return Verdict(False, f"its subject {name} stays")
-    if state is State.GOING:
-        return Verdict(True, f"its subject {name} goes")
-    after = question.intent.orphaned_for
-    if after is None:
-        return Verdict(False, f"its subject {name} is nowhere; the policy has no `dependants`")
-    if not plausible(pushed, question.now) or question.now - pushed <= after:
-        return Verdict(False, f"its subject {name} is nowhere, but not for long enough")
-    return Verdict(True, f"its subject {name} has been nowhere for too long")
-
-
-def users_of_manifests(in_use: InUse, repository: Repository) -> dict[Digest, str]:
-    """Who uses which manifest of a repository: what is named, its children, and the indexes that list it.
-
-    An index counts even if the child in use is not in the repository: a sparse copy still serves other platforms.
-    """
-    if not in_use.manifests and not in_use.anywhere:
-        return {}
-
-    def user_of(digest: Digest | None) -> str | None:
-        if digest is None:
-            return None
-        return in_use.manifests.get((repository.name, digest)) or in_use.anywhere.get(digest)
-
-    used: dict[Digest, str] = {}
-    for digest in (*repository.manifests, *repository.missing, *repository.corrupt):
-        manifest = repository.manifests.get(digest)
-        user = user_of(digest) or user_of(manifest.config if manifest else None)
-        if user is not None:
-            used[digest] = user
-    below = {child: used[parent] for child, parent in _with_users(repository, used)}
-    indexes = [(digest, manifest.children) for digest, manifest in repository.manifests.items() if manifest.children]
-    growing = True
-    while growing:
-        growing = False
-        for digest, children in indexes:
-            user = next((user for child in children if (user := used.get(child) or user_of(child))), None)
-            if digest not in used and user is not None:
-                used[digest] = user
-                growing = True
-    return {**below, **used}
-
-
-def _with_users(repository: Repository, used: Mapping[Digest, str]) -> Iterator[tuple[Digest, Digest]]:
-    """Everything below the manifests in use, with the one in use that it is below."""
-    for root in used:
-        for child, _ in closure(repository, [root]):
-            yield child, root
-
-
-def closure(
-    repository: Repository, roots: Iterable[Digest], *, mentions: bool = True
-) -> Iterator[tuple[Digest, Digest]]:
-    """Every manifest of the repository below the roots, with its parent; what is in `roots` is not repeated.
-
-    Args:
-        repository: the repository.
-        roots: where to begin.
-        mentions: whether what a manifest of an unknown kind mentions counts as its children.
-    """
-    seen = set(roots)
-    waiting = list(roots)
-    while waiting:
-        parent = waiting.pop()
-        manifest = repository.manifests.get(parent)
-        if manifest is None or (manifest.shape is Shape.UNKNOWN and not mentions):
-            continue
-        for child in manifest.children:
-            if child not in seen and (child in repository.revisions or child in repository.manifests):
-                seen.add(child)
-                waiting.append(child)
-                yield child, parent

@@ -1,0 +1,162 @@
+"""Which manifests of one repository have a cause to go, once its tags are judged.
+
+Its tag goes, a deletion names it, its subject goes, or it has been untagged for longer than the policy allows. Whether
+something that stays needs it is found out afterwards (judgement.py).
+"""
+
+import sys
+from collections.abc import Callable, Container, Mapping
+
+from regkeeper.retention import digests
+from regkeeper.retention.closures import closure
+from regkeeper.retention.dependants import dependant_verdict
+from regkeeper.retention.digests import Digest, Subject
+from regkeeper.retention.question import YOUNGER, Question, Verdict
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.rules import plausible
+from regkeeper.retention.subjects import State, Subjects
+from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
+
+Departures = Callable[[], Mapping[Digest, int]]
+"""When the last tag left each digest of a repository, as its tags' histories tell; nanoseconds. Reads the volume."""
+
+
+class ManifestJudge:
+    """Judges the manifests of one repository.
+
+    Args:
+        tag_judge: judged its tags.
+        tags: the verdicts on them.
+        asked: the deletions that name a manifest by its digest.
+
+    Attributes:
+        candidates: the revisions with a cause to go.
+        kept: the reason of each that has none.
+        waiting: dependants that stay because their subject does, which is in this repository.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        repository: Repository,
+        subjects: Subjects,
+        departures: Departures,
+        *,
+        tag_judge: TagJudge,
+        tags: TagVerdicts,
+        asked: Mapping[Digest, str],
+    ) -> None:
+        self.question = question
+        self.repository = repository
+        self.subjects = subjects
+        self.departures = departures
+        self.tag_judge = tag_judge
+        self.tags = tags
+        self.asked = asked
+        self.candidates: dict[Digest, str] = {}
+        self.kept: dict[Digest, str] = {}
+        self.waiting: list[tuple[Digest, Subject]] = []
+
+    def judge(self, roots: set[Digest]) -> None:
+        """Find the revisions with a cause to go among those that are not `roots`, and the reasons of the others."""
+        repository = self.repository
+        carried = self._carried(self.tags.verdicts)
+        by_name = {
+            name
+            for name in repository.tags
+            if name in self.tag_judge.exactly or self.tag_judge.goes_with_named_subject(digests.subject_of_tag(name))
+        }
+        carried_by_name = self._carried(by_name)
+        loosely, exactly = self.tag_judge.whole_repository()
+        pointed = {tag.digest for tag in repository.tags.values()}
+        absent = self._versions_without_manifest()
+        departures: Mapping[Digest, int] | None = None
+        for digest, link in repository.revisions.items():
+            if digest in roots:
+                continue
+            manifest = repository.manifests.get(digest)
+            subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
+            verdict = Verdict(False, "untagged; the policy has no `untagged`")
+            of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
+            restored = self.question.restored.get((repository.name, "", digests.to_text(digest)))
+            if digest in self.tag_judge.used:
+                verdict = Verdict(False, f"in use by {self.tag_judge.used[digest]}")
+            elif (named := self.asked.get(digest) or exactly) and self.question.is_younger(link.pushed):
+                verdict = Verdict(False, YOUNGER)
+            elif named:
+                verdict = Verdict(True, f"named by delete: {named}")
+            elif (
+                restored is not None
+                and digest not in carried_by_name
+                and not self.tag_judge.goes_with_named_subject(subject)
+            ):
+                verdict = Verdict(False, f"restored from run {restored}")
+            elif subject and of_subject and self.subjects.state(subject) in (State.ALIVE, State.UNKNOWN):
+                verdict = of_subject
+            elif digest in carried:
+                verdict = Verdict(True, carried[digest])
+            elif of_subject is not None and digest not in pointed:
+                verdict = of_subject
+            elif loosely:
+                young = self.question.now - link.pushed < self.question.intent.younger_than
+                verdict = (
+                    Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
+                )
+            elif self.question.intent.untagged_after is not None and digest not in pointed:
+                if departures is None and self._old_enough(link.pushed):
+                    departures = self.departures()
+                verdict = self._untagged(digest, link.pushed, departures or {})
+                if verdict.goes and absent:
+                    verdict = Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")
+            verdict = self._approved(digest, verdict)
+            if verdict.goes:
+                self.candidates[digest] = verdict.reason
+                continue
+            self.kept[digest] = verdict.reason
+            if verdict is of_subject and subject is not None and not self.subjects.is_firm(subject, repository.name):
+                self.waiting.append((digest, subject))
+
+    def _versions_without_manifest(self) -> list[Digest]:
+        """What staying tags point to and is not there. An untagged manifest may be a child of it."""
+        return sorted(
+            tag.digest
+            for name, tag in self.repository.tags.items()
+            if tag.digest in self.repository.missing
+            and not self.tags.verdicts[name].goes
+            and digests.subject_of_tag(name) is None
+        )
+
+    def _carried(self, names: Container[str]) -> dict[Digest, str]:
+        """What those of some tags that go take along: their manifests and the children of these."""
+        carried: dict[Digest, str] = {}
+        for name, tag in self.repository.tags.items():
+            if tag.digest is not None and name in names and self.tags.verdicts[name].goes:
+                carried.setdefault(tag.digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
+        for child, parent in list(closure(self.repository, list(carried), mentions=False)):
+            carried[child] = f"child of {digests.short(parent)}, which goes"
+        return carried
+
+    def _old_enough(self, moment: int) -> bool:
+        after = self.question.intent.untagged_after
+        return after is not None and plausible(moment, self.question.now) and self.question.now - moment >= after
+
+    def _untagged(self, digest: Digest, pushed: int, departures: Mapping[Digest, int]) -> Verdict:
+        """The verdict on a manifest that no tag points to: its age counts from when the last tag left it."""
+        if not self.question.intent.untagged_in(self.repository.name):
+            return Verdict(False, "untagged")
+        since = max(
+            pushed,
+            departures.get(digest, 0),
+            self.question.departures.get((self.repository.name, digest), 0),
+        )
+        if self.question.now - pushed < self.question.intent.younger_than:
+            return Verdict(False, "pushed a short while ago")
+        if self._old_enough(since):
+            return Verdict(True, "untagged for longer than the policy allows")
+        return Verdict(False, "untagged, but not for long enough")
+
+    def _approved(self, digest: Digest, verdict: Verdict) -> Verdict:
+        approved = self.question.approved
+        if not verdict.goes or approved is None or (self.repository.name, "", digests.to_text(digest)) in approved:
+            return verdict
+        return Verdict(False, "not among what was approved")

@@ -1,0 +1,54 @@
+"""What a plan is made from besides the repositories, and what becomes of one tag or manifest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from regkeeper.retention.digests import Digest
+from regkeeper.retention.in_use import InUse
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.references import Reference
+from regkeeper.retention.rules import Rule
+
+YOUNGER = "younger than --older-than"
+
+
+class Verdict(NamedTuple):
+    """What becomes of one tag or manifest, and why."""
+
+    goes: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a plan is made from, besides the repositories.
+
+    Attributes:
+        intent: what is asked for.
+        now: nanoseconds since the epoch; every age counts from it.
+        in_use: the images in use.
+        restored: what an undo brought back, by repository, tag (empty for what is none) and `alg:hex`, with the run
+            that it undid. A tag that was pushed again since is no longer the one that came back.
+        approved: (repository, tag, digest) of the victims that an approval allows; None: no approval limits them.
+        departures: when a run deleted the last tag of a digest, by repository and digest; nanoseconds.
+    """
+
+    intent: Intent
+    now: int
+    in_use: InUse = field(default_factory=InUse)
+    restored: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    approved: frozenset[tuple[str, str, str]] | None = None
+    departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
+
+    def is_younger(self, pushed: int) -> bool:
+        """Whether the command `delete` was asked for older things only, which holds for exact names too."""
+        return self.now - pushed < self.intent.older_than
+
+    def references(self, repository: str) -> list[Reference]:
+        """The deletions by name that are about a repository."""
+        return [reference for reference in self.intent.deletions if reference.matches_repository(repository)]
+
+    def rules(self, repository: str) -> list[Rule]:
+        """The rules that cover a repository."""
+        return [rule for rule in self.intent.rules if rule.covers_repository(repository)]
