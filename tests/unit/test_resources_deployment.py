@@ -89,7 +89,9 @@ def test_the_claim_that_is_there_decides() -> None:
 
 def test_shared_storage_rolls_without_a_gap() -> None:
     rolling = {"maxSurge": 1, "maxUnavailable": 0}
-    assert build(storage=SHARED)["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+    spec = build(storage=SHARED)["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+    assert "preStop" in spec["template"]["spec"]["containers"][0]["lifecycle"]
 
 
 def test_a_host_port_rolls_without_a_surplus_pod() -> None:

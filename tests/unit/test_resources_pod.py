@@ -7,7 +7,7 @@ import pytest
 from regkeeper.resources.config import config_file
 from regkeeper.resources.pod import pod_template
 from regkeeper.settings import Settings
-from tests.registry_objects import LOCAL, UID, a_registry
+from tests.registry_objects import LOCAL, SHARED, UID, a_registry
 
 SETTINGS = Settings(image="regkeeper:test", registry_image="registry:test")
 
@@ -138,6 +138,15 @@ def test_extra_environment_follows_ours() -> None:
 def test_grace_is_longer_than_the_drain() -> None:
     assert pod()["terminationGracePeriodSeconds"] == 40
     assert pod(config={"http": {"draintimeout": "5m"}})["terminationGracePeriodSeconds"] == 310
+
+
+def test_a_pod_with_others_serves_on_until_everybody_has_heard_of_its_end() -> None:
+    registry = a_registry(storage=SHARED, replicas=2)
+    config = config_file(registry, read_only=False)
+    built = pod_template(registry, SETTINGS, config, rolling=True)["spec"]
+    assert built["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 5}}}
+    assert built["terminationGracePeriodSeconds"] == 45
+    assert "lifecycle" not in container()
 
 
 def test_a_host_port_is_a_port_of_the_container() -> None:

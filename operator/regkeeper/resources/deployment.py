@@ -35,7 +35,7 @@ def deployment(
             **({} if replicas is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(registry.metadata.name)},
             "strategy": _strategy(registry, access_modes),
-            "template": pod_template(registry, settings, config),
+            "template": pod_template(registry, settings, config, rolling=is_shared(registry, access_modes)),
         },
     }
 

@@ -18,14 +18,28 @@ no distribution gives to a person. The group is the volume's too (fsGroup)."""
 STOP_SECONDS = 10
 """What a registry has left to end by itself once the transfers are drained."""
 
+NOTICE_SECONDS = 5
+"""How long one of several pods goes on serving after its end was announced: until then each node's kube-proxy, and
+whatever balances load, has heard of it. A registry that is told to stop closes its port at once."""
+
 CONFIG_DIRECTORY = "/etc/regkeeper"
 REGISTRY_CONTAINER = "registry"
 CHECK_CONTAINER = "check-volume"
 
 
-def pod_template(registry: Registry, settings: Settings, config: ConfigFile) -> dict[str, Any]:
-    """Build the template of the Deployment."""
+def pod_template(
+    registry: Registry, settings: Settings, config: ConfigFile, *, rolling: bool = False
+) -> dict[str, Any]:
+    """Build the template of the Deployment.
+
+    Args:
+        registry: The Registry.
+        settings: The operator's.
+        config: Its config.yml.
+        rolling: A pod ends while others serve in its place.
+    """
     spec = registry.spec
+    notice = NOTICE_SECONDS if rolling else 0
     return {
         "metadata": {
             "labels": {**spec.pod_labels, **object_labels(registry.metadata.name)},
@@ -36,9 +50,9 @@ def pod_template(registry: Registry, settings: Settings, config: ConfigFile) -> 
             # A Service called registry-storage would set REGISTRY_STORAGE_PORT, on which distribution panics.
             "enableServiceLinks": False,
             "securityContext": pod_security(),
-            "terminationGracePeriodSeconds": config.drain_seconds + STOP_SECONDS,
+            "terminationGracePeriodSeconds": notice + config.drain_seconds + STOP_SECONDS,
             **_init_containers(registry, settings),
-            "containers": [_registry_container(registry, settings)],
+            "containers": [_registry_container(registry, settings, notice)],
             "volumes": [
                 {"name": "config", "configMap": {"name": config_map_name(registry.metadata.name)}},
                 {"name": "storage", **_storage_source(registry)},
@@ -48,7 +62,7 @@ def pod_template(registry: Registry, settings: Settings, config: ConfigFile) -> 
     }
 
 
-def _registry_container(registry: Registry, settings: Settings) -> dict[str, Any]:
+def _registry_container(registry: Registry, settings: Settings, notice: int) -> dict[str, Any]:
     spec = registry.spec
     port: dict[str, Any] = {"name": PORT_NAME, "containerPort": REGISTRY_PORT, "protocol": "TCP"}
     if spec.access.host_port is not None:
@@ -69,6 +83,7 @@ def _registry_container(registry: Registry, settings: Settings) -> dict[str, Any
         "livenessProbe": _probe(period_seconds=10, failure_threshold=6),
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        **({"lifecycle": {"preStop": {"sleep": {"seconds": notice}}}} if notice else {}),
     }
     if spec.image_pull_policy is not None:
         container["imagePullPolicy"] = spec.image_pull_policy
