@@ -7,6 +7,7 @@ from zlib import crc32
 
 import pytest
 
+from regkeeper.api.v1alpha1.node_trust import MAXIMUM_HOSTS
 from tests.applying import Place
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
@@ -163,6 +164,37 @@ def test_what_can_not_work_is_refused_by_name(place: Place, spec: dict[str, Any]
     said = refusal(place, "main", spec)
     assert f"{field}:" in said
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("registry.example:65536", "a port is at most 65535: correct it"),
+        ("registry.example:99999", "a port is at most 65535: correct it"),
+        ("[fd00::1]:65536", "a port is at most 65535: correct it"),
+        ("registry.example:0", "should match"),
+        ("registry.example:05000", "should match"),
+        ("registry.example", "should match"),
+        ("http://registry.example:5000", "should match"),
+        ("Registry.example:5000", "should match"),
+        ("docker.io:443", "a public registry is never trusted in plain HTTP: remove it"),
+        ("registry-1.docker.io:5000", "a public registry is never trusted in plain HTTP"),
+        ("eu.gcr.io:80", "a public registry is never trusted in plain HTTP"),
+    ],
+)
+def test_hosts_that_no_node_may_trust_are_refused(place: Place, host: str, message: str) -> None:
+    said = refusal(place, "main", {**CLAIM, "nodeTrust": {"hosts": ["registry.example:5000", host]}})
+    assert "spec.nodeTrust.hosts" in said
+    assert message in said
+
+
+def test_the_most_hosts_that_a_registry_may_have_are_accepted(place: Place) -> None:
+    """Their rules' cost is bounded by their number and length, so that all of them pass together."""
+    long = ".".join(["a" * 61] * 4)
+    hosts = [f"{long[number:]}:65535" for number in range(6)] + ["[fd00::1]:1", "notdocker.io:5000"]
+    assert len(hosts) == MAXIMUM_HOSTS
+    apply(place, "main", {**CLAIM, "nodeTrust": {"hosts": hosts}}, dry_run=True)
+    assert "at most 8 items" in refusal(place, "main", {**CLAIM, "nodeTrust": {"hosts": [*hosts, "a.example:1"]}})
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "//a", "/a/", "/a//b", "/a/../b", "/a/./b", "/..", "/a\nb", "/a\0b"])
