@@ -1,4 +1,7 @@
-"""Proves that this process, with the ids that it has, can use a registry's volume; leaves nothing behind.
+"""Looks for what keeps this process, with the ids that it has, from using a registry's volume; leaves nothing behind.
+
+What every push touches is tried. Of what lies below, a sample is looked at, or a registry with a million files would
+wait for minutes at each start: ids go wrong by whole trees, as root's own pushes or a copy leave them.
 
 kubelet applies fsGroup only where the volume's root does not have the group yet, and on NFS often not at all. So a
 matching root says little about what lies below it.
@@ -25,8 +28,8 @@ MESSAGE_BYTES = 2000
 BREADTH = 1000
 """Directories that are looked at level by level, before single lines are followed down."""
 LINES = 32
-CHILDREN = 500
-"""Entries that are read of one directory."""
+ENTRIES = 100_000
+"""Directories of a level among which the next level, or the lines, are chosen."""
 
 
 class VolumeError(Exception):
@@ -89,20 +92,25 @@ def _sample(top: str) -> Iterator[str]:
     while level and seen + len(level) <= BREADTH:
         yield from level
         seen += len(level)
-        level = [child for directory in level for child in _subdirectories(directory)]
+        most = ENTRIES // len(level)
+        level = [child for directory in level for child in _subdirectories(directory, most)]
     for start in level[:: max(1, len(level) // LINES)]:
         directory: str | None = start
         while directory is not None:
             yield directory
-            directory = next(iter(_subdirectories(directory)), None)
+            directory = next(iter(_subdirectories(directory, 1)), None)
 
 
-def _subdirectories(directory: str) -> list[str]:
+def _subdirectories(directory: str, most: int) -> list[str]:
     try:
         with os.scandir(directory) as entries:
-            return [entry.path for entry in islice(entries, CHILDREN) if entry.is_dir(follow_symlinks=False)]
+            return [entry.path for entry in islice(filter(_is_directory, entries), most)]
     except FileNotFoundError:  # an upload that ended meanwhile
         return []
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False)
 
 
 def _ask_kernel(directory: str) -> None:

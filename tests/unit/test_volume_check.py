@@ -111,6 +111,21 @@ def test_a_subtree_of_roots_under_a_matching_root_is_found(volume: Path, subtree
     assert f"{volume / subtree} can't be used: Permission denied. It is owned by 0:0, mode 0755" in done.stderr
 
 
+def test_one_of_very_many_repositories_is_not_too_far_down(volume: Path) -> None:
+    give(volume, group=USER, mode=0o2070)
+    repositories = volume / "docker/registry/v2/repositories"
+    for number in range(1200):
+        made = repositories / f"repository-{number}"
+        made.mkdir()
+        os.chown(made, USER, USER)
+    listed = [entry.path for entry in os.scandir(repositories)]
+    for path in listed[500:]:
+        os.chown(path, 0, 0)
+    done = check(volume)
+    assert done.returncode == 1
+    assert f"{repositories}/" in done.stderr
+
+
 @pytest.mark.parametrize(("name", "mode"), [("data", 0o600), ("link", 0o644)])
 def test_files_that_can_not_be_used_are_found(volume: Path, name: str, mode: int) -> None:
     give(volume, group=USER, mode=0o2070)

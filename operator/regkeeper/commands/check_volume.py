@@ -17,7 +17,7 @@ def check_volume(
         str | None, typer.Option(help="Path of that directory on the machine that has it, for the message.")
     ] = None,
 ) -> None:
-    """Prove that a registry with this process's ids can use a volume: write, rename and delete, leaving nothing.
+    """Look for what keeps a registry with this process's ids from using a volume, leaving nothing.
 
     Exit status 1, with the path, its owner and the remedy, if it can't.
     """
