@@ -146,14 +146,12 @@ class Stage:
     def node(self, number: int) -> str:
         return f"{self.token}-{number}"
 
-    def add_node(self, number: int) -> None:
+    async def add_node(self, number: int) -> None:
+        name = self.node(number)
         labels = {"kubernetes.io/os": "linux", "stage": self.token}
-        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node(number), "labels": labels}}
-        self.admin.kubectl("apply", "--filename=-", stdin=json.dumps(body))
-        address = {"addresses": [{"type": "InternalIP", "address": f"10.7.0.{number}"}]}
-        self.admin.kubectl(
-            "patch", "node", self.node(number), "--subresource=status", "-p", json.dumps({"status": address})
-        )
+        await self.cluster.create({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+        status = {"addresses": [{"type": "InternalIP", "address": f"10.7.0.{number}"}]}
+        await self.cluster.patch_status(kube.NODE, None, name, {"status": status})
 
     def remove_node(self, number: int) -> None:
         """Delete a node, and its pod, as the controller-manager does within a minute."""
@@ -284,28 +282,32 @@ def _told(pod: kube.Object) -> TrustList | None:
     return decode(text.encode()) if text else None
 
 
-@pytest.fixture
-async def stage(control_plane: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+@pytest.fixture(scope="module")
+def with_crds(control_plane: Cluster) -> Cluster:
     install_crds(control_plane)
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    return control_plane
+
+
+@pytest.fixture
+async def stage(with_crds: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    monkeypatch.setenv("KUBECONFIG", str(with_crds.kubeconfig))
     async with kube.connect() as cluster, fake_agents() as agents, open_session(keep_alive=False) as session:
-        stage = Stage(control_plane, cluster, agents, Questioner(session, port=agents.port))
+        stage = Stage(with_crds, cluster, agents, Questioner(session, port=agents.port))
         labels = {"pod-security.kubernetes.io/enforce": "privileged"}
         for name, given in ((stage.namespace, {}), (stage.agents_namespace, labels)):
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": given}}
-            control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+            await cluster.create(body)
         for number in (1, 2, 3):
-            stage.add_node(number)
+            await stage.add_node(number)
         yield stage
         await stage.keeper.close()
-        for registry in control_plane.kubectl("get", "registries", "-n", stage.namespace, "-o", "name").split():
-            control_plane.kubectl(
-                "patch", "-n", stage.namespace, registry, "--type=merge", '-p={"metadata":{"finalizers":null}}'
-            )
-        control_plane.kubectl("delete", "daemonset", "--all", "-n", stage.agents_namespace)
-        control_plane.kubectl("delete", "pods", "--all", "-n", stage.agents_namespace, "--force", "--grace-period=0")
-        control_plane.kubectl("delete", "namespace", stage.namespace, stage.agents_namespace, "--wait=false")
-        control_plane.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
+        async for registry in cluster.list(kube.REGISTRY, stage.namespace):
+            name = registry["metadata"]["name"]
+            await cluster.patch(kube.REGISTRY, stage.namespace, name, {"metadata": {"finalizers": None}})
+        agents_gone = ("-n", stage.agents_namespace, "--all", "--force", "--grace-period=0")
+        with_crds.kubectl("delete", "daemonset,pods", *agents_gone)
+        with_crds.kubectl("delete", "namespace", stage.namespace, stage.agents_namespace, "--wait=false")
+        with_crds.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
 
 
 async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
@@ -345,7 +347,7 @@ async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothi
         "spec": {"nodeName": stage.node(4), "containers": [{"name": "agent", "image": "evil"}]},
     }
     stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps(forged))
-    stage.add_node(4)
+    await stage.add_node(4)
     await stage.trusted(key, "4/4")
     pod = await stage.cluster.get(kube.POD, stage.agents_namespace, "forged")
     assert naming.TRUST_ANNOTATION not in pod["metadata"]["annotations"]
@@ -530,7 +532,7 @@ async def test_a_node_that_is_not_there_for_a_moment_makes_no_node_forget_its_ad
     await stage.trusted(key, "2/2")
     assert await stage.hosts(key) == hosts == ("10.7.0.1:5000", f"{stage.node(1)}:5000")
     stage.admin.kubectl("patch", "node", stage.node(2), "--subresource=status", "-p", ODD_ADDRESS)
-    stage.add_node(1)
+    await stage.add_node(1)
     await stage.trusted(key, "3/3")
     assert await stage.hosts(key) == hosts
 
