@@ -49,7 +49,7 @@ class OneOperator:
             status=StatusWriter(cluster, store, now),
             clock=lambda: 0.0,
             again=lambda _: None,
-            quiet=self._retentions.quiet,
+            holder=self._retentions.holder,
         )
 
         def listing(of: Store, kinds: Sequence[kube.Resource], selector: str) -> Resync:

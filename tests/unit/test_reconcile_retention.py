@@ -390,6 +390,14 @@ def test_who_may_write_to_the_volume() -> None:
     assert pods.writers(found, "other", may=lambda _: False) == []
 
 
+def test_a_volume_is_where_a_pod_has_it_not_where_one_had_it() -> None:
+    evicted, ends, lives = a_pod("Failed", node="a"), a_pod(node="b"), a_pod(node="c")
+    ends["metadata"]["deletionTimestamp"] = NOON.isoformat()
+    assert pods.last_to_hold([evicted, ends, lives]) is lives
+    assert pods.last_to_hold([evicted, ends, a_pod("Pending", node=None)]) is ends
+    assert pods.last_to_hold([evicted]) is None
+
+
 def test_labels_alone_make_no_pod_a_registrys() -> None:
     labels = {**naming.selector_labels("main"), "pod-template-hash": "5d9"}
     owner = {"kind": "ReplicaSet", "name": "main-5d9", "controller": True, "uid": "x"}

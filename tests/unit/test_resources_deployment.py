@@ -52,6 +52,15 @@ def test_shared_storage_leaves_the_number_to_others_unless_the_spec_has_one() ->
     assert build(storage=SHARED, replicas=3)["spec"]["replicas"] == 3
 
 
+def test_a_run_that_holds_the_volume_holds_the_pods_at_its_node() -> None:
+    registry = a_registry(nodeSelector={"disk": "fast"})
+    config = config_file(registry, read_only=True)
+    held = deployment(registry, Settings(), config, node="k8sworker1")["spec"]["template"]["spec"]
+    assert held["nodeSelector"] == {"disk": "fast", "kubernetes.io/hostname": "k8sworker1"}
+    free = deployment(registry, Settings(), config)["spec"]["template"]["spec"]
+    assert free["nodeSelector"] == {"disk": "fast"}
+
+
 def test_scaled_to_zero() -> None:
     assert build(replicas=0)["spec"]["replicas"] == 0
 

@@ -138,6 +138,7 @@ def merged(body: Any, patch: Any) -> Any:
         Lock(),
         Lock(HOLDER),
         Lock(replace(HOLDER, quiet=None, quiet_since=None, aborted="", stage=Stage.PREPARING), NOON, "7c0d"),
+        Lock(replace(HOLDER, node="k8sworker1")),
         Lock(None, NOON),
     ],
 )

@@ -62,7 +62,7 @@ class Operator:
             status=status,
             clock=clock,
             again=self.look_again,
-            quiet=self._retentions.quiet,
+            holder=self._retentions.holder,
         )
         self._trust = TrustKeeper(
             cluster=cluster,

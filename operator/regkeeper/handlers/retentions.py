@@ -65,7 +65,7 @@ class Retentions:
             seconds=settings.resync_seconds,
             clock=clock,
         )
-        self.quiet = self._reconciler.quiet
+        self.holder = self._reconciler.holder
         self.load = self._resync.load
         self.compare = self._resync.compare
         self.pause = self._resync.pause

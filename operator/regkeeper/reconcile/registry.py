@@ -37,7 +37,7 @@ from regkeeper.reconcile.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
-from regkeeper.resources.retention.lock import Quiet
+from regkeeper.resources.retention.lock import Holder, Quiet
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
 
@@ -73,8 +73,8 @@ class Observation:
 class RegistryReconciler:
     """Keeps Registries.
 
-    `clock` gives seconds that only grow; `again` is told whom to look at once more; `quiet` says what a run that has
-    the lock of a claim asks of its Registry.
+    `clock` gives seconds that only grow; `again` is told whom to look at once more; `holder` says which run has
+    the lock of a claim, and may ask something of its Registry.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class RegistryReconciler:
         status: StatusWriter,
         clock: Callable[[], float],
         again: Callable[[Key], None],
-        quiet: Callable[[Key, str], Quiet | None],
+        holder: Callable[[Key, str], Holder | None],
     ) -> None:
         self._cluster = cluster
         self._store = store
@@ -96,7 +96,7 @@ class RegistryReconciler:
         self._counting = Counting(prober.count, clock, again, longest=settings.resync_seconds)
         self._status = status
         self._clock = clock
-        self._quiet = quiet
+        self._holder = holder
         self._objects = Objects(cluster, store)
         self._nodes = Nodes(cluster, clock)
         self._storage = StorageKeeper(cluster, store, self._objects, self._nodes, settings)
@@ -191,12 +191,14 @@ class RegistryReconciler:
     async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
         key = Key(registry.metadata.namespace, registry.metadata.name)
         claim = storage_claim(registry)
-        quiet = self._quiet(key, claim) if claim is not None else None
+        run = self._holder(key, claim) if claim is not None else None
+        quiet = None if run is None else run.quiet
         desired = desired_objects(
             registry,
             self._settings,
             read_only=registry.spec.read_only or quiet is Quiet.READ_ONLY,
             access_modes=storage.access_modes,
+            node=run.node if run is not None and quiet is Quiet.READ_ONLY else "",
         )
         live: dict[str, kube.Object] = {}
         for body in desired:

@@ -18,6 +18,7 @@ def desired_objects(
     *,
     read_only: bool,
     access_modes: Sequence[str] | None = None,
+    node: str = "",
 ) -> list[dict[str, Any]]:
     """Everything but volume and claim, and the Secret, which is only ever created: what an object needs comes first.
 
@@ -26,6 +27,7 @@ def desired_objects(
         settings: The operator's.
         read_only: Whether pushes are refused: `spec.readOnly`, or a retention run that asks for it.
         access_modes: Those of the claim that is there; None while there is none.
+        node: Label of the node to which a run holds the volume: pods elsewhere could not have it. Empty: to none.
 
     Raises:
         InvalidSpecError, BlockedError: The spec can't work, or not on the claim that is there; the message names the
@@ -36,6 +38,6 @@ def desired_objects(
         config_map(registry, config),
         service(registry),
         disruption_budget(registry, access_modes=access_modes),
-        deployment(registry, settings, config, access_modes=access_modes),
+        deployment(registry, settings, config, access_modes=access_modes, node=node),
     ]
     return [built for built in objects if built is not None]

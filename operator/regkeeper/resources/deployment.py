@@ -13,7 +13,12 @@ from regkeeper.settings import Settings
 
 
 def deployment(
-    registry: Registry, settings: Settings, config: ConfigFile, *, access_modes: Sequence[str] | None = None
+    registry: Registry,
+    settings: Settings,
+    config: ConfigFile,
+    *,
+    access_modes: Sequence[str] | None = None,
+    node: str = "",
 ) -> dict[str, Any]:
     """Build the Deployment.
 
@@ -22,6 +27,7 @@ def deployment(
         settings: The operator's.
         config: Its config.yml.
         access_modes: Those of the claim that is there; None while there is none.
+        node: Label of the only node for its pods; empty: the spec decides alone.
 
     Raises:
         InvalidSpecError, BlockedError: More replicas than the storage allows.
@@ -35,7 +41,7 @@ def deployment(
             **({} if replicas is None else {"replicas": replicas}),
             "selector": {"matchLabels": selector_labels(registry.metadata.name)},
             "strategy": _strategy(registry, access_modes),
-            "template": pod_template(registry, settings, config, rolling=is_shared(registry, access_modes)),
+            "template": pod_template(registry, settings, config, rolling=is_shared(registry, access_modes), node=node),
         },
     }
 

@@ -6,6 +6,7 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import CONFIG_HASH_ANNOTATION, config_map_name, http_secret_name, object_labels
 from regkeeper.resources.config import CONFIG_FILE, REGISTRY_PORT, STORAGE_ROOT, ConfigFile
 from regkeeper.resources.http_secret import SECRET_KEY
+from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 from regkeeper.resources.service import PORT_NAME
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
@@ -28,7 +29,7 @@ CHECK_CONTAINER = "check-volume"
 
 
 def pod_template(
-    registry: Registry, settings: Settings, config: ConfigFile, *, rolling: bool = False
+    registry: Registry, settings: Settings, config: ConfigFile, *, rolling: bool = False, node: str = ""
 ) -> dict[str, Any]:
     """Build the template of the Deployment.
 
@@ -37,6 +38,7 @@ def pod_template(
         settings: The operator's.
         config: Its config.yml.
         rolling: A pod ends while others serve in its place.
+        node: Label of the only node for it; empty: the spec decides alone.
     """
     spec = registry.spec
     notice = NOTICE_SECONDS if rolling else 0
@@ -57,7 +59,7 @@ def pod_template(
                 {"name": "config", "configMap": {"name": config_map_name(registry.metadata.name)}},
                 {"name": "storage", **_storage_source(registry)},
             ],
-            **_scheduling(registry),
+            **_scheduling(registry, node),
         },
     }
 
@@ -160,10 +162,10 @@ def _storage_source(registry: Registry) -> dict[str, Any]:
     return {"emptyDir": {} if ephemeral.size_limit is None else {"sizeLimit": ephemeral.size_limit}}
 
 
-def _scheduling(registry: Registry) -> dict[str, Any]:
+def _scheduling(registry: Registry, node: str) -> dict[str, Any]:
     spec = registry.spec
     fields = {
-        "nodeSelector": spec.node_selector,
+        "nodeSelector": {**spec.node_selector, **({HOSTNAME_LABEL: node} if node else {})},
         "tolerations": spec.tolerations,
         "affinity": spec.affinity,
         "priorityClassName": spec.priority_class_name,

@@ -75,6 +75,14 @@ def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
+def last_to_hold(pods: Iterable[kube.Object]) -> kube.Object | None:
+    """The pod by which a volume is attached to its node: one that ends holds it until another one is there."""
+    holding = [
+        pod for pod in pods if pod["spec"].get("nodeName") and (pod.get("status") or {}).get("phase") not in _ENDED
+    ]
+    return min(holding, key=lambda pod: "deletionTimestamp" in pod["metadata"], default=None)
+
+
 def waiting_reason(pod: Mapping[str, Any] | None) -> str:
     """Why a pod does not start, in the scheduler's or kubelet's words."""
     if pod is None:

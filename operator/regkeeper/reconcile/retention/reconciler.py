@@ -26,7 +26,7 @@ from regkeeper.reconcile.retention.statuses import Statuses
 from regkeeper.reconcile.retention.waiting import is_waiting, line_up
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Lock, Quiet, read_lock
+from regkeeper.resources.retention.lock import Holder, Lock, read_lock
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
 
@@ -72,10 +72,9 @@ class RetentionReconciler:
         )
         self._ending = Ending(self.gate, self._jobs, self._statuses, store, now)
 
-    def quiet(self, key: Key, claim: str) -> Quiet | None:
-        """What the run that has the lock of a claim asks of the Registry on it."""
-        holder = read_lock(self._store.get(kube.LEASE, key.namespace, naming.lock_name(claim))).holder
-        return None if holder is None else holder.quiet
+    def holder(self, key: Key, claim: str) -> Holder | None:
+        """The run that has the lock of a claim, and may ask something of the Registry on it."""
+        return read_lock(self._store.get(kube.LEASE, key.namespace, naming.lock_name(claim))).holder
 
     def is_under_way(self, key: Key) -> bool:
         """Whether a run has the lock of a Registry."""

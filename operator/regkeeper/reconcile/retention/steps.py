@@ -79,9 +79,10 @@ class Steps:
 
     async def _plan(self, run: Run) -> Turn:
         said = None if run.pod is None else pods.plan_said(run.pod)
-        if said is not None and said.answer is not None and said.answer.outcome is Outcome.SWITCH:
-            mode = run.scene.mode(run.holder)
-            return await self._locks.advance(run, stage=Stage.SWITCHING, quiet=mode, quiet_since=run.now)
+        wants_quiet = said is not None and said.answer is not None and said.answer.outcome is Outcome.SWITCH
+        if run.pod is not None and wants_quiet:
+            mode, node = run.scene.mode(run.holder), await self._volume.node_of(run.scene, run.pod)
+            return await self._locks.advance(run, stage=Stage.SWITCHING, quiet=mode, quiet_since=run.now, node=node)
         return await self._follow(run)
 
     async def _switch(self, run: Run) -> Turn:

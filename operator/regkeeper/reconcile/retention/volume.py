@@ -127,17 +127,25 @@ class Volume:
 
     async def node(self, scene: Scene) -> str | None:
         """Label of the node that has the volume attached; None: any node will do, or the volume itself says which."""
+        if not await self._follows_pods(scene):
+            return None
+        attached = pods.last_to_hold(self._registries.children(scene.key, kube.POD))
+        return None if attached is None else await self._label(attached["spec"]["nodeName"])
+
+    async def node_of(self, scene: Scene, pod: kube.Object) -> str:
+        """The same of a run's pod, which holds the volume there while the registry's pods are replaced; or empty."""
+        return await self._label(pod["spec"]["nodeName"]) if await self._follows_pods(scene) else ""
+
+    async def _follows_pods(self, scene: Scene) -> bool:
+        """Whether the volume is attached to one node at a time, to any."""
         claim = await self.claim(scene)
         modes = None if claim is None else claim["spec"]["accessModes"]
-        if scene.registry.spec.storage.local is not None or is_shared(scene.registry, modes):
-            return None
-        for pod in self._registries.children(scene.key, kube.POD):
-            name = pod["spec"].get("nodeName")
-            if name:
-                node = await self._cluster.get(kube.NODE, None, name)
-                label: str = (node["metadata"].get("labels") or {}).get(HOSTNAME_LABEL, name)
-                return label
-        return None
+        return scene.registry.spec.storage.local is None and not is_shared(scene.registry, modes)
+
+    async def _label(self, name: str) -> str:
+        node = await self._cluster.get(kube.NODE, None, name)
+        label: str = (node["metadata"].get("labels") or {}).get(HOSTNAME_LABEL, name)
+        return label
 
 
 def is_exclusive(claim: kube.Object | None) -> bool:

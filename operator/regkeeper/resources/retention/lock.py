@@ -20,6 +20,7 @@ STAGE = f"{GROUP}/stage"
 QUIET = f"{GROUP}/quiet"
 QUIET_SINCE = f"{GROUP}/quiet-since"
 ABORTED = f"{GROUP}/aborted"
+NODE = f"{GROUP}/node"
 PURGE_DUE = f"{GROUP}/purge-due"
 UNANSWERED = f"{GROUP}/unanswered"
 
@@ -66,6 +67,8 @@ class Holder:
     quiet_since: datetime | None = None
     aborted: str = ""
     """Why the operator ended it."""
+    node: str = ""
+    """Label of the node to which the run holds the volume while its registry's pods are replaced; empty: to none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def change(lock: Lock) -> dict[str, Any]:
 
 def _annotations(lock: Lock) -> dict[str, Any]:
     values: dict[str, str | None] = dict.fromkeys(
-        (JOB, RETENTION, ACTION, END_TIME, STAGE, QUIET, QUIET_SINCE, ABORTED)
+        (JOB, RETENTION, ACTION, END_TIME, STAGE, QUIET, QUIET_SINCE, ABORTED, NODE)
     )
     if (holder := lock.holder) is not None:
         values |= {
@@ -116,6 +119,7 @@ def _annotations(lock: Lock) -> dict[str, Any]:
             QUIET: holder.quiet,
             QUIET_SINCE: None if holder.quiet_since is None else _text(holder.quiet_since),
             ABORTED: holder.aborted or None,
+            NODE: holder.node or None,
         }
     values[PURGE_DUE] = None if lock.purge_due is None else _text(lock.purge_due)
     values[UNANSWERED] = lock.unanswered or None
@@ -157,6 +161,7 @@ def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
         quiet=Quiet(quiet) if quiet else None,
         quiet_since=_moment(since) if since else None,
         aborted=annotations.get(ABORTED, ""),
+        node=annotations.get(NODE, ""),
     )
     return replace(lock, holder=holder)
 
