@@ -68,10 +68,13 @@ class Bench:
         return datetime.now(UTC) + self.later
 
     async def make(self, policy: str = "policy", **spec: Any) -> None:
-        namespace, name = self.key
-        await self.cluster.create(registry_object(name, namespace=namespace, storage=local(name)))
+        await self.make_registry()
         await self.retain(policy, **spec)
         self.policy = policy
+
+    async def make_registry(self) -> None:
+        namespace, name = self.key
+        await self.cluster.create(registry_object(name, namespace=namespace, storage=local(name)))
 
     async def retain(self, name: str = "policy", **spec: Any) -> None:
         body = retention_object(name, namespace=self.key.namespace, **spec)
@@ -203,6 +206,14 @@ class Bench:
             await wait_for_async(holds, SOON, f"{condition} of {self.key}")
         finally:
             await operator.close()
+
+    async def work_until_stage(self, stage: Stage) -> None:
+        """The same of a run."""
+
+        async def has_come_to_it() -> bool:
+            return await self.stage() == stage
+
+        await self.work_until_async(has_come_to_it)
 
     async def work_until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         """The same of the policy's status."""
@@ -462,11 +473,7 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
 ) -> None:
     bench.kubelet.script = lambda _: (SWITCH, None)
     await bench.make(**KEEP_TWO)
-
-    async def has_come_to_it() -> bool:
-        return await bench.stage() == stage
-
-    await bench.work_until_async(has_come_to_it)
+    await bench.work_until_stage(stage)
     for job in await bench.jobs():
         await bench.cluster.delete(kube.JOB, bench.key.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
     await bench.work_until_async(bench.has_no_job)
@@ -497,3 +504,51 @@ async def test_a_plan_whose_log_is_gone_is_read_by_a_job_while_pushes_go_on(benc
     assert await bench.jobs() == []
     assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation, "it was rolled out"
     assert (await bench.status())["lastRun"] == before["lastRun"], "to read a plan is no run"
+
+
+@pytest.mark.parametrize(("stage", "outcome"), [(Stage.SWITCHING, "Failed"), (Stage.RUNNING, "Unknown")])
+async def test_a_run_whose_registry_is_deleted_ends_and_is_put_back_when_another_has_its_volume(
+    bench: Bench, stage: Stage, outcome: str
+) -> None:
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(stage)
+    registry = await bench.need(kube.REGISTRY, "main")
+    await bench.cluster.delete(kube.REGISTRY, bench.key.namespace, "main", uid=registry["metadata"]["uid"])
+
+    async def is_gone() -> bool:
+        return await bench.get(kube.REGISTRY, "main") is None
+
+    await bench.work_until_async(is_gone)
+    if stage is Stage.RUNNING:
+        # Nobody saw its pod stop.
+        bench.later = timedelta(hours=1, minutes=3)
+    await bench.work_until_free()
+    last = (await bench.status())["lastRun"]
+    assert last["outcome"] == outcome
+    assert "its Registry is gone" in last["message"]
+    assert (await bench.condition("Stalled"))["reason"] == "RegistryNotFound"
+    await bench.work_until_async(bench.has_no_job)
+
+    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
+    await bench.make_registry()
+    if stage is Stage.RUNNING:
+        await bench.work_until_async(bench.is_to_purge)
+    await bench.settle(outcome)
+    await bench.pass_without_a_run()
+
+
+async def test_a_job_that_comes_in_the_middle_of_a_run_waits_for_its_turn(bench: Bench) -> None:
+    """As one of the schedule does while one that was started by hand runs: `Forbid` is about the schedule's alone."""
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO, schedule="0 0 1 1 *")
+    await bench.pass_without_a_run()
+    await bench.run_now("by-hand")
+    await bench.work_until_stage(Stage.RUNNING)
+    await bench.run_now("by-schedule")
+    await bench.pass_without_a_run()
+    assert (await bench.need(kube.JOB, "by-schedule"))["spec"]["suspend"]
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+    await bench.settle("Done")
+    assert (await bench.status())["lastRun"]["job"] == "by-schedule"
+    assert len(bench.kubelet.told) == 2

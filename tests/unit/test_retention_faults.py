@@ -351,6 +351,7 @@ async def test_a_lock_on_a_volume_that_is_no_longer_the_registrys_is_given_back_
     bench.put(other)
     await bench.reconciler.look(KEY)
     assert read_lock(bench.cluster.objects["Lease", naming.lock_name("old-claim")]).holder is None
+    assert bench.status["lastRun"]["outcome"] == "Done"
 
 
 async def test_an_outcome_is_read_although_somebody_deleted_the_lock_after_the_run_had_ended() -> None:

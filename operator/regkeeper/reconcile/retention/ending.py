@@ -8,6 +8,7 @@ from datetime import datetime
 from regkeeper import kube
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.in_use import InUseUnknownError
+from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome
 from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
@@ -39,9 +40,7 @@ class Ending:
             ApiError: it is to be done again, and harms nobody.
         """
         logger.info("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
-        jobs = self._store.children(scene.key, kube.JOB)
-        job = next((each for each in jobs if each["metadata"]["uid"] == holder.uid), None)
-        request = self._request_of_lost_job(scene, holder) if job is None else request_of(job)
+        job, request = self._job(scene.key, holder)
         fields = outcome.ended(holder, conclusion, self._now())
         answer = conclusion.answer
         if answer is not None and answer.run and answer.deleted.tags + answer.deleted.manifests > 0:
@@ -52,23 +51,37 @@ class Ending:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
         await self._statuses.usage(scene, conclusion)
-        due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
-        lost = holder.uid if conclusion.is_lost else lock.unanswered
-        if answer is not None and answer.quarantined is not None:
-            # It came from the volume, and with it what an earlier run had answered.
-            lost = ""
         try:
             await self._gate.briefing.forget(scene)
         except BlockedError as error:
             logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
-        await self._gate.release(scene.key, live, replace(lock, purge_due=due, unanswered=lost))
+        await self._gate.release(scene.key, live, self._after(lock, holder, conclusion))
         if job is not None and is_waiting(job):
             # Its outcome is known, although it never began: it would be let in again.
             await self._jobs.remove(job)
 
+    async def end_elsewhere(
+        self, key: Key, live: kube.Object, lock: Lock, holder: Holder, conclusion: Conclusion
+    ) -> None:
+        """End a run whose Registry is gone, or has another volume. The one that gets this volume reads the lock."""
+        logger.warning("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
+        _, request = self._job(key, holder)
+        fields = outcome.ended(holder, conclusion, self._now())
+        await self._statuses.remember_elsewhere(key, holder.retention, request, fields, conclusion)
+        await self._gate.release(key, live, self._after(lock, holder, conclusion))
+
+    def _after(self, lock: Lock, holder: Holder, conclusion: Conclusion) -> Lock:
+        """What the lock tells the runs that follow."""
+        due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
+        lost = holder.uid if conclusion.is_lost else lock.unanswered
+        if conclusion.answer is not None and conclusion.answer.quarantined is not None:
+            # It came from the volume, and with it what an earlier run had answered.
+            lost = ""
+        return replace(lock, purge_due=due, unanswered=lost)
+
     async def _look_after_victims(self, scene: Scene, holder: Holder, run: str) -> list[str]:
         """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
-        last = self._statuses.of(scene, holder.retention).get("lastRun") or {}
+        last = self._statuses.of(scene.key, holder.retention).get("lastRun") or {}
         if last.get("uid") == holder.uid and last["outcome"] != "Running":
             return list(last.get("warnings", ()))  # an operator that died since has asked
         try:
@@ -81,6 +94,11 @@ class Ending:
             return [f"what came into use meanwhile is not known: {error}"]
         return []
 
-    def _request_of_lost_job(self, scene: Scene, holder: Holder) -> Request:
-        undone = self._statuses.of(scene, holder.retention).get("undone") or {}
-        return Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))
+    def _job(self, key: Key, holder: Holder) -> tuple[kube.Object | None, Request]:
+        """The Job of a run, if it is still there, and what it was for."""
+        jobs = self._store.children(key, kube.JOB)
+        job = next((each for each in jobs if each["metadata"]["uid"] == holder.uid), None)
+        if job is not None:
+            return job, request_of(job)
+        undone = self._statuses.of(key, holder.retention).get("undone") or {}
+        return None, Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))

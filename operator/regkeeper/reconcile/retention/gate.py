@@ -137,26 +137,10 @@ class Gate:
         self._store.put(now)
         return not now["spec"].get("suspend")
 
-    async def wind_down(self, key: Key, live: kube.Object, lock: Lock) -> Turn:
-        """Await the end of a run whose Registry is gone, or has another volume, and give its lock free."""
-        holder = lock.holder
-        if holder is not None:
-            job, pod = await self._observe(key, holder)
-            turn = await self._await_end(
-                replace(holder, aborted="its Registry is gone, or has another volume"), job, pod
-            )
-            if turn.ended is None:
-                return turn
-            logger.warning("Job %s: %s %s", holder.job, turn.ended.outcome, turn.ended.message)
-            await self.release(key, live, lock)
-            if job is not None:
-                await self._let_fall(job)
-        return Turn()
-
-    async def let_all_fall(self, key: Key) -> None:
-        """Hold no Job of a Registry any longer."""
-        for job in self._store.children(key, kube.JOB):
-            await self._let_fall(job)
+    async def wind_down(self, key: Key, holder: Holder) -> Turn:
+        """Await the end of a run whose Registry is gone, or has another volume."""
+        job, pod = await self._observe(key, holder)
+        return await self._await_end(replace(holder, aborted="its Registry is gone, or has another volume"), job, pod)
 
     async def _observe(self, key: Key, holder: Holder) -> tuple[kube.Object | None, kube.Object | None]:
         """Job and pod of the run that has the lock, as they were seen last."""
@@ -196,7 +180,7 @@ class Gate:
 
     async def adopt(self, scene: Scene, live: kube.Object | None, lock: Lock) -> bool:
         """Take the lock back for a run that lost it, as when somebody deleted the Lease, and end that run."""
-        for job in self._held(scene):
+        for job in self._held(scene.key):
             gone = "deletionTimestamp" in job["metadata"]
             if job["spec"].get("suspend") or gone or (is_finished(job) and not self._runs_in_status(scene, job)):
                 continue
@@ -228,17 +212,17 @@ class Gate:
         last = (body.get("status") or {}).get("lastRun") or {}
         return last.get("uid") == job["metadata"]["uid"] and last.get("outcome") == "Running"
 
-    def _held(self, scene: Scene) -> list[kube.Object]:
+    def _held(self, key: Key) -> list[kube.Object]:
         """Jobs whose gate was opened, and whose outcome may not be known yet."""
         return [
             job
-            for job in self._store.children(scene.key, kube.JOB)
+            for job in self._store.children(key, kube.JOB)
             if naming.RUN_FINALIZER in (job["metadata"].get("finalizers") or ())
         ]
 
-    async def tidy(self, scene: Scene) -> None:
+    async def tidy(self, key: Key) -> None:
         """After a run: its Job is held no longer."""
-        for job in self._held(scene):
+        for job in self._held(key):
             if job["spec"].get("suspend") and "deletionTimestamp" not in job["metadata"]:
                 # The operator ended it; it must not begin again.
                 await self._objects.remove(job)

@@ -138,16 +138,22 @@ class RetentionReconciler:
             await self._statuses.write(policies.bodies[name], states)
         delay = await self._wind_down(key)
         if delay is None:
-            await self.gate.let_all_fall(key)
+            await self.gate.tidy(key)
         return delay
 
     async def _wind_down(self, key: Key, besides: str = "") -> float | None:
         """Await the ends of runs on volumes that are no longer the Registry's; `besides` is the lock of its own."""
         delays = []
         for live in self._store.children(key, kube.LEASE):
-            if live["metadata"]["name"] != besides:
-                turn = await self.gate.wind_down(key, live, read_lock(live))
+            lock = read_lock(live)
+            if live["metadata"]["name"] == besides or lock.holder is None:
+                continue
+            turn = await self.gate.wind_down(key, lock.holder)
+            if turn.ended is None:
                 delays += [] if turn.seconds is None else [turn.seconds]
+            else:
+                await self._ending.end_elsewhere(key, live, lock, lock.holder, turn.ended)
+                await self.gate.tidy(key)
         return min(delays, default=None)
 
     async def _run(self, scene: Scene) -> "_Idle":
@@ -164,7 +170,7 @@ class RetentionReconciler:
                 continue
             if await self.gate.adopt(scene, live, lock):
                 continue
-            await self.gate.tidy(scene)
+            await self.gate.tidy(scene.key)
             await self._jobs.purge(scene, lock)
             waiting = await self._let_in(scene, live, lock)
             if waiting is not None:

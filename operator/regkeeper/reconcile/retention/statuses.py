@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from regkeeper import kube, naming
-from regkeeper.reconcile.conditions import State
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.conditions import READY, State
+from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome, reports
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.requests import Request
@@ -36,9 +38,9 @@ class Statuses:
         self._status = status
         self._now = now
 
-    def of(self, scene: Scene, name: str) -> Mapping[str, Any]:
+    def of(self, key: Key, name: str) -> Mapping[str, Any]:
         """What an ImageRetention says now: this pass may have written it before. Empty if it is not there."""
-        return (self._body(scene, name) or {}).get("status") or {}
+        return (self._body(key, name) or {}).get("status") or {}
 
     async def remember(
         self,
@@ -49,20 +51,31 @@ class Statuses:
         conclusion: Conclusion | None = None,
     ) -> None:
         """Put how a run goes, or went, into the status of its policy, if that is still there."""
-        change = reports.after(self.of(scene, name), request, run, conclusion, self._now())
+        change = reports.after(self.of(scene.key, name), request, run, conclusion, self._now())
         await self._update(scene, name, change)
+
+    async def remember_elsewhere(
+        self, key: Key, name: str, request: Request, run: dict[str, Any], conclusion: Conclusion
+    ) -> None:
+        """The same of a run that is none of the Registry's any more: the conditions say why."""
+        body = self._body(key, name)
+        if body is None:
+            return
+        before = body.get("status") or {}
+        states = {READY: conditions.false(f"Run{run['outcome']}", f"Job {run['job']}: {run['message']}")}
+        for each in before.get("conditions") or ():
+            states[each["type"]] = State(each["status"], each["reason"], each["message"])
+        await self.write(body, states, _fields(before, reports.after(before, request, run, conclusion, self._now())))
 
     async def report(self, scene: Scene, name: str, waits: str = "") -> None:
         """Write what follows from the rest: conditions, and what has passed. `waits`: why a Job of it does."""
         await self._update(scene, name, {}, waits)
 
     async def _update(self, scene: Scene, name: str, change: Mapping[str, Any], waits: str = "") -> None:
-        body, policy = self._body(scene, name), scene.policies.valid.get(name)
+        body, policy = self._body(scene.key, name), scene.policies.valid.get(name)
         if body is None or name not in scene.policies.bodies:
             return  # it is gone, or about to go
-        before = body.get("status") or {}
-        fields = {key: value for key, value in before.items() if key not in ("conditions", "observedGeneration")}
-        fields |= dict(change)
+        fields = _fields(body.get("status") or {}, change)
         if policy is None:
             # It was edited while its run was under way, whose outcome it has to tell all the same.
             await self.write(body, reports.invalid(scene.policies.invalid[name]), fields)
@@ -85,7 +98,7 @@ class Statuses:
 
     async def post(self, scene: Scene, name: str, state: State) -> None:
         """Post an Event about an ImageRetention."""
-        body = self._body(scene, name)
+        body = self._body(scene.key, name)
         if body is not None:
             await self._status.post(body, state)
 
@@ -98,5 +111,11 @@ class Statuses:
         """The run that has the lock."""
         return read_lock(self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))).holder
 
-    def _body(self, scene: Scene, name: str) -> kube.Object | None:
-        return self._store.get(kube.IMAGE_RETENTION, scene.key.namespace, name) if name else None
+    def _body(self, key: Key, name: str) -> kube.Object | None:
+        return self._store.get(kube.IMAGE_RETENTION, key.namespace, name) if name else None
+
+
+def _fields(before: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A status without conditions, changed."""
+    rest = {key: value for key, value in before.items() if key not in ("conditions", "observedGeneration")}
+    return {**rest, **change}
