@@ -220,6 +220,7 @@ DONE = Answer(
     kept=Kept(tags=5, reasons={"among the last 5": 5}),
     deleted=Deleted(tags=3, bytes=9),
 )
+KNOWS_NOTHING = Answer(outcome=Outcome.FAILED, message="no space left")
 KILLED = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 RUNNING: dict[str, Any] = {"running": {}}
 
@@ -259,6 +260,23 @@ def test_what_became_of_a_run(holder: Holder, pod: kube.Object | None, outcome: 
     conclusion = conclude(holder, None if pod is None else a_job("job"), pod)
     assert conclusion.outcome == outcome
     assert says in conclusion.message
+
+
+def test_a_run_may_have_changed_something_as_soon_as_it_was_let_go_with_the_registry_quiet() -> None:
+    """The operator may end between the write that lets it go and the one that says how far it has come."""
+    preparing = replace(HOLDER, stage=Stage.PREPARING, quiet=Quiet.READ_ONLY, quiet_since=NOON, aborted="too slow")
+    waiting, let_go = a_job("job"), a_job("job", suspend=False)
+    let_go["metadata"]["finalizers"] = [naming.RUN_FINALIZER]
+    assert not conclude(preparing, waiting, None).is_half_done
+    assert conclude(preparing, let_go, a_pod("Failed", run=KILLED)).is_lost
+    assert not conclude(replace(preparing, quiet=None), let_go, a_pod("Failed", plan=KILLED)).is_half_done
+
+
+def test_an_answer_that_it_failed_leaves_somebody_to_put_back_what_was_moved() -> None:
+    stopped = a_pod("Failed", plan=SWITCH, run=KNOWS_NOTHING)
+    assert conclude(HOLDER, a_job("job"), stopped).is_half_done
+    assert not conclude(replace(HOLDER, stage=Stage.SWITCHING), a_job("job"), stopped).is_half_done
+    assert not conclude(HOLDER, a_job("job"), a_pod("Succeeded", plan=SWITCH, run=DONE)).is_half_done
 
 
 def test_the_status_of_a_run_has_its_answer_and_how_long_pushes_waited() -> None:
@@ -335,15 +353,15 @@ def test_an_approval_whose_job_never_runs_is_used_up() -> None:
 
 LATER, PASSED = NOON + timedelta(hours=2), NOON - timedelta(minutes=1)
 PURGE = replace(HOLDER, retention="", action=Action.PURGE)
-KNOWS_NOTHING = Answer(outcome=Outcome.FAILED, message="no space left")
 
 
 @pytest.mark.parametrize(
     ("holder", "conclusion", "before", "due"),
     [
-        (HOLDER, Conclusion("Unknown", "", is_lost=True), None, NOON),
-        (HOLDER, Conclusion("Unknown", "", is_lost=True), LATER, NOON),
-        (PURGE, Conclusion("Unknown", "", is_lost=True), PASSED, NOON + REPEATED_AFTER),
+        (HOLDER, Conclusion("Unknown", "", is_half_done=True), None, NOON),
+        (HOLDER, Conclusion("Unknown", "", is_half_done=True), LATER, NOON),
+        (PURGE, Conclusion("Unknown", "", is_half_done=True), PASSED, NOON + REPEATED_AFTER),
+        (HOLDER, Conclusion("Failed", "", KNOWS_NOTHING, is_half_done=True), LATER, NOON),
         (HOLDER, Conclusion("Failed", "", KNOWS_NOTHING), LATER, LATER),
         (HOLDER, Conclusion("Failed", ""), LATER, LATER),
         (HOLDER, Conclusion("Done", "", Answer(outcome=Outcome.DONE, quarantined=0)), LATER, None),

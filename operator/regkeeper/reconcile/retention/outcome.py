@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper import kube
-from regkeeper.answer import Answer
+from regkeeper.answer import Answer, Outcome
+from regkeeper.naming import RUN_FINALIZER
 from regkeeper.reconcile.conditions import timestamp
 from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action
@@ -28,19 +29,32 @@ class Conclusion:
     answer: Answer | None = None
     is_lost: bool = False
     """It may have changed the volume, and did not say what."""
+    is_half_done: bool = False
+    """It may have changed the volume, and did not come to its end: somebody has to put back what it moved."""
 
 
 def conclude(holder: Holder, job: Mapping[str, Any] | None, pod: Mapping[str, Any] | None) -> Conclusion:
     """What became of a run whose containers have stopped."""
     said = _last_word(pod)
+    may_have_changed = _may_have_changed(holder, job)
     if said is not None and said.answer is not None:
-        return Conclusion(said.answer.outcome.value, said.answer.message, said.answer)
-    may_have_changed = holder.stage in (Stage.TELLING, Stage.RUNNING)
+        failed = said.answer.outcome is Outcome.FAILED
+        half_done = failed and may_have_changed
+        return Conclusion(said.answer.outcome.value, said.answer.message, said.answer, is_half_done=half_done)
     message = holder.aborted or _what_happened(job, said)
     if may_have_changed:
         message = f"{message}. What it deleted until then, the next run puts back"
-        return Conclusion("Unknown", message, is_lost=True)
+        return Conclusion("Unknown", message, is_lost=True, is_half_done=True)
     return Conclusion("Failed", f"{message}. Nothing was deleted")
+
+
+def _may_have_changed(holder: Holder, job: Mapping[str, Any] | None) -> bool:
+    """Whether it was told that it may change the volume."""
+    if holder.stage is Stage.PREPARING:
+        # One that needs no plan first is told so before it is let go; the write that says how far it is comes after.
+        let_go = job is None or RUN_FINALIZER in job["metadata"].get("finalizers", ())
+        return holder.quiet is not None and let_go
+    return holder.stage in (Stage.TELLING, Stage.RUNNING)
 
 
 def _last_word(pod: Mapping[str, Any] | None) -> Said | None:
@@ -80,7 +94,7 @@ def purge_due(before: datetime | None, holder: Holder, conclusion: Conclusion, n
         conclusion: How it ended.
         now: The time of day.
     """
-    if conclusion.is_lost and holder.action != Action.PURGE:
+    if conclusion.is_half_done and holder.action != Action.PURGE:
         # The next run puts back what it deleted, and there may be no other.
         return now
     due, answer = before, conclusion.answer
