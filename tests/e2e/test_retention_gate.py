@@ -60,9 +60,12 @@ class Bench:
         self.policy = "policy"
         self.later = timedelta()
         """How far this bench's clock is ahead."""
+        self.image = settings(*key).image
+        """Of the operator, and of its Jobs."""
 
     def operator(self, cluster: kube.Cluster) -> OneOperator:
-        return OneOperator(cluster, self.prober, self.key.namespace, settings(*self.key), now=self.now)
+        chosen = settings(*self.key).model_copy(update={"image": self.image})
+        return OneOperator(cluster, self.prober, self.key.namespace, chosen, now=self.now)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.later
@@ -383,7 +386,7 @@ async def test_an_undo_is_carried_out_once_with_the_registry_read_only(bench: Be
     await bench.make(**KEEP_TWO)
     await bench.settle("Done")
     back = Answer(outcome=Outcome.DONE, message="3 tags are back", run="20260101T000000Z")
-    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), back)
+    bench.kubelet.script = lambda _: (SWITCH, back)
     bench.kubelet.told.clear()
     await bench.change({"undo": {"run": "20260101T000000Z"}})
     await bench.work_until(lambda status: status.get("undone", {}).get("outcome") == "Done")
@@ -401,7 +404,7 @@ async def test_a_purge_takes_place_when_the_window_ends_also_of_a_deleted_policy
     await bench.settle("Done")
     policy = await bench.need(kube.IMAGE_RETENTION, "policy")
     await bench.cluster.delete(kube.IMAGE_RETENTION, bench.key.namespace, "policy", uid=policy["metadata"]["uid"])
-    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
+    bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
     bench.kubelet.told.clear()
     await bench.pass_without_a_run()
     bench.later = timedelta(hours=1, minutes=1)
@@ -428,6 +431,21 @@ async def test_a_stranger_on_the_volume_refuses_the_run_with_its_name(bench: Ben
     await bench.settle("Refused")
     assert "Pod backup mounts" in (await bench.condition("Ready"))["message"]
     assert await bench.jobs() == []
+
+
+async def test_a_run_that_would_stop_the_registry_of_its_own_image_is_refused(bench: Bench) -> None:
+    host = f"main.{bench.key.namespace}.svc:5000"
+    bench.image = f"{host}/regkeeper:1"
+    await bench.make(**KEEP_TWO, schedule="0 0 1 1 *", mode="Offline")
+
+    async def has_address() -> bool:
+        status = (await bench.need(kube.REGISTRY, "main")).get("status") or {}
+        return host in [address["host"] for address in status.get("addresses") or ()]
+
+    await bench.work_until_async(has_address)
+    await bench.run_now()
+    await bench.settle("Refused")
+    assert "comes from this very registry, which mode Offline stops" in (await bench.condition("Ready"))["message"]
 
 
 async def test_an_invalid_policy_stops_the_runs_of_its_registry_with_its_name(bench: Bench) -> None:
@@ -482,7 +500,7 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
         assert await bench.holder() is not None
         bench.later = timedelta(hours=1, minutes=3)
         # No schedule brings a next run: a purge puts back what was deleted.
-        bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
+        bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
         await bench.work_until_async(bench.is_to_purge)
     await bench.settle(outcome)
     assert says in (await bench.condition("Ready"))["message"]
@@ -530,7 +548,7 @@ async def test_a_run_whose_registry_is_deleted_ends_and_is_put_back_when_another
     assert (await bench.condition("Stalled"))["reason"] == "RegistryNotFound"
     await bench.work_until_async(bench.has_no_job)
 
-    bench.kubelet.script = lambda _: (Answer(outcome=Outcome.SKIPPED), Answer(outcome=Outcome.DONE, quarantined=0))
+    bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
     await bench.make_registry()
     if stage is Stage.RUNNING:
         await bench.work_until_async(bench.is_to_purge)

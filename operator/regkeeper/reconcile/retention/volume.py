@@ -5,7 +5,7 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.errors import WaitingError
-from regkeeper.reconcile import conditions, readiness
+from regkeeper.reconcile import readiness
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.requests import Action, read_request, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
@@ -14,6 +14,9 @@ from regkeeper.resources.config import config_file
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 from regkeeper.resources.retention.lock import Holder, Quiet
 from regkeeper.resources.storage import is_shared
+
+NO_PLACE_FOR_A_RUN = ("VolumeInUse", "VolumeNotWritable")
+"""Reasons of a Registry's conditions: another Registry has the volume, or its files can't be changed by our user."""
 
 
 class Volume:
@@ -34,9 +37,9 @@ class Volume:
         if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
             raise RunRefusedError(f"Registry {name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
         body = self._registries.registry(scene.key) or {}
-        ready = conditions.find((body.get("status") or {}).get("conditions") or (), conditions.READY)
-        if ready is not None and ready["reason"] == "VolumeInUse":
-            raise RunRefusedError(f"Registry {name}: {ready['message']}")
+        for condition in (body.get("status") or {}).get("conditions") or ():
+            if condition["reason"] in NO_PLACE_FOR_A_RUN:
+                raise RunRefusedError(f"Registry {name}: {condition['message']}")
         for other, trouble in scene.policies.invalid.items():
             raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
         request = read_request(job)
@@ -58,16 +61,14 @@ class Volume:
         if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
             raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
         policy = scene.policies.valid.get(retention_of(job))
-        if is_exclusive(claim) and read_request(job).action is Action.SHOW:
-            raise RunRefusedError(
-                f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod), which no "
-                "plan is worth stopping"
-            )
-        if is_exclusive(claim) and policy is not None and policy.spec.mode != "Offline":
-            raise RunRefusedError(
-                f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod): set mode "
-                "to Offline"
-            )
+        if read_request(job).action is Action.SHOW:
+            if is_exclusive(claim):
+                raise RunRefusedError(
+                    f"PersistentVolumeClaim {scene.claim} is for the registry's pod alone (ReadWriteOncePod), which no "
+                    "plan is worth stopping"
+                )
+        elif policy is not None:
+            _check_mode(policy.spec.mode, claim, job, self._registries.registry(scene.key) or {})
         found = await self._namespace_pods(scene)
         strangers = pods.writers(
             found, scene.claim, may=lambda pod: pods.is_of_registry(pod, name) or self._is_a_run(scene, pod)
@@ -146,6 +147,23 @@ class Volume:
         node = await self._cluster.get(kube.NODE, None, name)
         label: str = (node["metadata"].get("labels") or {}).get(HOSTNAME_LABEL, name)
         return label
+
+
+def _check_mode(mode: str, claim: kube.Object, job: kube.Object, registry: kube.Object) -> None:
+    if mode != "Offline":
+        if is_exclusive(claim):
+            raise RunRefusedError(
+                f"PersistentVolumeClaim {claim['metadata']['name']} is for the registry's pod alone "
+                "(ReadWriteOncePod): set mode to Offline"
+            )
+        return
+    image: str = job["spec"]["template"]["spec"]["containers"][0]["image"]
+    addresses = [address["host"] for address in (registry.get("status") or {}).get("addresses") or ()]
+    if image.partition("/")[0] in addresses:
+        raise RunRefusedError(
+            f"the image of its Job, {image}, comes from this very registry, which mode Offline stops: set mode to "
+            "ReadOnly, or keep the operator's image in another registry"
+        )
 
 
 def is_exclusive(claim: kube.Object | None) -> bool:
