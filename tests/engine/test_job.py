@@ -82,6 +82,11 @@ class Pod:
         assert (result.exit_code, message.stat().st_size <= LARGEST) == (status, True), result.output
         return decode(message.read_bytes())
 
+    def foreseen(self, **document: Any) -> Answer:
+        """The first container, the registry taking pushes."""
+        self.tell(Stage.PLAN, **document)
+        return self.container("plan")
+
     def whole_run(self, spec: dict[str, Any] | None = None, **document: Any) -> Answer:
         """Both containers, the registry being quiet from the beginning."""
         self.tell(Stage.RUN, spec, **document)
@@ -411,14 +416,11 @@ def test_a_limit_that_only_the_second_plan_exceeds_stops_the_run_for_an_approval
 
 
 def test_a_purge_frees_what_is_due_for_a_deleted_policy_too(volume: Volume, pod: Pod) -> None:
+    assert pod.foreseen(action="purge").outcome is Outcome.NOTHING_TO_DO
     deleted = pod.whole_run({**KEEP_ONE, "undoWindow": "1s"})
-
-    def purged() -> Answer | None:
-        answer = pod.whole_run(action="purge")
-        return answer if answer.outcome is Outcome.DONE else None
-
-    answer = wait_for(purged, 10, "the end of the window")
-    assert answer is not None
+    wait_for(lambda: pod.foreseen(action="purge").outcome is Outcome.SWITCH, 10, "the end of the window")
+    answer = pod.whole_run(action="purge")
+    assert answer.outcome is Outcome.DONE
     assert (answer.freed.runs, answer.freed.bytes) == (1, deleted.deleted.bytes)
     assert (answer.quarantined, answer.purge_due) == (0, None)
     assert pod.whole_run(action="purge").outcome is Outcome.NOTHING_TO_DO
@@ -433,6 +435,7 @@ def test_no_window_frees_at_once(volume: Volume, pod: Pod) -> None:
 def test_an_undo_brings_everything_back_and_later_runs_keep_it_until_it_is_forgotten(volume: Volume, pod: Pod) -> None:
     before = content(volume)
     run = pod.whole_run(KEEP_ONE).run or ""
+    assert pod.foreseen(action="restore", restore=Undo(run=run)).outcome is Outcome.SWITCH
     answer = pod.whole_run(action="restore", restore=Undo(run=run))
     assert (answer.outcome, answer.run) == (Outcome.DONE, run)
     assert answer.restored is not None
@@ -441,14 +444,17 @@ def test_an_undo_brings_everything_back_and_later_runs_keep_it_until_it_is_forgo
     assert pod.whole_run(KEEP_ONE).kept.reasons["restored by an undo"] == 2
     assert pod.whole_run(action="restore", restore=Undo(run=run, forget=True)).outcome is Outcome.DONE
     assert pod.whole_run(KEEP_ONE).deleted.tags == 2
+    assert pod.foreseen(action="restore", restore=Undo(run=run, forget=True)).outcome is Outcome.SWITCH
     again = pod.whole_run(action="restore", restore=Undo(run=run, forget=True))
     assert (again.outcome, again.message) == (Outcome.REFUSED, f"nothing is kept because run {run} was undone")
 
 
 def test_an_undo_after_the_purge_says_that_it_is_too_late(volume: Volume, pod: Pod) -> None:
     run = pod.whole_run({**KEEP_ONE, "undoWindow": 0}).run or ""
-    answer = pod.whole_run(action="restore", restore=Undo(run=run))
-    assert (answer.outcome, f"run {run} can't be undone: it was purged at" in answer.message) == (Outcome.REFUSED, True)
+    for attempt in (pod.foreseen, pod.whole_run):
+        answer = attempt(action="restore", restore=Undo(run=run))
+        assert answer.outcome is Outcome.REFUSED
+        assert f"run {run} can't be undone: it was purged at" in answer.message
 
 
 def test_victims_that_came_into_use_come_back_alone_and_go_when_they_are_not_used_any_more(

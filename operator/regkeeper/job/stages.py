@@ -61,8 +61,11 @@ def plan(request: Request, root: str) -> Answer:
         RetentionError: it can't be said.
     """
     with reading(root, remembering=True) as seen:
-        if request.document.action == "show":
-            return _show(seen.volume, request.document.show or "")
+        match request.document.action:
+            case "show":
+                return _show(seen.volume, request.document.show or "")
+            case "purge" | "restore":
+                return _foresee(request, seen)
         approved = _approval(seen.volume, request)
         made = _look(request, seen, time.time_ns() if approved is None else approved.now, approved)
         print_plan(made)
@@ -104,6 +107,19 @@ def run(request: Request, root: str, before: Answer) -> Answer:
         with suppress(StorageError, StoppedError):
             remember(session.volume, request.job, answer)
         return answer
+
+
+def _foresee(request: Request, seen: Reading) -> Answer:
+    """Whether a purge or an undo has something to do, for which the registry has to be made quiet."""
+    wanted = request.document.restore
+    if request.document.action == "purge":
+        if not seen.unfinished and not due(seen.journals, seen.volume, time.time_ns()):
+            answer = Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
+            return _completed(answer, request, seen.volume, seen.journals)
+    elif wanted is not None and not wanted.forget and not wanted.in_use and wanted.run not in seen.unfinished:
+        undoable(seen.journals, wanted.run)
+    refuse_pull_through_cache(seen.volume, request.mode)
+    return Answer(outcome=Outcome.SWITCH, message=f"to {request.document.action}")
 
 
 def _look(request: Request, seen: Reading, now: int, approved: Approved | None) -> Plan:

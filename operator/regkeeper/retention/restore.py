@@ -13,7 +13,7 @@ from functools import partial
 from regkeeper.retention import digests, reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry, Image, images_of, undoable_contents
 from regkeeper.retention.errors import NothingToUndoError, translated
-from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journal import Journal, Journals, State
 from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.marks import write_mark
 from regkeeper.retention.moments import moment
@@ -123,7 +123,7 @@ def last_undoable(journals: WritableJournals) -> Journal:
     raise NothingToUndoError(f"there is no run to undo{_purged_last(every)}")
 
 
-def undoable(journals: WritableJournals, run: str) -> Journal:
+def undoable(journals: Journals, run: str) -> Journal:
     """The journal of a run that can be undone.
 
     Raises:

@@ -127,6 +127,5 @@ class Steps:
 
 
 def _plans_first(run: Run) -> bool:
-    """Whether the registry is made quiet only once the plan says that something goes, or never."""
-    action = read_request(run.job).action
-    return action is Action.SHOW or (action is Action.RETAIN and not run.scene.registry.spec.read_only)
+    """Whether the registry is made quiet only once the plan says that there is something to do, or never."""
+    return read_request(run.job).action is Action.SHOW or not run.scene.registry.spec.read_only
