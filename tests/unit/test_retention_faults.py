@@ -121,7 +121,7 @@ class Bench:
     def __init__(self, holder: Holder, *, lock: Lock | None = None, pod: kube.Object | None = None) -> None:
         self.cluster = PlayedCluster()
         self.now = NOON
-        self.store, registries = Store(), Store()
+        self.store, self.registries = Store(), Store()
         lock = replace(lock or Lock(), holder=holder)
         spec: dict[str, Any] = {"rules": [{"name": "all", "keep": {"last": 2}}], "schedule": "@daily"}
         self.put(retention_object("keep-last", **spec))
@@ -130,11 +130,11 @@ class Bench:
         if pod is not None:
             self.put(pod)
         for body in (registry_object("main", storage={"size": "1Gi"}), a_deployment(), a_claim()):
-            registries.put(self.cluster.put(body))
+            self.registries.put(self.cluster.put(body))
         self.reconciler = RetentionReconciler(
             cluster=cast(kube.Cluster, self.cluster),
             store=self.store,
-            registries=registries,
+            registries=self.registries,
             settings=Settings(),
             status=StatusWriter(cast(kube.Cluster, self.cluster), self.store, lambda: self.now),
             now=lambda: self.now,
@@ -404,3 +404,49 @@ async def test_a_policy_that_became_invalid_meanwhile_tells_the_outcome_of_its_r
     assert not bench.is_held()
     assert bench.status["lastRun"]["outcome"] == "Done"
     assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Stalled"] == "InvalidSpec"
+
+
+NODE: kube.Object = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "k8sworker1", "labels": {"kubernetes.io/hostname": "worker-1"}},
+}
+
+
+@pytest.mark.parametrize(("modes", "node"), [(["ReadWriteOnce"], "worker-1"), (["ReadWriteMany"], "")])
+async def test_a_run_keeps_the_registry_at_its_node_where_the_volume_is_attached_to_one(
+    modes: list[str], node: str
+) -> None:
+    pod = a_pod(None)
+    pod["status"]["initContainerStatuses"] = [
+        {
+            "name": "plan",
+            "state": {"terminated": {"exitCode": 0, "message": encode(Answer(outcome=Outcome.SWITCH)).decode()}},
+        }
+    ]
+    pod["status"]["containerStatuses"] = [{"name": "run", "state": {"running": {}}}]
+    bench = Bench(replace(HOLDER, stage=Stage.PLANNING, quiet=None, quiet_since=None), pod=pod)
+    bench.cluster.put(NODE)
+    claim = a_claim()
+    claim["spec"]["accessModes"] = modes
+    bench.registries.put(bench.cluster.put(claim))
+    await bench.reconciler.look(KEY)
+    holder = bench.lock.holder
+    assert holder is not None
+    assert (holder.stage, holder.quiet, holder.node) == (Stage.SWITCHING, Quiet.READ_ONLY, node)
+    assert bench.reconciler.holder(KEY, CLAIM) == holder
+
+
+async def test_a_run_whose_registry_is_deleted_has_its_outcome_and_does_not_begin_again_under_the_next() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None))
+    registry = bench.cluster.objects.pop(("Registry", "main"))
+    bench.registries.remove(registry)
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    assert bench.lock.unanswered == HOLDER.uid
+    assert bench.lock.purge_due == NOON, "nobody puts back what it moved"
+    assert bench.status["lastRun"]["outcome"] == "Unknown"
+    assert "its Registry is gone" in bench.status["lastRun"]["message"]
+    conditions = {each["type"]: each["reason"] for each in bench.status["conditions"]}
+    assert conditions["Stalled"] == "RegistryNotFound"
+    assert ("Job", "job") not in bench.cluster.objects

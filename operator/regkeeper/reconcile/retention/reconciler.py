@@ -153,7 +153,6 @@ class RetentionReconciler:
                 delays += [] if turn.seconds is None else [turn.seconds]
             else:
                 await self._ending.end_elsewhere(key, live, lock, lock.holder, turn.ended)
-                await self.gate.tidy(key)
         return min(delays, default=None)
 
     async def _run(self, scene: Scene) -> "_Idle":
