@@ -107,6 +107,34 @@ def test_a_purge_needs_no_space(small: Volume) -> None:
     assert runner.purge().bytes > 0
 
 
+def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more(small: Volume, tmp_path: Path) -> None:
+    """Not even a directory fits: it takes those in which a registry keeps uploads that are under way, and has none."""
+    for name in ("app", "other", "other/again"):
+        small.repository(name).uploads.mkdir(parents=True)
+    fill(small.root.parent)
+    before = content(small.root)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    outcome = Runner(small.root, small.now, journal=journals).delete("app:v0", undo_window=0)
+    assert sum(purged.bytes for purged in outcome.purged) == outcome.plan.deleted_bytes > 0
+    assert len(before) - len(content(small.root)) == 8, (
+        "two links of the tag, one of the manifest, two of layers; blobs"
+    )
+    assert Runner(small.root, small.now, journal=journals).delete("app:v1").journal is not None
+
+
+def test_a_volume_on_which_no_directory_fits_stays_as_it_is(small: Volume, tmp_path: Path) -> None:
+    upload = small.repository("app").start_upload("u-1")
+    fill(small.root.parent)
+    before = content(small.root)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    with pytest.raises(StorageError, match="no space or no inode is left"):
+        Runner(small.root, small.now, journal=journals).delete("app:v0", undo_window=0)
+    assert content(small.root) == before
+    assert upload.is_dir()
+
+
 def test_without_a_reserve_the_failure_is_clear_and_changes_nothing(small: Volume) -> None:
     fill(small.root.parent)
     before = content(small.root)

@@ -3,7 +3,6 @@
 A full volume is the commonest reason to run, and a run needs a journal and a directory before it can free anything.
 """
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,12 +10,9 @@ from typing import TypeVar
 
 from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.places import RESERVE
-from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.storage import FULL, WritableVolume
 
 Answer = TypeVar("Answer")
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Error numbers of a volume without space or inodes."""
 
 SPACE_BYTES = 4 << 20
 """Room for the journal and the quarantine's directory of some ten thousand entries."""

@@ -14,9 +14,13 @@ from typing import Self
 
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import RefusedError, StoppedError
-from regkeeper.retention.layout import Volume, open_volume
+from regkeeper.retention.layout import UPLOADS, Volume, open_volume, repository_path, walk_repositories
+from regkeeper.retention.places import RESERVE
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a volume without space or inodes."""
 
 Guard = Callable[[str], None]
 """Asked with the name of a mutating call just before it; raises to prevent it."""
@@ -101,7 +105,11 @@ class WritableVolume(Volume):
 
     def _make_directory(self, parent: int, name: str) -> int:
         self._guard("mkdir")
-        os.mkdir(name, 0o700, dir_fd=parent)
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except OSError as error:
+            if error.errno not in FULL or not self._take_empty_directory(parent, name):
+                raise
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         try:
             self._own_as(descriptor, os.fstat(parent), mode_mask=0o7777)
@@ -110,6 +118,22 @@ class WritableVolume(Volume):
             os.close(descriptor)
             raise
         return descriptor
+
+    def _take_empty_directory(self, parent: int, name: str) -> bool:
+        """On a full volume, where even a directory does not fit, take one in which a registry has nothing any more.
+
+        It makes `_uploads` anew for each upload. Answers whether there was one; not while there is a reserve to spend.
+        """
+        if self.names(RESERVE):
+            return False
+        for found in walk_repositories(self):
+            path = repository_path(found.name)
+            if found.problem or self.names(path).count(UPLOADS) == 0 or self.names(f"{path}/{UPLOADS}"):
+                continue
+            with self.directory(path) as repository:
+                self.rename(repository, UPLOADS, parent, name)
+            return True
+        return False
 
     def create_file(self, parent: int, name: str) -> int:
         """Make an empty file that must not be there yet, as its directory is; the caller closes the descriptor."""
