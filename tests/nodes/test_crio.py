@@ -11,7 +11,7 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import Outcome, kill_agent, kill_points, run_agent
-from tests.nodes.node import ADDRESS, Daemon, Node
+from tests.nodes.node import ADDRESS, ADDRESS_V6, Daemon, Node
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("crio")]
@@ -84,6 +84,16 @@ def test_trust_and_untrust(node: Node) -> None:
     assert not trusted(node, SECOND_HOST)
     assert not node.path(OURS).exists()
     assert not node.path("/var/lib/regkeeper").exists()
+
+
+def test_an_entry_of_ipv6_harms_no_other(node: Node) -> None:
+    """CRI-O's library takes no image name that starts with [, and says so in words that the agent knows."""
+    host = f"[{ADDRESS_V6}]:5000"
+    start(node)
+    run_agent(node, host, HOST)
+    assert host in node.path(OURS).read_text()
+    assert "invalid reference format" in skopeo(node, host)
+    assert trusted(node)
 
 
 def test_localhost_needs_an_entry(node: Node) -> None:
