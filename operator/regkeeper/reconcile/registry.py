@@ -1,37 +1,32 @@
-"""One pass over a Registry: from what its spec asks for to objects, and from what they do to its status.
+"""One pass over a Registry: from what its spec asks for to objects. What they do goes into its status (`reporting.py`).
 
 A pass may be cut off anywhere and be repeated any number of times; it ends in the same state, and makes no write
 when nothing has to change.
 """
 
-import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError
-from regkeeper.reconcile import claims, conditions, readiness
-from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
-from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, CONTESTED, READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile import conditions
+from regkeeper.reconcile.addresses import Prober
+from regkeeper.reconcile.conditions import STORAGE_READY, State
 from regkeeper.reconcile.contest import is_contested, rival
-from regkeeper.reconcile.counting import Counting
-from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, is_ready, secret_is_missing
+from regkeeper.reconcile.diagnosis import secret_is_missing
 from regkeeper.reconcile.exclusivity import (
     PortClaimant,
     has_ports,
     held_ports,
     holder_of_port,
-    matching_nodes,
     wanted_ports,
 )
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
-from regkeeper.reconcile.probing import Probes
 from regkeeper.reconcile.queue import Key, Verdict
+from regkeeper.reconcile.reporting import Observation, Reporter
 from regkeeper.reconcile.status import StatusWriter, failing
 from regkeeper.reconcile.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.store import Store
@@ -40,34 +35,6 @@ from regkeeper.resources.http_secret import http_secret
 from regkeeper.resources.retention.lock import Holder, Quiet
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
-
-CONTEST_SECONDS = 600.0
-"""How long a condition names a manager that set our replicas; an autoscaler would be back by then."""
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is remembered of a Registry between passes. All of it can be lost."""
-
-    peeks: int = 0
-    """Looks in a row that found it not ready for the same reason."""
-    reason: str = ""
-    """That reason."""
-    contest: str = ""
-    """What to say about another manager that set our replicas."""
-    contested: float = 0.0
-    """Clock time when it last did."""
-
-
-@dataclass(slots=True)
-class Observation:
-    """What a pass saw."""
-
-    deployment: kube.Object
-    service: kube.Object
-    pods: list[kube.Object]
-    storage: Storage
-    endpoints: list[Endpoint] = field(default_factory=list)
 
 
 class RegistryReconciler:
@@ -92,15 +59,21 @@ class RegistryReconciler:
         self._cluster = cluster
         self._store = store
         self._settings = settings
-        self._probes = Probes(prober.check, clock, again)
-        self._counting = Counting(prober.count, clock, again, longest=settings.resync_seconds)
         self._status = status
-        self._clock = clock
         self._holder = holder
         self._objects = Objects(cluster, store)
         self._nodes = Nodes(cluster, clock)
         self._storage = StorageKeeper(cluster, store, self._objects, self._nodes, settings)
-        self._memories: dict[Key, Memory] = {}
+        self._reporter = Reporter(
+            cluster=cluster,
+            store=store,
+            settings=settings,
+            nodes=self._nodes,
+            prober=prober,
+            status=status,
+            clock=clock,
+            again=again,
+        )
         self.blocked: set[Key] = set()
         """Registries that wait for another one to give way."""
 
@@ -129,12 +102,11 @@ class RegistryReconciler:
             raise
         body, storage = await self._storage.ensure(body, registry)
         seen = await self._ensure_objects(registry, storage)
-        return await self._report(key, body, registry, seen)
+        return await self._reporter.report(key, body, registry, seen)
 
     async def close(self) -> None:
         """Ask the registries no more."""
-        await self._probes.close()
-        await self._counting.close()
+        await self._reporter.close()
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the Registry's conditions."""
@@ -153,9 +125,7 @@ class RegistryReconciler:
         return states
 
     def _forget(self, key: Key) -> None:
-        self._memories.pop(key, None)
-        self._probes.drop(key)
-        self._counting.drop(key)
+        self._reporter.forget(key)
         self._storage.forget(key)
         self._objects.forget(key)
         self.blocked.discard(key)
@@ -242,8 +212,7 @@ class RegistryReconciler:
         # The store keeps no other manager's fields.
         said = rival(desired, await self._cluster.get(kube.DEPLOYMENT, key.namespace, key.name))
         if said is not None:
-            memory = self._memories.setdefault(key, Memory())
-            memory.contest, memory.contested = said, self._clock()
+            self._reporter.note_contest(key, said)
 
     async def _ensure_secret(self, key: Key, registry: Registry) -> None:
         """Create the Secret where it may be missing: before the first pod, or when a pod says so."""
@@ -257,92 +226,3 @@ class RegistryReconciler:
             # A quota that is being counted is a conflict too.
             if error.reason != "AlreadyExists":
                 raise
-
-    async def _report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float | None:
-        memory = self._memories.setdefault(key, Memory())
-        progress = readiness.progress(seen.deployment)
-        problem = None if progress is None else await self._find_problem(seen)
-        storage = claims.state(
-            registry, seen.storage.claim, seen.storage.notes, problem if problem and problem.storage else None
-        )
-        before = body.get("status") or {}
-        last = readiness.lasting_addresses(before, seen.deployment)
-        seen.endpoints = await endpoints(registry, seen.service, seen.pods, self._nodes, last=last)
-        unserved = await self._unserved_nodes(body, registry, seen.deployment)
-        was_ready = conditions.is_true(before.get("conditions") or (), READY)
-        if progress is not None and not (was_ready and readiness.keeps_serving(seen.deployment)):
-            self._probes.drop(key)
-            ready: State | None = readiness.not_serving(progress, problem, unserved)
-        else:
-            ready = self._answer(key, registry, seen, progress, was_ready=was_ready)
-        if ready is None:
-            return None  # the addresses are being asked
-        states = {READY: ready, STORAGE_READY: storage}
-        if ready.status == "True" and progress is None:
-            registries = len(self._store.registry_keys())
-            delay = self._counting.refresh(key, seen.endpoints[0], registries=registries)
-        else:
-            memory.peeks = memory.peeks + 1 if memory.reason == ready.reason else 0
-            delay = readiness.peek_after(memory.peeks)
-            awaited = ready
-            if ready.status == "True" and progress is not None:
-                awaited = readiness.not_serving(progress, problem, unserved)
-            states[RECONCILING] = conditions.true(awaited.reason, awaited.message)
-        if unserved is not None:
-            states[ACCESS_INCOMPLETE] = unserved
-        if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
-            states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
-        memory.reason = ready.reason
-        fields = readiness.fields(before, seen.endpoints, self._counting.counts(key))
-        await self._status.write(body, states, fields)
-        return delay
-
-    async def _unserved_nodes(self, body: kube.Object, registry: Registry, deployment: kube.Object) -> State | None:
-        access = registry.spec.access
-        if access.host_port is None and access.node_port is None:
-            return None
-        labels = await self._nodes.labels()
-        matching = None if access.host_port is None else matching_nodes(body["spec"], labels)
-        named = () if access.node_port is None else access.node_port.nodes
-        return readiness.unserved_nodes(matching, [node for node in named if node not in labels], deployment)
-
-    async def _find_problem(self, seen: Observation) -> Problem | None:
-        """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
-        problem = diagnose(seen.deployment, seen.pods, ())
-        waiting = [pod for pod in seen.pods if not is_ready(pod)]
-        if problem is not None or not waiting:
-            return problem
-        about = [*waiting]
-        claim = seen.storage.claim
-        if claim is not None and (claim.get("status") or {}).get("phase") != "Bound":
-            about.append(claim)
-        events = [event for listing in await asyncio.gather(*map(self._events, about)) for event in listing]
-        problem = diagnose(seen.deployment, seen.pods, events)
-        if problem is None and claim is not None:
-            problem = event_problem(
-                (event for event in events if event["involvedObject"].get("uid") == claim["metadata"]["uid"]),
-                f"PersistentVolumeClaim {claim['metadata']['name']}",
-            )
-        return problem
-
-    async def _events(self, body: Mapping[str, Any]) -> list[kube.Object]:
-        metadata = body["metadata"]
-        listing = self._cluster.list(
-            kube.EVENT, metadata["namespace"], field_selector=f"involvedObject.uid={metadata['uid']}"
-        )
-        return [event async for event in listing]
-
-    def _answer(
-        self, key: Key, registry: Registry, seen: Observation, progress: State | None, *, was_ready: bool
-    ) -> State | None:
-        """Whether it serves, as its addresses say; None while they are being asked."""
-        if seen.deployment["spec"].get("replicas") == 0:
-            return conditions.false("ScaledToZero", "spec.replicas is 0: no pod serves.")
-        # While some pods are missing, so are the ports of their nodes.
-        wanted = [endpoint for endpoint in seen.endpoints if progress is None or endpoint.kind != "HostPort"]
-        found = self._probes.find(key, registry.metadata.uid, wanted, was_ready=was_ready)
-        if found is None:
-            return None
-        if found.problem is not None:
-            return conditions.false(found.problem.reason, found.problem.message)
-        return readiness.serving(wanted, progress)
