@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import RefusedError, StorageError
+from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, Volume
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.root
 
 @contextmanager
 def mounted(folder: Path, *mount: str) -> Iterator[Path]:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     subprocess.run(["mount", *mount, str(folder)], check=True)
     try:
         yield folder
@@ -123,6 +124,23 @@ def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more
     assert Runner(small.root, small.now, journal=journals).delete("app:v1").journal is not None
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_run_that_begins_again_with_the_reserve_knows_the_runs_before(
+    small: Volume, tmp_path: Path, elsewhere: bool
+) -> None:
+    """What was left of the first attempt is removed, and the journals are not: their names are in order."""
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    runner = Runner(small.root, small.now, journal=journals if elsewhere else None)
+    runner.delete("app:v0")
+    runner.delete("app:v1")
+    fill(small.root.parent)
+    runs = [journal.run for journal in runner.journals()]
+    outcome = runner.delete("app:v2")
+    assert outcome.journal is not None
+    assert [journal.run for journal in runner.journals()] == [*runs, outcome.journal.run]
+
+
 def test_a_volume_on_which_no_directory_fits_stays_as_it_is(small: Volume, tmp_path: Path) -> None:
     upload = small.repository("app").start_upload("u-1")
     fill(small.root.parent)
@@ -133,6 +151,7 @@ def test_a_volume_on_which_no_directory_fits_stays_as_it_is(small: Volume, tmp_p
         Runner(small.root, small.now, journal=journals).delete("app:v0", undo_window=0)
     assert content(small.root) == before
     assert upload.is_dir()
+    assert not (small.root / STATE).exists()
 
 
 def test_without_a_reserve_the_failure_is_clear_and_changes_nothing(small: Volume) -> None:
@@ -141,6 +160,7 @@ def test_without_a_reserve_the_failure_is_clear_and_changes_nothing(small: Volum
     with pytest.raises(StorageError, match="no space or no inode is left"):
         Runner(small.root, small.now).delete("app:v0")
     assert content(small.root) == before
+    assert not (small.root / STATE).exists()
 
 
 def test_a_read_only_volume_is_told(small: Volume) -> None:
@@ -158,6 +178,13 @@ def test_a_volume_that_is_split_over_two_filesystems_is_refused_before_the_first
         with pytest.raises(RefusedError, match=r"blobs/sha256/.* is on another filesystem than the quarantine"):
             Runner(volume.root, volume.now).delete("app:v1")
         assert content(volume.root) == before
+
+
+def test_repositories_on_another_device_than_the_blobs_are_refused(volume: Volume, tmp_path: Path) -> None:
+    """What is mounted there may be another volume's, or an empty one."""
+    with mounted(volume.repositories, "-t", "tmpfs", "none"):
+        volume.repository("app").push_image("v1")
+        assert "another device" in planning.retain(volume, {"rules": [{"keep": {"last": 0}}]}).plan.refusal
 
 
 def test_a_mount_within_the_same_filesystem_stops_the_run_and_the_next_one_puts_everything_back(

@@ -1,5 +1,6 @@
 """Which tags go and which stay: rules, deletions by name, protections, several policies."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_equal_times_at_the_edge_all_stay(volume: Volume) -> None:
         app.push_image(name, layers=[name.encode()], age=3 * DAY)
     app.push_image("d", layers=[b"d"], age=4 * DAY)
     assert retain(volume, KEEP_ONE).deleted_tags() == {"app:d"}
+
+
+def test_a_nanosecond_tells_which_was_pushed_last(volume: Volume) -> None:
+    app = volume.repository("app")
+    for nanoseconds, tag in enumerate(("new", "old")):
+        app.push_image(tag, layers=[tag.encode()], age=30 * DAY)
+        os.utime(app.tag_link(tag), ns=(volume.now, volume.moment(30 * DAY) - nanoseconds))
+    assert retain(volume, {"rules": [{"keep": {"last": 1}}]}).deleted_tags() == {"app:old"}
 
 
 def test_times_that_can_not_be_right_stay_and_use_up_no_place(volume: Volume) -> None:

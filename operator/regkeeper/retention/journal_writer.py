@@ -34,9 +34,10 @@ class WritableJournals(Journals):
     On the volume it is made for the first journal: what is refused before, on the wrong directory perhaps, leaves none.
     """
 
-    def __init__(self, volume: WritableVolume, directory: int | None) -> None:
+    def __init__(self, volume: WritableVolume, directory: int | None, *, elsewhere: bool) -> None:
         super().__init__(directory)
         self._volume = volume
+        self._elsewhere = elsewhere
 
     @property
     def _writable(self) -> int:
@@ -99,11 +100,12 @@ class WritableJournals(Journals):
 
     def leave_no_trace(self) -> None:
         """Remove our directories if nothing is in them: those of a first run that was refused."""
-        self.close()
         for path in (QUARANTINE, JOURNALS, STATE):
             parent, _, name = path.rpartition("/")
             with suppress(OSError), self._volume.directory(parent or ".") as directory:
                 self._volume.remove_directory(directory, name)
+                if path == JOURNALS and not self._elsewhere:
+                    self.close()  # the next journal makes it anew
 
     def plan(self, journal: Journal, *, plan: str, policies: Mapping[str, str], moves: Iterable[Move]) -> Journal:
         """Write what the run is going to move, durably; afterwards it is open."""
@@ -167,5 +169,6 @@ def open_writable_journals(volume: WritableVolume, elsewhere: str | None = None)
     Raises:
         StorageError: the directory is there but can't be opened.
     """
-    with closing(WritableJournals(volume, open_directory_of_journals(volume, elsewhere))) as journals:
+    directory = open_directory_of_journals(volume, elsewhere)
+    with closing(WritableJournals(volume, directory, elsewhere=elsewhere is not None)) as journals:
         yield journals

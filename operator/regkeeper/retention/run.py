@@ -156,7 +156,7 @@ def _open(
 
 def _discard(volume: WritableVolume, journals: WritableJournals, run: str) -> None:
     drop_run_directory(volume, run)
-    with suppress(FileNotFoundError):
+    if run in journals.runs():
         journals.discard(run)
 
 
