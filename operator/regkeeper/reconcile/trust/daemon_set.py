@@ -15,8 +15,11 @@ from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FRESH_SECONDS = 30.0
-"""How long what was read is relied on: somebody may have edited or deleted it."""
+FRESH_SECONDS = 10.0
+"""How long what was read is relied on: somebody may have edited or deleted it, and an uninstall waits until it is seen.
+
+Where all is calm, a pass comes every half minute all the same.
+"""
 KEY_BYTES = 32
 
 
