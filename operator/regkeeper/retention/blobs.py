@@ -54,6 +54,10 @@ class Shard:
     first: int
     digests: set[Digest]
 
+    @property
+    def place(self) -> Place:
+        return self.algorithm, self.first
+
 
 class BlobStore:
     """Reads `blobs`.

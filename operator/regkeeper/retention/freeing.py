@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain
 
 from regkeeper.retention.blobs import BlobStore, Place, Shard, unneeded
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume
+from regkeeper.retention.limits import kept_within
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.question import Question
@@ -25,11 +26,14 @@ class Freed:
     Attributes:
         place: which they are.
         deleted_bytes: of blobs that one repository alone had, by its number.
+        kept_bytes: of so many of the blobs which the covered repositories still need as hold what goes here within the
+            limit, if there are so many.
     """
 
     place: tuple[str, int]
     moves: PlannedMoves = field(default_factory=PlannedMoves)
     deleted_bytes: dict[int, int] = field(default_factory=dict)
+    kept_bytes: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -70,9 +74,19 @@ class _Freeing:
                 freed = Freed(place)
             rest = unneeded(shard, (ledger.needed, ledger.counts.kept_blobs), ledger.held)
             if rest:
+                before = freed.moves.bytes()
                 self._move(shard, rest, freed)
+                freed.kept_bytes += self._kept(shard, freed.moves.bytes() - before)
         freed.problems = self.blobs.problems
         yield freed
+
+    def _kept(self, shard: Shard, deleted: int) -> int:
+        """The bytes of a shard's blobs that stay, as far as they matter beside those that go; see limits.py."""
+        enough = kept_within(self.question.intent.largest_share, deleted)
+        if not enough:
+            return 0
+        sizes = (blob.size for blob in self.blobs.files(self.ledger.counts.kept_blobs.shard(*shard.place)))
+        return next((kept for kept in accumulate(sizes) if kept >= enough), 0)
 
     def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> None:
         """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""

@@ -43,6 +43,7 @@ class Counts:
     Attributes:
         covered: covered tags.
         kept_blobs: what the covered repositories need from now on; the planner fills it.
+        kept_bytes: at least so many bytes have those of them that were looked at.
         emptied: repositories that lose their last tag by rules.
         headless: how many repositories have layers, and neither tag nor manifest.
     """
@@ -54,6 +55,7 @@ class Counts:
     deleted_manifests: int = 0
     victims_by_rule: int = 0
     kept_blobs: Shards = field(default_factory=Shards)
+    kept_bytes: int = 0
     repositories: set[str] = field(default_factory=set)
     emptied: list[str] = field(default_factory=list)
     headless: int = 0
@@ -136,9 +138,9 @@ class Limits:
     def _limit_bytes(self, plan: Plan, counts: Counts, share: Fraction) -> None:
         """Blobs that stay are looked at only until they are enough to show that the share is within its limit."""
         deleted = plan.moves.bytes(Kind.BLOB, Kind.MANIFEST_BLOB)
-        if not deleted or share >= 1:
+        enough = kept_within(share, deleted)
+        if enough is not None and counts.kept_bytes >= enough:
             return
-        enough = ceil(deleted * (1 - share) / share) if share else None
         kept = 0
         for size in self._sizes(counts.kept_blobs):
             kept += size
@@ -202,6 +204,13 @@ class Limits:
         moment = config.created if config.created.tzinfo else config.created.replace(tzinfo=UTC)
         created = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
         return created if created >= OLDEST_PLAUSIBLE else None
+
+
+def kept_within(share: Fraction | None, deleted: int) -> int | None:
+    """How many bytes must stay so that a share of all at most goes; None: no number would do."""
+    if share is None or share >= 1 or not deleted:
+        return 0
+    return ceil(deleted * (1 - share) / share) if share else None
 
 
 def _is_version(tag: str) -> bool:

@@ -231,6 +231,7 @@ class Planner:
         for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes):
             self.plan.moves.extend(freed.moves)
             self.plan.problems.extend(freed.problems)
+            self.settler.ledger.counts.kept_bytes += freed.kept_bytes
             for number, size in freed.deleted_bytes.items():
                 entries[number].deleted_bytes += size
 
