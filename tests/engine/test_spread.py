@@ -1,7 +1,10 @@
 """Several processes make the plan that one makes; what happens to one of them is never taken for less to read."""
 
+import io
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regkeeper.commands.progress import progress
 from regkeeper.retention.errors import NotPermittedError, RetentionError
 from regkeeper.retention.policy import merge
 from regkeeper.retention.spread import spread
@@ -84,3 +88,16 @@ def test_several_processes_make_the_same_plan(history: History, specs: list[dict
         alone, together = (plan(volume, intent, processes=processes).plan for processes in (1, 3))
         assert together.document() == alone.document()
         assert list(together.moves) == list(alone.moves)
+
+
+def test_bars_on_a_terminal_leave_it_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    threads = threading.active_count()
+    with progress() as shown:
+        shown.read("team/app")
+        assert threading.active_count() == threads
+    assert "repositories read" in terminal.getvalue()

@@ -1,12 +1,14 @@
 """Progress on standard error: bars on a terminal, a line now and then elsewhere."""
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from regkeeper.commands.volume_options import note
 
 _LINE_EVERY = 10_000
+_SHOWN_EVERY = 0.1  # seconds
 
 
 class Progress:
@@ -41,19 +43,28 @@ def progress() -> Iterator[Progress]:
         return
     from rich.console import Console  # only for a person who looks at it
     from rich.progress import Progress as Bars
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,}"), TimeElapsedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    # Without the library's thread, beside which no process can be forked (spread.py).
+    with Bars(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as bars:
         reading = bars.add_task("repositories read", total=None)
         moving = bars.add_task("entries moved", total=None)
+        last = 0.0
+
+        def advance(task: TaskID) -> None:
+            nonlocal last
+            bars.advance(task)
+            if (now := time.monotonic()) - last >= _SHOWN_EVERY:
+                last = now
+                bars.refresh()
 
         class Shown(Progress):
             def read(self, repository: str) -> None:  # noqa: ARG002
-                bars.advance(reading)
+                advance(reading)
 
             def moved(self, move: object) -> None:  # noqa: ARG002
-                bars.advance(moving)
+                advance(moving)
 
             @contextmanager
             def hidden(self) -> Iterator[None]:
