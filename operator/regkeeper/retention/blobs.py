@@ -165,5 +165,5 @@ def unneeded(shard: Shard, needed: Iterable[Shards], held: set[Digest]) -> set[D
     """The digests of a shard that nothing needs and no young link holds."""
     rest = shard.digests
     for some in needed:
-        rest = rest - some.shard(shard.algorithm, shard.first)
+        rest = rest - some.among(rest, *shard.place)
     return rest - held if rest else rest

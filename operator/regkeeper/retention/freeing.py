@@ -85,14 +85,16 @@ class _Freeing:
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        sizes = (blob.size for blob in self.blobs.files(self.ledger.counts.kept_blobs.shard(*shard.place)))
-        return next((kept for kept in accumulate(sizes) if kept >= enough), 0)
+        sizes = (
+            blob.size for blob in self.blobs.files(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
+        )
+        return next((size for size in accumulate(sizes) if size >= enough), 0)
 
     def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> None:
         """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
         edge = self.question.now - self.question.intent.garbage_after
-        owners, freed = self.ledger.owners.take(shard.algorithm, shard.first)
-        manifests = self.ledger.manifests.shard(shard.algorithm, shard.first)
+        owners, freed = self.ledger.owners.take(*shard.place)
+        manifests = self.ledger.manifests.among(rest, *shard.place)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
         whole = set()

@@ -150,10 +150,9 @@ class Limits:
 
     def _sizes(self, kept: Shards) -> Iterator[int]:
         store = BlobStore(self.volume)
-        for algorithm in digests.ALGORITHMS.values():
-            for first in range(256):
-                for blob in store.files(kept.shard(algorithm, first)):
-                    yield blob.size
+        for shard in store.shards():
+            for blob in store.files(kept.among(shard.digests, *shard.place)):
+                yield blob.size
 
     def _times_were_reset(self, plan: Plan) -> bool:
         times = sorted(pushed for entry in plan.entries for _, pushed in entry.tags.covered())

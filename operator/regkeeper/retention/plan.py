@@ -127,7 +127,7 @@ class Plan:
     @property
     def hash(self) -> str:
         """Of the sorted victims and the rules, as 64 hexadecimal digits."""
-        return hash_of(self.rules, self.victims())
+        return hash_of(self.rules, self.victims(), in_order=True)
 
     def document(self) -> dict[str, Any]:
         """The plan as a JSON object, as the module's docstring describes it."""
@@ -161,10 +161,10 @@ class Plan:
         }
 
 
-def hash_of(rules: str, victims: Iterable[Victim]) -> str:
-    """The hash of a plan, as 64 hexadecimal digits."""
+def hash_of(rules: str, victims: Iterable[Victim], *, in_order: bool = False) -> str:
+    """The hash of a plan, as 64 hexadecimal digits; a million victims that come in order need not be sorted."""
     state = hashlib.sha256(rules.encode())
-    for victim in sorted(victims):
+    for victim in victims if in_order else sorted(victims):
         state.update(("\n" + "\0".join(victim)).encode("utf-8", "surrogateescape"))
     return state.hexdigest()
 

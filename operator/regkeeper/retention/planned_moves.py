@@ -1,11 +1,12 @@
 """The moves of one plan in their order and in little memory.
 
-A plan can move millions of things. As objects with their paths each takes half a kilobyte, here some seventy bytes;
+A plan can move millions of things. As objects with their paths each takes half a kilobyte, here some sixty bytes;
 a `Move` is made when it is asked for.
 """
 
 from array import array
 from collections.abc import Collection, Iterator
+from itertools import chain, repeat
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
@@ -15,6 +16,8 @@ from regkeeper.retention.packed import Packed
 
 _LINKS = {Kind.INDEX_REVISION: REVISIONS, Kind.REVISION: REVISIONS, Kind.LAYER_LINK: LAYERS}
 _BLOBS = (Kind.BLOB, Kind.MANIFEST_BLOB, Kind.LEFTOVER)
+_SIZED = (*_BLOBS, Kind.UPLOAD)
+"""What frees bytes when it is purged."""
 _PARENTS = {Kind.TAG: f"{TAGS}/", Kind.UPLOAD: f"{UPLOADS}/", Kind.REPOSITORY: ""}
 
 
@@ -80,20 +83,27 @@ class _Moves:
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.repositories: list[str] = []
+        self.following = array("I")  # how many moves of each repository follow one another
         self.names = Packed()
         self.digests = Packed()
         self.sizes, self.inodes, self.changes = array("Q"), array("Q"), array("q")
 
     def add(self, repository: str, name: bytes, size: int, witness: tuple[int, int] | None) -> None:
         inode, changed = witness or (0, 0)
-        self.repositories.append(repository)
+        if self.repositories and self.repositories[-1] == repository:
+            self.following[-1] += 1
+        else:
+            self.repositories.append(repository)
+            self.following.append(1)
         self.names.append(name)
-        self.sizes.append(size)
+        if self.kind in _SIZED:
+            self.sizes.append(size)
         self.inodes.append(inode)
         self.changes.append(changed)
 
     def extend(self, other: "_Moves") -> None:
         self.repositories.extend(other.repositories)
+        self.following.extend(other.following)
         self.names.extend(other.names)
         self.digests.extend(other.digests)
         self.sizes.extend(other.sizes)
@@ -101,11 +111,13 @@ class _Moves:
         self.changes.extend(other.changes)
 
     def __len__(self) -> int:
-        return len(self.repositories)
+        return len(self.inodes)
 
     def __iter__(self) -> Iterator[Move]:
-        tags = self.digests if self.kind is Kind.TAG else [b""] * len(self)
-        columns = (self.repositories, self.names, self.sizes, self.inodes, self.changes, tags)
+        repositories = chain.from_iterable(map(repeat, self.repositories, self.following))
+        sizes = self.sizes if self.kind in _SIZED else repeat(0, len(self))
+        tags = self.digests if self.kind is Kind.TAG else repeat(b"", len(self))
+        columns = (repositories, self.names, sizes, self.inodes, self.changes, tags)
         for repository, name, size, inode, changed, digest in zip(*columns, strict=True):
             path, shown = self._place(repository, name)
             witness = (inode, changed) if inode else None

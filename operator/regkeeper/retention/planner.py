@@ -8,7 +8,7 @@ in bytes, the digests that they need.
 
 import gc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,9 @@ Progress = Callable[[str], None]
 
 _STRETCH = 8
 """Repositories that a process takes at once, at most."""
+
+_LEDGER = 32
+"""Stretches of which a process passes the digests on together: to pass them at last would take their memory twice."""
 
 
 @dataclass(slots=True)
@@ -81,7 +84,10 @@ class Planner:
         self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
         self.settler = Settler(volume, question, offline=offline)
         self.answered: set[str] = set()
-        self.blobs_stay = False
+        self.uncertain = False  # something may need what no longer seems to be needed
+        self.entries: dict[int, RepositoryPlan] = {}
+        self.settled: list[tuple[bytes, bytes]] = []
+        self.pending: dict[int, Repository] = {}
 
     def make(self) -> Plan:
         """The plan.
@@ -91,9 +97,9 @@ class Planner:
             RetentionError: another process that read for it was killed.
         """
         with _paused_collector():
-            entries = self._judge_repositories()
-            self._find_blobs(entries)
-        self.plan.entries = sorted(entries.values(), key=lambda entry: entry.name)
+            self._judge_repositories()
+            self._find_blobs()
+        self.plan.entries = sorted(self.entries.values(), key=lambda entry: entry.name)
         self.plan.unmatched = [
             reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
         ]
@@ -112,31 +118,34 @@ class Planner:
 
     # Repositories.
 
-    def _judge_repositories(self) -> dict[int, RepositoryPlan]:
-        """What becomes of each repository, by its number."""
+    def _judge_repositories(self) -> None:
         found = list(walk_repositories(self.volume))
         size = max(1, min(_STRETCH, len(found) // (4 * self.processes)))
-        stretches: list[Stretch] = []
-        ledger = self.settler.ledger
+        waiting: dict[int, Stretch] = {}
+        taken = 0
         for part in spread(ceil(len(found) / size), partial(self._read, found, size), self.processes):
             if isinstance(part, Ledger):
-                ledger.merge(part)
+                self.settler.ledger.merge(part)
                 continue
             for name in part.names:
                 self.progress(name)
-            stretches.append(part)
-        stretches.sort(key=lambda stretch: stretch.number)
-        stretches.append(self._settle_pending(stretches))
-        entries: dict[int, RepositoryPlan] = {}
-        for stretch in stretches:
-            entries.update(stretch.entries)
-            self.plan.moves.extend(stretch.moves)
-            self.plan.kept.extend(stretch.kept)
-            self.plan.problems.extend(stretch.problems)
-            self.plan.repositories += len(stretch.names)
-            self.answered |= stretch.answered
-            self.blobs_stay |= stretch.uncertain
-        return entries
+            waiting[part.number] = part
+            while taken in waiting:  # in the order of the walk, whichever process was faster
+                self._take(waiting.pop(taken))
+                taken += 1
+        self._settle_pending()
+
+    def _take(self, stretch: Stretch) -> None:
+        """Take a stretch into the plan."""
+        self.entries.update(stretch.entries)
+        self.plan.moves.extend(stretch.moves)
+        self.plan.kept.extend(stretch.kept)
+        self.plan.problems.extend(stretch.problems)
+        self.plan.repositories += len(stretch.names)
+        self.answered |= stretch.answered
+        self.uncertain |= stretch.uncertain
+        self.settled.extend(stretch.revisions)
+        self.pending.update(stretch.pending)
 
     def _read(self, found: Sequence[Found], size: int, numbers: Iterator[int]) -> Iterator[Stretch | Ledger]:
         """Read and judge stretches of so many repositories; those whose judgement has to wait are only read."""
@@ -146,11 +155,15 @@ class Planner:
             for number in numbers
             for place in range(number * size, min((number + 1) * size, len(found)))
         )
-        for number, some in groupby(read_ahead(places, lambda at: self.reader.touch(found[at[1]].name)), itemgetter(0)):
+        ahead = read_ahead(places, lambda at: self.reader.touch(found[at[1]].name))
+        for count, (number, some) in enumerate(groupby(ahead, itemgetter(0)), 1):
             stretch = Stretch(number)
             for _, place in some:
                 self._read_one(place, found[place], stretch, settler)
             yield stretch
+            if count % _LEDGER == 0:
+                yield settler.ledger
+                settler.ledger = Ledger()
         yield settler.ledger
 
     def _read_one(self, place: int, found: Found, stretch: Stretch, settler: Settler) -> None:
@@ -170,20 +183,19 @@ class Planner:
         stretch.revisions.append((b"".join(staying), b"".join(going)))
         settler.settle(place, repository, judgement, stretch)
 
-    def _settle_pending(self, stretches: Sequence[Stretch]) -> Stretch:
+    def _settle_pending(self) -> None:
         """Judge and settle those repositories that had to wait for the others."""
-        subjects = Subjects(certain=not any(stretch.uncertain for stretch in stretches))
         pending = {
             place: _Pending(repository, Judgement(repository.name, TagVerdicts()))
-            for stretch in stretches
-            for place, repository in stretch.pending.items()
+            for place, repository in self.pending.items()
         }
-        settled = [joined for stretch in stretches for joined in stretch.revisions]
-        self._follow_subjects(list(pending.values()), settled, subjects)
-        late = Stretch(len(stretches))
+        self._follow_subjects(list(pending.values()), self.settled, Subjects(certain=not self.uncertain))
+        late = Stretch(-1)
         for place, item in pending.items():
             self.settler.settle(place, item.repository, item.judgement, late)
-        return late
+        self._take(late)
+        self.settled.clear()
+        self.pending.clear()
 
     def _judge(self, repository: Repository, subjects: Subjects) -> Judgement:
         return judge(self.question, repository, subjects, lambda: departures(self.volume, repository))
@@ -225,15 +237,15 @@ class Planner:
 
     # Blobs.
 
-    def _find_blobs(self, entries: Mapping[int, RepositoryPlan]) -> None:
-        if self.blobs_stay:
+    def _find_blobs(self) -> None:
+        if self.uncertain:
             return
         for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes):
             self.plan.moves.extend(freed.moves)
             self.plan.problems.extend(freed.problems)
             self.settler.ledger.counts.kept_bytes += freed.kept_bytes
             for number, size in freed.deleted_bytes.items():
-                entries[number].deleted_bytes += size
+                self.entries[number].deleted_bytes += size
 
 
 @contextmanager

@@ -159,6 +159,7 @@ def _answer(descriptor: int, work: Callable[[], Iterator[Any]]) -> NoReturn:
 
 def _write(descriptor: int, answer: tuple[str, Any]) -> None:
     content = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-    left = memoryview(len(content).to_bytes(_HEAD, "big") + content)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    for part in (len(content).to_bytes(_HEAD, "big"), content):
+        left = memoryview(part)
+        while left:
+            left = left[os.write(descriptor, left) :]
