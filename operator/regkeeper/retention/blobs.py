@@ -3,7 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from regkeeper.retention.layout import (
     blob_directory,
     permission_refused,
 )
-from regkeeper.retention.read_ahead import read_ahead
+from regkeeper.retention.read_ahead import read_ahead, waits_of_this_thread
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.shards import Shards
 
@@ -62,12 +62,16 @@ class Shard:
 class BlobStore:
     """Reads `blobs`.
 
+    Args:
+        waits: as for `read_ahead`.
+
     Attributes:
         problems: what could not be read so far.
     """
 
-    def __init__(self, volume: Volume) -> None:
+    def __init__(self, volume: Volume, waits: Callable[[], int] = waits_of_this_thread) -> None:
         self.volume = volume
+        self.waits = waits
         self.problems: list[Problem] = []
 
     def places(self) -> Iterator[Place]:
@@ -85,7 +89,9 @@ class BlobStore:
         Raises:
             NotPermittedError: a directory may not be read.
         """
-        for algorithm, number in read_ahead(self.places() if places is None else places, self._touch_shard):
+        for algorithm, number in read_ahead(
+            self.places() if places is None else places, self._touch_shard, waits=self.waits
+        ):
             names = self._names(_path(algorithm, number), symbolic_links=False)
             found = {digest for digest in digests.from_names(algorithm, names).values() if digest[1] == number}
             if found:
@@ -104,7 +110,8 @@ class BlobStore:
             return
         try:
             parts = (ordered[start : start + _PART] for start in range(0, len(ordered), _PART))
-            with closing(read_ahead(parts, partial(self._touch_files, descriptor, shard))) as ahead:
+            touch = partial(self._touch_files, descriptor, shard)
+            with closing(read_ahead(parts, touch, waits=self.waits)) as ahead:
                 for digest in chain.from_iterable(ahead):
                     name = digest[1:].hex()
                     try:

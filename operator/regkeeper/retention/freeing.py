@@ -1,6 +1,6 @@
 """The blobs that nothing needs once a plan is carried out: shard by shard, in one process or in several."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 
@@ -37,7 +37,9 @@ class Freed:
     problems: list[Problem] = field(default_factory=list)
 
 
-def freed_blobs(volume: Volume, question: Question, ledger: Ledger, processes: int) -> list[Freed]:
+def freed_blobs(
+    volume: Volume, question: Question, ledger: Ledger, processes: int, waits: Callable[[], int]
+) -> list[Freed]:
     """What goes of a volume's blobs, in the order of their digests.
 
     Args:
@@ -45,6 +47,7 @@ def freed_blobs(volume: Volume, question: Question, ledger: Ledger, processes: i
         question: what the plan is made from.
         ledger: of all its repositories; what it has of owners is forgotten.
         processes: how many may be at work.
+        waits: as for `read_ahead`, in each of them.
 
     Raises:
         NotPermittedError: something may not be read.
@@ -53,16 +56,16 @@ def freed_blobs(volume: Volume, question: Question, ledger: Ledger, processes: i
     groups = [places[start : start + _GROUP] for start in range(0, len(places), _GROUP)]
 
     def work(numbers: Iterator[int]) -> Iterator[Freed]:
-        return _Freeing(volume, question, ledger).free(chain.from_iterable(map(groups.__getitem__, numbers)))
+        return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
     return sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)
 
 
 class _Freeing:
-    def __init__(self, volume: Volume, question: Question, ledger: Ledger) -> None:
+    def __init__(self, volume: Volume, question: Question, ledger: Ledger, waits: Callable[[], int]) -> None:
         self.question = question
         self.ledger = ledger
-        self.blobs = BlobStore(volume)
+        self.blobs = BlobStore(volume, waits)
 
     def free(self, places: Iterable[Place]) -> Iterator[Freed]:
         ledger = self.ledger

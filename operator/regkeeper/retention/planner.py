@@ -25,7 +25,7 @@ from regkeeper.retention.layout import Found, Volume, repository_path, walk_repo
 from regkeeper.retention.limits import Limits, refusal
 from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.question import Question
-from regkeeper.retention.read_ahead import read_ahead
+from regkeeper.retention.read_ahead import WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
 from regkeeper.retention.repository import Problem, Repository, RepositoryReader
 from regkeeper.retention.rules import Rule
 from regkeeper.retention.settling import Ledger, Settler, Stretch
@@ -37,6 +37,12 @@ Progress = Callable[[str], None]
 
 _STRETCH = 8
 """Repositories that a process takes at once, at most."""
+
+_SAMPLE = 4
+"""Repositories that are looked at to see whether the storage makes one wait."""
+
+_WAITING = 6
+"""Processes that read then. Each takes some 10 MiB of its own."""
 
 _LEDGER = 32
 """Stretches of which a process passes the digests on together: to pass them at last would take their memory twice."""
@@ -84,6 +90,7 @@ class Planner:
         self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
         self.settler = Settler(volume, question, offline=offline)
         self.answered: set[str] = set()
+        self.waits = waits_of_this_thread
         self.uncertain = False  # something may need what no longer seems to be needed
         self.entries: dict[int, RepositoryPlan] = {}
         self.settled: list[tuple[bytes, bytes]] = []
@@ -120,6 +127,7 @@ class Planner:
 
     def _judge_repositories(self) -> None:
         found = list(walk_repositories(self.volume))
+        self._note_waiting(found)
         size = max(1, min(_STRETCH, len(found) // (4 * self.processes)))
         waiting: dict[int, Stretch] = {}
         taken = 0
@@ -134,6 +142,21 @@ class Planner:
                 self._take(waiting.pop(taken))
                 taken += 1
         self._settle_pending()
+
+    def _note_waiting(self, found: Sequence[Found]) -> None:
+        """Look at some repositories: if the storage makes one wait, more processes read at once, and no threads.
+
+        Threads of Python get into each other's way where the waits are short: reading a volume of which nothing was
+        in the kernel's cache, 16 of them cost three seconds for each that they saved.
+        """
+        if self.processes == 1:
+            return
+        before = waits_of_this_thread()
+        for place in found[:: len(found) // _SAMPLE + 1]:
+            self.reader.touch(place.name)
+        if waits_of_this_thread() - before >= WAITS:
+            self.processes = max(self.processes, _WAITING)
+            self.waits = waits_for_nothing
 
     def _take(self, stretch: Stretch) -> None:
         """Take a stretch into the plan."""
@@ -155,7 +178,7 @@ class Planner:
             for number in numbers
             for place in range(number * size, min((number + 1) * size, len(found)))
         )
-        ahead = read_ahead(places, lambda at: self.reader.touch(found[at[1]].name))
+        ahead = read_ahead(places, lambda at: self.reader.touch(found[at[1]].name), waits=self.waits)
         for count, (number, some) in enumerate(groupby(ahead, itemgetter(0)), 1):
             stretch = Stretch(number)
             for _, place in some:
@@ -240,7 +263,7 @@ class Planner:
     def _find_blobs(self) -> None:
         if self.uncertain:
             return
-        for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes):
+        for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes, self.waits):
             self.plan.moves.extend(freed.moves)
             self.plan.problems.extend(freed.problems)
             self.settler.ledger.counts.kept_bytes += freed.kept_bytes

@@ -32,6 +32,11 @@ def waits_of_this_thread() -> int:
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
+def waits_for_nothing() -> int:
+    """For a reader that is to have no help: others read at the same time, in processes of their own."""
+    return 0
+
+
 def read_ahead(
     items: Iterable[T], touch: Callable[[T], object], *, waits: Callable[[], int] = waits_of_this_thread
 ) -> Generator[T, None, None]:
