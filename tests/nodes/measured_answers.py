@@ -146,6 +146,9 @@ ANSWERS: dict[str, tuple[tuple[HostState, Reason | None], tuple[str, ...]]] = {
         (
             'Get "http://{host}/v2/": dial tcp: address {host}: no suitable address found',
             'Get "http://{host}/v2/": dial tcp: lookup {host}: no such host',
+            # where the name server is down
+            'Get "http://{host}/v2/": dial tcp: lookup {host} on 10.0.0.10:53: read udp 10.0.0.1:1: i/o timeout',
+            'Get "http://{host}/v2/": dial tcp: lookup {host} on 10.0.0.10:53: server misbehaving',
             (
                 f'{_2}failed to do request: Head "http://{{host}}{_MANIFEST}": dial tcp: lookup {{host}} on '
                 "10.0.0.10:53: no such host"

@@ -43,7 +43,7 @@ _BLOCKS = (
     # The order matters: what a proxy says comes before what it says of the registry.
     (r"proxyconnect tcp: |: Proxy Authentication Required", Reason.PROXY),
     (
-        r": no such host|: no suitable address found|: server misbehaving|: Temporary failure in name resolution",
+        r": no such host|: no suitable address found|: Temporary failure in name resolution|: lookup \S+ on \S+: ",
         Reason.NAME_UNRESOLVED,
     ),
     (
