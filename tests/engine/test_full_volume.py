@@ -110,7 +110,7 @@ def test_a_purge_needs_no_space(small: Volume) -> None:
 
 def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more(small: Volume, tmp_path: Path) -> None:
     """Not even a directory fits: it takes those in which a registry keeps uploads that are under way, and has none."""
-    for name in ("app", "other", "other/again"):
+    for name in ("app", "other", "other/again", "spare"):
         small.repository(name).uploads.mkdir(parents=True)
     fill(small.root.parent)
     before = content(small.root)
@@ -121,6 +121,8 @@ def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more
     assert len(before) - len(content(small.root)) == 8, (
         "two links of the tag, one of the manifest, two of layers; blobs"
     )
+    left = [name for name in ("app", "other", "other/again", "spare") if small.repository(name).uploads.exists()]
+    assert len(left) == 1, "one for each of the three directories, and none for what is only of use"
     assert Runner(small.root, small.now, journal=journals).delete("app:v1").journal is not None
 
 

@@ -14,13 +14,24 @@ from typing import Self
 
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import RefusedError, StoppedError
-from regkeeper.retention.layout import UPLOADS, Volume, open_volume, repository_path, walk_repositories
-from regkeeper.retention.places import RESERVE
+from regkeeper.retention.layout import (
+    BLOBS,
+    REPOSITORIES,
+    UPLOADS,
+    Volume,
+    open_volume,
+    repository_path,
+    walk_repositories,
+)
+from regkeeper.retention.places import JOURNALS, KEPT, QUARANTINE, RESERVE
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a volume without space or inodes."""
+
+_NEEDED = (JOURNALS, QUARANTINE, KEPT, REPOSITORIES, BLOBS)
+"""Directories without which nothing can be deleted, or brought back."""
 
 Guard = Callable[[str], None]
 """Asked with the name of a mutating call just before it; raises to prevent it."""
@@ -97,18 +108,18 @@ class WritableVolume(Volume):
                 try:
                     following = os.open(part, DIRECTORY_FLAGS, dir_fd=descriptor)
                 except FileNotFoundError:
-                    following = self._make_directory(descriptor, part)
+                    following = self._make_directory(descriptor, part, needed=path.startswith(_NEEDED))
             finally:
                 os.close(descriptor)
             descriptor = following
         return descriptor
 
-    def _make_directory(self, parent: int, name: str) -> int:
+    def _make_directory(self, parent: int, name: str, *, needed: bool) -> int:
         self._guard("mkdir")
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
         except OSError as error:
-            if error.errno not in FULL or not self._take_empty_directory(parent, name):
+            if not needed or error.errno not in FULL or not self._take_empty_directory(parent, name):
                 raise
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         try:
