@@ -60,7 +60,7 @@ def write_kubeconfig(cluster: Cluster, account: Object, file: Path) -> None:
 
 def await_confinement(cluster: Cluster, account: Object) -> None:
     """Wait until the policies hold what `apply_account` made: from a moment after their making."""
-    user = f"system:serviceaccount:{NAMESPACE}:{_name(account)}"
+    user = user_of(account)
     attempt = ("create", "configmap", "nobodys", "--dry-run=server", "--as", user)
 
     def is_refused() -> bool:
@@ -71,6 +71,11 @@ def await_confinement(cluster: Cluster, account: Object) -> None:
         return False
 
     wait_for(is_refused, 30, f"the policies to hold {user}")
+
+
+def user_of(account: Object) -> str:
+    """What the API server calls it."""
+    return f"system:serviceaccount:{NAMESPACE}:{_name(account)}"
 
 
 def _name(account: Object) -> str:

@@ -12,10 +12,11 @@ import pytest
 from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
-from tests.chart_account import apply_account, await_confinement, write_kubeconfig
+from tests.chart_account import apply_account, await_confinement, user_of, write_kubeconfig
 from tests.cluster import Cluster
 from tests.e2e import directories
-from tests.operator_process import a_namespace, install_crds
+from tests.e2e.operated_room import Operated, OperatedRoom
+from tests.operator_process import a_namespace, install_crds, operator_process
 
 _MOST_NAMESPACES = 56
 """Of the tests of one worker that use directories of a node."""
@@ -93,3 +94,29 @@ def local_namespaces(control_plane: Cluster, account: Account, node: str) -> Ite
 async def prober() -> AsyncIterator[Prober]:
     async with open_session() as session:
         yield Prober(session, session)
+
+
+@pytest.fixture(scope="module")
+def operated(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    """An operator of one namespace alone, so that others on the same API server go their own ways."""
+    install_crds(control_plane)
+    with a_namespace(control_plane, "operated") as namespace:
+        directory = tmp_path_factory.mktemp("operator")
+        made = apply_account(control_plane, {"watchNamespaces": [namespace]}, release=namespace)
+        write_kubeconfig(control_plane, made, directory / "kubeconfig")
+        # A short resync, so that what happens at one happens in these tests.
+        settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
+        with operator_process(directory / "kubeconfig", directory, settings) as process:
+            yield Operated(process, namespace, user_of(made))
+        control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+
+
+@pytest.fixture
+def room(control_plane: Cluster, operated: Operated) -> Iterator[OperatedRoom]:
+    """Its namespace, empty before each test."""
+    room = OperatedRoom(control_plane, operated)
+    yield room
+    room.kubectl("delete", "registries", "--all", "--cascade=foreground")
+    room.kubectl(
+        "delete", "horizontalpodautoscalers,deployments,persistentvolumeclaims,services,configmaps,events", "--all"
+    )

@@ -1,22 +1,18 @@
 """The whole operator against a real API server: what it writes, repairs, leaves alone and survives."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from regkeeper import naming
-from tests.audit_log import AuditLog
-from tests.chart_account import operator_kubeconfig
-from tests.cluster import Cluster
-from tests.helm import NAMESPACE
-from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
+from tests.e2e.operated_room import SOON, Operated, OperatedRoom
 from tests.room import Room
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-process")]
+pytestmark = pytest.mark.control_plane
 
 EVERYTHING: dict[str, Any] = {
     "storage": {"size": "1Gi", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
@@ -62,90 +58,16 @@ EVERYTHING: dict[str, Any] = {
 }
 """A spec with all fields, written as people write them and not as the API server would."""
 
-SOON = 30  # seconds; takes under one on a quiet machine
-RELEASE = "process"
-OPERATOR = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-regkeeper"
-
-
-@pytest.fixture(scope="module")
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
-    with a_namespace(control_plane, "operator") as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def operator(
-    control_plane: Cluster, namespace: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OperatorProcess]:
-    """An operator of this namespace alone, so that others on the same API server go their own ways."""
-    directory = tmp_path_factory.mktemp("operator")
-    values = {"watchNamespaces": [namespace]}
-    kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", values, release=RELEASE)
-    # A short resync, so that what happens at one happens in these tests.
-    settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
-    with operator_process(kubeconfig, directory, settings) as running:
-        yield running
-
-
-class OperatedRoom(Room):
-    """A namespace of which the operator is a process of these tests, and no node runs the pods."""
-
-    def settle(self, name: str = "main") -> None:
-        """Wait until all objects of a Registry are there; no node runs its pods, so it goes on no further."""
-        wait_for(
-            lambda: self.get("deployment", name) and self.condition("Reconciling", name),
-            SOON,
-            lambda: f"{name} to wait for its pods: {self.get('registry', name)}",
-        )
-
-    def writes_while(self, wait: Callable[[], object]) -> list[str]:
-        """What the operator wrote meanwhile, here and elsewhere."""
-        log = AuditLog(self.cluster.audit_log)
-        wait()
-        return log.writes_of(OPERATOR)
-
-
-@pytest.fixture
-def room(control_plane: Cluster, namespace: str, operator: OperatorProcess) -> Iterator[OperatedRoom]:
-    room = OperatedRoom(control_plane, namespace)
-    yield room
-    room.kubectl("delete", "registries", "--all", "--cascade=foreground")
-    room.kubectl(
-        "delete", "horizontalpodautoscalers,deployments,persistentvolumeclaims,services,configmaps,events", "--all"
-    )
-
-
-def passes(operator: OperatorProcess) -> float:
-    line = next(
-        (
-            line
-            for line in operator.metrics().splitlines()
-            if line.startswith("regkeeper_reconcile_duration_seconds_count")
-        ),
-        "0 0",
-    )
-    return float(line.split()[-1])
-
-
-def provoke_passes(room: OperatedRoom, operator: OperatorProcess, count: int, *names: str) -> None:
-    """Change what concerns nobody on Registries, `count` times, and wait for the pass that each change provokes."""
-    for number in range(count):
-        for name in names or ("main",):
-            before = passes(operator)
-            room.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={number}")
-            wait_for(lambda before=before: passes(operator) > before, SOON, "another pass")  # type: ignore[misc]
-
 
 @pytest.mark.embedded
-def test_passes_over_an_unchanged_registry_write_nothing(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_passes_over_an_unchanged_registry_write_nothing(room: OperatedRoom) -> None:
     room.registry()
     room.registry("claimed", storage={"size": "1Gi"})
     room.registry("everything", **EVERYTHING)
     names = ("main", "claimed", "everything")
     for name in names:
         room.settle(name)
-    assert room.writes_while(lambda: provoke_passes(room, operator, 4, *names)) == []
+    assert room.writes_while(lambda: room.provoke_passes(4, *names)) == []
 
 
 @pytest.mark.embedded
@@ -174,7 +96,9 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
         "config.yml",
     )
     wait_for(
-        lambda: naming.REGISTRY_LABEL in (room.get("service") or {})["metadata"]["labels"], SOON, "the Service's label"
+        lambda: naming.REGISTRY_LABEL in (room.get("service") or {})["metadata"]["labels"],
+        SOON,
+        "the Service's label",
     )
     room.kubectl("label", "--overwrite", "configmap", "main-config", f"{naming.REGISTRY_LABEL}=another")
     wait_for(
@@ -185,12 +109,12 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
 
 
 @pytest.mark.embedded
-def test_other_managers_fields_are_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_other_managers_fields_are_left_alone(room: OperatedRoom) -> None:
     room.registry(storage={"existingClaim": "shared"})
     room.settle()
     room.kubectl("annotate", "deployment", "main", "injected=yes")
     room.kubectl("patch", "service", "main", "--type=merge", "-p", '{"spec":{"sessionAffinity":"ClientIP"}}')
-    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+    assert room.writes_while(lambda: room.provoke_passes(3)) == []
     assert (room.get("deployment") or {})["metadata"]["annotations"]["injected"] == "yes"
     assert (room.get("service") or {})["spec"]["sessionAffinity"] == "ClientIP"
 
@@ -203,88 +127,14 @@ def test_what_the_spec_no_longer_asks_for_is_removed(room: OperatedRoom) -> None
     wait_for(lambda: room.get("poddisruptionbudget") is None, SOON, "no budget of one replica")
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "body"),
-    [
-        ("ConfigMap", "main-config", {"apiVersion": "v1", "data": {"mine": "yes"}}),
-        ("Service", "main", {"apiVersion": "v1", "spec": {"ports": [{"port": 80}]}}),
-        (
-            "Deployment",
-            "main",
-            {
-                "apiVersion": "apps/v1",
-                "spec": {
-                    "selector": {"matchLabels": {"app": "mine"}},
-                    "template": {
-                        "metadata": {"labels": {"app": "mine"}},
-                        "spec": {"containers": [{"name": "mine", "image": "mine"}]},
-                    },
-                },
-            },
-        ),
-        (
-            "PersistentVolumeClaim",
-            "main-storage",
-            {
-                "apiVersion": "v1",
-                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
-            },
-        ),
-        (
-            "PodDisruptionBudget",
-            "main",
-            {
-                "apiVersion": "policy/v1",
-                "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "mine"}}},
-            },
-        ),
-    ],
-)
-def test_a_foreign_object_is_never_touched_and_named(
-    room: OperatedRoom, kind: str, name: str, body: dict[str, Any]
-) -> None:
-    room.apply({**body, "kind": kind, "metadata": {"name": name, "namespace": room.namespace}})
-    before = room.get(kind, name)
-    room.registry(storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]}, replicas=2)
-    stalled = room.await_condition("Stalled", "ForeignObject")
-    assert f"{kind} {name} exists and is not this Registry's" in stalled["message"]
-    assert room.condition("Ready")["status"] == "False"
-    after = room.get(kind, name)
-    assert before is not None
-    assert after is not None
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert {key: after[key] for key in body} == {key: before[key] for key in body}
-    assert naming.FIELD_MANAGER not in {entry["manager"] for entry in after["metadata"]["managedFields"]}
-    assert "ownerReferences" not in after["metadata"]
-
-
-def test_one_volume_has_one_registry_and_the_next_moves_up(room: OperatedRoom) -> None:
-    room.registry("first", storage={"existingClaim": "shared"})
-    room.settle("first")
-    room.registry("second", storage={"existingClaim": "shared"})
-    stalled = room.await_condition("Stalled", "VolumeInUse", "second")
-    assert f"Registry {room.namespace}/first" in stalled["message"]
-    assert room.get("deployment", "second") is None
-    room.kubectl("delete", "registry", "first")
-    room.settle("second")
-    assert room.condition("Stalled", "second") == {}
-
-
-def test_a_local_directory_that_is_not_allowed_is_refused(room: OperatedRoom) -> None:
-    room.registry(storage={"local": {"node": "k8smaster", "path": "/etc"}})
-    stalled = room.await_condition("Stalled", "InvalidSpec")
-    assert "/etc on node k8smaster is not open to namespace" in stalled["message"]
-    assert room.get("deployment") is None
-
-
-def test_a_bad_object_delays_no_good_one(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_a_bad_object_delays_no_good_one(room: OperatedRoom, operated: Operated) -> None:
     for number in range(10):
         room.registry(f"bad-{number}", storage={"local": {"node": "nowhere", "path": "/etc"}})
     room.registry("good")
     room.settle("good")
     for number in range(10):
         room.await_condition("Stalled", "InvalidSpec", f"bad-{number}")
-    assert operator.probe("/livez") == (200, "ok")
+    assert operated.process.probe("/livez") == (200, "ok")
 
 
 def autoscaler(name: str) -> dict[str, Any]:
@@ -298,9 +148,7 @@ def autoscaler(name: str) -> dict[str, Any]:
     }
 
 
-def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_left_alone(
-    room: OperatedRoom, operator: OperatorProcess
-) -> None:
+def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_left_alone(room: OperatedRoom) -> None:
     room.registry("fixed")
     room.registry("free", storage={"size": "1Gi", "accessModes": ["ReadWriteMany"]})
     room.settle("fixed")
@@ -311,7 +159,7 @@ def test_an_autoscaler_that_fights_the_spec_is_named_and_one_that_does_not_is_le
     room.delete("horizontalpodautoscaler", "fixed")
     wait_for(lambda: room.need("deployment", "fixed")["spec"]["replicas"] == 1, SOON, "one replica")
     wait_for(lambda: room.need("deployment", "free")["spec"]["replicas"] == 3, 60, "three replicas of the other")
-    provoke_passes(room, operator, 2, "free")
+    room.provoke_passes(2, "free")
     assert (room.get("deployment", "free") or {})["spec"]["replicas"] == 3
     assert room.condition("Contested", "free") == {}
 
@@ -350,12 +198,12 @@ def mirror_policy(room: Room) -> Iterator[None]:
 
 
 @pytest.mark.embedded
-def test_what_admission_rewrites_is_left_so(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_what_admission_rewrites_is_left_so(room: OperatedRoom) -> None:
     with mirror_policy(room):
         room.registry()
         room.settle()
-        provoke_passes(room, operator, 2)
-        assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+        room.provoke_passes(2)
+        assert room.writes_while(lambda: room.provoke_passes(3)) == []
         (container,) = room.need("deployment")["spec"]["template"]["spec"]["containers"]
         assert container["image"] == MIRRORED
 
@@ -369,7 +217,7 @@ def test_what_admission_rewrites_is_left_so(room: OperatedRoom, operator: Operat
 
 
 @pytest.mark.embedded
-def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_a_paused_registry_is_left_alone(room: OperatedRoom) -> None:
     room.registry()
     room.settle()
     before = room.condition("Ready")
@@ -378,7 +226,7 @@ def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorP
     assert naming.PAUSED_ANNOTATION in paused["message"]
     assert room.condition("Ready") == before, "what was last seen"
     room.kubectl("delete", "service", "main")
-    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+    assert room.writes_while(lambda: room.provoke_passes(3)) == []
     assert room.get("service") is None
     room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
     wait_for(lambda: room.get("service"), SOON, "the Service, with the pause over")
@@ -386,7 +234,7 @@ def test_a_paused_registry_is_left_alone(room: OperatedRoom, operator: OperatorP
 
 
 @pytest.mark.embedded
-def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom) -> None:
     """Issue 3: "Upgrade from an object written by an older field manager"."""
     room.registry()
     room.settle()
@@ -409,58 +257,21 @@ def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom, operator:
 
     wait_for(is_ours, SOON, lambda: f"the Deployment to be ours: {room.get('deployment')}")
     wait_for(lambda: not room.condition("Paused"), SOON, "the status that ends that pass")
-    assert room.writes_while(lambda: provoke_passes(room, operator, 3)) == []
+    assert room.writes_while(lambda: room.provoke_passes(3)) == []
 
 
-def test_a_kept_claim_is_adopted_again(room: OperatedRoom) -> None:
-    room.registry(storage={"size": "1Gi"})
-    room.settle()
-    kept = room.get("pvc", "main-storage")
-    assert kept is not None
-    room.kubectl("delete", "registry", "main", "--cascade=foreground")
-    room.registry(storage={"size": "1Gi"})
-    room.settle()
-    adopted = room.get("pvc", "main-storage")
-    assert adopted is not None
-    assert adopted["metadata"]["uid"] == kept["metadata"]["uid"]
-
-
-@pytest.mark.parametrize("change", [f"{naming.REGISTRY_LABEL}-", f"{naming.REGISTRY_LABEL}=another"])
-def test_a_kept_claim_gets_back_the_label_that_it_lost(room: OperatedRoom, change: str) -> None:
-    """registry.md: "a child whose label was removed is still repaired"; this one has no owner reference either."""
-    room.registry(storage={"size": "1Gi"})
-    room.settle()
-    room.kubectl("label", "--overwrite", "pvc", "main-storage", change)
-    wait_for(
-        lambda: room.need("pvc", "main-storage")["metadata"].get("labels", {}).get(naming.REGISTRY_LABEL) == "main",
-        SOON,
-        "the claim's label",
-    )
-    assert room.condition("Stalled") == {}
-
-
-def test_an_event_is_posted_once_for_each_transition(room: OperatedRoom, operator: OperatorProcess) -> None:
+def test_an_event_is_posted_once_for_each_transition(room: OperatedRoom) -> None:
     room.registry(storage={"local": {"node": "nowhere", "path": "/etc"}})
     room.await_condition("Stalled", "InvalidSpec")
-    provoke_passes(room, operator, 3)
+    room.provoke_passes(3)
     events = json.loads(room.kubectl("get", "events", "-o", "json", "--field-selector=involvedObject.kind=Registry"))
     assert [(event["type"], event["reason"]) for event in events["items"]] == [("Warning", "InvalidSpec")]
 
 
-def test_every_line_of_the_log_is_json_and_names_its_object(room: OperatedRoom, operator: OperatorProcess) -> None:
-    before = len(operator.log_lines())
+def test_every_line_of_the_log_is_json_and_names_its_object(room: OperatedRoom, operated: Operated) -> None:
+    before = len(operated.process.log_lines())
     room.registry()
     room.settle()
-    applied = [line for line in operator.log_lines()[before:] if line.get("namespace") == room.namespace]
+    applied = [line for line in operated.process.log_lines()[before:] if line.get("namespace") == room.namespace]
     assert {line["name"] for line in applied} == {"main"}
     assert any(line["message"] == "applied Deployment main" for line in applied)
-
-
-def test_other_namespaces_are_not_ours(room: OperatedRoom, operator: OperatorProcess) -> None:
-    with a_namespace(room.cluster, "unwatched") as name:
-        other = Room(room.cluster, name)
-        other.registry()
-        room.registry()
-        room.settle()
-        assert other.get("deployment") is None
-        assert other.condition("Ready") == {}

@@ -158,7 +158,7 @@ def hand_made_volume(room: Room, name: str, path: str) -> None:
 
 def test_a_directory_has_one_registry_whatever_leads_to_it(local_room: Room, make_room: MakeRoom) -> None:
     """registry.md: "a second one on the same claim, PV or node path (equal, inside or above) is `Stalled`,
-    `VolumeInUse`, naming the first". The same claim: test_operator_process.py.
+    `VolumeInUse`, naming the first". The same claim: test_operator_ownership.py.
     """
     path = f"{DIRECTORIES}/exclusive"
     local_room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])

@@ -1,0 +1,57 @@
+"""A namespace of which the operator is a process of these tests, and no node runs the pods."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.audit_log import AuditLog
+from tests.cluster import Cluster
+from tests.operator_process import OperatorProcess
+from tests.room import Room
+from tests.waiting import wait_for
+
+SOON = 30  # seconds; takes under one on a quiet machine
+
+
+@dataclass(frozen=True)
+class Operated:
+    """An operator of one namespace."""
+
+    process: OperatorProcess
+    namespace: str
+    user: str
+    """Its account, as the API server's audit log calls it."""
+
+
+class OperatedRoom(Room):
+    """The namespace, and what its operator does there."""
+
+    def __init__(self, cluster: Cluster, operated: Operated) -> None:
+        super().__init__(cluster, operated.namespace)
+        self._operated = operated
+
+    def settle(self, name: str = "main") -> None:
+        """Wait until all objects of a Registry are there; no node runs its pods, so it goes on no further."""
+        wait_for(
+            lambda: self.get("deployment", name) and self.condition("Reconciling", name),
+            SOON,
+            lambda: f"{name} to wait for its pods: {self.get('registry', name)}",
+        )
+
+    def writes_while(self, wait: Callable[[], object]) -> list[str]:
+        """What the operator wrote meanwhile, here and elsewhere."""
+        log = AuditLog(self.cluster.audit_log)
+        wait()
+        return log.writes_of(self._operated.user)
+
+    def provoke_passes(self, count: int, *names: str) -> None:
+        """Change what concerns nobody on Registries, `count` times, and wait for the pass that each change provokes."""
+        for number in range(count):
+            for name in names or ("main",):
+                before = self._passes()
+                self.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={number}")
+                wait_for(lambda before=before: self._passes() > before, SOON, "another pass")  # type: ignore[misc]
+
+    def _passes(self) -> float:
+        counter = "regkeeper_reconcile_duration_seconds_count"
+        lines = self._operated.process.metrics().splitlines()
+        return float(next((line for line in lines if line.startswith(counter)), "0 0").split()[-1])
