@@ -1,10 +1,11 @@
 """`make demo`: the main job, for real, as a person would type it, on two nodes of this machine.
 
 It leaves the cluster running to look around; a second run starts from what is there. With REGKEEPER_KUBECONFIG it
-installs into that cluster instead and stops at a registry that is Ready: to push from a node's Docker needs the
-embedded one.
+installs into that cluster instead, says first what it needs of it, and stops at a registry that is Ready: to push from
+a node's Docker needs the embedded one.
 """
 
+import json
 import os
 import shlex
 import subprocess
@@ -25,8 +26,17 @@ NAMESPACE = "regkeeper-system"
 REGISTRY = "k8smaster:5000"
 IMAGES = ("boke/wordpress:latest", "web/tomcat:v1", "db/mysql:5.7")
 REGKEEPER = f"{Path(sys.executable).parent}/regkeeper"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _SWITCH = 60  # seconds; takes 10
 console = Console(highlight=False)
+
+NEEDS_OF_A_GIVEN_CLUSTER = """\
+REGKEEPER_KUBECONFIG is set: this installs into that cluster. It needs there
+  - an administrator's rights,
+  - the operator's image as regkeeper:dev on every node (docker build --tag regkeeper:dev . and then, by the kind of
+    cluster, kind load docker-image regkeeper:dev, minikube image load regkeeper:dev, k3s ctr images import),
+  - a default storage class, for the registry's claim of 10Gi, and nodes that can pull the registry's image.
+It leaves behind the release regkeeper in regkeeper-system and the Registry images in default, with its claim."""
 
 
 class Demo:
@@ -45,6 +55,12 @@ class Demo:
         name, *arguments = shlex.split(line)
         subprocess.run([str(self._programs.get(name, name)), *arguments], cwd=ROOT, env=self._environment, check=True)
 
+    def ask(self, line: str) -> str:
+        """What a command prints, not shown. An exit status other than 0 ends the demo."""
+        name, *arguments = shlex.split(line)
+        command = [str(self._programs.get(name, name)), *arguments]
+        return subprocess.run(command, env=self._environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
     def run_on(self, cluster: Cluster, node: str, line: str, shown_lines: int = 4) -> None:
         """The same on a node; only the last lines of a long output are shown."""
         console.print(f"[cyan]root@{node}:~# {line}[/cyan]")
@@ -54,7 +70,7 @@ class Demo:
 
 def install(demo: Demo) -> None:
     demo.say("1. The operator")
-    options = f"-n {NAMESPACE} --create-namespace -f deploy/demo-values.yaml --wait --hide-notes"
+    options = f"-n {NAMESPACE} --create-namespace -f deploy/demo-values.yaml --wait --timeout=120s --hide-notes"
     demo.run(f"helm upgrade --install regkeeper charts/regkeeper {options}")
 
 
@@ -102,12 +118,32 @@ def await_pushes(url: str) -> None:
     wait_for(partial(takes_pushes, url), _SWITCH, "the registry to take pushes")
 
 
-def main() -> None:
-    if given := os.environ.get("REGKEEPER_KUBECONFIG"):
-        demo = Demo(Path(given))
+def on_a_given_cluster(demo: Demo) -> None:
+    """As far as any cluster goes.
+
+    Raises:
+        SystemExit: it lacks something; the message says what.
+    """
+    demo.say(NEEDS_OF_A_GIVEN_CLUSTER)
+    classes = json.loads(demo.ask("kubectl get storageclasses --output=json"))["items"]
+    if not any((each["metadata"].get("annotations") or {}).get(DEFAULT_CLASS) == "true" for each in classes):
+        sys.exit(f"The cluster has no default storage class: annotate one with {DEFAULT_CLASS}=true")
+    try:
         install(demo)
         apply(demo, "registry-claim.yaml", "images")
-        demo.say("Pushing from a node's Docker needs the embedded cluster: unset REGKEEPER_KUBECONFIG")
+    except subprocess.CalledProcessError:
+        demo.say("It did not come about. What there is:")
+        demo.run(f"kubectl get pods --namespace {NAMESPACE}")
+        demo.run("kubectl get pods,registries,persistentvolumeclaims --namespace default")
+        sys.exit(1)
+    demo.say("Pushing from a node's Docker needs the embedded cluster: unset REGKEEPER_KUBECONFIG. To undo this:")
+    print("  kubectl delete --filename=deploy/samples/registry-claim.yaml && kubectl delete pvc images-storage")
+    print(f"  helm uninstall regkeeper --namespace {NAMESPACE}")
+
+
+def main() -> None:
+    if given := os.environ.get("REGKEEPER_KUBECONFIG"):
+        on_a_given_cluster(Demo(Path(given)))
         return
     cluster = Cluster("demo")
     cluster.up(Extent.NODES)
