@@ -89,7 +89,7 @@ def test_engine_and_oracle_agree(history: History, specs: list[dict[str, Any]], 
         compare(volume, specs, data.draw(in_use(volume), label="in use"), offline=offline)
 
 
-@cases(40)
+@cases(25)
 @given(
     history=histories(damages=0),
     crowds=CROWDS,

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.engine.cases import cases
-from tests.engine.driver import Outcome, ours, retain, run
-from tests.engine.oracle import judge
+from tests.engine.driver import Outcome, delete, ours, retain, run
+from tests.engine.oracle import DEPENDANT, judge
 from tests.engine.oracle_patterns import is_pattern
 from tests.engine.oracle_reading import World, complete_tags, read
 from tests.engine.strategies import FUTURE, SPECS, History, build, histories, in_use
@@ -67,6 +67,31 @@ def test_a_run_does_what_the_plan_says_and_restore_undoes_it(
         if all(is_pattern(entry) for spec in specs for entry in spec.get("delete", ())):
             assert_done(retain(volume, *specs, in_use=used))
             assert files(volume.root, ignore=ours) == untouched
+
+
+@cases(25)
+@given(history=histories(), data=st.data())
+def test_a_deletion_by_name_takes_nothing_else_or_nothing_at_all(history: History, data: st.DataObject) -> None:
+    """Tags that are not named stay, and stay whole; refused, nothing has changed; undone, each file is as it was."""
+    with built(history) as volume:
+        before, untouched = read(volume.v2), files(volume.root)
+        names = [f"{name}:{tag}" for name, tag in sorted(tags(before))]
+        names += [f"{name}@{digest}" for name, digest in sorted(revisions(before))]
+        named = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True), label="named")
+        repositories = data.draw(st.lists(st.sampled_from(["team", "team/app", "app"]), max_size=1), label="whole")
+        options = ["--repository", "--missing-ok"] if repositories else []
+        outcome = delete(volume, *named, *repositories, *options)
+        assert outcome.code in (0, 1, 3), outcome.errors
+        after = read(volume.v2)
+        asked = {place for place in tags(before) if f"{place[0]}:{place[1]}" in named or place[0] in repositories}
+        gone = tags(before) - tags(after)
+        assert {place for place in gone if not DEPENDANT.fullmatch(place[1])} <= asked
+        assert complete_tags(before) - gone <= complete_tags(after)
+        if outcome.code == 1:
+            assert files(volume.root, ignore=ours) == untouched
+        elif files(volume.root, ignore=ours) != untouched:
+            run(volume, "restore")
+        assert files(volume.root, ignore=ours) == untouched
 
 
 @cases(40)
