@@ -1,5 +1,7 @@
 """Fixtures of the engine's tests."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,3 +13,10 @@ from tests.engine.volumes import Volume
 def volume(tmp_path: Path) -> Volume:
     """An empty registry volume."""
     return Volume(tmp_path / "registry")
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder in memory, where fsync costs nothing: a killed process loses nothing that it has written."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -29,13 +29,6 @@ FURTHER_ERRORS = {errno.EPERM: False, errno.EXDEV: False, errno.EDQUOT: True}
 """They take the same ways, so one operation is enough."""
 
 
-@pytest.fixture(scope="module")
-def memory() -> Iterator[Path]:
-    """A folder in memory, where fsync costs nothing: a killed process loses nothing that it has written."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def small_reserve() -> Iterator[None]:
     """Thousands of copies are made of it."""

@@ -26,7 +26,7 @@ from tests.engine.running import STATE, content, linked
 from tests.engine.samples import KEEP_LAST, team_volume, whole_tags
 from tests.engine.volumes import DAY, SECOND, Volume
 
-EVERY = 1 if "REGKEEPER_CASES" in os.environ else 7
+EVERY = 1 if "REGKEEPER_CASES" in os.environ else 11
 """Of the calls, so many are passed over but one: in turn, so that the kinds of calls all have theirs."""
 
 
@@ -73,12 +73,6 @@ class Faults:
             for name in ("read", "listdir", "scandir", "stat"):
                 patch.setattr(os, name, failing(getattr(os, name)))
             yield
-
-
-@pytest.fixture(scope="module")
-def memory() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module", autouse=True)
