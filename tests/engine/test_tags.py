@@ -44,6 +44,18 @@ def test_equal_times_at_the_edge_all_stay(volume: Volume) -> None:
     assert retain(volume, KEEP_ONE).deleted_tags() == {"app:d"}
 
 
+@pytest.mark.parametrize("delete_", [["app:v1"], ["app"], ["app:v1", "app"]])
+def test_an_exact_name_takes_what_was_pushed_in_the_future_too(volume: Volume, delete_: list[str]) -> None:
+    """Found by the oracle: it was taken for younger than an age that nobody had given."""
+    app = volume.repository("app")
+    app.push_image("v1", age=-5 * HOUR)
+    app.push_image(layers=[b"untagged"], age=-5 * HOUR)
+    assert retain(volume, {"delete": delete_}).deleted_tags() == {"app:v1"}
+    assert delete(volume, *delete_).deleted_tags() == {"app:v1"}
+    assert len(delete(volume, *delete_).deleted_manifests()) == (2 if "app" in delete_ else 1)
+    assert delete(volume, "app:*").deleted_tags() == set()
+
+
 def test_a_nanosecond_tells_which_was_pushed_last(volume: Volume) -> None:
     app = volume.repository("app")
     for nanoseconds, tag in enumerate(("new", "old")):

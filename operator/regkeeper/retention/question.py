@@ -43,7 +43,7 @@ class Question:
 
     def is_younger(self, pushed: int) -> bool:
         """Whether the command `delete` was asked for older things only, which holds for exact names too."""
-        return self.now - pushed < self.intent.older_than
+        return 0 < self.intent.older_than > self.now - pushed
 
     def references(self, repository: str) -> list[Reference]:
         """The deletions by name that are about a repository."""
