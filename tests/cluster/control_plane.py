@@ -97,7 +97,8 @@ class ControlPlane:
 
     def restart_api_server(self) -> None:
         """Stop the API server and start it again; return when it is ready."""
-        self.processes.stop("kube-apiserver")
+        # It would wait a minute for its watches to end, and was killed after the usual 20 seconds.
+        self.processes.stop("kube-apiserver", grace=3)
         self.start_api_server()
 
     def stop(self) -> None:
