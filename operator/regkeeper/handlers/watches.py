@@ -41,6 +41,9 @@ class Watches:
         self._kinds = kinds
         self._show = show
         self._restarted = restarted
+        self._stopped = False
+        self._flag = asyncio.Event()
+        """Ends what `_watch` runs."""
 
     async def run(self) -> None:
         """Watch until SIGTERM or SIGINT.
@@ -49,12 +52,11 @@ class Watches:
         which lists everything anew.
         """
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         delay = FIRST_RESTART_SECONDS
-        while not stop.is_set():
+        while not self._stopped:
             began = loop.time()
             try:
-                await self._watch(stop)
+                await self._watch()
             except Exception as error:
                 if loop.time() - began > LASTING_SECONDS:
                     delay = FIRST_RESTART_SECONDS
@@ -63,23 +65,33 @@ class Watches:
                 return
             # kopf's own handlers went with it.
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop.set)
+                loop.add_signal_handler(number, self._stop)
+            self._flag.clear()
             try:
-                await asyncio.wait_for(stop.wait(), delay)
+                await asyncio.wait_for(self._flag.wait(), delay)
             except TimeoutError:
                 delay = min(LAST_RESTART_SECONDS, delay * 2)
             self._restarted()
 
-    async def _watch(self, stop: asyncio.Event) -> None:
+    def _stop(self) -> None:
+        self._stopped = True
+        self._flag.set()
+
+    async def _end(self, **_: Any) -> None:
+        """At its end kopf waits for who waits for the flag: five seconds, if nobody sets it."""
+        self._flag.set()
+
+    async def _watch(self) -> None:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(_login)
+        kopf.on.cleanup(registry=registry)(self._end)
         for resource in self._kinds:
             version = resource.api_version.rpartition("/")[2]
             kopf.on.event(resource.group, version, resource.plural, registry=registry)(self._on_event)
         await kopf.operator(
             registry=registry,
             settings=self._kopf_settings(),
-            stop_flag=stop,
+            stop_flag=self._flag,
             namespaces=self._namespaces,
             clusterwide=not self._namespaces,
         )
