@@ -81,7 +81,7 @@ class _Judge:
         self.waiting: list[tuple[Digest, Subject]] = []  # dependants, and the subjects in this repository
 
     def _named_digests(self) -> Iterable[tuple[Digest, str]]:
-        for reference in self.question.references(self.repository.name):
+        for reference in self.tag_judge.references:
             if reference.tag is None and reference.digest is not None:
                 yield reference.digest, reference.text
 

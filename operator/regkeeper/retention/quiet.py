@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from regkeeper.retention.beneath import open_file
 from regkeeper.retention.errors import NotQuietError
 from regkeeper.retention.layout import (
     LAYERS,
@@ -128,14 +127,9 @@ def _changed_tags(volume: Volume, path: str, since: int) -> Iterator[tuple[int, 
     """A re-push rewrites `current/link` in place up to distribution 3.0, so that no directory shows it."""
     with _passing_over_unreadable(), volume.directory(path) as directory:
         for tag in os.listdir(directory):
-            with _passing_over_unreadable():
-                descriptor = open_file(directory, f"{tag}/current/link")
-                try:
-                    changed = os.fstat(descriptor).st_ctime_ns
-                finally:
-                    os.close(descriptor)
-                if changed > since:
-                    yield changed, f"{path}/{tag}"
+            changed = _changed_at(directory, f"{tag}/current/link")
+            if changed > since:
+                yield changed, f"{path}/{tag}"
 
 
 def _changed_links(volume: Volume, path: str, since: int, ours: Collection[str]) -> Iterator[tuple[int, str]]:
@@ -147,10 +141,23 @@ def _changed_links(volume: Volume, path: str, since: int, ours: Collection[str])
             yield changed, path
             return
         for name in os.listdir(directory):
-            with _passing_over_unreadable():
-                changed = os.stat(name, dir_fd=directory, follow_symlinks=False).st_ctime_ns
-                if changed > since:
-                    yield changed, f"{path}/{name}"
+            changed = _changed_at(directory, name)
+            if changed > since:
+                yield changed, f"{path}/{name}"
+
+
+def _changed_at(directory: int, path: str) -> int:
+    """When what is at a path changed, ctime in nanoseconds; 0 if that can't be told. Nothing behind it is read.
+
+    Raises:
+        PermissionError: it may not be looked at by this user.
+    """
+    try:
+        return os.stat(path, dir_fd=directory, follow_symlinks=False).st_ctime_ns
+    except PermissionError:
+        raise
+    except OSError:
+        return 0
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class TagJudge:
         self.repository = repository
         self.used = used
         self.subjects = subjects
+        self.references = question.references(repository.name)  # may be thousands for each repository
         self.answer = TagVerdicts()
         self.exactly: dict[str, str] = {}  # by tag, the deletion that names it
         self.loosely: dict[str, str] = {}  # by tag, the pattern that matches it
@@ -98,7 +99,7 @@ class TagJudge:
             and self.subjects.state(subject) is State.GOING
             and any(
                 reference.exact and (reference.whole_repository or self._points_to(reference, subject))
-                for reference in self.question.references(self.repository.name)
+                for reference in self.references
             )
         )
 
@@ -112,7 +113,7 @@ class TagJudge:
         names = {*self.repository.tags, *self.repository.unlinked_tags}
         return {
             name
-            for reference in self.question.references(self.repository.name)
+            for reference in self.references
             if reference.exact
             for name in names
             if (reference.tag == name and reference.digest is None) or (reference.whole_repository and not one_by_one)
@@ -121,7 +122,7 @@ class TagJudge:
     def whole_repository(self) -> tuple[str, str]:
         """The pattern, and the exact name, by which a deletion is about the whole repository."""
         loosely = exactly = ""
-        for reference in self.question.references(self.repository.name):
+        for reference in self.references:
             if reference.whole_repository:
                 self.answer.answered.add(reference.text)
                 if reference.exact:
@@ -131,7 +132,7 @@ class TagJudge:
         return loosely, exactly
 
     def _match_deletions(self, dependants: Mapping[str, Subject]) -> None:
-        for reference in self.question.references(self.repository.name):
+        for reference in self.references:
             if reference.tag is None and reference.digest is not None:
                 continue
             found = self.exactly if reference.exact else self.loosely
