@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.programs import HEADER, Programs, in_turn, rows, seconds
+from regkeeper.retention.planner import WAITING
+from tests.bench.programs import HEADER, Programs, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared
 from tests.bench.table import Section
 
@@ -24,8 +25,8 @@ def run() -> Iterator[Section]:
         section = Section(
             "Planning with a cold cache",
             f"{REPOSITORIES} repositories of {TAGS} tags; page cache, inodes and directory entries were dropped before "
-            f"each process (`drop_caches`), the median of {ROUNDS}. While the storage makes it wait, regkeeper touches "
-            "ahead with 16 threads; the floor has one.",
+            f"each process (`drop_caches`), the median of {ROUNDS}. While the storage makes it wait, regkeeper "
+            f"reads in {WAITING} processes; the floor in one. {load()}",
             HEADER,
             rows(costs, "regkeeper"),
         )

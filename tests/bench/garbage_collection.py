@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from regkeeper.retention.spread import processors
 from tests.bench.programs import HEADER, Programs, cost, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared, settle
 from tests.bench.table import Section
@@ -37,7 +38,8 @@ def measure(folder: Path, root: Path, repositories: int) -> Section:
     section = Section(
         "Planning against garbage-collect",
         f"{repositories} repositories of {TAGS} tags, warm cache, whole processes in turn, the median of {ROUNDS}: "
-        "`regkeeper retain --dry-run` with `keep: {last: 30}` (mark, rules, plan and 40 lines a repository of reasons) "
+        "`regkeeper retain --dry-run` with `keep: {last: 30}` (mark, rules, plan and 40 lines a repository of reasons; "
+        f"{processors()} processes read) "
         "against `garbage-collect --dry-run`, which without `-m` looks for unneeded blobs only. `floor` is a C program "
         f"that opens what a first run must open, and does nothing else. {load()}",
         HEADER,

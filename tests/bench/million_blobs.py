@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tests.bench.programs import HEADER, Programs, cost, in_turn, rows, seconds
+from tests.bench.programs import HEADER, Programs, cost, in_turn, load, rows, seconds
 from tests.bench.reference_volume import TAGS, forget, prepared, settle
 from tests.bench.table import Section
 
@@ -23,7 +23,7 @@ def run() -> Iterator[Section]:
             "A million blobs",
             f"{REPOSITORIES:,} repositories of {TAGS} tags: 1,000,000 blobs, 1.5 million links, 5.8 million inodes. "
             "Warm cache, one run each, dry: `keep: {last: 30}`, which deletes a quarter of everything; then, after a "
-            f"run that remembered what it read, `keep: {{last: {TAGS}}}`, which deletes nothing.",
+            f"run that remembered what it read, `keep: {{last: {TAGS}}}`, which deletes nothing. {load()}",
             HEADER,
             rows(costs, "regkeeper"),
         )

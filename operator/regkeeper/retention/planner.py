@@ -41,7 +41,7 @@ _STRETCH = 8
 _SAMPLE = 4
 """Repositories that are looked at to see whether the storage makes one wait."""
 
-_WAITING = 6
+WAITING = 6
 """Processes that read then. Each takes some 10 MiB of its own."""
 
 _LEDGER = 32
@@ -155,7 +155,7 @@ class Planner:
         for place in found[:: len(found) // _SAMPLE + 1]:
             self.reader.touch(place.name)
         if waits_of_this_thread() - before >= WAITS:
-            self.processes = max(self.processes, _WAITING)
+            self.processes = max(self.processes, WAITING)
             self.waits = waits_for_nothing
 
     def _take(self, stretch: Stretch) -> None:
