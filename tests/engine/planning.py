@@ -1,7 +1,7 @@
 """Plans of test volumes, and short ways to ask what becomes of a tag, a manifest or a blob."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import Intent, Policy, deletion_intent, merge, read_policies
 from regkeeper.retention.question import Question
+from regkeeper.retention.read_ahead import waits_for_nothing
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.repository import RepositoryReader
 from tests.engine.volumes import Volume
@@ -106,6 +107,7 @@ def plan(
     now: int | None = None,
     in_use: InUse | None = None,
     processes: int = 1,
+    waits: Callable[[], int] = waits_for_nothing,
     **question: Any,
 ) -> Planned:
     """The plan, made without waiting between the attempts at an unreadable link."""
@@ -119,6 +121,7 @@ def plan(
             offline=offline,
             repositories_before=repositories_before,
             processes=processes,
+            waits=waits,
         )
         return Planned(planner.make())
 

@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -14,12 +16,17 @@ from hypothesis import strategies as st
 
 from regkeeper.commands.progress import progress
 from regkeeper.retention.errors import NotPermittedError, RetentionError
-from regkeeper.retention.policy import merge
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.planner import WAITING, Planner
+from regkeeper.retention.policy import Intent, merge
+from regkeeper.retention.question import Question
+from regkeeper.retention.read_ahead import WAITS, waits_for_nothing
 from regkeeper.retention.spread import spread
 from tests.engine.cases import cases
 from tests.engine.planning import plan, policies
 from tests.engine.strategies import SPECS, History, histories
 from tests.engine.test_properties import built
+from tests.engine.volumes import Volume
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -85,9 +92,21 @@ def test_no_process_outlives_who_asked() -> None:
 def test_several_processes_make_the_same_plan(history: History, specs: list[dict[str, Any]]) -> None:
     with built(history) as volume:
         intent = merge(policies(*specs))
-        alone, together = (plan(volume, intent, processes=processes).plan for processes in (1, 3))
-        assert together.document() == alone.document()
-        assert list(together.moves) == list(alone.moves)
+        alone = plan(volume, intent).plan
+        for waits in (waits_for_nothing, partial(next, count(step=WAITS))):
+            together = plan(volume, intent, processes=3, waits=waits).plan
+            assert together.document() == alone.document()
+            assert list(together.moves) == list(alone.moves)
+
+
+def test_more_processes_read_while_the_storage_makes_them_wait(volume: Volume) -> None:
+    for number in range(40):
+        volume.repository(f"app-{number}").push_image("v1", layers=[b"layer %d" % number])
+    with open_volume(str(volume.root)) as opened:
+        for waits, processes in ((waits_for_nothing, 2), (partial(next, count(step=WAITS)), WAITING)):
+            planner = Planner(opened, Question(Intent(), volume.now), processes=2, waits=waits)
+            planner.make()
+            assert planner.processes == processes
 
 
 def test_bars_on_a_terminal_leave_it_possible(monkeypatch: pytest.MonkeyPatch) -> None:

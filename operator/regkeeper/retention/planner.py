@@ -41,7 +41,7 @@ _STRETCH = 8
 _SAMPLE = 4
 """Repositories that are looked at to see whether the storage makes one wait."""
 
-WAITING = 6
+WAITING = 8
 """Processes that read then. Each takes some 10 MiB of its own."""
 
 _LEDGER = 32
@@ -66,6 +66,7 @@ class Planner:
         offline: no registry serves the volume, so that old uploads may go.
         repositories_before: how many the last run saw, if that is known.
         processes: how many may read at once; the others know nothing of what `reader` would change.
+        waits: as for `read_ahead`.
         progress: called with the name of each repository that has been read.
     """
 
@@ -78,6 +79,7 @@ class Planner:
         offline: bool = False,
         repositories_before: int | None = None,
         processes: int = 1,
+        waits: Callable[[], int] = waits_of_this_thread,
         progress: Progress = lambda _: None,
     ) -> None:
         self.volume = volume
@@ -90,7 +92,7 @@ class Planner:
         self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
         self.settler = Settler(volume, question, offline=offline)
         self.answered: set[str] = set()
-        self.waits = waits_of_this_thread
+        self.waits = waits
         self.uncertain = False  # something may need what no longer seems to be needed
         self.entries: dict[int, RepositoryPlan] = {}
         self.settled: list[tuple[bytes, bytes]] = []
@@ -144,17 +146,16 @@ class Planner:
         self._settle_pending()
 
     def _note_waiting(self, found: Sequence[Found]) -> None:
-        """Look at some repositories: if the storage makes one wait, more processes read at once, and no threads.
+        """Look at some repositories: if the storage makes one wait, more processes read at once, without threads.
 
-        Threads of Python get into each other's way where the waits are short: reading a volume of which nothing was
-        in the kernel's cache, 16 of them cost three seconds for each that they saved.
+        Those would take the processors from each other: Python lets one at a time do more than wait.
         """
         if self.processes == 1:
             return
-        before = waits_of_this_thread()
+        before = self.waits()
         for place in found[:: len(found) // _SAMPLE + 1]:
             self.reader.touch(place.name)
-        if waits_of_this_thread() - before >= WAITS:
+        if self.waits() - before >= WAITS:
             self.processes = max(self.processes, WAITING)
             self.waits = waits_for_nothing
 
