@@ -421,7 +421,9 @@ def test_a_purge_takes_what_is_due_or_what_is_older_than_asked(filled: Volume) -
     filled.now = time.time_ns()
     driver.delete(filled, "app:v1")
     filled.now += HOUR * SECOND + SECOND
-    assert driver.run(filled, "purge").document["purged"]["runs"] == []
+    nothing = driver.run(filled, "purge")
+    assert nothing.document["purged"]["runs"] == []
+    assert "nothing is purged: of no run is the undo window over" in nothing.errors
     assert driver.run(filled, "purge", "--older-than", "2h").document["purged"]["runs"] == []
     purged = driver.run(filled, "purge", "--older-than", "1h").document["purged"]
     assert purged["entries"] > 0
