@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from regkeeper import naming
+from regkeeper.reconcile.retention.waiting import is_finished
 from tests.bench.table import Section
 from tests.cluster import Cluster
 from tests.demo import Demo, install
@@ -135,9 +136,10 @@ class Bench:
         ended = "--for=jsonpath={.status.initContainerStatuses[0].state.terminated}"
         began = time.monotonic()
         self._kubectl(*command, stdin=stdin)
-        self._kubectl("wait", "pod", "--for=create", selector, f"--timeout={SOON}s")
-        self._kubectl("wait", "pod", ended, selector, f"--timeout={SOON}s")
+        pod = wait_for(lambda: self._kubectl("get", "pods", selector, "--output=name"), SOON, f"a pod of {job}")
+        self._kubectl("wait", pod.strip(), ended, f"--timeout={SOON}s")
         took = time.monotonic() - began
+        wait_for(lambda: is_finished(self._get("job", job)), SOON, f"{job} to end")
         self._kubectl("delete", "job", job, f"--timeout={SOON}s")
         wait_for(lambda: not self._kubectl("get", "pods", selector, "--output=name"), SOON, f"the pod of {job} to go")
         return took
