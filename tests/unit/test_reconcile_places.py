@@ -11,7 +11,7 @@ from regkeeper.reconcile.queue import Key
 A, B = Key("images", "a"), Key("images", "b")
 SOME_DIRECTORIES = st.builds(
     Directory,
-    path=st.sampled_from(["/d", "/d/e", "/f"]),
+    path=st.sampled_from(["/", "/d", "//d/", "/d/e", "/de", "/f"]),
     nodes=st.frozensets(st.sampled_from("12"), max_size=2),
     server=st.none() | st.sampled_from("12"),
 )
@@ -32,6 +32,14 @@ def test_nobody_in_the_same_place_is_left_out(wanted: list[Place]) -> None:
     near = places.near(keys[0])
     for key, place in zip(keys[1:], wanted[1:], strict=True):
         assert key in near or not same_place(wanted[0], place)
+
+
+def test_directories_beside_one_another_are_not_near_whatever_node_has_them() -> None:
+    places = Places()
+    keys = [Key("images", str(number)) for number in range(500)]
+    for number, key in enumerate(keys):
+        places.put(key, Place(directory=Directory(f"/volumes/images/{number}")))
+    assert places.near(keys[0]) == {}
 
 
 def test_a_place_that_became_known_better_replaces_the_old_one() -> None:

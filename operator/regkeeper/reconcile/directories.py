@@ -20,6 +20,12 @@ class Directory:
     server: str | None = None
     """The NFS server that has it; None: nodes have it."""
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The components of its path, the root first."""
+        # To pathlib, as to POSIX, `//a` is another root than `/a`; to Linux it is not. The API server refuses `..`.
+        return PurePosixPath("/" + self.path.lstrip("/")).parts
+
 
 def same_files(one: Directory, other: Directory) -> bool:
     """Whether who writes to one of them may write to files of the other: equal, inside or above.
@@ -30,14 +36,9 @@ def same_files(one: Directory, other: Directory) -> bool:
         return False
     if one.nodes and other.nodes and not one.nodes & other.nodes:
         return False
-    here, there = _parts(one.path), _parts(other.path)
+    here, there = one.parts, other.parts
     shorter = min(len(here), len(there))
     return here[:shorter] == there[:shorter]
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    # To pathlib, as to POSIX, `//a` is another root than `/a`; to Linux it is not. The API server refuses `..`.
-    return PurePosixPath("/" + path.lstrip("/")).parts
 
 
 def directory_of(volume: Mapping[str, Any]) -> Directory | None:

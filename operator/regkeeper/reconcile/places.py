@@ -10,36 +10,34 @@ from regkeeper.reconcile.exclusivity import Place
 from regkeeper.reconcile.queue import Key
 
 Mark = tuple[str, ...]
-"""A claim, a volume, or who has directories: an NFS server, a node, all nodes, or whichever the pod runs on."""
-
-_SOME_NODE = ("some node",)
-_ALL_NODES = ("nodes",)
+"""A claim, a volume, the path of a directory, or of one that it is in; of nodes or of an NFS server."""
 
 
 def _marks(place: Place) -> Iterator[Mark]:
     """Under what a place is found."""
-    if place.claim:
-        yield ("claim", *place.claim)
-    if place.volume:
-        yield ("volume", place.volume)
-    if place.directory is None:
-        return
-    if place.directory.server is not None:
-        yield ("server", place.directory.server)
-        return
-    yield _ALL_NODES
-    for node in place.directory.nodes:
-        yield ("node", node)
-    if not place.directory.nodes:
-        yield _SOME_NODE
+    yield from _names(place)
+    if place.directory is not None:
+        where, parts = place.directory.server or "", place.directory.parts
+        yield ("at", where, *parts)
+        for length in range(1, len(parts) + 1):
+            yield ("within", where, *parts[:length])
 
 
 def _sought(place: Place) -> Iterator[Mark]:
     """Under what every place that is the same as this one, as `same_place` has it, is found at least once."""
-    marks = set(_marks(place))
-    if _SOME_NODE not in marks and _ALL_NODES in marks:
-        marks ^= {_ALL_NODES, _SOME_NODE}
-    yield from marks
+    yield from _names(place)
+    if place.directory is not None:
+        where, parts = place.directory.server or "", place.directory.parts
+        yield ("within", where, *parts)
+        for length in range(1, len(parts)):
+            yield ("at", where, *parts[:length])
+
+
+def _names(place: Place) -> Iterator[Mark]:
+    if place.claim:
+        yield ("claim", *place.claim)
+    if place.volume:
+        yield ("volume", place.volume)
 
 
 class Places:
