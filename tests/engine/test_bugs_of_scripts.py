@@ -2,16 +2,19 @@
 
 Source, where a docstring names none: the ancestor of this project, a script that deletes a tag or a repository and
 then every blob that it thinks unused; each behaviour was seen with the arguments given (facts/storage.md, "Bugs of the
-ancestor script"). A process killed half-way is tested at every system call in test_crash.py.
+ancestor script").
 """
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from regkeeper.retention.errors import StorageError
 from tests.engine import documents
 from tests.engine.driver import REFUSES_NOTHING, delete, retain
 from tests.engine.oracle_reading import complete_tags, read
+from tests.engine.running import Counting, Killing, Runner, copied, killed
 from tests.engine.volumes import DAY, Repository, Volume, snapshot
 
 DELETE_UNTAGGED = {"untagged": {"deleteAfter": "24h"}, "garbage": {"deleteAfter": "24h"}}
@@ -287,7 +290,23 @@ def test_a_foreign_file_among_the_tags_is_no_tag(volume: Volume) -> None:
     assert complete(volume) == {("app", "v1"), ("app", "v2"), ("app", "v3")}
 
 
-# Dry runs and file systems.
+# Dry runs, kills and file systems.
+
+
+def test_a_kill_half_way_leaves_no_tag_without_its_layers(volume: Volume, tmp_path: Path) -> None:
+    """SIGKILL half-way left the tag, and its layers were gone. Every other call has its turn in test_crash.py."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    app.push_image("v2", layers=[b"two"])
+    counting = Counting()
+    Runner(copied(volume, tmp_path / "copy"), volume.now, guard=counting).delete("app:v1")
+    renames = [number for number, call in enumerate(counting.calls, 1) if call == "rename"]
+    runner = Runner(volume.root, volume.now, guard=Killing(renames[len(renames) // 2]))
+    assert killed(lambda: runner.delete("app:v1"))
+    assert complete(volume) == {("app", "v2")}
+    assert not app.tag_link("v1").exists()
+    Runner(volume.root, volume.now).restore()
+    assert complete(volume) == {("app", "v1"), ("app", "v2")}
 
 
 def test_a_dry_run_changes_nothing_at_all(volume: Volume) -> None:
@@ -318,6 +337,26 @@ def test_an_immutable_file_refuses_the_deletion_whole(volume: Volume) -> None:
         subprocess.run(["chattr", "-i", str(data.parent)], check=True)
     assert delete(volume, "app:v1").code == 0
     assert complete(volume) == {("app", "v2")}
+
+
+@pytest.mark.root
+def test_an_immutable_file_in_the_quarantine_is_named_and_stays_until_it_can_be_removed(volume: Volume) -> None:
+    """It can be moved with its directory, and not removed: the purge that fails is gone on with."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    app.push_image("v2", layers=[b"two"])
+    data = volume.blob_data(documents.digest_of(b"one"))
+    runner = Runner(volume.root, volume.now)
+    subprocess.run(["chattr", "+i", str(data)], check=True)
+    try:
+        runner.delete("app:v1")
+        with pytest.raises(StorageError, match=rf"{data.parent.relative_to(volume.v2)}: .*may be immutable"):
+            runner.purge()
+        assert complete(volume) == {("app", "v2")}
+    finally:
+        subprocess.run(["chattr", "-R", "-i", str(volume.v2)], check=True)
+    assert runner.purge().bytes > 0
+    assert [journal.state for journal in runner.journals()] == ["purged"]
 
 
 def test_a_repository_without_revisions_is_no_error(volume: Volume) -> None:
