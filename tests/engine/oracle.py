@@ -71,6 +71,8 @@ class Verdict:
     """Those that leave the catalog."""
     uploads: set[tuple[str, str]] = field(default_factory=set)
     """Repository and upload."""
+    half_written: set[str] = field(default_factory=set)
+    """Digests of blobs."""
     reasons: dict[Place, set[str]] = field(default_factory=dict)
     """For each tag that stays: why, in single words."""
 
@@ -161,6 +163,7 @@ class Judge:
         deleted_whole = self.deleted_whole(verdict, victims)
         verdict.layers = self.layer_links_that_go(alive, verdict, deleted_whole)
         verdict.blobs = self.blobs_that_go(alive, verdict, deleted_whole)
+        verdict.half_written = self.half_written_that_go(alive, verdict, deleted_whole)
         verdict.repositories = self.left_empty(verdict)
         for place in self.dependant_tags - verdict.tags:
             verdict.reasons[place] = {"dependant"}
@@ -581,17 +584,31 @@ class Judge:
         }
 
     def blobs_that_go(self, alive: set[Node], verdict: Verdict, deleted_whole: set[str]) -> dict[str, int]:
+        set_free = self.named_by_all(self.nodes - alive)
+        return {
+            digest: self.world.sizes[digest]
+            for digest in self.unneeded(self.world.sizes, alive, verdict, deleted_whole)
+            if digest in set_free or self.now - self.world.modified[digest] >= self.policy.garbage
+        }
+
+    def half_written_that_go(self, alive: set[Node], verdict: Verdict, deleted_whole: set[str]) -> set[str]:
+        return {
+            digest
+            for digest in self.unneeded(self.world.half_written, alive, verdict, deleted_whole)
+            if self.now - self.world.half_written[digest] >= self.policy.garbage
+        }
+
+    def unneeded(
+        self, blobs: Iterable[str], alive: set[Node], verdict: Verdict, deleted_whole: set[str]
+    ) -> Iterator[str]:
+        """Those that nothing names which stays, and no young link holds."""
         needed = self.named_by_all(alive)
         for name in self.pinned | self.holders(alive, verdict):
             needed |= self.repositories[name].named
-        set_free = self.named_by_all(self.nodes - alive)
-        return {
-            digest: size
-            for digest, size in self.world.sizes.items()
-            if digest not in needed
-            and all(self.now - time >= self.policy.garbage for time in self.link_times(digest, deleted_whole))
-            and (digest in set_free or self.now - self.world.modified[digest] >= self.policy.garbage)
-        }
+        for digest in blobs:
+            times = self.link_times(digest, deleted_whole)
+            if digest not in needed and all(self.now - time >= self.policy.garbage for time in times):
+                yield digest
 
     def named_by_all(self, nodes: set[Node]) -> set[str]:
         return {digest for _, digest in nodes} | {blob for _, digest in nodes for blob in self.named_by(digest)}

@@ -70,6 +70,8 @@ class World:
     sizes: dict[str, int]
     """Digest of each blob whose `data` is there → bytes."""
     modified: dict[str, int]
+    half_written: dict[str, int]
+    """Digest of each blob that has no `data`, and what 3.1 had begun to write → the newest time of that."""
     documents: dict[str, Document]
     """For each digest that some revision link, readable or not, names."""
 
@@ -87,6 +89,7 @@ def read(v2: Path) -> World:
         repositories,
         {digest: status.st_size for digest, status in blobs.items()},
         {digest: status.st_mtime_ns for digest, status in blobs.items()},
+        _half_written(v2),
         {digest: _document(v2, digest) for digest in linked},
     )
 
@@ -111,6 +114,15 @@ def complete_tags(world: World) -> set[tuple[str, str]]:
         for tag in repository.tags.values()
         if tag.digest is not None and complete(repository, tag.digest)
     }
+
+
+def _half_written(v2: Path) -> dict[str, int]:
+    found = {}
+    for blob in v2.glob("blobs/*/*/*"):
+        inside = sorted(blob.iterdir())
+        if inside and all(path.name.startswith("data.") and path.suffix == ".tmp" for path in inside):
+            found[f"{blob.parents[1].name}:{blob.name}"] = max(path.stat().st_mtime_ns for path in inside)
+    return found
 
 
 def _repositories(top: Path) -> dict[str, Repository]:

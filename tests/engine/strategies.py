@@ -49,6 +49,7 @@ Kind = Literal[
     "fallback tag",
     "mount",
     "blob",
+    "half-written blob",
     "upload",
     "delete revision",
 ]
@@ -129,6 +130,9 @@ class _Builder:
         elif step.kind == "blob":
             for number in step.layers:
                 self.volume.put_blob(LAYERS[number] + b" of nobody", age=step.age)
+        elif step.kind == "half-written blob":
+            for number in step.layers:
+                self.volume.half_write_blob(LAYERS[number] + b" of nobody", age=step.age)
         elif step.kind == "upload":
             repository.start_upload(f"upload-{step.age}", age=step.age)
         elif step.kind == "delete revision":

@@ -217,18 +217,10 @@ def test_a_link_that_does_not_tell_which_blob_it_names_pins_its_repository(volum
     assert len(planned.plan.problems) == 1
 
 
-def leave_half_written(volume: Volume, content: bytes, *, age: float) -> Path:
-    """What distribution 3.1 leaves where it is killed while it writes a manifest."""
-    data = volume.blob_data(documents.digest_of(content))
-    path = data.with_name(f"data.{uuid.uuid4()}.tmp")
-    volume.write(path, content[:-1], age=age)
-    return path
-
-
 def test_what_a_registry_has_half_written_goes_by_the_same_age(volume: Volume) -> None:
     volume.repository("app").push_image("v1")
-    old = leave_half_written(volume, b"a manifest", age=25 * HOUR)
-    leave_half_written(volume, b"another manifest", age=23 * HOUR)
+    old = volume.half_write_blob(b"a manifest", age=25 * HOUR)
+    volume.half_write_blob(b"another manifest", age=23 * HOUR)
     (move,) = retain(volume, {}).moves(*Kind)
     assert (move.kind, move.path, move.bytes) == (Kind.LEFTOVER, str(old.parent.relative_to(volume.v2)), 9)
     assert not delete(volume, "app:v1").moves(Kind.LEFTOVER)
@@ -240,7 +232,7 @@ def test_what_a_registry_has_half_written_is_no_link_and_comes_back(volume: Volu
     app = volume.repository("app")
     app.push_image("v1", layers=[b"1"])
     new = app.push_image("v2", layers=[b"2"], age=9 * DAY)
-    leftover = leave_half_written(volume, b"a manifest", age=25 * HOUR)
+    leftover = volume.half_write_blob(b"a manifest", age=25 * HOUR)
     for link in (app.tag_link("v1"), app.revision_link(new.digest), app.history_link("v2", new.digest)):
         volume.write(link.with_name(f"link.{uuid.uuid4()}.tmp"), new.digest.encode(), age=25 * HOUR)
     runner, before = Runner(volume.root, volume.now), content(volume.root)

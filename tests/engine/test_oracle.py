@@ -54,6 +54,7 @@ def planned(volume: Volume, specs: list[dict[str, Any]], used: EngineInUse, *, o
         layers=plan.deleted_links(),
         blobs={move.name: move.bytes for move in blobs},
         repositories={move.repository for move in plan.moves(Kind.REPOSITORY)},
+        half_written={move.name for move in plan.moves(Kind.LEFTOVER)},
         uploads={(move.repository, move.name) for move in plan.moves(Kind.UPLOAD)},
         reasons={(name, row.tag): words(row.reason) for name, row in rows},
     )
@@ -73,6 +74,7 @@ def compare(volume: Volume, specs: list[dict[str, Any]], used: InUse, *, offline
     assert got.repositories == expected.repositories
     assert got.layers == expected.layers
     assert got.blobs == expected.blobs
+    assert got.half_written == expected.half_written
     assert got.uploads == expected.uploads
     for place, reasons in got.reasons.items():
         # A dependant in use is "in use" here and "dependant" there; in a pinned repository any reason is one too many.

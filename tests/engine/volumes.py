@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,12 @@ class Volume:
         if not self.blob_data(digest).exists():
             self.write(self.blob_data(digest), content, age=age)
         return digest
+
+    def half_write_blob(self, content: bytes, *, age: float = OLD) -> Path:
+        """What distribution 3.1 leaves where it is killed while it writes a manifest; answers the file."""
+        path = self.blob_data(digest_of(content)).with_name(f"data.{uuid.uuid5(uuid.NAMESPACE_OID, str(age))}.tmp")
+        self.write(path, content[:-1], age=age)
+        return path
 
     def write(self, path: Path, content: bytes, *, age: float) -> None:
         """A file with its parents; its access time is the `now`, so that nothing can take it for the other."""
