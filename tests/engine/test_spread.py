@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import sys
 import threading
@@ -69,6 +70,27 @@ def test_a_process_that_is_killed_is_noticed() -> None:
 
     with pytest.raises(RetentionError, match="was killed"):
         list(spread(PARTS, work, 2))
+
+
+def test_whoever_ignores_that_processes_end_has_the_same_answers() -> None:
+    """As a supervisor may leave it to what it starts: the kernel then forgets each process as it ends."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert sorted(spread(PARTS, iter, 3)) == list(range(PARTS))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_without_room_for_another_process_one_does_it_all() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    free = os.dup(0)
+    os.close(free)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + 1, hard))  # room for the counter, and for no pipe
+    try:
+        assert list(spread(PARTS, iter, 3)) == list(range(PARTS))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_no_process_outlives_who_asked() -> None:

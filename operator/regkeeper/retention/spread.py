@@ -55,7 +55,7 @@ def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None
         stack.callback(os.close, counter)
         others: list[_Other] = []
         for _ in range(min(parts, processes) - 1):
-            with suppress(BlockingIOError):  # no further process is allowed: there are fewer
+            with suppress(OSError):  # no further process is allowed, or no memory for it: there are fewer
                 others.append(stack.enter_context(_forked(lambda: work(_taken(counter, parts)))))
         for result in work(_taken(counter, parts)):
             yield result
@@ -117,7 +117,7 @@ def _forked(work: Callable[[], Iterator[Any]]) -> Iterator[_Other]:
     """A process that does the work, and ends with the context, done or not.
 
     Raises:
-        BlockingIOError: there may be no further process.
+        OSError: there can be no further process.
     """
     reading, writing = os.pipe()
     try:
@@ -130,11 +130,15 @@ def _forked(work: Callable[[], Iterator[Any]]) -> Iterator[_Other]:
                 _answer(writing, work)
         finally:
             os.close(writing)
+        other = _Other(reading)
         try:
-            yield _Other(reading)
+            yield other
         finally:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            if not other.done:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+            with suppress(ChildProcessError):  # who started this process may have told it to ignore SIGCHLD
+                os.waitpid(child, 0)
     finally:
         os.close(reading)
 
