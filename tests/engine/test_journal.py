@@ -146,8 +146,13 @@ def test_foreign_files_beside_the_journals_are_left_alone(runner: Runner) -> Non
     assert [journal.run for journal in runner.journals()] == ["20260101T000000Z"]
 
 
-def test_without_journals_there_are_no_runs() -> None:
+def test_without_journals_there_are_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Least of all those of the directory in which the command happens to run."""
+    (tmp_path / "20260101T000000Z").touch()
+    monkeypatch.chdir(tmp_path)
     assert Journals(None).all() == []
+    with pytest.raises(FileNotFoundError):
+        Journals(None).load("20260101T000000Z")
 
 
 def test_the_file_is_lines_of_json(runner: Runner) -> None:

@@ -21,6 +21,7 @@ still in the quarantine and work on that. A journal that ends before "open" has 
 something all the same, it has lost its end and is damaged.
 """
 
+import errno
 import json
 import os
 import re
@@ -189,6 +190,8 @@ class Journals:
                 number += line.startswith(b"[")
 
     def _open(self, run: str) -> BinaryIO:
+        if self._directory is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), run)
         try:
             return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
         except FileNotFoundError:
