@@ -9,7 +9,9 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +31,7 @@ from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings, TrustSettings
 from regkeeper.uninstall import revert_nodes
+from tests.chart_account import apply_account, await_confinement, write_kubeconfig
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.fake_agents import FakeAgent, FakeAgents, fake_agents
@@ -47,14 +50,24 @@ SELECTOR = f"app.kubernetes.io/name={naming.NODE_AGENT}"
 class Stage:
     """One operator's pass over nodes, its API server, and agents on nodes that have no kubelet."""
 
-    def __init__(self, admin: Cluster, cluster: kube.ApiCluster, agents: FakeAgents, questioner: Questioner) -> None:
+    def __init__(
+        self,
+        admin: Cluster,
+        cluster: kube.ApiCluster,
+        operators: kube.ApiCluster,
+        agents_namespace: str,
+        agents: FakeAgents,
+        questioner: Questioner,
+    ) -> None:
         self.admin = admin
         self.cluster = cluster
+        """As an administrator has it, who plays everybody but the operator."""
+        self._operators = operators
         self.agents = agents
         self._questioner = questioner
         self.token = uuid4().hex[:6]
         self.namespace = f"keeper-{self.token}"
-        self.agents_namespace = f"{self.namespace}-agents"
+        self.agents_namespace = agents_namespace
         self.ahead = timedelta()
         """How far the operator's clock is ahead."""
         self.time = 0.0
@@ -70,12 +83,12 @@ class Stage:
             local_registry_hosting=f"{self.namespace}/main" if names_its_registry else "",
         )
         self.keeper = TrustKeeper(
-            cluster=self.cluster,
+            cluster=self._operators,
             store=self.store,
             settings=Settings(trust=trust),
             ask=self._questioner.ask,
             status=TrustStatusWriter(
-                self.cluster, self.store, StatusWriter(self.cluster, self.store, self.now), self.now
+                self._operators, self.store, StatusWriter(self._operators, self.store, self.now), self.now
             ),
             clock=self.clock,
             now=self.now,
@@ -282,21 +295,39 @@ def _told(pod: kube.Object) -> TrustList | None:
     return decode(text.encode()) if text else None
 
 
+@dataclass(frozen=True)
+class Account:
+    """The operator's account, as the chart makes it."""
+
+    kubeconfig: Path
+    agents_namespace: str
+    """Where alone it may have agents."""
+
+
 @pytest.fixture(scope="module")
-def with_crds(control_plane: Cluster) -> Cluster:
+def keepers_account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     install_crds(control_plane)
-    return control_plane
+    release = f"keeper-{uuid4().hex[:6]}"
+    agents_namespace = f"{release}-nodes"
+    trust = {"agentsNamespace": agents_namespace, "localRegistryHosting": "default/main"}
+    image = {"repository": "regkeeper", "tag": "dev"}
+    made = apply_account(control_plane, {"image": image, "trust": trust}, release=release)
+    kubeconfig = tmp_path_factory.mktemp("keeper") / "kubeconfig"
+    write_kubeconfig(control_plane, made, kubeconfig)
+    await_confinement(control_plane, made)
+    yield Account(kubeconfig, agents_namespace)
+    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
 
 
 @pytest.fixture
-async def stage(with_crds: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    monkeypatch.setenv("KUBECONFIG", str(with_crds.kubeconfig))
-    async with kube.connect() as cluster, fake_agents() as agents, open_session(keep_alive=False) as session:
-        stage = Stage(with_crds, cluster, agents, Questioner(session, port=agents.port))
-        labels = {"pod-security.kubernetes.io/enforce": "privileged"}
-        for name, given in ((stage.namespace, {}), (stage.agents_namespace, labels)):
-            body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": given}}
-            await cluster.create(body)
+async def stage(
+    control_plane: Cluster, cluster: kube.ApiCluster, keepers_account: Account, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    monkeypatch.setenv("KUBECONFIG", str(keepers_account.kubeconfig))
+    async with kube.connect() as operators, fake_agents() as agents, open_session(keep_alive=False) as session:
+        questioner = Questioner(session, port=agents.port)
+        stage = Stage(control_plane, cluster, operators, keepers_account.agents_namespace, agents, questioner)
+        await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})
         for number in (1, 2, 3):
             await stage.add_node(number)
         yield stage
@@ -304,10 +335,13 @@ async def stage(with_crds: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         async for registry in cluster.list(kube.REGISTRY, stage.namespace):
             name = registry["metadata"]["name"]
             await cluster.patch(kube.REGISTRY, stage.namespace, name, {"metadata": {"finalizers": None}})
-        agents_gone = ("-n", stage.agents_namespace, "--all", "--force", "--grace-period=0")
-        with_crds.kubectl("delete", "daemonset,pods", *agents_gone)
-        with_crds.kubectl("delete", "namespace", stage.namespace, stage.agents_namespace, "--wait=false")
-        with_crds.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
+        agents_namespace = keepers_account.agents_namespace
+        inside = ("-n", agents_namespace)
+        control_plane.kubectl("delete", "daemonset,pods,secrets", *inside, "--all", "--force", "--grace-period=0")
+        level = "pod-security.kubernetes.io/enforce=privileged"
+        control_plane.kubectl("label", "--overwrite", "namespace", agents_namespace, level)
+        control_plane.kubectl("delete", "namespace", stage.namespace, "--wait=false")
+        control_plane.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
 
 
 async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
@@ -447,7 +481,8 @@ async def test_a_deletion_is_not_held_up_where_the_agents_have_no_namespace(stag
     await stage.delete(key)
     for _ in range(2):
         assert not await stage.is_gone(kube.REGISTRY, *key)
-        with pytest.raises(kube.NotFoundError):
+        # Its rights were that namespace's, and went with it.
+        with pytest.raises(kube.ForbiddenError):
             await stage.look()
         stage.ahead += timedelta(seconds=REVERT_SECONDS + 2)
     assert await stage.is_gone(kube.REGISTRY, *key)
