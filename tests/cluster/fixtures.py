@@ -20,6 +20,8 @@ KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
 _CHECKOUT = hashlib.sha256(os.fsencode(Path(__file__).resolve())).hexdigest()[:6]
 """Two checkouts on one machine share no cluster: their CRDs may differ."""
 CONTROL_PLANE_NAME = f"test-cp-{_CHECKOUT}"
+RESTARTED_NAME = f"test-restarts-{_CHECKOUT}"
+"""A control plane that tests restart, which nobody else's shall see."""
 NODES_NAME = f"test-nodes-{_CHECKOUT}"
 
 

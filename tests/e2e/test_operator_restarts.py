@@ -8,7 +8,7 @@ import pytest
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster, Extent
 from tests.cluster.commands import CommandError
-from tests.cluster.fixtures import shared
+from tests.cluster.fixtures import RESTARTED_NAME, shared
 from tests.operator_process import OperatorProcess, install_crds, operator_process
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for
@@ -21,7 +21,7 @@ SOON = 90  # seconds; takes 3 on a quiet machine
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A control plane of its own: nobody else's tests shall see the restarts."""
-    with shared(Cluster("test-restarts"), Extent.CONTROL_PLANE) as own:
+    with shared(Cluster(RESTARTED_NAME), Extent.CONTROL_PLANE) as own:
         install_crds(own)
         yield own
 
