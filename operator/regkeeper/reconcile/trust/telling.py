@@ -15,8 +15,9 @@ from regkeeper.reconcile.trust.reports import Reports
 logger = logging.getLogger(__name__)
 
 TOLD_AT_ONCE = 25
-"""Pods that a pass writes to; the next pass goes on. With the pause, some 50 a second."""
+"""Pods that a pass writes to; a later pass goes on."""
 BETWEEN_WRITES_SECONDS = 0.5
+"""Until that pass: each write wakes passes by its watch event, and 50 a second are enough for the API server."""
 REFUSED_SECONDS = 30.0
 """Until a pod that the API server does not let us write to is tried again."""
 
@@ -41,6 +42,8 @@ class Teller:
         self._now = now
         self._clock = clock
         self._cluster_id = ""
+        self._wrote = -BETWEEN_WRITES_SECONDS
+        """When pods were written to last."""
         self._refused: dict[str, tuple[float, str]] = {}
         """When a pod, by its uid, could not be written to, and why."""
 
@@ -71,14 +74,15 @@ class Teller:
                 self._refused.pop(agent.uid, None)
             elif self._may_be_tried(agent):
                 pending.append((agent, trust))
-        if pending:
-            now = pending[:TOLD_AT_ONCE]
+        if pending and self._clock() - self._wrote >= BETWEEN_WRITES_SECONDS:
+            self._wrote = self._clock()
+            now, pending = pending[:TOLD_AT_ONCE], pending[TOLD_AT_ONCE:]
             answers = await asyncio.gather(*(self._tell(agent, trust) for agent, trust in now), return_exceptions=True)
             for answer in answers:
                 if answer is not None:
                     raise answer
-            logger.info("told %d of %d agents what their nodes are to trust", len(now), len(pending))
-        return len(pending) > TOLD_AT_ONCE
+            logger.info("told %d of %d agents what their nodes are to trust", len(now), len(now) + len(pending))
+        return bool(pending)
 
     def refusal(self, agent: Agent) -> str:
         """Why an agent could not be told what it is to be told; empty: it could."""
