@@ -34,11 +34,15 @@ def test_twenty_tags_wait_for_approval_leave_five_and_come_back(retained: Retain
     waiting = retained.await_run("keep", "AwaitingApproval")
     assert waiting["tagsDeleted"] == 15
     assert retained.tags("boke/blog") == sorted(digests)
+    assert "v20" in (planned := retained.command("plan", "keep"))
+    assert "among the last 5 (keep/newest)" in planned
     retained.command("approve", "keep")
     done = retained.await_run("keep", "Done", after=waiting["job"])
     assert done["tagsDeleted"] == 15
     assert retained.tags("boke/blog") == [f"v{number:02}" for number in range(16, 21)]
     assert not retained.has_blob(digests["v01"])
+    retained.room.kubectl("delete", "job", done["job"])
+    assert "- v01  delete: " in retained.command("plan", "keep", done["run"]), "read by a Job, as the log is gone"
 
     retained.command("undo", "keep")
     retained.await_undo("keep", "Done")
