@@ -47,11 +47,11 @@ class Demo:
         self._programs = {"kubectl": KUBERNETES.program("kubectl"), "helm": HELM.program("helm")}
 
     def say(self, text: str) -> None:
-        console.print(f"\n[bold]{text}[/bold]")
+        console.print(f"\n[bold]{text}[/bold]", soft_wrap=True)
 
     def run(self, line: str) -> None:
         """Show a command and what it prints. An exit status other than 0 ends the demo."""
-        console.print(f"[cyan]$ {line}[/cyan]")
+        console.print(f"[cyan]$ {line}[/cyan]", soft_wrap=True)
         name, *arguments = shlex.split(line)
         subprocess.run([str(self._programs.get(name, name)), *arguments], cwd=ROOT, env=self._environment, check=True)
 
