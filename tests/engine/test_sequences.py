@@ -25,7 +25,11 @@ from hypothesis.stateful import (
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.moves import Kind
 from regkeeper.retention.quiet import Mode
+from regkeeper.retention.recovery import recover
+from regkeeper.retention.references import parse_reference
+from regkeeper.retention.restore_images import restore_reference
 from tests.engine.cases import cases
 from tests.engine.documents import Descriptor
 from tests.engine.oracle_reading import complete_tags, read
@@ -154,6 +158,28 @@ class Sequences(RuleBasedStateMachine):
         if call is None and not open_before and done and done[-1] in self.before:
             assert content(self.volume.root) == self.before[done[-1]]
         self.before = {run: known for run, known in self.before.items() if run < max(done, default="")}
+
+    @precondition(lambda self: self.runner.journals())
+    @rule(data=st.data(), call=CALLS)
+    def restore_image(self, data: st.DataObject, call: int | None) -> None:
+        tags = {
+            f"{move.repository}:{move.name}"
+            for journal in self.runner.journals()
+            for move in self.runner.moves(journal.run)
+            if move.kind == Kind.TAG
+        }
+        if not tags:
+            return
+        reference = parse_reference(data.draw(st.sampled_from(sorted(tags))))
+
+        def bring_back(runner: Runner) -> None:
+            with runner.changing() as (volume, journals):
+                recover(volume, journals, now=runner.now)
+                restore_reference(volume, journals, reference, runner.now)
+
+        with self.losing_nothing(), suppress(NothingToUndoError):
+            self.perform(bring_back, call)
+        self.before.clear()
 
     @precondition(lambda self: self.runner.journals())
     @rule(call=CALLS)
