@@ -4,6 +4,7 @@ And, apart from that, how long pushes wait while a run makes the registry read-o
 """
 
 import json
+import os
 import re
 import statistics
 import time
@@ -75,7 +76,8 @@ class Bench:
             "The gate of a run",
             f"`kubectl create job` until the Job's first container has read its snapshot and ended, {ROUNDS} rounds in "
             "turn, on two real nodes: a Job of an ImageRetention on a registry that is read-only anyway (lock, images "
-            "in use, snapshot, then unsuspended), against the same Job born unsuspended, which finds no snapshot.",
+            "in use, snapshot, then unsuspended), against the same Job born unsuspended, which finds no snapshot. Load "
+            f"average at the end: {os.getloadavg()[0]:.1f}.",
             ("", "median", "fastest", "slowest"),
         )
         for name, measured in (("through the gate", gated), ("let go at once", plain)):
@@ -112,7 +114,8 @@ class Bench:
             "The switch to read-only and back",
             f"{SWITCHES} runs that delete one image of a registry with one replica, on two real nodes: how long pushes "
             "were refused, as `status.lastRun.pushesWaited` says (until the lock is released; the pod that takes "
-            "pushes again starts then), and from `kubectl create job` until the outcome stands in the status.",
+            "pushes again starts then), and from `kubectl create job` until the outcome stands in the status. Load "
+            f"average at the end: {os.getloadavg()[0]:.1f}.",
             ("", "median", "fastest", "slowest"),
         )
         section.rows += [_row("pushes waited", waited), _row("the whole run", took)]
