@@ -6,6 +6,7 @@ A machine of version 1 has the kernel's version 2 as well, with the controllers 
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(cgroups, "ROOT", tmp_path)
     yield tmp_path
     cgroups.remove(PLAN)
-    control.write_text(" ".join(f"-{name}" for name in set(control.read_text().split()) - set(before)))
+    for name in set(control.read_text().split()) - set(before):
+        with suppress(OSError):  # another checkout's tests give it to their groups
+            control.write_text(f"-{name}")
     subprocess.run(["umount", tmp_path], check=True)
 
 
