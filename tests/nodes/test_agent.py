@@ -16,6 +16,8 @@ from tests.nodes.node import Node
 from tests.nodes.running_agent import KEY, PORT, RunningAgent, mounted, start_agent
 from tests.waiting import wait_for
 
+SOON = 15  # seconds; takes a tenth of one on a quiet machine
+
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agent")]
 
 
@@ -31,11 +33,11 @@ def agent(node: Node, tmp_path: Path) -> Iterator[RunningAgent]:
 def test_a_list_is_carried_out_and_a_later_dockerd_too(agent: RunningAgent) -> None:
     """inotify sees the list's symlink and dockerd's socket; the clock alone would take a minute."""
     agent.deliver(trust_list(HOST, generation=2))
-    wait_for(lambda: stale_or_report(agent, 2) == (), 5, agent.daemon.log.read_text)
+    wait_for(lambda: stale_or_report(agent, 2) == (), SOON, agent.daemon.log.read_text)
     agent.node.start_dockerd()
     agent.wait_for_report(2, HostState.TRUSTED)
     agent.deliver(trust_list(generation=3))
-    wait_for(lambda: is_reverted(agent, 3), 5, agent.daemon.log.read_text)
+    wait_for(lambda: is_reverted(agent, 3), SOON, agent.daemon.log.read_text)
     assert not agent.node.path(FILE).exists()
 
 
@@ -69,7 +71,7 @@ def test_drift_is_repaired_at_once(agent: RunningAgent) -> None:
     agent.deliver(trust_list(HOST, generation=2))
     agent.wait_for_report(2, HostState.TRUSTED)
     agent.node.path(FILE).write_text("{}")
-    wait_for(lambda: HOST in agent.node.path(FILE).read_text(), 5, agent.daemon.log.read_text)
+    wait_for(lambda: HOST in agent.node.path(FILE).read_text(), SOON, agent.daemon.log.read_text)
 
 
 def test_a_term_signal_is_no_order_to_revert(agent: RunningAgent) -> None:
@@ -99,17 +101,17 @@ def test_an_agent_waits_for_the_end_of_another(agent: RunningAgent, tmp_path: Pa
             error.problem and error.problem.reason == Reason.OTHER_AGENT
         )
 
-    wait_for(waits, 5, other.daemon.log.read_text)
+    wait_for(waits, SOON, other.daemon.log.read_text)
     assert HOST in agent.node.path(FILE).read_text()
     agent.daemon.stop()
-    wait_for(lambda: is_reverted(other, 3), 10, other.daemon.log.read_text)
+    wait_for(lambda: is_reverted(other, 3), SOON, other.daemon.log.read_text)
     assert not agent.node.path(FILE).exists()
     assert not agent.node.path("/var/lib/regkeeper").exists()
 
 
 def test_a_damaged_list_is_reported(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=1))
-    wait_for(lambda: stale_or_report(agent, 1) == (), 5, agent.daemon.log.read_text)
+    wait_for(lambda: stale_or_report(agent, 1) == (), SOON, agent.daemon.log.read_text)
     agent.deliver(trust_list(HOST, generation=2)[:-5])
 
     def told() -> bool:
@@ -118,11 +120,11 @@ def test_a_damaged_list_is_reported(agent: RunningAgent) -> None:
             error.problem and error.problem.reason == Reason.LIST_INVALID
         )
 
-    wait_for(told, 5, agent.daemon.log.read_text)
+    wait_for(told, SOON, agent.daemon.log.read_text)
 
 
 def test_strangers_learn_nothing(agent: RunningAgent) -> None:
-    wait_for(lambda: agent.get("/report")[0] == 403, 5, "an answer")
+    wait_for(lambda: agent.get("/report")[0] == 403, SOON, "an answer")
     assert agent.get("/report")[2] == b""
     with pytest.raises(ReportRefusedError, match="403"):
         agent.ask(1, key=secrets.token_bytes(32))
@@ -132,7 +134,7 @@ def test_strangers_learn_nothing(agent: RunningAgent) -> None:
 
 def test_a_recorded_answer_is_refused(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=2))
-    wait_for(lambda: stale_or_report(agent, 2) == (), 5, agent.daemon.log.read_text)
+    wait_for(lambda: stale_or_report(agent, 2) == (), SOON, agent.daemon.log.read_text)
     nonce = secrets.token_hex(16)
     _, headers, body = agent.get("/report", report.question_headers(KEY, nonce=nonce, pod_uid="uid"))
     fresh = secrets.token_hex(16)
@@ -148,8 +150,8 @@ held = [socket.create_connection(("127.0.0.1", {PORT})) for _ in range(40)]
 print("held", flush=True)
 signal.pause()"""
     strangers = agent.node.start("strangers", *agent.node.python, "-c", script)
-    wait_for(lambda: "held" in strangers.log.read_text(), 5, strangers.log.read_text)
-    wait_for(lambda: stale_or_refused(agent, 2) == (), 15, agent.daemon.log.read_text)
+    wait_for(lambda: "held" in strangers.log.read_text(), SOON, strangers.log.read_text)
+    wait_for(lambda: stale_or_refused(agent, 2) == (), SOON, agent.daemon.log.read_text)
 
 
 def stale_or_refused(agent: RunningAgent, generation: int) -> object:
@@ -163,8 +165,8 @@ def test_memory_stays_within_forty_mebibytes(agent: RunningAgent) -> None:
     """Measured: 28 MiB with Python 3.11."""
     agent.node.start_dockerd()
     agent.deliver(trust_list(HOST, *(f"registry-{number}.example:5000" for number in range(50)), generation=2))
-    wait_for(lambda: HOST in read_file(agent.node), 15, agent.daemon.log.read_text)
-    wait_for(lambda: '"Trusted"' in agent.daemon.log.read_text(), 15, agent.daemon.log.read_text)
+    wait_for(lambda: HOST in read_file(agent.node), SOON, agent.daemon.log.read_text)
+    wait_for(lambda: '"Trusted"' in agent.daemon.log.read_text(), SOON, agent.daemon.log.read_text)
     status = Path(f"/proc/{agent.daemon.host_pid}/status").read_text()
     peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
     assert peak <= 40 << 10
@@ -176,7 +178,7 @@ def read_file(node: Node) -> str:
 
 def test_the_log_tells_what_changed_in_one_line_each(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=2))
-    wait_for(lambda: '"generation": 2' in agent.daemon.log.read_text(), 5, agent.daemon.log.read_text)
+    wait_for(lambda: '"generation": 2' in agent.daemon.log.read_text(), SOON, agent.daemon.log.read_text)
     lines = [json.loads(line) for line in agent.daemon.log.read_text().splitlines()]
     assert [line["generation"] for line in lines] == [0, 2]
     assert lines[0]["listProblem"]["reason"] == Reason.LIST_MISSING
