@@ -7,7 +7,6 @@ from urllib.parse import urlsplit
 
 import typer
 
-from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
 from regkeeper.commands.volume_options import (
     AsJson,
@@ -22,6 +21,7 @@ from regkeeper.commands.volume_options import (
     failures,
     note,
     read_in_use,
+    seconds,
 )
 from regkeeper.retention import session
 from regkeeper.retention.errors import RefusedError
@@ -91,8 +91,8 @@ def delete(
         parsed,
         repository=repository,
         untagged=untagged,
-        older_than=None if older_than is None else _seconds(older_than, "--older-than"),
-        undo_window=_seconds(undo_window, "--undo-window"),
+        older_than=None if older_than is None else seconds(older_than, "--older-than"),
+        undo_window=seconds(undo_window, "--undo-window"),
     )
     with failures(as_json=as_json):
         used = read_in_use(in_use)
@@ -171,21 +171,12 @@ def _intent(
     deleted = references if repository else [item for item in references if not item.whole_repository]
     intent = deletion_intent(
         deleted,
-        untagged_after=(_seconds(UNTAGGED_AGE, "") if older_than is None else older_than) * SECOND
-        if untagged
-        else None,
+        untagged_after=(seconds(UNTAGGED_AGE, "") if older_than is None else older_than) * SECOND if untagged else None,
         untagged_in=matcher([item.repository for item in references] or ["**"], regular_expressions=False),
         undo_window=undo_window * SECOND,
     )
     age = (older_than or 0) * SECOND
     return replace(intent, younger_than=age, older_than=age)
-
-
-def _seconds(text: str, option: str) -> int:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _refuse_ambiguous(intent: Intent, plan: Plan) -> None:

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
 from regkeeper.commands.volume_options import (
     AsJson,
@@ -20,6 +19,7 @@ from regkeeper.commands.volume_options import (
     note,
     print_document,
     read_in_use,
+    seconds,
 )
 from regkeeper.retention import reserve
 from regkeeper.retention.moments import SECOND
@@ -53,10 +53,7 @@ def purge(
 
     With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`) and what earlier runs had left.
     """
-    try:
-        age = None if older_than is None else parse_duration(older_than) * SECOND
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--older-than") from None
+    age = None if older_than is None else seconds(older_than, "--older-than") * SECOND
     with failures(as_json=as_json):
         used = read_in_use(in_use)
         with changing(root, now=now, journal=journal, end_time=end_time) as session:

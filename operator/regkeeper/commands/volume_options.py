@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.errors import RegkeeperError
 from regkeeper.retention import session
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
@@ -119,6 +120,14 @@ def reading(root: str, journal: str | None = None, *, remembering: bool = False)
         if seen.foreign:
             note(seen.foreign)
         yield seen
+
+
+def seconds(text: str, option: str) -> int:
+    """The duration that an option was given."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def present(now: str | None) -> int:
