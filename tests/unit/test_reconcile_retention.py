@@ -378,6 +378,13 @@ PURGE = replace(HOLDER, retention="", action=Action.PURGE)
             NOON + REPEATED_AFTER,
         ),
         (PURGE, Conclusion("Failed", "", KNOWS_NOTHING), PASSED, NOON + REPEATED_AFTER),
+        # A window that ended while the run was under way: nobody has tried yet.
+        (
+            replace(HOLDER, since=PASSED - timedelta(minutes=1)),
+            Conclusion("Done", "", Answer(outcome=Outcome.DONE, quarantined=9, purge_due=PASSED.isoformat())),
+            None,
+            PASSED,
+        ),
     ],
 )
 def test_when_the_next_purge_is_due(

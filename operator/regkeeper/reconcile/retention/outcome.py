@@ -100,8 +100,8 @@ def purge_due(before: datetime | None, holder: Holder, conclusion: Conclusion, n
     due, answer = before, conclusion.answer
     if answer is not None and answer.quarantined is not None:
         due = datetime.fromisoformat(answer.purge_due) if answer.purge_due else None
-    # What did not help just now is tried again later, by a Job with another name.
-    return now + REPEATED_AFTER if due is not None and due <= now else due
+    # Each run frees what is due when it begins. What did not help is tried again later, by a Job with another name.
+    return now + REPEATED_AFTER if due is not None and due <= holder.since else due
 
 
 def began(holder: Holder) -> dict[str, Any]:
