@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 pytest_plugins = ["tests.cluster.fixtures"]
@@ -10,3 +11,12 @@ pytest_plugins = ["tests.cluster.fixtures"]
 settings.register_profile("reproducible", derandomize=True)
 if "REGKEEPER_CASES" not in os.environ:
     settings.load_profile("reproducible")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes too long for each run of CI."""
+    if "REGKEEPER_CASES" not in os.environ:
+        rare = [item for item in items if item.get_closest_marker("rare")]
+        if rare:
+            config.hook.pytest_deselected(items=rare)
+            items[:] = [item for item in items if item not in rare]
