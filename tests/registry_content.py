@@ -90,15 +90,30 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def pull(url: str, name: str, reference: str) -> str:
+def pull(url: str, name: str, reference: str, *, timeout: float = 60) -> str:
     """Get a manifest by tag or digest with everything that it names, check each against its digest.
+
+    Args:
+        url: of the registry, `http://host:port`.
+        name: of the repository.
+        reference: its tag or digest.
+        timeout: seconds for each answer.
 
     Returns:
         The manifest's digest.
     """
-    connection = HTTPConnection(urlsplit(url).netloc)
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
         return _pull_manifest(connection, name, reference)
+    finally:
+        connection.close()
+
+
+def manifest_of(url: str, name: str, reference: str) -> bytes:
+    """A manifest as it stands in the registry."""
+    connection = HTTPConnection(urlsplit(url).netloc)
+    try:
+        return _get(connection, f"/v2/{name}/manifests/{reference}")
     finally:
         connection.close()
 

@@ -8,6 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from regkeeper import naming
 from tests.registry_content import takes_pushes
 from tests.retention_objects import retention_object
 from tests.room import SOON, Room
@@ -23,12 +24,18 @@ RUN = 2 * SOON  # seconds; takes 15 on a quiet machine
 
 
 class RetainedRoom:
-    """A Registry and what is in it; `directory` is where this machine sees what it mounts."""
+    """A Registry on a directory of a node, and what is in it."""
 
-    def __init__(self, room: Room, name: str, directory: Path) -> None:
+    def __init__(self, room: Room, name: str, *, node: str, path: str) -> None:
         self.room = room
         self.name = name
-        self.directory = directory
+        self._node = node
+        self._path = path
+
+    @property
+    def directory(self) -> Path:
+        """Where this machine sees what the registry mounts, as long as the node is not booted anew."""
+        return self.room.cluster.node(self._node).root / self._path.lstrip("/")
 
     @property
     def url(self) -> str:
@@ -57,19 +64,23 @@ class RetainedRoom:
         last: dict[str, Any] = status.get("lastRun") or {}
         return last
 
-    def await_run(self, name: str, outcome: str, *, after: str = "") -> dict[str, Any]:
+    def await_run(self, name: str, *outcomes: str, after: str = "") -> dict[str, Any]:
         """Wait until a run other than that of the Job `after` has ended so, and its registry takes pushes again."""
+        found = self.await_outcome(name, *outcomes, after=after)
+        self.await_pushes()
+        return found
+
+    def await_outcome(self, name: str, *outcomes: str, after: str = "") -> dict[str, Any]:
+        """Wait until a run other than that of the Job `after` has ended so."""
 
         def ended() -> dict[str, Any]:
             last = self.last_run(name)
             if last.get("outcome", "Running") == "Running" or last["job"] == after:
                 return {}
-            assert last["outcome"] == outcome, self.story(name)
+            assert last["outcome"] in outcomes, self.story(name)
             return last
 
-        found = wait_for(ended, RUN, lambda: f"{name} to end as {outcome}: {self.story(name)}")
-        self.await_pushes()
-        return found
+        return wait_for(ended, RUN, lambda: f"{name} to end as {' or '.join(outcomes)}: {self.story(name)}")
 
     def await_undo(self, name: str, outcome: str, *, after: str = "") -> dict[str, Any]:
         """Wait until an undo other than that of the Job with the uid `after` has ended so, as `await_run`."""
@@ -119,10 +130,22 @@ class RetainedRoom:
             found: list[str] = json.load(answer)["repositories"]
             return found
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether a blob is where the registry would look for it."""
+    def serving_pods(self) -> set[str]:
+        """The uids of the registry's pods; those of runs have one of its labels too."""
+        return {
+            pod["metadata"]["uid"]
+            for pod in self.room.pods(self.name)
+            if naming.RETENTION_LABEL not in pod["metadata"]["labels"]
+        }
+
+    def blob(self, digest: str) -> Path:
+        """Where the registry would look for a blob."""
         algorithm, _, name = digest.partition(":")
-        return (self.layout / "blobs" / algorithm / name[:2] / name / "data").exists()
+        return self.layout / "blobs" / algorithm / name[:2] / name / "data"
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is there."""
+        return self.blob(digest).exists()
 
     def quarantined(self, run: str) -> list[str]:
         """What is left in the quarantine of a run."""

@@ -1,9 +1,11 @@
 """The operator, installed by the chart before the first test of this folder and uninstalled after the last."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -35,6 +37,12 @@ FURTHER_HOST = "registry.example:5000"
 """A host that they may name besides."""
 
 WORKER = "k8sworker1"
+GROUP = 65532
+"""Of all volumes of registries."""
+
+MEMORY = Path("/dev/shm")
+"""A file system of the machine that its nodes have too."""
+
 GONE = 90  # seconds
 
 
@@ -93,6 +101,17 @@ def local_room(installed: Cluster) -> Iterator[Room]:
     installed.node_exec(WORKER, ["rm", "-rf", DIRECTORIES])
 
 
+@pytest.fixture
+def shared_directory() -> Iterator[Path]:
+    """A directory that this machine and both nodes see at the same path, as they would an NFS export."""
+    path = MEMORY / f"regkeeper-{uuid4().hex[:8]}"
+    path.mkdir()
+    shutil.chown(path, group=GROUP)
+    path.chmod(0o2775)
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(scope="package")
 def a_retained_registry(local_room: Room) -> Iterator[RetainedRoom]:
     """A Registry on a directory of the worker, reached at a port of the nodes, for all tests of retention."""
@@ -101,7 +120,7 @@ def a_retained_registry(local_room: Room) -> Iterator[RetainedRoom]:
     storage = {"local": {"node": WORKER, "path": path}}
     local_room.registry(name, storage=storage, access={"nodePort": {"nodes": [WORKER]}}, **on_node(WORKER))
     local_room.await_serving(name)
-    yield RetainedRoom(local_room, name, local_room.cluster.node(WORKER).root / path.lstrip("/"))
+    yield RetainedRoom(local_room, name, node=WORKER, path=path)
     local_room.kubectl("delete", "imageretentions", "--all", f"--timeout={SOON}s")
     local_room.delete("registry", name)
 
@@ -118,10 +137,10 @@ def share_directory(room: Room, path: str) -> None:
     make_shared_claim(room, {"hostPath": {"path": path}})
 
 
-def make_shared_claim(room: Room, source: dict[str, object]) -> str:
+def make_shared_claim(room: Room, source: dict[str, object], *, mode: str = "ReadWriteMany") -> str:
     """Make a claim `shared` of a volume with that source; return the volume's name."""
     name = f"{room.namespace}-shared"
-    common = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    common = {"accessModes": [mode], "storageClassName": ""}
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -141,6 +160,32 @@ def make_shared_claim(room: Room, source: dict[str, object]) -> str:
     }
     room.apply(volume, claim)
     return name
+
+
+def hand_made_volume(room: Room, name: str, path: str, mode: str = "ReadWriteOnce") -> None:
+    """Make an administrator's PersistentVolume of a directory of the worker, and a claim that is bound to it."""
+    metadata = {"name": f"{room.namespace}-{name}"}
+    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [WORKER]}
+    common = {"accessModes": [mode], "storageClassName": ""}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {**metadata, "labels": {REGISTRY_NAMESPACE_LABEL: room.namespace}},
+        "spec": {
+            **common,
+            "capacity": {"storage": "1Gi"},
+            "local": {"path": path},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+            "claimRef": {"namespace": room.namespace, "name": name},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {**common, "volumeName": metadata["name"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    room.apply(volume, claim)
 
 
 def _registries(cluster: Cluster) -> list[str]:

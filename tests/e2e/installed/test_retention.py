@@ -27,15 +27,27 @@ def test_a_named_image_goes_and_the_others_stay(retained: RetainedRoom) -> None:
     retained.room.delete("imageretention", "clean")
 
 
+def times(retained: RetainedRoom, repository: str, digests: dict[str, str]) -> list[int]:
+    """When the links of tags and the data of their manifests were written, in nanoseconds."""
+    files = [retained.layout / f"repositories/{repository}/_manifests/tags/{tag}/current/link" for tag in digests]
+    return [file.stat().st_mtime_ns for file in (*files, *map(retained.blob, digests.values()))]
+
+
 def test_twenty_tags_wait_for_approval_leave_five_and_come_back(retained: RetainedRoom) -> None:
+    """retention.md: "Undo is done once for a run id; what it brought back is … kept by every later run until the rules
+    change"; "File times come back because files are renamed"; "A dry run, and a plan that deletes nothing or awaits
+    approval, never switches the registry".
+    """
     url = retained.url
     digests = {f"v{number:02}": push(url, "boke/blog", f"v{number:02}", seed=number) for number in range(1, 21)}
+    before, running = times(retained, "boke/blog", digests), retained.serving_pods()
     retained.retain("keep", rules=[{"name": "newest", "repositories": ["boke/blog"], "keep": {"last": 5}}])
     waiting = retained.await_run("keep", "AwaitingApproval")
     assert waiting["tagsDeleted"] == 15
     assert retained.tags("boke/blog") == sorted(digests)
     assert "v20" in (planned := retained.command("plan", "keep"))
     assert "among the last 5 (keep/newest)" in planned
+    assert retained.serving_pods() == running
     retained.command("approve", "keep")
     done = retained.await_run("keep", "Done", after=waiting["job"])
     assert done["tagsDeleted"] == 15
@@ -47,6 +59,17 @@ def test_twenty_tags_wait_for_approval_leave_five_and_come_back(retained: Retain
     retained.command("undo", "keep")
     retained.await_undo("keep", "Done")
     assert retained.tags("boke/blog") == sorted(digests)
-    assert pull(url, "boke/blog", "v01") == digests["v01"]
-    push(url, "boke/blog", "v21", seed=21)
+    assert times(retained, "boke/blog", digests) == before
+    for digest in digests.values():
+        assert pull(url, "boke/blog", digest) == digest
+
+    running = retained.serving_pods()
+    retained.run_now("keep", "keep-again")
+    kept = retained.await_run("keep", "NothingToDo", after=done["job"])
+    assert {"reason": "restored by an undo", "tags": 15} in kept["keptByReason"], retained.story("keep")
+    changed = {"name": "newest", "repositories": ["boke/blog"], "keep": {"last": 6}}
+    retained.retain("keep", rules=[changed], dryRun=True)
+    assert retained.await_run("keep", "DryRun", after=kept["job"])["tagsDeleted"] == 14
+    assert retained.tags("boke/blog") == sorted(digests)
+    assert retained.serving_pods() == running
     retained.room.delete("imageretention", "keep")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from regkeeper import naming
 from tests.cluster import Cluster
 from tests.e2e.installed.conftest import (
     DIRECTORIES,
@@ -16,6 +15,7 @@ from tests.e2e.installed.conftest import (
     LOCAL_NAMESPACE,
     WORKER,
     MakeRoom,
+    hand_made_volume,
     share_directory,
 )
 from tests.registry_content import pull, push, push_index
@@ -128,32 +128,6 @@ def test_deleting_the_namespace_deletes_the_claim_and_keeps_the_directory(instal
 
     wait_for(lambda: not volumes(), SOON, lambda: f"the volumes to go: {volumes()}")
     installed.node_exec(WORKER, ["test", "-d", f"{path}/docker/registry/v2/repositories/kept"])
-
-
-def hand_made_volume(room: Room, name: str, path: str) -> None:
-    """An administrator's PersistentVolume of the worker, and the claim that is bound to it."""
-    metadata = {"name": f"{room.namespace}-{name}"}
-    expression = {"key": "kubernetes.io/hostname", "operator": "In", "values": [WORKER]}
-    common = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {**metadata, "labels": {naming.REGISTRY_NAMESPACE_LABEL: room.namespace}},
-        "spec": {
-            **common,
-            "capacity": {"storage": "1Gi"},
-            "local": {"path": path},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
-            "claimRef": {"namespace": room.namespace, "name": name},
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {**common, "volumeName": metadata["name"], "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    room.apply(volume, claim)
 
 
 def test_a_directory_has_one_registry_whatever_leads_to_it(local_room: Room, make_room: MakeRoom) -> None:
