@@ -1,0 +1,128 @@
+"""What users notice of a run: registries that stop, or are replaced pod after pod, while images are pulled."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from regkeeper import naming
+from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, hand_made_volume, make_shared_claim
+from tests.registry_content import pull, push
+from tests.retained_room import BY_HAND, RetainedRoom
+from tests.room import SOON, Room, on_node
+
+pytestmark = pytest.mark.nodes
+
+ASK_SECONDS = 0.05
+ANSWER_SECONDS = 2.0
+"""Longer than any registry takes. A connection that was begun to a pod that is gone gets no answer at all."""
+
+
+class Pulls:
+    """Pulls an image again and again from each of several addresses."""
+
+    def __init__(self, urls: list[str], repository: str, tag: str) -> None:
+        self.count = 0
+        self.failures: list[str] = []
+        self.outages: list[float] = []
+        """Seconds from the first pull in a row that failed until one succeeded."""
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(url, repository, tag)) for url in urls]
+
+    def _ask(self, url: str, repository: str, tag: str) -> None:
+        failing_since: float | None = None
+        while not self._stop.wait(ASK_SECONDS):
+            began = time.monotonic()
+            try:
+                pull(url, repository, tag, timeout=ANSWER_SECONDS)
+            except (AssertionError, OSError, HTTPException) as error:
+                self.failures.append(f"{url}: {error!r}")
+                failing_since = failing_since or began
+            else:
+                self.count += 1
+                if failing_since is not None:
+                    self.outages.append(time.monotonic() - failing_since)
+                    failing_since = None
+
+    @contextmanager
+    def going_on(self) -> Iterator["Pulls"]:
+        """Pull until the end of the block."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join()
+
+
+def keep_one(repository: str) -> dict[str, Any]:
+    return {"schedule": BY_HAND, "rules": [{"name": "newest", "repositories": [repository], "keep": {"last": 1}}]}
+
+
+def test_a_volume_for_one_pod_alone_is_cleaned_offline(room: Room) -> None:
+    """retention.md: "`ReadWriteOncePod` wants Offline"; "read-only (or scaled to zero, the count remembered and given
+    back)"; "pulls fail for at most 10 s each way, measured and shown".
+    """
+    path = f"{DIRECTORIES}/one"
+    room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])
+    hand_made_volume(room, "one", path, "ReadWriteOncePod")
+    room.registry(storage={"existingClaim": "one"}, access={"nodePort": {"nodes": [WORKER]}}, **on_node(WORKER))
+    room.await_serving()
+    retained = RetainedRoom(room, "main", node=WORKER, path=path)
+    gone, stays = (push(retained.url, "app", tag, seed=number) for number, tag in enumerate(("old", "new")))
+
+    retained.retain("clean", **keep_one("app"))
+    retained.run_now("clean", "clean-1")
+    refused = retained.await_run("clean", "Refused")
+    assert "is for the registry's pod alone (ReadWriteOncePod): set mode to Offline" in refused["message"]
+
+    retained.retain("clean", **keep_one("app"), mode="Offline")
+    with Pulls([retained.url], "app", "new").going_on() as pulls:
+        retained.run_now("clean", "clean-2")
+        done = retained.await_run("clean", "Done", after="clean-1")
+    assert done["tagsDeleted"] == 1
+    assert not retained.has_blob(gone)
+    assert pull(retained.url, "app", "new") == stays
+    assert pulls.outages
+    assert done["pullsWaited"] == done["pushesWaited"]
+    print(f"pulls failed for {sum(pulls.outages):.1f} s; the status says {done['pullsWaited']}")
+
+
+def test_pulls_never_fail_where_there_are_two_replicas(make_room: MakeRoom, shared_directory: Path) -> None:
+    """retention.md: "With more replicas pulls never fail". Each node has a pod that writes, as on an NFS export."""
+    room = make_room()
+    make_shared_claim(room, {"hostPath": {"path": str(shared_directory)}})
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}
+    selector = {"matchLabels": naming.selector_labels("main")}
+    tolerations = on_node(WORKER)["tolerations"]
+    room.registry(
+        storage={"existingClaim": "shared"},
+        replicas=2,
+        access={"nodePort": {}},
+        tolerations=tolerations,
+        topologySpreadConstraints=[{**spread, "labelSelector": selector, "matchLabelKeys": ["pod-template-hash"]}],
+    )
+    room.await_serving()
+    retained = RetainedRoom(room, "main", node=WORKER, path=str(shared_directory))
+    assert len({pod["spec"]["nodeName"] for pod in room.pods()}) == 2
+    gone, stays = (push(retained.url, "app", tag, seed=number) for number, tag in enumerate(("old", "new")))
+
+    port = retained.url.rpartition(":")[2]
+    urls = [f"http://{room.cluster.node_ip(node)}:{port}" for node in ("k8smaster", WORKER)]
+    retained.retain("clean", **keep_one("app"))
+    with Pulls(urls, "app", "new").going_on() as pulls:
+        retained.run_now("clean", "clean-1")
+        done = retained.await_run("clean", "Done")
+        room.kubectl("rollout", "status", "deployment/main", f"--timeout={SOON}s")
+    assert pulls.failures == []
+    assert pulls.count > 100
+    assert done["tagsDeleted"] == 1
+    assert not retained.has_blob(gone)
+    assert pull(retained.url, "app", "new") == stays
