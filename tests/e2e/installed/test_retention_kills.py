@@ -1,0 +1,208 @@
+"""Runs that are disturbed on real nodes: at the end pushes go on, nothing is half gone, and the status says why.
+
+The end of the operator itself, and of what is around a run, is proved on a control plane, in test_retention_gate.py.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inotify_simple import INotify, flags
+
+from regkeeper import naming
+from regkeeper.resources.retention.lock import STAGE
+from tests.e2e.installed.conftest import WORKER
+from tests.registry_content import pull, push
+from tests.retained_room import BY_HAND, RUN, RetainedRoom
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.nodes
+
+USER = 65532
+REPOSITORY = "disturbed/app"
+TAGS = 60
+"""So many that a run takes a while to move them."""
+
+
+def lease(retained: RetainedRoom) -> dict[str, Any]:
+    return retained.room.need("lease", naming.lock_name(naming.claim_name(retained.name)))
+
+
+def await_stage(retained: RetainedRoom, stage: str) -> None:
+    """Wait until a run has come so far."""
+
+    def has_come() -> bool:
+        return bool(lease(retained)["metadata"].get("annotations", {}).get(STAGE) == stage)
+
+    wait_for(has_come, RUN, lambda: f"a run to be {stage}: {retained.story_of_jobs()}")
+
+
+def require_nothing_left(retained: RetainedRoom) -> None:
+    """Require that no run has the lock, and that nothing of what one was told, or of its Job's finalizer, is there."""
+
+    def left() -> list[str]:
+        found = [] if "holderIdentity" not in lease(retained)["spec"] else ["the lock"]
+        for kind, selector in (("configmaps", naming.SNAPSHOT_LABEL), ("jobs", naming.REGISTRY_LABEL)):
+            text = retained.room.kubectl("get", kind, f"--selector={selector}={retained.name}", "--output=json")
+            found += [
+                f"{kind} {body['metadata']['name']}"
+                for body in json.loads(text)["items"]
+                if "binaryData" in body or naming.RUN_FINALIZER in body["metadata"].get("finalizers", ())
+            ]
+        return found
+
+    wait_for(lambda: not left(), RUN, lambda: f"{left()} to go: {retained.story_of_jobs()}")
+    retained.await_pushes()
+
+
+def engine_of(pod_uid: str) -> int:
+    """Process id, as this machine sees it, of the engine that waits in the second container of a run's pod."""
+
+    def found() -> int:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if b"job" in words and b"run" in words and pod_uid in (process / "cgroup").read_text():
+                    return int(process.name)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return 0
+
+    return wait_for(found, RUN, f"the engine of pod {pod_uid}")
+
+
+def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
+    """Kill the engine as soon as it has moved something into its quarantine."""
+    quarantine = retained.layout / ".regkeeper/quarantine"
+    for folder in (quarantine.parent, quarantine):
+        if not folder.exists():
+            folder.mkdir()
+            os.chown(folder, USER, USER)
+    with closing(INotify()) as changes:
+        watch = changes.add_watch(str(quarantine), flags.CREATE)
+        while True:
+            events = changes.read(timeout=RUN * 1000)
+            assert events, "nothing was moved"
+            for event in events:
+                if event.wd != watch:
+                    os.kill(engine, signal.SIGKILL)
+                    return
+                changes.add_watch(str(quarantine / event.name), flags.MOVED_TO)
+
+
+def pod_of_run(retained: RetainedRoom, job: str) -> dict[str, Any]:
+    def found() -> list[dict[str, Any]]:
+        text = retained.room.kubectl("get", "pods", f"--selector=job-name={job}", "--output=json")
+        items: list[dict[str, Any]] = json.loads(text)["items"]
+        return items
+
+    return wait_for(found, RUN, lambda: f"a pod of {job}: {retained.story_of_jobs()}")[0]
+
+
+def push_tags(retained: RetainedRoom) -> dict[str, str]:
+    """Push what runs are to delete, and one tag that they keep."""
+    return {f"v{number:02}": push(retained.url, REPOSITORY, f"v{number:02}", seed=number) for number in range(TAGS)}
+
+
+def keep_one(**spec: Any) -> dict[str, Any]:
+    rule = {"name": "newest", "repositories": [REPOSITORY], "keep": {"last": 1}}
+    return {"schedule": BY_HAND, "rules": [rule], "limits": {"maxDeletedShare": "100%"}, **spec}
+
+
+def journal(retained: RetainedRoom) -> str:
+    """The last line of the last run's journal."""
+    files = sorted((retained.layout / ".regkeeper/journals").iterdir())
+    return files[-1].read_text().rstrip("\0\n").rpartition("\n")[2]
+
+
+def test_an_engine_that_is_killed_in_the_middle_is_rolled_back_at_once(retained: RetainedRoom) -> None:
+    """retention.md: "An open journal (crash, kill) is rolled back by the next command that changes": the operator makes
+    one, as no schedule may bring another run for a year.
+    """
+    digests = push_tags(retained)
+    retained.retain("killed", **keep_one())
+    retained.run_now("killed", "killed-1")
+    kill_in_the_middle(retained, engine_of(pod_of_run(retained, "killed-1")["metadata"]["uid"]))
+    assert json.loads(journal(retained))["state"] == "open", "it was killed too late"
+    retained.await_run("killed", "Unknown")
+    assert "the next run puts back" in retained.last_run("killed")["message"]
+
+    wait_for(lambda: '"rolled-back"' in journal(retained), RUN, lambda: f"its end: {retained.story('killed')}")
+    require_nothing_left(retained)
+    assert retained.tags(REPOSITORY) == sorted(digests)
+    for tag, digest in digests.items():
+        assert pull(retained.url, REPOSITORY, tag) == digest
+    retained.room.delete("imageretention", "killed")
+
+
+def restart_api_server(retained: RetainedRoom, job: str) -> None:
+    retained.room.cluster.restart_api_server()
+
+
+def restart_kubelet(retained: RetainedRoom, job: str) -> None:
+    retained.room.cluster.restart_kubelet(WORKER)
+
+
+def restart_node(retained: RetainedRoom, job: str) -> None:
+    retained.room.cluster.kill_node(WORKER)
+    retained.room.cluster.start_node(WORKER)
+
+
+def delete_pod(retained: RetainedRoom, job: str) -> None:
+    retained.room.kubectl("delete", "pods", f"--selector=job-name={job}", "--wait=false")
+
+
+def fire_schedule(retained: RetainedRoom, job: str) -> None:
+    retained.run_now("disturbed", f"{job}-more")
+
+
+Disturbance = Callable[[RetainedRoom, str], None]
+
+DISTURBED: dict[str, tuple[str, Disturbance, tuple[str, ...]]] = {
+    "pod-while-it-plans": ("Planning", delete_pod, ("Failed",)),
+    "pod-while-it-deletes": ("Running", delete_pod, ("Failed", "Done")),
+    "api-server": ("Switching", restart_api_server, ("Done",)),
+    "kubelet": ("Switching", restart_kubelet, ("Done",)),
+    "kubelet-while-it-deletes": ("Running", restart_kubelet, ("Done",)),
+    "node": ("Running", restart_node, ("Unknown", "Failed", "Done")),
+    "schedule": ("Switching", fire_schedule, ("Done", "NothingToDo")),
+}
+"""What happens, when it does, and how the run may end: some ends come a moment before it, or after."""
+
+
+@pytest.mark.rare
+@pytest.mark.parametrize("what", DISTURBED)
+def test_whatever_disturbs_a_run_pushes_go_on_and_nothing_is_half_gone(retained: RetainedRoom, what: str) -> None:
+    stage, disturb, outcomes = DISTURBED[what]
+    digests = push_tags(retained)
+    job = f"disturbed-{what}"
+    retained.retain("disturbed", **keep_one())
+    retained.run_now("disturbed", job)
+    await_stage(retained, stage)
+    disturb(retained, job)
+    retained.await_run("disturbed", *outcomes)
+    require_nothing_left(retained)
+    wait_for(lambda: '"open"' not in journal(retained), RUN, lambda: f"a roll-back: {retained.story('disturbed')}")
+    require_nothing_left(retained)
+    left = retained.tags(REPOSITORY)
+    assert left in (sorted(digests), [max(digests)])
+    for tag in left:
+        assert pull(retained.url, REPOSITORY, tag) == digests[tag]
+    retained.room.delete("imageretention", "disturbed")
+
+
+@pytest.mark.rare
+def test_a_run_ends_with_its_policy(retained: RetainedRoom) -> None:
+    digests = push_tags(retained)
+    retained.retain("deleted", **keep_one())
+    retained.run_now("deleted", "deleted-1")
+    await_stage(retained, "Switching")
+    retained.room.delete("imageretention", "deleted")
+    require_nothing_left(retained)
+    assert retained.room.get("job", "deleted-1") is None
+    assert retained.tags(REPOSITORY) == sorted(digests)
