@@ -15,15 +15,14 @@ from tests import docker
 from tests.cluster import Cluster
 from tests.cluster.images.archive import File, Image, Link, layer_tar, write_archive
 from tests.cluster.images.system import OLD_REGISTRY_IMAGE, old_registry_image
-from tests.e2e.installed.conftest import DIRECTORIES, ROOT, WORKER
+from tests.e2e.installed.conftest import DIRECTORIES, GROUP, ROOT, WORKER
 from tests.registry_content import pull, push, push_index
 from tests.registry_process import registry_program, serve_registry
+from tests.retained_room import BY_HAND, RetainedRoom
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
-
-GROUP = 65532
 
 
 def volume_on_worker(room: Room, name: str, content: Path | None = None) -> Path:
@@ -206,6 +205,12 @@ def test_a_subtree_of_roots_is_named_and_the_remedy_helps(local_room: Room, tmp_
         remedy = re.search(r"run: (chgrp .*)$", failed["message"])
         assert remedy, failed["message"]
         assert f"{DIRECTORIES}/subtree" in remedy[1]
+        # retention.md: a run changes nothing there: "one refusal with the names and the `chown` that helps".
+        retained = RetainedRoom(local_room, "subtree", node=WORKER, path=f"{DIRECTORIES}/subtree")
+        retained.retain("subtree", delete=["web:1"], schedule=BY_HAND)
+        retained.run_now("subtree", "subtree-1")
+        assert failed["message"] in retained.await_outcome("subtree", "Refused")["message"]
+        local_room.delete("imageretention", "subtree")
         local_room.cluster.node_exec(WORKER, ["sh", "-c", remedy[1]])
         local_room.await_serving("subtree")
         require_images(local_room.url("subtree"), images)
