@@ -10,6 +10,7 @@ from regkeeper.nodes.answers import judge
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
 from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.process import processes_named
 from regkeeper.nodes.proxy import catches
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.report import HostState
@@ -127,6 +128,18 @@ def test_answers_are_known_by_their_whole_text_whatever_words_a_host_has(server:
 def test_an_answer_about_another_host_proves_nothing() -> None:
     answer = 'failed to pull and unpack image "a:1/x:1": failed to resolve reference "a:1/x:1": a:1/x:1: not found'
     assert judge("h:1", answer, runtime="containerd")[0] is HostState.CONFIGURED
+
+
+def test_a_child_that_was_just_forked_is_no_second_daemon(tmp_path: Path) -> None:
+    """dockerd's children bear its name until they are the runtime whose version it asks for."""
+    for pid, parent in ((10, 1), (11, 10), (20, 1)):
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "comm").write_text("dockerd\n")
+        (folder / "status").write_text("Uid:\t0\t0\t0\t0\n")
+        (folder / "stat").write_text(f"{pid} (dockerd) S {parent} " + "0 " * 40)
+        (folder / "cmdline").write_text("dockerd\0")
+    assert [process.pid for process in processes_named("dockerd", str(tmp_path))] == [10, 20]
 
 
 @pytest.fixture

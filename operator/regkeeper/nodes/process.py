@@ -27,6 +27,7 @@ class Process:
     """A process as /proc shows it."""
 
     pid: int
+    parent: int
     name: str
     uid: int
     arguments: tuple[str, ...]
@@ -52,6 +53,7 @@ def read_process(pid: int, proc: str = "/proc") -> Process | None:
         return None
     return Process(
         pid=pid,
+        parent=int(fields[1]),
         name=name,
         uid=int(status["Uid"].split()[1]),
         arguments=arguments,
@@ -61,7 +63,10 @@ def read_process(pid: int, proc: str = "/proc") -> Process | None:
 
 
 def processes_named(name: str, proc: str = "/proc") -> list[Process]:
-    """Every process of this name outside of containers, by pid."""
+    """Every process of this name outside of containers, by pid.
+
+    A child that another of them has just forked bears its name until it becomes the program that it was made for.
+    """
     found = []
     for entry in sorted((entry for entry in os.listdir(proc) if entry.isdigit()), key=int):
         try:
@@ -72,7 +77,8 @@ def processes_named(name: str, proc: str = "/proc") -> list[Process]:
         process = read_process(int(entry), proc)
         if process and not process.nested:
             found.append(process)
-    return found
+    pids = {process.pid for process in found}
+    return [process for process in found if process.parent not in pids]
 
 
 @contextmanager
