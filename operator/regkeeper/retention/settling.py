@@ -99,7 +99,7 @@ class Settler:
         needed.add(judgement.needed)
         stretch.answered |= judgement.tags.answered
         stretch.kept.extend(
-            Refused(asked, repository.name, name, reason) for asked, name, reason in judgement.tags.refused
+            Refused(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)
         )
         stretch.problems.extend(repository.problems())
         entry = RepositoryPlan(repository.name)
