@@ -74,11 +74,15 @@ class RequestReader:
         registries = self._store.registries()
         for body in sorted(registries, key=lambda body: not asking.trusted_hosts(body)):
             key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+            known = False
             with passing_over(key, self._again):
                 if is_paused(body):
                     self._read_paused(key, body, requests, called_back)
                 else:
                     await self._read(key, body, requests, called_back)
+                known = True
+            if not known and (asking.was_trusted(body, self._settings) or asking.trusted_hosts(body)):
+                requests.in_doubt = True
         return requests
 
     def _read_paused(self, key: Key, body: kube.Object, requests: Requests, called_back: State | None) -> None:
@@ -129,17 +133,20 @@ class RequestReader:
 
     async def _hold(self, key: Key, body: kube.Object, requests: Requests) -> bool:
         """Have the Registry bear our finalizer before any node hears of it; False if it could not be put there yet."""
+        refused = None
         try:
             await self._farewell.hold(body)
         except (kube.ConflictError, kube.NotFoundError):
             self._again()
         except (kube.ForbiddenError, kube.InvalidError) as error:
             logger.warning("node trust of %s: %s", key, error)
-            await self._status.state(body, conditions.false(error.reason or "Forbidden", str(error)))
+            refused = conditions.false(error.reason or "Forbidden", str(error))
         else:
             return True
-        # Nodes may trust it all the same: somebody took the finalizer off.
+        # Nodes may trust it all the same: somebody took the finalizer off. First, as its status may be refused too.
         requests.in_doubt = True
+        if refused is not None:
+            await self._status.state(body, refused)
         return False
 
 
