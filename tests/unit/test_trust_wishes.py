@@ -97,6 +97,27 @@ def test_of_a_node_port_only_the_nodes_that_the_spec_names() -> None:
     assert wish_of(body, ADDRESSES).hosts == ("10.0.0.11:30500", "k8smaster:30500")
 
 
+def test_a_named_node_that_is_missing_for_a_moment_keeps_what_was_trusted() -> None:
+    """It runs no pod, so its address is its Node's alone, and the Registry stays Ready without."""
+    trusted = ["10.0.0.12:30500", "10.0.0.12:5000", "gone:30500", "k8sworker1:30500"]
+    access: dict[str, Any] = {"nodePort": {"nodes": ["k8sworker1"]}}
+    body = registry(addresses=("ClusterIP main.images.svc:5000",), access=access)
+    body["status"]["trustedHosts"] = trusted
+    assert wish_of(body, {}).hosts == ("10.0.0.12:30500", "k8sworker1:30500")
+    access["nodePort"]["port"] = 30501
+    assert not wish_of(body, {}).hosts, "the spec has another port"
+    access["nodePort"] = {"nodes": ["k8smaster", "k8sworker1"]}
+    body["status"]["addresses"].append({"type": "NodePort", "host": "k8smaster:30500"})
+    assert set(wish_of(body, ADDRESSES).hosts) == {
+        "10.0.0.11:30500",
+        "10.0.0.12:30500",
+        "k8smaster:30500",
+        "k8sworker1:30500",
+    }
+    body["status"]["addresses"][-1]["host"] = "k8smaster:30502"
+    assert wish_of(body, ADDRESSES).hosts == ("10.0.0.11:30502", "k8smaster:30502"), "the Service has another port"
+
+
 @pytest.mark.parametrize("access", [{"hostPort": {"port": 5001}}, {}, {"nodePort": {"nodes": ["k8smaster"]}}])
 def test_an_address_that_the_spec_no_longer_has_is_not_trusted(access: dict[str, Any]) -> None:
     body = registry(addresses=("HostPort k8smaster:5000",), access=access)

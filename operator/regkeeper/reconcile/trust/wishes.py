@@ -115,6 +115,7 @@ def wish_of(registry: Mapping[str, Any], addresses: Mapping[str, str | None]) ->
             else:
                 # A Node that was deleted or has just come back has none, and which of the old ones is its is not known.
                 found += [host for host in before if host.endswith(f":{port}") and address_of(host) is not None]
+        found += _trusted_of_missing_nodes(registry)
     else:
         found = [host for host in before if _is_in_spec(host, registry)]
     return Wish(tuple(sorted(set(filter(_may_be_trusted, found)))), _selector(registry))
@@ -149,6 +150,23 @@ def _is_in_spec(host: str, registry: Mapping[str, Any]) -> bool:
     node_port = access.get("nodePort") or {}
     is_named = name in (node_port.get("nodes") or ()) or address_of(host) is not None
     return bool(node_port.get("nodes")) and is_named and node_port.get("port") in (None, int(port))
+
+
+def _trusted_of_missing_nodes(registry: Mapping[str, Any]) -> list[str]:
+    """What was trusted of the nodes that the spec names and the status does not: those without an address just now.
+
+    That is their names, and all IP addresses with the same port, since which of those are theirs is not known.
+    """
+    node_port = (registry["spec"].get("access") or {}).get("nodePort") or {}
+    listed = (registry.get("status") or {}).get("addresses") or ()
+    there = {address["host"].rpartition(":")[0] for address in listed}
+    ports = {address["host"].rpartition(":")[2] for address in listed if address["type"] == "NodePort"}
+    if node_port.get("port"):
+        ports = {str(node_port["port"])}
+    before = [(host, *host.rpartition(":")[::2]) for host in trusted_hosts(registry)]
+    missing = set(node_port.get("nodes") or ()) - there
+    kept = {port for _, name, port in before if name in missing and (not ports or port in ports)}
+    return [host for host, name, port in before if port in kept and (name in missing or address_of(host) is not None)]
 
 
 def nodes_named(registry: Mapping[str, Any]) -> list[str]:
