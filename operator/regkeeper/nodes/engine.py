@@ -116,6 +116,9 @@ class Engine:
             if look and look.present:
                 hosts = [host for host in self._hosts if host not in look.refused]
                 self.verifier.ask(runtime.name, hosts, runtime.ask, now)
+            else:
+                # A question that nobody asks would be due for ever.
+                self.verifier.forget(runtime.name)
 
     def is_due(self, now: float) -> bool:
         """Whether it is time for a pass."""

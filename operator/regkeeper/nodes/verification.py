@@ -56,7 +56,7 @@ class Verifier:
                 host.asked.add_done_callback(lambda _: self._answered())
 
     def forget(self, runtime: str) -> None:
-        """The runtime was changed: ask everything again."""
+        """The runtime was changed, so everything is asked again; or it is gone."""
         for key in [key for key in self._known if key[0] == runtime]:
             del self._known[key]
 
