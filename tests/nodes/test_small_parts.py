@@ -7,6 +7,7 @@ import pytest
 
 from regkeeper.nodes import systemd
 from regkeeper.nodes.answers import judge
+from regkeeper.nodes.containerd_config import read_registry_settings
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
 from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.files import NodeFiles
@@ -160,11 +161,19 @@ def test_no_symlink_leads_out_of_the_tree(files: NodeFiles, tmp_path: Path) -> N
         assert caught.value.problem.reason is Reason.FILE_SYMLINK
     with pytest.raises(NodeProblemError):
         files.write("/etc/link/new", b"x")
-    with pytest.raises(ValueError, match="not a path"):
+    with pytest.raises(NodeProblemError) as caught:
         files.read("/etc/../../outside/file")
+    assert caught.value.problem.reason is Reason.FILE_ERROR
     assert sorted(path.name for path in outside.iterdir()) == ["file"]
     files.write("/etc/file", b"ours")
     assert (outside / "file").read_text() == "secret", "a rename replaces the link, not what it points to"
+
+
+def test_a_path_that_a_runtime_was_started_with_may_be_relative(files: NodeFiles) -> None:
+    """`containerd --config config.toml`: a problem of this runtime, which no other one has to suffer from."""
+    with pytest.raises(NodeProblemError) as caught:
+        read_registry_settings(files, "config.toml", major=1)
+    assert caught.value.problem.words() == "config.toml: not an absolute path without .."
 
 
 def test_a_pipe_is_no_file_and_does_not_block(files: NodeFiles, tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ class NodeFiles:
     def _directory(self, path: str) -> Iterator[int]:
         parts = [part for part in path.split("/") if part]
         if not path.startswith("/") or ".." in parts:
-            raise ValueError(f"not a path of the node: {path!r}")
+            # Of a command line or a configuration: what it is relative to is not known here.
+            raise NodeProblemError(Reason.FILE_ERROR, path=path, detail="not an absolute path without ..")
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in parts:
