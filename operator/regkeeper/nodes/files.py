@@ -204,9 +204,6 @@ class NodeFiles:
     @contextmanager
     def _directory(self, path: str) -> Iterator[int]:
         parts = [part for part in path.split("/") if part]
-        if not path.startswith("/") or ".." in parts:
-            # Of a command line or a configuration: what it is relative to is not known here.
-            raise NodeProblemError(Reason.FILE_ERROR, path=path, detail="not an absolute path without ..")
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in parts:
@@ -220,7 +217,10 @@ class NodeFiles:
 
 @contextmanager
 def _problems(path: str) -> Iterator[None]:
-    """Turn an OSError into the problem that the report names."""
+    """Refuse a path that is none of the node's, and turn an OSError into the problem that the report names."""
+    if not path.startswith("/") or ".." in path.split("/"):
+        # It is of a command line or a configuration, and what it is relative to is not known here.
+        raise NodeProblemError(Reason.FILE_ERROR, path=path, detail="not an absolute path without ..")
     try:
         yield
     except NotADirectoryError as error:
