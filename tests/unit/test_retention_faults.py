@@ -18,7 +18,7 @@ from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome, encode
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
-from regkeeper.reconcile.retention.reconciler import RetentionReconciler
+from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS, RetentionReconciler
 from regkeeper.reconcile.retention.run import GONE_SECONDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
@@ -255,6 +255,27 @@ async def test_a_run_that_another_policys_trouble_does_not_concern_is_released(e
         assert bench.status["conditions"][0]["message"] == "a policy forbids it"
     assert not bench.is_held()
     assert bench.status["lastRun"]["outcome"] == "Done"
+
+
+@pytest.mark.parametrize("refused", ["patch CronJob", "status ImageRetention"])
+@pytest.mark.parametrize("has_registry", [True, False])
+async def test_an_invalid_policy_that_can_not_be_stopped_or_told_so_holds_no_lock_of_another(
+    refused: str, has_registry: bool
+) -> None:
+    bench = Bench(replace(HOLDER, retention="gone"))
+    bench.finish(DONE)
+    bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+    cron_job = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "keep-last"}, "spec": {}}
+    bench.put(cron_job)
+    bench.cluster.refused[refused] = kube.ForbiddenError("a policy forbids it", code=403, reason="Forbidden")
+    if not has_registry:
+        bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    assert await bench.reconciler.look(KEY) == TROUBLED_SECONDS
+    assert not bench.is_held()
+    if refused == "patch CronJob":
+        assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Stalled"] == "InvalidSpec"
+    else:
+        assert bench.cluster.objects["CronJob", "keep-last"]["spec"]["suspend"]
 
 
 async def test_a_job_that_can_never_be_let_go_keeps_the_registry_quiet_no_longer_than_its_start_may_take() -> None:

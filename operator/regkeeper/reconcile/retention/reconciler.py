@@ -4,8 +4,9 @@ A pass may be cut off anywhere and be repeated any number of times; it makes no 
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from regkeeper import kube, naming
@@ -87,9 +88,6 @@ class RetentionReconciler:
             RegkeeperError, ApiError: the pass could not be finished.
         """
         policies = read_policies(self._store.children(key, kube.IMAGE_RETENTION))
-        for name, trouble in policies.invalid.items():
-            await self._jobs.stop_schedule(key.namespace, name)
-            await self._statuses.write(policies.bodies[name], reports.invalid(trouble))
         body = self._registries.registry(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
             return await self._without_registry(key, policies, reports.no_registry(key.name))
@@ -101,27 +99,19 @@ class RetentionReconciler:
         if claim is None:
             return await self._without_registry(key, policies, reports.ephemeral(key.name))
         scene = Scene(key, registry, claim, policies)
-        troubles: dict[str, reports.States] = {}
-        passing: Exception | None = None
+        troubles = _Troubles()
         for name, policy in policies.valid.items():
-            # Of this policy alone: a run of another one that has the lock must come to its end.
-            try:
+            with troubles.of(name):
                 await self._jobs.ensure(scene, policy)
-            except (kube.ConflictError, kube.TransientError, kube.TerminatingError, WaitingError) as error:
-                passing = error
-            except (kube.ApiError, RegkeeperError) as error:
-                troubles[name] = reports.failing(error.reason or "ApiError", str(error), stalled=_is_stalled(error))
         idle = await self._run(scene)
         delays = [await self._wind_down(key, besides=naming.lock_name(claim)), idle.seconds]
+        await self._stop_invalid(key, policies, troubles)
         for name in policies.valid:
-            if name in troubles:
-                await self._statuses.write(policies.bodies[name], troubles[name])
+            if name in troubles.lasting:
+                await self._statuses.write(policies.bodies[name], troubles.lasting[name])
             else:
                 await self._statuses.report(scene, name, self._why_it_waits(scene, name, idle.why))
-        if passing is not None:
-            raise passing
-        if troubles:
-            delays.append(TROUBLED_SECONDS)
+        delays.append(troubles.delay())
         delays += [reports.seconds_until_next_run(policy, self._now()) for policy in policies.valid.values()]
         return min((delay for delay in delays if delay is not None), default=None)
 
@@ -134,12 +124,25 @@ class RetentionReconciler:
 
     async def _without_registry(self, key: Key, policies: Policies, states: reports.States) -> float | None:
         """No run can begin; of one that is under way the end is awaited, and its lock given free."""
+        troubles = _Troubles()
         for name in policies.valid:
-            await self._statuses.write(policies.bodies[name], states)
+            with troubles.of(name):
+                await self._statuses.write(policies.bodies[name], states)
         delay = await self._wind_down(key)
         if delay is None:
             await self.gate.tidy(key)
-        return delay
+        await self._stop_invalid(key, policies, troubles)
+        return min((each for each in (delay, troubles.delay()) if each is not None), default=None)
+
+    async def _stop_invalid(self, key: Key, policies: Policies, troubles: "_Troubles") -> None:
+        """Let no more Jobs be made of policies that mean nothing, and say why."""
+        for name, why in policies.invalid.items():
+            with troubles.of(name):
+                await self._jobs.stop_schedule(key.namespace, name)
+            with troubles.of(name):
+                # This pass may have written the outcome of its run.
+                body = self._store.get(kube.IMAGE_RETENTION, key.namespace, name) or policies.bodies[name]
+                await self._statuses.write(body, reports.invalid(why))
 
     async def _wind_down(self, key: Key, besides: str = "") -> float | None:
         """Await the ends of runs on volumes that are no longer the Registry's; `besides` is the lock of its own."""
@@ -224,6 +227,36 @@ class RetentionReconciler:
 def _is_stalled(error: Exception) -> bool:
     """Whether only a person can help."""
     return isinstance(error, InvalidSpecError | BlockedError | kube.InvalidError)
+
+
+@dataclass(slots=True)
+class _Troubles:
+    """What kept a pass from doing what concerns one policy alone: a run of another one must come to its end."""
+
+    lasting: dict[str, reports.States] = field(default_factory=dict)
+    """By the name of the policy."""
+    _passing: Exception | None = None
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Go on after what fails in here."""
+        try:
+            yield
+        except (kube.ConflictError, kube.TransientError, kube.TerminatingError, WaitingError) as error:
+            self._passing = error
+        except (kube.ApiError, RegkeeperError) as error:
+            logger.warning("ImageRetention %s: %s", name, error)
+            self.lasting[name] = reports.failing(error.reason or "ApiError", str(error), stalled=_is_stalled(error))
+
+    def delay(self) -> float | None:
+        """Seconds after which to try again.
+
+        Raises:
+            ApiError, WaitingError: what passes by itself; everything else was done.
+        """
+        if self._passing is not None:
+            raise self._passing
+        return TROUBLED_SECONDS if self.lasting else None
 
 
 @dataclass(frozen=True, slots=True)
