@@ -4,7 +4,7 @@ After it, take its finalizers off, which nobody else would (kopf#1088); before i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import product
 
 from regkeeper import kube, naming
@@ -19,30 +19,48 @@ async def release_finalizers(cluster: kube.Cluster, namespaces: Sequence[str]) -
     """Take regkeeper's finalizers off every Registry and every run, and yield `namespace/name` of each that had one.
 
     Nothing else changes: the Registries stay, and so do their objects, their images and what nodes trust. They are
-    listed until none has a finalizer of ours, since an operator that is about to end may set it once more.
+    listed until none has a finalizer of ours, since an operator that is about to end may set it once more. One that the
+    API server refuses to change holds up no other.
 
     Args:
         cluster: the API server.
         namespaces: whose Registries and runs; empty: all.
 
     Raises:
-        kube.ApiError: the API server refused, or can't be reached.
+        kube.ApiError: the API server can't be reached, or refused; refusals are named together, after all the rest.
     """
     scopes: Sequence[str | None] = namespaces or [None]
+    refused: dict[str, kube.ApiError] = {}
     found = True
     while found:
         found = False
+        refused.clear()
         for (resource, label), namespace in product(HOLDING, scopes):
             async for body in cluster.list(resource, namespace, label_selector=label, metadata_only=True):
                 metadata = body["metadata"]
                 if any(map(_is_ours, metadata.get("finalizers", ()))):
+                    name = f"{metadata['namespace']}/{metadata['name']}"
+                    try:
+                        released = await _release(cluster, resource, metadata)
+                    except (kube.ForbiddenError, kube.InvalidError) as error:
+                        refused[f"{resource.kind} {name}"] = error
+                        continue
                     found = True
-                    if await _release(cluster, resource, metadata):
-                        yield f"{metadata['namespace']}/{metadata['name']}"
+                    if released:
+                        yield name
+    if refused:
+        raise _all_in_one(refused)
 
 
 def _is_ours(finalizer: str) -> bool:
     return finalizer.startswith(f"{naming.GROUP}/")
+
+
+def _all_in_one(refused: Mapping[str, kube.ApiError]) -> kube.ApiError:
+    first = next(iter(refused.values()))
+    return kube.ApiError(
+        "; ".join(f"{name}: {error}" for name, error in refused.items()), code=first.code, reason=first.reason
+    )
 
 
 async def _release(cluster: kube.Cluster, resource: kube.Resource, metadata: kube.Object) -> bool:
