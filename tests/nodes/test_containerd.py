@@ -133,6 +133,22 @@ def test_config_path_that_was_set_after_the_start_is_not_effective(node: Node) -
     assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, Reason.NOT_EFFECTIVE)
 
 
+def test_a_configuration_that_was_lost_after_the_start_costs_no_trust(node: Node) -> None:
+    """The running containerd goes on to read our files; that the next one will not is reported."""
+    start(node)
+    run_agent(node, HOST, SECOND_HOST)
+    node.path(CONFIG).write_text(WITHOUT_CONFIG_PATH)
+    report = run_agent(node, HOST).host(HOST, "containerd")
+    assert (report.state, report.ours) == (HostState.TRUSTED, True)
+    assert list(tree(node, CERTS)) == [HOST, f"{HOST}/hosts.toml"], "what is not wanted goes all the same"
+    node.path(CONFIG).unlink()
+    outcome = run_agent(node, HOST)
+    assert (outcome.host(HOST, "containerd").state, outcome.operations) == (HostState.TRUSTED, [])
+    assert outcome.reasons("containerd") == {Reason.CONFIG_PATH_UNSET}
+    assert run_agent(node).runtime("containerd").reverted
+    assert tree(node) == {}
+
+
 @pytest.mark.parametrize(
     ("path", "content", "works"),
     [

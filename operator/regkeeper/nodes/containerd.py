@@ -79,7 +79,7 @@ class Containerd:
     def _look_without_runtime(self, hosts: Sequence[str], ledger: Ledger) -> ContainerdLook:
         """It is stopped, or not kubelet's: what is ours is taken away where it is no longer wanted."""
         ours = self._ours(ledger)
-        kept = [path for path in ours if os.path.basename(os.path.dirname(path)) in hosts]
+        kept = [path for path in ours if _host_of(path) in hosts]
         problem = Problem(Reason.NOT_RUNNING, {"runtime": self.name})
         return ContainerdLook(
             present=bool(ours),
@@ -111,6 +111,10 @@ class Containerd:
                 if path not in ours or content is None or content.data != wanted:
                     put[path] = wanted
                     changes.append(Change(path, content.data if content else None, wanted))
+        if obstacle:
+            # The configuration may have been changed or lost since containerd started, which still reads our files.
+            keep = {path for path in ours if _host_of(path) in hosts}
+            trusted = {_host_of(path) for path in keep}
         remove = [path for path in ours if path not in keep]
         for path in remove:
             content = self._files.read(path)
@@ -150,6 +154,10 @@ class Containerd:
         k3s = [path for path in ledger.record.files if path.startswith("/var/lib/rancher/")]
         toml = [path for path in ledger.record.files if path.endswith("/hosts.toml")]
         return [path for path in toml if (path in k3s) == (self._socket == K3S_SOCKET)]
+
+
+def _host_of(path: str) -> str:
+    return os.path.basename(os.path.dirname(path))
 
 
 def hosts_toml(host: str) -> bytes:
