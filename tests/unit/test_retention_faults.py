@@ -223,6 +223,41 @@ async def test_a_status_that_is_not_taken_holds_no_lock() -> None:
     assert not bench.is_held()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        kube.InvalidError("field is immutable when `immutable` is set", code=422, reason="Invalid"),
+        kube.ForbiddenError("a webhook forbids it", code=403, reason="Forbidden"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("refused", ["apply ConfigMap", "status ImageRetention"])
+async def test_what_refuses_the_last_words_of_a_run_for_good_holds_no_lock(error: kube.ApiError, refused: str) -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    ours = {"apiVersion": "regkeeper.dev/v1alpha1", "kind": "Registry", "name": KEY.name, "controller": True}
+    metadata = {
+        "name": naming.snapshot_name(KEY.name, 0),
+        "labels": {naming.SNAPSHOT_LABEL: KEY.name, naming.REGISTRY_LABEL: KEY.name},
+        "ownerReferences": [ours | {"uid": bench.cluster.objects["Registry", KEY.name]["metadata"]["uid"]}],
+    }
+    bench.cluster.put({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    bench.cluster.refused[refused] = error
+    with suppress(type(error)):
+        # The next write of the status in the same pass.
+        await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+
+
+async def test_a_status_that_is_not_taken_holds_no_lock_of_a_registry_that_is_gone() -> None:
+    bench = Bench(HOLDER)
+    bench.finish(DONE)
+    bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    bench.cluster.refused["status ImageRetention"] = kube.InvalidError("lastRun", code=422)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+
+
 async def test_a_node_that_is_lost_holds_no_lock_beyond_the_end_of_the_run() -> None:
     bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
     bench.now = HOLDER.end + timedelta(seconds=GONE_SECONDS - 1)

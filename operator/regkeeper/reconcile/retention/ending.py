@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from regkeeper import kube
-from regkeeper.errors import BlockedError
+from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome
@@ -21,6 +21,9 @@ from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.lock import Holder, Lock
 
 logger = logging.getLogger(__name__)
+
+REFUSALS = (kube.InvalidError, kube.ForbiddenError)
+"""Which last, as that of an admission policy."""
 
 
 class Ending:
@@ -47,13 +50,14 @@ class Ending:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer.run)]
         try:
             await self._statuses.remember(scene, holder.retention, request, fields, conclusion)
-        except kube.InvalidError:
+        except REFUSALS:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
         await self._statuses.usage(scene, conclusion)
         try:
             await self._gate.briefing.forget(scene)
-        except BlockedError as error:
+        except (RegkeeperError, *REFUSALS) as error:
+            # It stays, and is of no use: it names the run by its uid.
             logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
         await self._gate.release(scene.key, live, self._after(lock, holder, conclusion))
         if job is not None and is_waiting(job):
@@ -67,7 +71,10 @@ class Ending:
         logger.warning("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
         _, request = self._job(key, holder)
         fields = outcome.ended(holder, conclusion, self._now())
-        await self._statuses.remember_elsewhere(key, holder.retention, request, fields, conclusion)
+        try:
+            await self._statuses.remember_elsewhere(key, holder.retention, request, fields, conclusion)
+        except REFUSALS:
+            logger.exception("the status does not take the outcome of Job %s", holder.job)
         await self._gate.release(key, live, self._after(lock, holder, conclusion))
 
     def _after(self, lock: Lock, holder: Holder, conclusion: Conclusion) -> Lock:
