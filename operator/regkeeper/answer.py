@@ -20,7 +20,8 @@ LARGEST = 4000
 
 Number = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """Such as JSON has in every language."""
-Moment = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,9})?(Z|\+00:00)$")]
+_DATE, _TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+Moment = Annotated[str, msgspec.Meta(pattern=rf"^{_DATE}T{_TIME}(Z|\+00:00)$")]
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,64}$")]
 RunName = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]{4})?$")]
 Reason = Annotated[str, msgspec.Meta(max_length=256)]

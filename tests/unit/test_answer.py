@@ -115,6 +115,7 @@ def forged(**fields: Any) -> str:
         forged(purgeDue="tomorrow"),
         forged(purgeDue="2026-13-01T00:00:00Z"),
         forged(undoUntil="2026-01-01T00:00:00"),
+        forged(undoUntil="2026-11-26T00000000Z"),
         forged(now="9" * 99),
         forged(run="../../etc"),
         forged(hash="x"),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from regkeeper import kube, naming
@@ -247,6 +248,38 @@ async def test_what_refuses_the_last_words_of_a_run_for_good_holds_no_lock(error
         # The next write of the status in the same pass.
         await bench.reconciler.look(KEY)
     assert not bench.is_held()
+
+
+async def test_a_run_whose_answer_the_status_refuses_is_not_adopted_after_its_end() -> None:
+    bench = Bench(HOLDER)
+    status = {"lastRun": {"job": "job", "uid": "job-uid", "outcome": "Running", "message": ""}}
+    bench.put({**bench.cluster.objects["ImageRetention", "keep-last"], "status": status})
+    bench.finish(msgspec.structs.replace(DONE, undo_until="2026-01-02T12:00:00Z"))
+    write, patches = bench.cluster.patch_status, list[str]()
+
+    async def strict(resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object) -> kube.Object:
+        patches.append(resource.kind)
+        if (body["status"].get("lastRun") or {}).get("undoUntil") == "2026-01-02T12:00:00Z":
+            raise kube.InvalidError("status.lastRun.undoUntil", code=422)
+        return await write(resource, _namespace, name, body)
+
+    bench.cluster.patch_status = strict  # type: ignore[method-assign]
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+    assert patches.count("ImageRetention") <= 3
+
+
+async def test_a_run_of_which_the_status_takes_nothing_is_not_adopted_after_its_end() -> None:
+    bench = Bench(HOLDER)
+    status = {"lastRun": {"job": "job", "uid": "job-uid", "outcome": "Running", "message": ""}}
+    bench.put({**bench.cluster.objects["ImageRetention", "keep-last"], "status": status})
+    bench.finish(DONE)
+    bench.cluster.refused["status ImageRetention"] = kube.InvalidError("status", code=422)
+    with pytest.raises(kube.InvalidError):
+        await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert not bench.cluster.objects["Job", "job"]["metadata"]["finalizers"]
 
 
 async def test_a_status_that_is_not_taken_holds_no_lock_of_a_registry_that_is_gone() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -48,11 +49,17 @@ class Ending:
         answer = conclusion.answer
         if answer is not None and answer.run and answer.deleted.tags + answer.deleted.manifests > 0:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer.run)]
+        taken = True
         try:
             await self._statuses.remember(scene, holder.retention, request, fields, conclusion)
         except REFUSALS:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
+            taken = False
+            with suppress(*REFUSALS):
+                silent = replace(conclusion, answer=None)
+                fields = outcome.ended(holder, silent, self._now())
+                await self._statuses.remember(scene, holder.retention, request, fields, silent)
         await self._statuses.usage(scene, conclusion)
         try:
             await self._gate.briefing.forget(scene)
@@ -63,6 +70,9 @@ class Ending:
         if job is not None and is_waiting(job):
             # Its outcome is known, although it never began: it would be let in again.
             await self._jobs.remove(job)
+        elif job is not None and not taken:
+            # A run that has ended and that a status still calls running is one that lost its lock, and gets it again.
+            await self._gate.let_fall(job)
 
     async def end_elsewhere(
         self, key: Key, live: kube.Object, lock: Lock, holder: Holder, conclusion: Conclusion

@@ -159,7 +159,7 @@ class Gate:
         if job is not None and not is_finished(job):
             if "deletionTimestamp" in job["metadata"]:
                 # Only once it is gone the garbage collector ends its pod.
-                await self._let_fall(job)
+                await self.let_fall(job)
             elif holder.aborted and not job["spec"].get("suspend"):
                 # Which makes the Job controller end the pod.
                 await self._objects.merge(job, {"spec": {"suspend": True}})
@@ -227,9 +227,9 @@ class Gate:
                 # The operator ended it; it must not begin again.
                 await self._objects.remove(job)
                 continue
-            await self._let_fall(job)
+            await self.let_fall(job)
 
-    async def _let_fall(self, job: kube.Object) -> None:
+    async def let_fall(self, job: kube.Object) -> None:
         """Hold a Job no longer."""
         finalizers = job["metadata"].get("finalizers") or []
         if naming.RUN_FINALIZER in finalizers:
