@@ -171,18 +171,12 @@ class Docker:
     def _take_back(self, seen: DockerObservation, step: Step, undo: DockerRecord | None, ledger: Ledger) -> None:
         """Put the file back as it was. What dockerd took of it nevertheless is revoked by the next look."""
         took = insecure_of(self._info()) & step.shows - seen.insecure
-        back = Step(before=step.after, after=step.before, record=undo)
-        if took and undo is None and step.record is not None:
-            back = Step(
-                before=step.after,
-                after=step.before,
-                record=replace(
-                    step.record,
-                    entries=(),
-                    revoking=tuple(sorted(took)),
-                    written="" if step.before is None else digest(step.before),
-                ),
-            )
+        record = undo
+        if took and step.record is not None:
+            written = "" if step.before is None else digest(step.before)
+            record = undo or replace(step.record, entries=(), written=written)
+            record = replace(record, revoking=tuple(sorted({*record.revoking, *took})))
+        back = Step(before=step.after, after=step.before, record=record)
         self._write(seen, back, ledger)
 
     def _info(self) -> dict[str, Any]:
