@@ -539,3 +539,16 @@ async def test_a_run_whose_registry_is_deleted_has_its_outcome_and_does_not_begi
     conditions = {each["type"]: each["reason"] for each in bench.status["conditions"]}
     assert conditions["Stalled"] == "RegistryNotFound"
     assert ("Job", "job") not in bench.cluster.objects
+
+
+async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_ones() -> None:
+    holder = replace(HOLDER, stage=Stage.PREPARING, quiet=None, quiet_since=None)
+    bench = Bench(holder, pod=a_pod(None, phase="Running", running={}))
+    bench.put(bench.job(suspend=False))
+    former = lease(bench.lock, claim=CLAIM, namespace=KEY.namespace, registry="former")
+    bench.put(former)
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is not None
+    assert bench.lock.holder.stage is Stage.PLANNING
+    await bench.reconciler.look(Key(KEY.namespace, "former"))
+    assert bench.is_held()

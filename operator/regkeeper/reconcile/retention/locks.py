@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from regkeeper import kube
+from regkeeper.naming import REGISTRY_LABEL
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
@@ -31,7 +32,10 @@ class Locks:
             body = lease(lock, claim=scene.claim, namespace=scene.key.namespace, registry=scene.registry.metadata.name)
             self._store.put(await self._cluster.create(body))
         else:
-            await self._objects.merge(live, change(lock))
+            patch = change(lock)
+            # It may be from a Registry that had the volume before: what looks at that one must not take it for its own.
+            patch["metadata"]["labels"] = {REGISTRY_LABEL: scene.registry.metadata.name}
+            await self._objects.merge(live, patch)
         if lock.holder is not None and lock.holder.quiet is not None:
             self._changed(scene.key)
 
