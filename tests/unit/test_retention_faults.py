@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from regkeeper import kube, naming
-from regkeeper.answer import Answer, Outcome, encode
+from regkeeper.answer import Answer, Deleted, Outcome, encode
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS, RetentionReconciler
@@ -552,3 +552,24 @@ async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_one
     assert bench.lock.holder.stage is Stage.PLANNING
     await bench.reconciler.look(Key(KEY.namespace, "former"))
     assert bench.is_held()
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool) -> None:
+    bench = Bench(HOLDER)
+    bench.finish(msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=Deleted(tags=1)))
+    if not is_valid:
+        bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+        bench.put({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "keep-last"}, "spec": {}})
+    # Nothing says any more what the run was told.
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    warnings = bench.status["lastRun"].get("warnings", [])
+    rescued = [name for kind, name in bench.cluster.objects if kind == "Job" and name != "job"]
+    if is_valid:
+        assert warnings == []
+        assert len(rescued) == 1
+    else:
+        (warning,) = warnings
+        assert "regkeeper restore 20260101T120000Z" in warning
+        assert rescued == []

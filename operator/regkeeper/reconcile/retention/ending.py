@@ -102,8 +102,11 @@ class Ending:
         if last.get("uid") == holder.uid and last["outcome"] != "Running":
             return list(last.get("warnings", ()))  # an operator that died since has asked
         try:
-            if await self._gate.briefing.came_into_use(scene, holder):
-                await self._jobs.rescue(scene, holder, run)
+            in_use = await self._gate.briefing.came_into_use(scene, holder)
+            if in_use and not await self._jobs.rescue(scene, holder, run):
+                logger.warning("nothing brings back what of run %s came into use: it has no valid policy", run)
+                remedy = f"`regkeeper restore {run}` on the volume does, until a purge frees it"
+                return [f"what came into use meanwhile is not brought back, as no valid policy asks for it: {remedy}"]
         except (InUseUnknownError, kube.ApiError) as error:
             if isinstance(error, kube.ApiError) and self._now() < holder.end:
                 raise

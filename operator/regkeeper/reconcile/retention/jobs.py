@@ -41,13 +41,15 @@ class Jobs:
         for name, request in wanted_jobs(policy, status, self._now()).items():
             await self._make(scene, self._of_policy(scene, policy, live, name, request))
 
-    async def rescue(self, scene: Scene, holder: Holder, run: str) -> None:
-        """Bring back what came into use while a run was under way, if its policy is still there."""
+    async def rescue(self, scene: Scene, holder: Holder, run: str) -> bool:
+        """Bring back what came into use while a run was under way; False if its policy is no longer there."""
         policy = scene.policies.valid.get(holder.retention)
         live = self._store.get(kube.CRON_JOB, scene.key.namespace, holder.retention)
-        if policy is not None and live is not None:
-            request = Request(action=Action.RESCUE, run=run)
-            await self._make(scene, self._of_policy(scene, policy, live, rescue_name(holder), request))
+        if policy is None or live is None:
+            return False
+        request = Request(action=Action.RESCUE, run=run)
+        await self._make(scene, self._of_policy(scene, policy, live, rescue_name(holder), request))
+        return True
 
     async def purge(self, scene: Scene, lock: Lock) -> None:
         """Free what can no longer be undone, once its time has come."""
