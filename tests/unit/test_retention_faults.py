@@ -573,3 +573,32 @@ async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool
         (warning,) = warnings
         assert "regkeeper restore 20260101T120000Z" in warning
         assert rescued == []
+
+
+async def test_a_lock_that_lost_its_label_is_found_again_with_its_holder() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    stripped = lease(bench.lock, claim=CLAIM, namespace=KEY.namespace, registry=KEY.name)
+    del stripped["metadata"]["labels"][naming.REGISTRY_LABEL]
+    bench.store.remove(bench.cluster.put(stripped))  # the watch says that it is gone
+    assert bench.reconciler.holder(KEY, CLAIM) is None
+    with pytest.raises(kube.ConflictError):
+        await bench.reconciler.look(KEY)
+    await bench.reconciler.look(KEY)
+    holder = bench.reconciler.holder(KEY, CLAIM)
+    assert holder is not None
+    assert (holder.uid, holder.stage, holder.quiet, bool(holder.aborted)) == (
+        HOLDER.uid,
+        Stage.RUNNING,
+        Quiet.READ_ONLY,
+        False,
+    )
+
+
+async def test_a_strangers_lease_is_not_labelled() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    theirs = lease(Lock(), claim=CLAIM, namespace=KEY.namespace, registry=KEY.name)
+    theirs["metadata"]["labels"] = {}
+    bench.store.remove(bench.cluster.put(theirs))
+    with pytest.raises(kube.ConflictError):
+        await bench.reconciler.look(KEY)
+    assert bench.cluster.objects["Lease", naming.lock_name(CLAIM)]["metadata"]["labels"] == {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from regkeeper import kube
-from regkeeper.naming import REGISTRY_LABEL
+from regkeeper.naming import REGISTRY_LABEL, RETENTION_LABEL
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
@@ -30,7 +30,12 @@ class Locks:
         """Make the Lease of a volume say what `lock` says; `live` is the one that is there."""
         if live is None:
             body = lease(lock, claim=scene.claim, namespace=scene.key.namespace, registry=scene.registry.metadata.name)
-            self._store.put(await self._cluster.create(body))
+            try:
+                self._store.put(await self._cluster.create(body))
+            except kube.ConflictError as error:
+                if error.reason == "AlreadyExists":
+                    await self._label(body)
+                raise
         else:
             patch = change(lock)
             # It may be from a Registry that had the volume before: what looks at that one must not take it for its own.
@@ -38,6 +43,16 @@ class Locks:
             await self._objects.merge(live, patch)
         if lock.holder is not None and lock.holder.quiet is not None:
             self._changed(scene.key)
+
+    async def _label(self, body: kube.Object) -> None:
+        """Give a Lease that lost it the label by which it is watched; who holds it is then known again."""
+        metadata = body["metadata"]
+        there = await self._cluster.get(kube.LEASE, metadata["namespace"], metadata["name"])
+        labels = there["metadata"].get("labels") or {}
+        # Else it is a stranger's, or came just now and the watch is about to tell of it.
+        if RETENTION_LABEL in labels and REGISTRY_LABEL not in labels:
+            logger.warning("Lease %s had lost its label %s", metadata["name"], REGISTRY_LABEL)
+            await self._objects.merge(there, {"metadata": {"labels": metadata["labels"]}})
 
     async def advance(self, run: Run, **changes: Any) -> Turn:
         """Note that a run has come further: `changes` are fields of its `Holder`."""
