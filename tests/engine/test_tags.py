@@ -56,6 +56,17 @@ def test_an_exact_name_takes_what_was_pushed_in_the_future_too(volume: Volume, d
     assert delete(volume, "app:*").deleted_tags() == set()
 
 
+def test_a_time_that_no_64_bits_of_nanoseconds_hold_stays_as_any_of_the_future(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    app.push_image("v2", layers=[b"2"], age=8 * DAY)
+    app.push_image("far", layers=[b"3"], age=8 * DAY)
+    os.utime(app.tag_link("far"), (10_413_792_000, 10_413_792_000))  # in 2300
+    planned = retain(volume, KEEP_ONE)
+    assert planned.deleted_tags() == {"app:v1"}
+    assert planned.tag("app", "far") == "kept: pushed in the future"
+
+
 def test_a_nanosecond_tells_which_was_pushed_last(volume: Volume) -> None:
     app = volume.repository("app")
     for nanoseconds, tag in enumerate(("new", "old")):

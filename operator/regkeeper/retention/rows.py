@@ -10,6 +10,9 @@ from typing import NamedTuple
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.packed import Packed
 
+_LAST = 2**63 - 1
+"""Nanoseconds since 1970: the last time that a column holds, in 2262. Filesystems have later ones."""
+
 
 class TagRow(NamedTuple):
     """One tag in the plan."""
@@ -44,7 +47,7 @@ class TagRows(Collection[TagRow]):
         """Add tags; `covered` are those that a rule which deletes selects."""
         self._names.add_all([row.tag.encode("utf-8", "surrogateescape") for row in rows])
         self._digests.add_all([row.digest or b"" for row in rows])
-        self._pushed.extend([row.pushed for row in rows])
+        self._pushed.extend([max(-_LAST, min(row.pushed, _LAST)) for row in rows])
         self._flags.extend([row.deleted | (row.tag in covered) << 1 for row in rows])
         self._reasons.extend([row.reason for row in rows])
 
