@@ -161,6 +161,14 @@ def test_young_links_that_fail_at_the_second_look_hold_their_blobs(volume: Volum
     assert not planned.moves(Kind.REPOSITORY)
 
 
+def test_blobs_that_can_not_be_listed_are_told(volume: Volume) -> None:
+    volume.repository("app").push_image("v1")
+    with failing_at_the_second_look("blobs"):
+        planned = planning.delete(volume, "app:v1")
+    assert planned.deleted_blobs() == set()
+    assert [str(problem) for problem in planned.plan.problems] == [f"blobs: {os.strerror(errno.EIO)}"]
+
+
 def test_a_repository_that_fails_at_the_second_look_is_not_taken_for_empty(volume: Volume) -> None:
     volume.repository("app").push_image("v1")
     with failing_at_the_second_look("app/_manifests"):

@@ -52,13 +52,15 @@ def freed_blobs(
     Raises:
         NotPermittedError: something may not be read.
     """
-    places = list(BlobStore(volume).places())
+    store = BlobStore(volume)
+    places = list(store.places())
     groups = [places[start : start + _GROUP] for start in range(0, len(places), _GROUP)]
 
     def work(numbers: Iterator[int]) -> Iterator[Freed]:
         return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
-    return sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)
+    unlisted = Freed(("", 0), problems=store.problems)
+    return [unlisted, *sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)]
 
 
 class _Freeing:
