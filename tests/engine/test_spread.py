@@ -1,5 +1,6 @@
 """Several processes make the plan that one makes; what happens to one of them is never taken for less to read."""
 
+import errno
 import io
 import os
 import resource
@@ -91,6 +92,16 @@ def test_without_room_for_another_process_one_does_it_all() -> None:
         assert list(spread(PARTS, iter, 3)) == list(range(PARTS))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_without_a_file_in_memory_one_does_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `vm.memfd_noexec=2` has it, and some seccomp profiles."""
+
+    def refuse(name: str) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    assert list(spread(PARTS, iter, 3)) == list(range(PARTS))
 
 
 def test_no_process_outlives_who_asked() -> None:

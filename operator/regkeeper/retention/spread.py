@@ -47,11 +47,11 @@ def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None
     Raises:
         RetentionError: one of the others was killed; or whatever the work raises, in whichever process.
     """
-    if min(parts, processes) < 2:
+    counter = _counter() if min(parts, processes) > 1 else None
+    if counter is None:
         yield from work(iter(range(parts)))
         return
     with ExitStack() as stack:
-        counter = os.memfd_create("parts")
         stack.callback(os.close, counter)
         others: list[_Other] = []
         for _ in range(min(parts, processes) - 1):
@@ -64,6 +64,14 @@ def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None
         for other in others:
             while not other.done:
                 yield from other.answers(wait=True)
+
+
+def _counter() -> int | None:
+    """A file whose position counts the parts; None if none is allowed, or there is no room for it."""
+    try:
+        return os.memfd_create("parts")
+    except OSError:
+        return None
 
 
 def _taken(counter: int, parts: int) -> Iterator[int]:
