@@ -126,6 +126,18 @@ def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more
     assert Runner(small.root, small.now, journal=journals).delete("app:v1").journal is not None
 
 
+def test_a_first_run_takes_no_directory_on_a_full_volume_that_it_has_planned_to_move(
+    small: Volume, tmp_path: Path
+) -> None:
+    for name in ("app", "other", "spare", "spare/again"):
+        small.repository(name).uploads.mkdir(parents=True)
+    fill(small.root.parent)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    assert Runner(small.root, small.now, journal=journals).delete("app").journal is not None
+    assert not small.repository("app").tags.exists()
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_run_that_begins_again_with_the_reserve_knows_the_runs_before(
     small: Volume, tmp_path: Path, elsewhere: bool

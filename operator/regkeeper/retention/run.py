@@ -127,6 +127,8 @@ def _prepare(
         journal = None
         try:
             journal = journals.begin(run=run, command=order.command, undo_window=order.undo_window, now=order.now)
+            # On a full volume it may be a directory that the plan would move.
+            os.close(volume.make_directories(run_directory(run)))
             plan = order.make_plan(journal.header.now)
             if plan.moves:
                 return plan, _open(volume, journals, order, plan, journal)
@@ -145,12 +147,9 @@ def _open(
     order.refuse_writers()
     refuse_uploads(volume, now=journal.header.now, clock=journals.clock(journal))
     refuse_changes(volume, journal.header.began, lambda: journals.clock(journal))
-    quarantine = volume.make_directories(run_directory(journal.run))
-    try:
+    with volume.directory(run_directory(journal.run)) as quarantine:
         refuse_impossible(volume, quarantine, plan.moves)
         volume.sync(quarantine)
-    finally:
-        os.close(quarantine)
     return journals.plan(journal, plan=plan.hash, policies=plan.policies, moves=plan.moves)
 
 
