@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import RefusedError, StorageError
+from regkeeper.retention.storage import WritableVolume
 from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, Volume
@@ -168,13 +169,47 @@ def test_a_volume_on_which_no_directory_fits_stays_as_it_is(small: Volume, tmp_p
     assert not (small.root / STATE).exists()
 
 
+def test_a_file_in_the_place_of_uploads_is_not_taken_for_an_empty_directory(small: Volume, tmp_path: Path) -> None:
+    (small.repository("app").directory / "_uploads").touch()
+    fill(small.root.parent)
+    before = content(small.root)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    with pytest.raises(StorageError, match="no space or no inode is left"):
+        Runner(small.root, small.now, journal=journals).delete("app:v0")
+    assert content(small.root) == before
+
+
+def test_a_directory_in_which_an_upload_begins_meanwhile_is_put_back(
+    small: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, spare = small.repository("app"), [small.repository(f"spare/{number}") for number in range(3)]
+    for repository in (app, *spare):
+        repository.uploads.mkdir(parents=True)
+    upload = app.start_upload("u-1")
+    fill(small.root.parent)
+    journals = tmp_path / "journals"
+    journals.mkdir()
+    names = WritableVolume.names
+
+    def names_before(volume: WritableVolume, path: str, *, symbolic_links: bool = True) -> list[str]:
+        return [name for name in names(volume, path, symbolic_links=symbolic_links) if name != upload.name]
+
+    monkeypatch.setattr(WritableVolume, "names", names_before)
+    assert Runner(small.root, small.now, journal=journals).delete("app:v0").journal is not None
+    assert upload.is_dir()
+
+
 def test_without_a_reserve_the_failure_is_clear_and_changes_nothing(small: Volume) -> None:
+    for name in ("app", "other", "spare"):
+        small.repository(name).uploads.mkdir(parents=True)
     fill(small.root.parent)
     before = content(small.root)
     with pytest.raises(StorageError, match="no space or no inode is left"):
         Runner(small.root, small.now).delete("app:v0")
     assert content(small.root) == before
     assert not (small.root / STATE).exists()
+    assert all(small.repository(name).uploads.is_dir() for name in ("app", "other", "spare"))
 
 
 def test_a_read_only_volume_is_told(small: Volume) -> None:

@@ -23,15 +23,15 @@ from regkeeper.retention.layout import (
     repository_path,
     walk_repositories,
 )
-from regkeeper.retention.places import JOURNALS, KEPT, QUARANTINE, RESERVE
+from regkeeper.retention.places import KEPT, QUARANTINE, RESERVE
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a volume without space or inodes."""
 
-_NEEDED = (JOURNALS, QUARANTINE, KEPT, REPOSITORIES, BLOBS)
-"""Directories without which nothing can be deleted, or brought back."""
+_NEEDED = (QUARANTINE, KEPT, REPOSITORIES, BLOBS)
+"""Directories without which nothing can be deleted, or brought back. A journal would need a file beside its own."""
 
 Guard = Callable[[str], None]
 """Asked with the name of a mutating call just before it; raises to prevent it."""
@@ -139,11 +139,14 @@ class WritableVolume(Volume):
             return False
         for found in walk_repositories(self):
             path = repository_path(found.name)
-            if found.problem or self.names(path).count(UPLOADS) == 0 or self.names(f"{path}/{UPLOADS}"):
+            status = None if found.problem else self.status(f"{path}/{UPLOADS}")
+            if status is None or not stat.S_ISDIR(status.st_mode) or self.names(f"{path}/{UPLOADS}"):
                 continue
             with self.directory(path) as repository:
                 self.rename(repository, UPLOADS, parent, name)
-            return True
+                if not _has_names(parent, name):
+                    return True
+                self.rename(parent, name, repository, UPLOADS)  # an upload began just before
         return False
 
     def create_file(self, parent: int, name: str) -> int:
@@ -247,6 +250,14 @@ class WritableVolume(Volume):
             self.sync(directory)
         finally:
             os.close(directory)
+
+
+def _has_names(parent: int, name: str) -> bool:
+    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+    try:
+        return bool(os.listdir(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def open_writable(root: str, guard: Guard = no_guard) -> WritableVolume:
