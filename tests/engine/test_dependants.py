@@ -162,6 +162,20 @@ def test_a_dependant_named_exactly_goes_and_a_pattern_does_not_take_it(volume: V
     assert delete(volume, "app:sha256*").deleted_tags() == set()
 
 
+@pytest.mark.parametrize("subject", ["sha512:" + 128 * "a", "blake3:" + 64 * "b"])
+def test_a_dependant_of_a_subject_that_can_not_be_looked_up_goes_whole_if_it_is_named(
+    volume: Volume, subject: str
+) -> None:
+    app = volume.repository("app")
+    image = app.push_image("sbom", layers=[b"sbom"], subject=documents.Descriptor(documents.OCI_MANIFEST, subject, 10))
+    planned = delete(volume, "app:sbom")
+    assert planned.deleted_manifests() == {("app", image.digest)}
+    assert documents.digest_of(b"sbom") in planned.deleted_blobs()
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"app:sbom"}
+    assert not planned.deleted_manifests()
+
+
 def test_a_tag_that_is_its_own_subjects_only_tag_is_left_alone(volume: Volume) -> None:
     app = volume.repository("app")
     image = app.push_image(layers=[b"1"])

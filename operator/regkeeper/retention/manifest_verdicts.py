@@ -91,7 +91,7 @@ class ManifestJudge:
                 and not self.tag_judge.goes_with_named_subject(subject)
             ):
                 verdict = Verdict(False, f"restored from run {restored}")
-            elif subject and of_subject and self.subjects.state(subject) in (State.ALIVE, State.UNKNOWN):
+            elif subject and of_subject and self._may_be_needed(subject, named=digest in carried_by_name):
                 verdict = of_subject
             elif digest in carried:
                 verdict = Verdict(True, carried[digest])
@@ -115,6 +115,11 @@ class ManifestJudge:
             self.kept[digest] = verdict.reason
             if verdict is of_subject and subject is not None and not self.subjects.is_firm(subject, repository.name):
                 self.waiting.append((digest, subject))
+
+    def _may_be_needed(self, subject: Subject, *, named: bool) -> bool:
+        """Whether a manifest stays for its subject. One whose subject can't be looked up goes only if it is named."""
+        state = self.subjects.state(subject)
+        return state is State.ALIVE or (state is State.UNKNOWN and not named)
 
     def _versions_without_manifest(self) -> list[Digest]:
         """What staying tags point to and is not there. An untagged manifest may be a child of it."""
