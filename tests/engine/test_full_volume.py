@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.errors import RefusedError, StorageError
+from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.storage import WritableVolume
 from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
@@ -88,6 +88,21 @@ def test_a_full_volume_can_be_cleaned_and_the_cleaning_undone(small: Volume) -> 
     outcome = runner.retain({"rules": [{"keep": {"last": 2}}]})
     assert outcome.journal is not None
     assert outcome.plan.count(*{move.kind for move in outcome.plan.moves}) == outcome.journal.count > 30
+    runner.restore()
+    assert content(small.root) == before
+
+
+def test_a_rollback_makes_a_directory_that_is_gone_from_the_reserve(small: Volume) -> None:
+    app = small.repository("other")
+    app.push_image("v1", layers=[b"other"])
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    before = content(small.root)
+    runner.stop = lambda: None if app.tag_link("v1").exists() else "enough"
+    with pytest.raises(StoppedError):
+        runner.delete("other:v1")
+    app.tags.rmdir()
+    fill(small.root.parent)
     runner.restore()
     assert content(small.root) == before
 

@@ -8,7 +8,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
+from regkeeper.retention import reserve
 from regkeeper.retention.errors import translated
 from regkeeper.retention.journal import Journals, State, damaged
 from regkeeper.retention.layout import Volume
@@ -84,7 +86,7 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
         if not _is_there(quarantine, name):
             return True
         path, target = split(move)
-        parent = parents.open(path, make=True)
+        parent = reserve.on_full(volume, partial(parents.open, path, make=True))
         whole = _merge(volume, quarantine, name, parent, target)
         parents.touch()
         return whole
@@ -92,7 +94,7 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
 
 def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
     if not _is_there(parent, target):
-        volume.rename(source, name, parent, target)
+        reserve.on_full(volume, partial(volume.rename, source, name, parent, target))
         return True
     if not (_is_directory(source, name) and _is_directory(parent, target)):
         return False
