@@ -154,6 +154,24 @@ def test_a_run_that_came_back_image_by_image_is_undone(volume: Volume, runner: R
     assert content(volume.root) == before
 
 
+def test_the_last_image_of_a_run_brings_back_none_that_was_deleted_again(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    first = app.push_image("v1", layers=[b"one"])
+    app.push_image("v2", layers=[b"two"])
+    app.uploads.mkdir()
+    runner.delete("app")
+    restore_image(runner, "app:v1")
+    runner.delete("app:v1", now=volume.now + SECOND)
+    restored = restore_image(runner, "app:v2")
+    assert [journal.state for journal in runner.journals()] == ["restored", "done"]
+    assert not app.revision_link(first.digest).exists()
+    assert not volume.blob_data(first.digest).exists()
+    assert app.uploads.is_dir()
+    assert app.uploads.name in {move.name for move in restored.moves}
+    runner.restore()
+    assert app.tag_link("v1").exists()
+
+
 def test_an_undo_is_done_once(volume: Volume, runner: Runner) -> None:
     volume.repository("app").push_image("v1")
     runner.delete("app:v1")

@@ -54,7 +54,7 @@ class Restored:
 
 def roll_back(volume: WritableVolume, journals: WritableJournals, journal: Journal, at: int) -> Restored:
     """Put everything back that an open run has moved."""
-    restored = _put_run_back(volume, journals, journal.run)
+    restored = put_run_back(volume, journals, journal.run)
     journals.enter(journal, State.ROLLED_BACK, at, moves=len(restored.moves))
     drop_run_directory(volume, journal.run)
     return restored
@@ -74,7 +74,7 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     missing = map(digests.to_text, contents.missing(needs.images))
     restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
     restored.add(put_generations_back(volume, others))
-    restored.add(_put_run_back(volume, journals, journal.run))
+    restored.add(put_run_back(volume, journals, journal.run))
     journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
     drop_run_directory(volume, journal.run)
     return restored
@@ -153,7 +153,8 @@ def _missing_tags(volume: WritableVolume, journals: WritableJournals, run: str, 
             yield f"{move.repository}:{move.name}"
 
 
-def _put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) -> Restored:
+def put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) -> Restored:
+    """Put back what the quarantine of a run has, and nothing of other runs; no mark is written."""
     if not volume.exists(run_directory(run)):
         return Restored(runs=[run])
     return _put_back(volume, run, journals.moves_backwards(run))

@@ -10,8 +10,9 @@ from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import used_again
 from regkeeper.retention.places import run_directory
+from regkeeper.retention.quarantine import drop_run_directory
 from regkeeper.retention.references import Reference
-from regkeeper.retention.restore import Restored, put_generations_back, undo, undo_images
+from regkeeper.retention.restore import Restored, put_generations_back, put_run_back, undo_images
 from regkeeper.retention.storage import WritableVolume
 
 
@@ -30,9 +31,13 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
     if not tags and not images:
         raise NothingToUndoError(f"nothing that can come back is named {reference.text}{_purged(journals, reference)}")
     restored = undo_images(volume, journals, tags, images, contents)
-    for journal in map(journals.load, restored.runs):
+    for journal in map(journals.load, list(restored.runs)):
         if journal.state == State.DONE and not _has_images(volume, journals, journal.run):
-            undo(volume, journals, journal, at)
+            # No `undo`: it would bring back what a later run took of this one's images.
+            emptied = put_run_back(volume, journals, journal.run)
+            journals.enter(journal, State.RESTORED, at, moves=len(emptied.moves))
+            restored.moves += emptied.moves
+            drop_run_directory(volume, journal.run)
     return restored
 
 
