@@ -310,6 +310,53 @@ def test_jobs_and_leases_of_others_are_theirs(operator: Asker) -> None:
             operator.ask(body)
 
 
+def test_a_job_whose_cron_job_was_deleted_without_it_can_still_be_ended(
+    operator: Asker, control_plane: Cluster
+) -> None:
+    for name, labels in (
+        ("orphan", {"regkeeper.dev/retention": "policy", "regkeeper.dev/registry": "main"}),
+        ("stranger", {"regkeeper.dev/registry": "main"}),
+    ):
+        body = copy.deepcopy(retention_objects()[1])
+        body["metadata"] |= {"name": name, "labels": labels, "finalizers": ["regkeeper.dev/run"]}
+        disown(body)
+        with pytest.raises(CommandError, match=OWNED):
+            operator.ask(body)  # it makes none such
+        control_plane.kubectl("create", "--filename=-", stdin=json.dumps(body))
+        let_fall = [
+            "patch",
+            "job",
+            name,
+            "--namespace",
+            TENANT,
+            "--type=merge",
+            '--patch={"metadata":{"finalizers":[]}}',
+        ]
+        remove = ["delete", "job", name, "--namespace", TENANT, "--dry-run=server"]
+        if name == "orphan":
+            operator.run(*remove)
+            operator.run(*let_fall)
+        else:
+            for refused in (remove, let_fall):
+                with pytest.raises(CommandError, match=OWNED):
+                    operator.run(*refused)
+            control_plane.kubectl(*let_fall)
+
+
+def test_a_lock_that_lost_the_label_of_its_registry_gets_it_again(operator: Asker, control_plane: Cluster) -> None:
+    body = lease(Lock(), claim="unlabelled", namespace=TENANT, registry="main")
+    label = '{"metadata": {"labels": {"regkeeper.dev/registry": "main"}}}'
+    for name, labels, is_ours in (("ours", {"regkeeper.dev/retention": ""}, True), ("theirs", {}, False)):
+        body["metadata"] |= {"name": name, "labels": labels}
+        control_plane.kubectl("create", "--filename=-", stdin=json.dumps(body))
+        patch = ["patch", "lease", name, "--namespace", TENANT, "--type=merge", "--patch", label]
+        if is_ours:
+            operator.run(*patch)
+        else:
+            with pytest.raises(CommandError, match=OWNED):
+                operator.run(*patch)
+
+
 def test_of_a_pod_the_operator_may_only_nudge_those_of_runs(operator: Asker, control_plane: Cluster) -> None:
     for name, labels in (("run", {"regkeeper.dev/retention": "policy"}), ("other", {})):
         spec = {"containers": [{"name": "c", "image": "x"}]}
