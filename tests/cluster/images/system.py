@@ -18,7 +18,7 @@ SHELL_IMAGE = "docker.io/library/busybox:1"
 REGISTRY_IMAGE = f"docker.io/library/registry:{REGISTRY_VERSION.removeprefix('v')}"
 OLD_REGISTRY_IMAGE = "docker.io/library/registry:2.8"
 
-_SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _ENTRYPOINT = """\
 #!/bin/sh
@@ -67,8 +67,8 @@ def shell_image() -> Path:
     """The archive of a busybox: a shell and the usual tools."""
     image = Image(
         names=[SHELL_IMAGE, "docker.io/library/busybox:latest"],
-        layers=[layer_tar(_shell())],
-        config={"Cmd": ["sh"], "Env": [_SEARCH_PATH]},
+        layers=[layer_tar(shell_layer())],
+        config={"Cmd": ["sh"], "Env": [SEARCH_PATH]},
     )
     return _published("busybox", image)
 
@@ -95,19 +95,20 @@ def _registry(names: list[str], program: Layer, config: str) -> Image:
     }
     return Image(
         names=names,
-        layers=[layer_tar(_shell()), layer_tar(program), layer_tar(files)],
+        layers=[layer_tar(shell_layer()), layer_tar(program), layer_tar(files)],
         config={
             "Entrypoint": ["/entrypoint.sh"],
             "Cmd": [f"/{config}"],
             # 3.x would otherwise send traces to a collector on localhost, and log that it can't.
-            "Env": [_SEARCH_PATH, "OTEL_TRACES_EXPORTER=none"],
+            "Env": [SEARCH_PATH, "OTEL_TRACES_EXPORTER=none"],
             "ExposedPorts": {"5000/tcp": {}},
             "Volumes": {"/var/lib/registry": {}},
         },
     )
 
 
-def _shell() -> Layer:
+def shell_layer() -> Layer:
+    """The files of a busybox with all its names."""
     program = _installed("busybox").read_bytes()
     names = subprocess.run(["busybox", "--list"], check=True, capture_output=True, text=True).stdout.split()
     return {

@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.images.system import SHELL_IMAGE
+from tests.cluster.images.archive import File, Image, layer_tar, write_archive
+from tests.cluster.images.system import SEARCH_PATH, shell_layer
 from tests.e2e.installed.conftest import WORKER
 from tests.registry_content import manifest_of, pull, push, push_index
 from tests.retained_room import BY_HAND, RUN, RetainedRoom
@@ -39,9 +41,15 @@ def trusted_by_containerd(retained: RetainedRoom, host: str) -> Iterator[None]:
         folder.rmdir()
 
 
-def push_from_containerd(retained: RetainedRoom, image: str) -> None:
-    """Push an image that can be run, under that name."""
-    for command in (["tag", SHELL_IMAGE, image], ["push", "--plain-http", image], ["rm", image]):
+def push_from_containerd(retained: RetainedRoom, image: str, folder: Path) -> None:
+    """Push an image that can be run, under that name, and leave none of it on the node.
+
+    One of its own: where two names of one image come and go, containerd's CRI forgets the others.
+    """
+    layer = layer_tar({**shell_layer(), "of-this-test": File(b"")})
+    write_archive(Image(names=[image], layers=[layer], config={"Env": [SEARCH_PATH]}), folder / "image.tar")
+    retained.room.cluster.load(folder / "image.tar")
+    for command in (["push", "--plain-http", image], ["rm", image]):
         retained.room.cluster.node_exec(WORKER, ["ctr", "--namespace", "k8s.io", "images", *command])
 
 
@@ -102,7 +110,7 @@ def kept_for(plan: str, what: str) -> str:
     return found[1]
 
 
-def test_what_is_in_use_stays_until_nothing_uses_it(retained: RetainedRoom) -> None:
+def test_what_is_in_use_stays_until_nothing_uses_it(retained: RetainedRoom, tmp_path: Path) -> None:
     """retention.md: "Pods (reference and the digest in status; index and platform child both ways), and what could
     start pods: ReplicaSets within the history limit, … CronJobs, scaled to zero and suspended too"; "Purge and undo are
     Jobs through the same gate; the operator starts a purge when a window ends, also for a deleted policy".
@@ -113,7 +121,7 @@ def test_what_is_in_use_stays_until_nothing_uses_it(retained: RetainedRoom) -> N
         push(url, REPOSITORY, tag, seed=number)
     push_index(url, REPOSITORY, "multi", seed=7)
     child = json.loads(manifest_of(url, REPOSITORY, "multi"))["manifests"][1]["digest"]
-    push_from_containerd(retained, f"{host}/{REPOSITORY}:moving")
+    push_from_containerd(retained, f"{host}/{REPOSITORY}:moving", tmp_path)
     running = pull(url, REPOSITORY, "moving")
     with trusted_by_containerd(retained, host):
         run_pod(retained, "running", f"{host}/{REPOSITORY}@{running}")
