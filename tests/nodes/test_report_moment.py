@@ -8,12 +8,11 @@ from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.record import Ledger
 from regkeeper.nodes.runtime import Look
 from tests.nodes.agent import trust_list
+from tests.nodes.still_runtime import StillRuntime
 
 
-class Asking:
+class Asking(StillRuntime):
     """A runtime in whose look somebody asks for the report."""
-
-    name = "asking"
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
@@ -22,19 +21,7 @@ class Asking:
     def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> Look:
         if self.engine is not None:
             self.heard.append(said(self.engine))
-        return Look(present=True, ours=frozenset(hosts))
-
-    def act(self, look: Look, ledger: Ledger) -> None:
-        raise AssertionError("there is nothing to do")
-
-    def ask(self, host: str) -> str:
-        return ""
-
-    def watched(self) -> Sequence[str]:
-        return ()
-
-    def reverted(self, ledger: Ledger) -> bool:
-        return True
+        return super().look(hosts, ledger, allow_pending_edits=allow_pending_edits)
 
 
 def test_a_report_in_the_middle_of_a_pass_is_the_last_passes(tmp_path: Path) -> None:
