@@ -1,6 +1,7 @@
 """`regkeeper job plan` and `run` as a Job's pod starts them: a mounted snapshot in, an answer out, a real volume."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -344,6 +345,24 @@ def test_a_registry_that_is_only_just_gone_is_waited_for(
         monkeypatch.setattr(time, "sleep", stop)
         assert pod.whole_run(KEEP_ONE, registry=gateway.url, mode="Offline").outcome is Outcome.DONE
     assert tags(volume) == {"latest"}
+
+
+def test_a_signal_ends_the_wait_for_an_answer(volume: Volume, pod: Pod, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that is to end has some seconds for it, fewer than the wait has."""
+    waits: list[float] = []
+
+    def signalled(seconds: float) -> None:
+        assert not waits, "it goes on waiting"
+        waits.append(seconds)
+        signal.raise_signal(signal.SIGTERM)
+
+    with serve_gateway(404) as gateway:
+        monkeypatch.setattr(time, "sleep", signalled)
+        pod.tell(Stage.RUN, KEEP_ONE, registry=gateway.url)
+        assert pod.container("plan").outcome is Outcome.SKIPPED
+        answer = pod.container("run", status=1)
+    assert (answer.outcome, answer.message) == (Outcome.FAILED, "SIGTERM: stopped before anything was changed")
+    assert tags(volume) == {"4.9", "5.0", "latest"}
 
 
 # Approval.

@@ -312,6 +312,8 @@ def _refuse_writers(request: Request, session: Session) -> None:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
+            if reason := session.stop():
+                raise StoppedError(f"{reason}: stopped before anything was changed") from None
         else:
             return
 
