@@ -17,6 +17,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome, encode
+from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS, RetentionReconciler
@@ -575,10 +576,16 @@ async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool
         assert rescued == []
 
 
-async def test_a_lock_that_lost_its_label_is_found_again_with_its_holder() -> None:
+LABELS = (naming.REGISTRY_LABEL, naming.RETENTION_LABEL)
+
+
+@pytest.mark.parametrize("lost", [LABELS[:1], LABELS[1:], LABELS])
+async def test_a_lock_that_lost_its_labels_is_found_again_with_its_holder(lost: tuple[str, ...]) -> None:
     bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
     stripped = lease(bench.lock, claim=CLAIM, namespace=KEY.namespace, registry=KEY.name)
-    del stripped["metadata"]["labels"][naming.REGISTRY_LABEL]
+    stripped["metadata"]["managedFields"] = [{"manager": naming.FIELD_MANAGER, "operation": "Update"}]
+    for label in lost:
+        del stripped["metadata"]["labels"][label]
     bench.store.remove(bench.cluster.put(stripped))  # the watch says that it is gone
     assert bench.reconciler.holder(KEY, CLAIM) is None
     with pytest.raises(kube.ConflictError):
@@ -594,11 +601,11 @@ async def test_a_lock_that_lost_its_label_is_found_again_with_its_holder() -> No
     )
 
 
-async def test_a_strangers_lease_is_not_labelled() -> None:
+async def test_a_strangers_lease_is_not_labelled_but_named() -> None:
     bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
     theirs = lease(Lock(), claim=CLAIM, namespace=KEY.namespace, registry=KEY.name)
-    theirs["metadata"]["labels"] = {}
+    theirs["metadata"] |= {"labels": {}, "managedFields": [{"manager": "kubectl-create", "operation": "Update"}]}
     bench.store.remove(bench.cluster.put(theirs))
-    with pytest.raises(kube.ConflictError):
+    with pytest.raises(BlockedError, match=f"Lease {naming.lock_name(CLAIM)} exists and is not the operator's"):
         await bench.reconciler.look(KEY)
     assert bench.cluster.objects["Lease", naming.lock_name(CLAIM)]["metadata"]["labels"] == {}

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from regkeeper import kube
-from regkeeper.naming import REGISTRY_LABEL, RETENTION_LABEL
+from regkeeper.errors import BlockedError
+from regkeeper.naming import FIELD_MANAGER, REGISTRY_LABEL, RETENTION_LABEL
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
@@ -45,14 +46,24 @@ class Locks:
             self._changed(scene.key)
 
     async def _label(self, body: kube.Object) -> None:
-        """Give a Lease that lost it the label by which it is watched; who holds it is then known again."""
+        """Give a Lease that lost its labels those by which it is watched; who holds it is then known again.
+
+        Raises:
+            BlockedError: it is somebody else's.
+        """
         metadata = body["metadata"]
         there = await self._cluster.get(kube.LEASE, metadata["namespace"], metadata["name"])
         labels = there["metadata"].get("labels") or {}
-        # Else it is a stranger's, or came just now and the watch is about to tell of it.
-        if RETENTION_LABEL in labels and REGISTRY_LABEL not in labels:
-            logger.warning("Lease %s had lost its label %s", metadata["name"], REGISTRY_LABEL)
-            await self._objects.merge(there, {"metadata": {"labels": metadata["labels"]}})
+        if RETENTION_LABEL in labels and REGISTRY_LABEL in labels:
+            return  # it came just now, and the watch is about to tell of it
+        managers = {entry["manager"] for entry in there["metadata"].get("managedFields") or ()}
+        if RETENTION_LABEL not in labels and FIELD_MANAGER not in managers:
+            raise BlockedError(
+                f"Lease {metadata['name']} exists and is not the operator's, and no run may begin without it: delete it",
+                reason="ForeignObject",
+            )
+        logger.warning("Lease %s had lost its labels", metadata["name"])
+        await self._objects.merge(there, {"metadata": {"labels": metadata["labels"]}})
 
     async def advance(self, run: Run, **changes: Any) -> Turn:
         """Note that a run has come further: `changes` are fields of its `Holder`."""
