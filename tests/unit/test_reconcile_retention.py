@@ -318,12 +318,16 @@ def test_when_the_schedule_makes_the_next_run(spec: dict[str, Any], due: str | N
     assert reports.brought_up_to_date({}, a_policy(**spec), NOON).get("nextRun") == due
 
 
-def test_an_undo_that_brings_nothing_back_has_a_status() -> None:
-    answer = Answer(outcome=Outcome.NOTHING_TO_DO, message="0 entries back")
-    run = ended(HOLDER, Conclusion("NothingToDo", answer.message, answer), NOON)
+@pytest.mark.parametrize(
+    ("said", "told"), [(Outcome.NOTHING_TO_DO, "NothingToDo"), (Outcome.DRY_RUN, "Failed"), (Outcome.SKIPPED, "Failed")]
+)
+def test_the_status_takes_whatever_an_undo_answers(said: Outcome, told: str) -> None:
+    """Also what only a forged answer says: the undo would run for ever."""
+    conclusion = Conclusion(said.value, "0 entries back", Answer(outcome=said))
+    run = ended(HOLDER, conclusion, NOON)
     request = Request(Action.RESTORE, run="20260101T000000Z")
-    fields = reports.after({}, request, run, Conclusion("NothingToDo", answer.message, answer), NOON)
-    assert Undone.model_validate(fields["undone"]).outcome == "NothingToDo"
+    fields = reports.after({}, request, run, conclusion, NOON)
+    assert Undone.model_validate(fields["undone"]).outcome == told
 
 
 @pytest.mark.parametrize("outcome", ["Done", "Refused"])

@@ -22,6 +22,9 @@ APPROVAL_DAYS = 7
 GOOD = ("Done", "NothingToDo", "DryRun", "AwaitingApproval")
 """Outcomes of runs that did what they should."""
 
+_OF_AN_UNDO = ("Running", "Done", "NothingToDo", "Refused", "Failed")
+"""Outcomes that `status.undone` takes."""
+
 _DOING = {
     Stage.PREPARING: "it is being told what is in use",
     Stage.PLANNING: "it plans, while the registry takes pushes",
@@ -76,7 +79,8 @@ def after(
                 "run": request.run,
                 "forget": request.forget or None,
                 "uid": run["uid"],
-                "outcome": "Failed" if run["outcome"] in ("Unknown", "Missed") else run["outcome"],
+                # An answer that no undo gives is forged; the status would refuse it, and say for ever that it runs.
+                "outcome": run["outcome"] if run["outcome"] in _OF_AN_UNDO else "Failed",
                 "message": run["message"],
                 "finished": run.get("finished"),
             }
