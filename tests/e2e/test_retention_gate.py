@@ -20,7 +20,7 @@ from regkeeper.errors import WaitingError
 from regkeeper.plan_reading import PlanGoneError, read_plan
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
-from regkeeper.resources.retention.lock import STAGE, Stage
+from regkeeper.resources.retention.lock import OVERDUE_SINCE, STAGE, Stage
 from tests.e2e.directories import local, settings
 from tests.e2e.faults import CrashError, Fault, FaultyCluster
 from tests.e2e.one_operator import OneOperator
@@ -237,6 +237,17 @@ class Bench:
             return not await self.is_read_only()
 
         await self.work_until_async(is_writable)
+
+    async def pass_the_end_of_the_run(self) -> None:
+        """Let the time pass after which a run that nobody sees any more is taken to have stopped."""
+        self.later = timedelta(hours=1, minutes=1)
+
+        async def is_overdue() -> bool:
+            lock = await self.need(kube.LEASE, naming.lock_name(naming.claim_name(self.key.name)))
+            return OVERDUE_SINCE in lock["metadata"]["annotations"]
+
+        await self.work_until_async(is_overdue)
+        self.later = timedelta(hours=1, minutes=3)
 
     async def work_until_free(self) -> None:
         async def is_free() -> bool:
@@ -502,7 +513,7 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
     if stage is Stage.RUNNING:
         # Its pod went without a word, so that only the end of its time says that it can change nothing more.
         assert await bench.holder() is not None
-        bench.later = timedelta(hours=1, minutes=3)
+        await bench.pass_the_end_of_the_run()
         # No schedule brings a next run: a purge puts back what was deleted.
         bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
         await bench.work_until_async(bench.is_to_purge)
@@ -544,7 +555,7 @@ async def test_a_run_whose_registry_is_deleted_ends_and_is_put_back_when_another
     await bench.work_until_async(is_gone)
     if stage is Stage.RUNNING:
         # Nobody saw its pod stop.
-        bench.later = timedelta(hours=1, minutes=3)
+        await bench.pass_the_end_of_the_run()
     await bench.work_until_free()
     last = (await bench.status())["lastRun"]
     assert last["outcome"] == outcome

@@ -139,6 +139,7 @@ def merged(body: Any, patch: Any) -> Any:
         Lock(HOLDER),
         Lock(replace(HOLDER, quiet=None, quiet_since=None, aborted="", stage=Stage.PREPARING), NOON, "7c0d"),
         Lock(replace(HOLDER, node="k8sworker1")),
+        Lock(replace(HOLDER, overdue_since=NOON.replace(hour=14))),
         Lock(None, NOON),
     ],
 )

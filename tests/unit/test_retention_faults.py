@@ -21,7 +21,7 @@ from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS, RetentionReconciler
-from regkeeper.reconcile.retention.run import GONE_SECONDS
+from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
@@ -294,14 +294,63 @@ async def test_a_status_that_is_not_taken_holds_no_lock_of_a_registry_that_is_go
 
 async def test_a_node_that_is_lost_holds_no_lock_beyond_the_end_of_the_run() -> None:
     bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
-    bench.now = HOLDER.end + timedelta(seconds=GONE_SECONDS - 1)
+    bench.now = HOLDER.end + timedelta(seconds=OVERDUE_SECONDS - 1)
+    await bench.reconciler.look(KEY)
+    assert not bench.aborted()
+    bench.now = HOLDER.end + timedelta(seconds=OVERDUE_SECONDS)
+    await bench.reconciler.look(KEY)
+    assert bench.cluster.objects["Job", "job"]["spec"]["suspend"], "nobody tells its pod to stop"
+    bench.now += timedelta(seconds=GONE_SECONDS - 1)
     await bench.reconciler.look(KEY)
     assert bench.is_held()
-    bench.now = HOLDER.end + timedelta(seconds=GONE_SECONDS)
+    bench.now += timedelta(seconds=1)
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
     assert bench.status["lastRun"]["outcome"] == "Unknown"
     assert "nobody says that its pod has stopped" in bench.status["lastRun"]["message"]
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=2), timedelta(days=365)])
+async def test_a_clock_that_jumps_beyond_the_end_of_a_run_releases_no_lock_of_one_that_goes_on(jump: timedelta) -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.now = NOON + jump
+    for _ in range(3):
+        await bench.reconciler.look(KEY)
+    assert bench.is_held()
+    assert bench.cluster.objects["Job", "job"]["spec"]["suspend"], "nobody tells its pod to stop"
+    bench.finish(DONE)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+
+
+async def test_a_clock_that_was_ahead_for_a_while_keeps_no_lock_for_as_long() -> None:
+    bench = Bench(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.now = NOON + timedelta(days=365)
+    await bench.reconciler.look(KEY)
+    for bench.now in (HOLDER.end + timedelta(seconds=seconds) for seconds in (OVERDUE_SECONDS, 60)):
+        await bench.reconciler.look(KEY)
+        assert bench.is_held()
+    bench.now = HOLDER.end + timedelta(seconds=OVERDUE_SECONDS + GONE_SECONDS)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_run_of_which_nothing_is_left_to_see_is_waited_for_as_long(is_deleted: bool) -> None:
+    """Its Job and pod were deleted by force, or with the Registry."""
+    bench = Bench(HOLDER)
+    bench.store.remove(bench.cluster.objects.pop(("Job", "job")))
+    if is_deleted:
+        bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    bench.now = HOLDER.end + timedelta(hours=1)
+    for seconds in (0, GONE_SECONDS - 1):
+        bench.now += timedelta(seconds=seconds)
+        await bench.reconciler.look(KEY)
+        assert bench.is_held()
+    bench.now += timedelta(seconds=1)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude
 from regkeeper.reconcile.retention.requests import read_request, require_shape, retention_of
-from regkeeper.reconcile.retention.run import Run, Turn, is_over, left
+from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
@@ -105,7 +105,7 @@ class Gate:
         """
         job, pod = await self._observe(scene.key, holder)
         if job is None or is_finished(job) or "deletionTimestamp" in job["metadata"] or holder.aborted:
-            return await self._await_end(holder, job, pod)
+            return await self._await_end(live, lock, holder, job, pod)
         run = Run(scene, live, lock, holder, job, pod, self._now())
         overdue = await self._overdue(run)
         if overdue:
@@ -137,10 +137,11 @@ class Gate:
         self._store.put(now)
         return not now["spec"].get("suspend")
 
-    async def wind_down(self, key: Key, holder: Holder) -> Turn:
+    async def wind_down(self, key: Key, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
         """Await the end of a run whose Registry is gone, or has another volume."""
         job, pod = await self._observe(key, holder)
-        return await self._await_end(replace(holder, aborted="its Registry is gone, or has another volume"), job, pod)
+        ending = replace(holder, aborted="its Registry is gone, or has another volume")
+        return await self._await_end(live, lock, ending, job, pod)
 
     async def _observe(self, key: Key, holder: Holder) -> tuple[kube.Object | None, kube.Object | None]:
         """Job and pod of the run that has the lock, as they were seen last."""
@@ -154,7 +155,9 @@ class Gate:
             pod = pods.newest(found, holder.uid)
         return job, pod
 
-    async def _await_end(self, holder: Holder, job: kube.Object | None, pod: kube.Object | None) -> Turn:
+    async def _await_end(
+        self, live: kube.Object, lock: Lock, holder: Holder, job: kube.Object | None, pod: kube.Object | None
+    ) -> Turn:
         """The run is to end, or has: until its containers are known to have stopped, the registry stays quiet."""
         if job is not None and not is_finished(job):
             if "deletionTimestamp" in job["metadata"]:
@@ -163,10 +166,15 @@ class Gate:
             elif holder.aborted and not job["spec"].get("suspend"):
                 # Which makes the Job controller end the pod.
                 await self._objects.merge(job, {"spec": {"suspend": True}})
-        seconds = left(holder, self._now())
-        if not is_over(holder, job, pod) and seconds > 0:
+        if is_over(holder, job, pod):
+            return Turn(ended=conclude(holder, job, pod))
+        now = self._now()
+        if (seconds := left(holder, now)) > 0:
             return Turn(seconds=seconds)
-        return Turn(ended=conclude(holder, job, pod))
+        if (seconds := left_to_stop(holder, now)) is None:
+            await self._locks.note(live, replace(lock, holder=replace(holder, overdue_since=now)))
+            return Turn(seconds=GONE_SECONDS)
+        return Turn(seconds=seconds) if seconds > 0 else Turn(ended=conclude(holder, job, pod))
 
     async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
         """Give the lock free; with that the registry takes pushes again."""

@@ -65,6 +65,10 @@ class Locks:
         logger.warning("Lease %s had lost its labels", metadata["name"])
         await self._objects.merge(there, {"metadata": {"labels": metadata["labels"]}})
 
+    async def note(self, live: kube.Object, lock: Lock) -> None:
+        """Make a Lease say more of the run that has it, also where its Registry is gone."""
+        await self._objects.merge(live, change(lock))
+
     async def advance(self, run: Run, **changes: Any) -> Turn:
         """Note that a run has come further: `changes` are fields of its `Holder`."""
         await self.write(run.scene, run.live, replace(run.lock, holder=replace(run.holder, **changes)))
@@ -77,5 +81,5 @@ class Locks:
 
     async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
         """Give the lock free; with that the registry takes pushes again."""
-        await self._objects.merge(live, change(replace(lock, holder=None)))
+        await self.note(live, replace(lock, holder=None))
         self._changed(key)

@@ -151,7 +151,7 @@ class RetentionReconciler:
             lock = read_lock(live)
             if live["metadata"]["name"] == besides or lock.holder is None:
                 continue
-            turn = await self.gate.wind_down(key, lock.holder)
+            turn = await self.gate.wind_down(key, live, lock, lock.holder)
             if turn.ended is None:
                 delays += [] if turn.seconds is None else [turn.seconds]
             else:

@@ -9,13 +9,16 @@ from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.waiting import is_finished
-from regkeeper.resources.retention.cron_job import AFTER_THE_END_SECONDS
 from regkeeper.resources.retention.lock import Holder, Lock, Stage
+from regkeeper.resources.retention.run_pod import STOP_SECONDS
 
 START_TIMEOUT_SECONDS = 120
 """Of a run without a policy."""
-GONE_SECONDS = AFTER_THE_END_SECONDS
-"""How long after its end time a run that can't be seen any more is taken to have stopped: clocks differ."""
+OVERDUE_SECONDS = 30
+"""How long after its end time a run may still go on: it only has to answer."""
+GONE_SECONDS = STOP_SECONDS + 30
+"""How long after it was told to stop a run that can't be seen any more is taken to have stopped. That is at least two
+minutes after its end time, as clocks differ, and none at all after a jump of ours: kubelet has killed it by then."""
 
 
 @dataclass(slots=True)
@@ -71,13 +74,21 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds after which a run of which nothing is heard is taken to have stopped."""
+        """Seconds until it is overdue."""
         return left(self.holder, self.now)
 
 
 def left(holder: Holder, now: datetime) -> float:
-    """Seconds after which a run of which nothing is heard is taken to have stopped."""
-    return (holder.end - now).total_seconds() + GONE_SECONDS
+    """Seconds until a run is overdue."""
+    return (holder.end - now).total_seconds() + OVERDUE_SECONDS
+
+
+def left_to_stop(holder: Holder, now: datetime) -> float | None:
+    """Seconds until an overdue run is taken to have stopped; None: that it is overdue is not noted yet."""
+    since = holder.overdue_since
+    if since is None or since > now:  # our clock was ahead when it was noted
+        return None
+    return (since - now).total_seconds() + GONE_SECONDS
 
 
 def is_over(holder: Holder, job: kube.Object | None, pod: kube.Object | None) -> bool:

@@ -20,6 +20,7 @@ STAGE = f"{GROUP}/stage"
 QUIET = f"{GROUP}/quiet"
 QUIET_SINCE = f"{GROUP}/quiet-since"
 ABORTED = f"{GROUP}/aborted"
+OVERDUE_SINCE = f"{GROUP}/overdue-since"
 NODE = f"{GROUP}/node"
 PURGE_DUE = f"{GROUP}/purge-due"
 UNANSWERED = f"{GROUP}/unanswered"
@@ -67,6 +68,9 @@ class Holder:
     quiet_since: datetime | None = None
     aborted: str = ""
     """Why the operator ended it."""
+    overdue_since: datetime | None = None
+    """When it was first seen that its time has passed and that nobody says that it has stopped. Of one clock like the
+    time at which the lock is then released, whatever that clock had done before."""
     node: str = ""
     """Label of the node to which the run holds the volume while its registry's pods are replaced; empty: to none."""
 
@@ -107,7 +111,7 @@ def change(lock: Lock) -> dict[str, Any]:
 
 def _annotations(lock: Lock) -> dict[str, Any]:
     values: dict[str, str | None] = dict.fromkeys(
-        (JOB, RETENTION, ACTION, END_TIME, STAGE, QUIET, QUIET_SINCE, ABORTED, NODE)
+        (JOB, RETENTION, ACTION, END_TIME, STAGE, QUIET, QUIET_SINCE, ABORTED, OVERDUE_SINCE, NODE)
     )
     if (holder := lock.holder) is not None:
         values |= {
@@ -119,6 +123,7 @@ def _annotations(lock: Lock) -> dict[str, Any]:
             QUIET: holder.quiet,
             QUIET_SINCE: None if holder.quiet_since is None else _text(holder.quiet_since),
             ABORTED: holder.aborted or None,
+            OVERDUE_SINCE: None if holder.overdue_since is None else _text(holder.overdue_since),
             NODE: holder.node or None,
         }
     values[PURGE_DUE] = None if lock.purge_due is None else _text(lock.purge_due)
@@ -148,7 +153,7 @@ def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
     uid = spec.get("holderIdentity")
     if not uid:
         return lock
-    since = annotations.get(QUIET_SINCE)
+    since, overdue = annotations.get(QUIET_SINCE), annotations.get(OVERDUE_SINCE)
     quiet = annotations.get(QUIET)
     holder = Holder(
         uid=uid,
@@ -161,6 +166,7 @@ def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
         quiet=Quiet(quiet) if quiet else None,
         quiet_since=_moment(since) if since else None,
         aborted=annotations.get(ABORTED, ""),
+        overdue_since=_moment(overdue) if overdue else None,
         node=annotations.get(NODE, ""),
     )
     return replace(lock, holder=holder)
