@@ -407,6 +407,21 @@ async def test_a_job_that_can_never_be_let_go_keeps_the_registry_quiet_no_longer
     assert ("Job", "job") not in bench.cluster.objects, "it would be let in again"
 
 
+async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run_that_has_begun() -> None:
+    narrowed = retention_object("keep-last", schedule="@daily", protect={"hosts": ["mirror.example"]})
+    begun = Bench(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
+    begun.put(narrowed)
+    await begun.reconciler.look(KEY)
+    assert "no address of type ClusterIP" in (begun.aborted() or "")
+    waiting = Bench(HOLDER)
+    waiting.write_lock(Lock())
+    waiting.put(narrowed)
+    waiting.put(waiting.job(suspend=True))
+    await waiting.reconciler.look(KEY)
+    assert waiting.lock.holder is None
+    assert "no address of type ClusterIP" in json.dumps(waiting.status["conditions"])
+
+
 async def test_a_job_that_was_let_go_without_our_knowing_is_not_taken_for_one_that_never_began() -> None:
     bench = Bench(replace(HOLDER, stage=Stage.PREPARING), pod=a_pod(None, phase="Running", running={}))
     bench.cluster.put(bench.job(suspend=False))  # its watch event does not come

@@ -1,10 +1,13 @@
 """Tells runs what they must know, and asks afterwards whether that still holds."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.in_use import Uses, images_in_use
+from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.policies import manifest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.scene import Scene
@@ -31,7 +34,7 @@ class Briefing:
         """Tell a run how far it may go, and what is in use at this moment.
 
         Raises:
-            InUseUnknownError: nobody can say what is in use.
+            InUseUnknownError: nobody can say what is in use, or what of it is this registry's.
             SnapshotTooLargeError: more is in use than a snapshot holds.
         """
         uses = await self._uses(scene)
@@ -74,7 +77,7 @@ class Briefing:
             policy=None if own is None else manifest(own),
             others=[manifest(body) for name, body in sorted(bodies.items()) if name != holder.retention],
             in_use=None if uses is None else sorted(uses.items()),
-            hosts=self._hosts(scene),
+            hosts=own_names(scene.registry, self._status(scene), scene.policies),
             dry_run=policy is not None and policy.spec.dry_run and request.action is Action.RETAIN,
             mode="Offline" if (holder.quiet or scene.mode(holder)) is Quiet.OFFLINE else "ReadOnly",
             registry=self._url(scene),
@@ -84,9 +87,8 @@ class Briefing:
             unanswered=lock.unanswered or None,
         )
 
-    def _hosts(self, scene: Scene) -> list[str]:
-        body = self._registries.registry(scene.key) or {}
-        return [address["host"] for address in (body.get("status") or {}).get("addresses") or ()]
+    def _status(self, scene: Scene) -> Mapping[str, Any]:
+        return (self._registries.registry(scene.key) or {}).get("status") or {}
 
     def _url(self, scene: Scene) -> str | None:
         """Where the run asks whether the registry is quiet: by address, which needs no DNS."""

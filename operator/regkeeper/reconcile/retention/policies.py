@@ -42,6 +42,11 @@ class Policies:
         """Whether one of them keeps what is in use: then all runs have to know it."""
         return any(policy.spec.protect.in_use for policy in self.valid.values())
 
+    @property
+    def hosts_matter(self) -> bool:
+        """Whether one of them tells this registry's images in use from those of others by their hosts."""
+        return any(policy.spec.protect.in_use and policy.spec.protect.hosts for policy in self.valid.values())
+
 
 def read_policies(bodies: Iterable[kube.Object]) -> Policies:
     """Type them, and check what only the engine can."""

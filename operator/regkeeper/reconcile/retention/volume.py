@@ -6,7 +6,9 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.errors import WaitingError
 from regkeeper.reconcile import readiness
+from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.retention import pods
+from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.requests import Action, read_request, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.store import Store
@@ -60,6 +62,10 @@ class Volume:
             raise WaitingError(f"PersistentVolumeClaim {scene.claim} is not bound", reason="ClaimPending", delay=10)
         if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
             raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
+        try:
+            own_names(scene.registry, (self._registries.registry(scene.key) or {}).get("status") or {}, scene.policies)
+        except InUseUnknownError as error:
+            raise WaitingError(str(error), reason="RegistryNotReady", delay=10) from error
         policy = scene.policies.valid.get(retention_of(job))
         if read_request(job).action is Action.SHOW:
             if is_exclusive(claim):
