@@ -285,6 +285,10 @@ def test_the_status_of_a_run_has_its_answer_and_how_long_pushes_waited() -> None
     fields = ended(holder, conclude(holder, None, pod), NOON + timedelta(seconds=12))
     assert fields["pushesWaited"] == "12s"
     assert "pullsWaited" not in fields
+    replaced = ended(holder, conclude(holder, None, pod), NOON + timedelta(seconds=12), timedelta(seconds=5))
+    assert (replaced["pushesWaited"], replaced["pullsWaited"]) == ("12s", "5s")
+    stopped = replace(holder, quiet=Quiet.OFFLINE)
+    assert ended(stopped, conclude(stopped, None, pod), NOON + timedelta(seconds=12))["pullsWaited"] == "12s"
     assert fields["tagsDeleted"] == 3
     assert fields["keptByReason"] == [{"reason": "among the last 5", "tags": 5}]
     assert fields["run"] == "20260101T120000Z"

@@ -17,6 +17,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome, encode
+from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
@@ -24,6 +25,7 @@ from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS, Retention
 from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
+from regkeeper.resources.config import config_file
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
 from regkeeper.settings import Settings
 from tests.registry_objects import registry_object
@@ -617,6 +619,45 @@ async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_one
     assert bench.lock.holder.stage is Stage.PLANNING
     await bench.reconciler.look(Key(KEY.namespace, "former"))
     assert bench.is_held()
+
+
+def a_registry_pod(served: datetime) -> kube.Object:
+    labels = {**naming.selector_labels(KEY.name), "pod-template-hash": "5d9"}
+    owner = {"kind": "ReplicaSet", "apiVersion": "apps/v1", "name": "main-5d9", "controller": True, "uid": "x"}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": served.isoformat()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "main-5d9-x", "labels": labels, "ownerReferences": [owner]},
+        "spec": {"nodeName": "k8sworker1"},
+        "status": {"phase": "Running", "conditions": [ready]},
+    }
+
+
+async def test_how_long_pulls_and_pushes_waited_is_told_and_again_once_the_registry_serves_as_before() -> None:
+    bench = Bench(HOLDER)
+    registry = Registry.model_validate(bench.cluster.objects["Registry", "main"])
+
+    def replace_pod(*, read_only: bool, served: datetime) -> None:
+        config = config_file(registry, read_only=read_only)
+        live = a_deployment()
+        live["spec"]["strategy"] = {"type": "Recreate"}
+        live["spec"]["template"]["metadata"]["annotations"] = {naming.CONFIG_HASH_ANNOTATION: config.digest}
+        counts = dict.fromkeys(("observedGeneration", "replicas", "updatedReplicas", "availableReplicas"), 1)
+        for body in (live | {"status": counts}, a_registry_pod(served)):
+            bench.registries.put(bench.cluster.put(body))
+
+    replace_pod(read_only=True, served=NOON + timedelta(seconds=4))
+    bench.finish(DONE)
+    bench.now = NOON + timedelta(seconds=20)
+    await bench.reconciler.look(KEY)
+    last = bench.status["lastRun"]
+    assert (last["pushesWaited"], last["pullsWaited"]) == ("20s", "4s")
+    assert "resumedAfter" not in last, "it is still read-only"
+    replace_pod(read_only=False, served=bench.now + timedelta(seconds=7))
+    bench.now += timedelta(minutes=1)
+    await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"] == {**last, "resumedAfter": "7s"}
 
 
 @pytest.mark.parametrize("is_valid", [True, False])

@@ -1,10 +1,5 @@
 """What users notice of a run: registries that stop, or are replaced pod after pod, while images are pulled."""
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +7,12 @@ import pytest
 
 from regkeeper import naming
 from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, hand_made_volume, make_shared_claim
+from tests.pulls import Pulls
 from tests.registry_content import pull, push
 from tests.retained_room import BY_HAND, RetainedRoom
 from tests.room import SOON, Room, on_node
 
 pytestmark = pytest.mark.nodes
-
-ASK_SECONDS = 0.05
-ANSWER_SECONDS = 2.0
-"""Longer than any registry takes. A connection that was begun to a pod that is gone gets no answer at all."""
-
-
-class Pulls:
-    """Pulls an image again and again from each of several addresses."""
-
-    def __init__(self, urls: list[str], repository: str, tag: str) -> None:
-        self.count = 0
-        self.failures: list[str] = []
-        self.outages: list[float] = []
-        """Seconds from the first pull in a row that failed until one succeeded."""
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(url, repository, tag)) for url in urls]
-
-    def _ask(self, url: str, repository: str, tag: str) -> None:
-        failing_since: float | None = None
-        while not self._stop.wait(ASK_SECONDS):
-            began = time.monotonic()
-            try:
-                pull(url, repository, tag, timeout=ANSWER_SECONDS)
-            except (AssertionError, OSError, HTTPException) as error:
-                self.failures.append(f"{url}: {error!r}")
-                failing_since = failing_since or began
-            else:
-                self.count += 1
-                if failing_since is not None:
-                    self.outages.append(time.monotonic() - failing_since)
-                    failing_since = None
-
-    @contextmanager
-    def going_on(self) -> Iterator["Pulls"]:
-        """Pull until the end of the block."""
-        for thread in self._threads:
-            thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            for thread in self._threads:
-                thread.join()
 
 
 def keep_one(repository: str) -> dict[str, Any]:
@@ -92,7 +45,6 @@ def test_a_volume_for_one_pod_alone_is_cleaned_offline(room: Room) -> None:
     assert pull(retained.url, "app", "new") == stays
     assert pulls.outages
     assert done["pullsWaited"] == done["pushesWaited"]
-    print(f"pulls failed for {sum(pulls.outages):.1f} s; the status says {done['pullsWaited']}")
 
 
 def test_pulls_never_fail_where_there_are_two_replicas(make_room: MakeRoom, shared_directory: Path) -> None:

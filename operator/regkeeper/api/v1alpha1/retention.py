@@ -158,8 +158,17 @@ class Run(Status):
     warnings: list[str] = Field(
         default_factory=list, description="What a person should know.", json_schema_extra=MERGED_WHOLE
     )
-    pushes_waited: str | None = Field(None, description="How long the registry took no pushes.")
-    pulls_waited: str | None = Field(None, description="How long the registry answered no pulls.")
+    pushes_waited: str | None = Field(None, description="How long the registry took no pushes before the run's end.")
+    pulls_waited: str | None = Field(
+        None,
+        description="How long the registry answered no pulls before the run's end: it was stopped, or has one pod, "
+        "which was replaced by one that is read-only.",
+    )
+    resumed_after: str | None = Field(
+        None,
+        description="How long after the run's end the registry served as before. Pushes waited so much longer, and "
+        "pulls too where it has one pod.",
+    )
 
 
 class Awaiting(Status):

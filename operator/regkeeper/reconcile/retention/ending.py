@@ -45,7 +45,8 @@ class Ending:
         """
         logger.info("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
         job, request = self._job(scene.key, holder)
-        fields = outcome.ended(holder, conclusion, self._now())
+        replaced = self._statuses.became_read_only_within(scene, holder)
+        fields = outcome.ended(holder, conclusion, self._now(), replaced)
         answer = conclusion.answer
         if answer is not None and answer.run and answer.deleted.tags + answer.deleted.manifests > 0:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer.run)]
@@ -58,7 +59,7 @@ class Ending:
             taken = False
             with suppress(*REFUSALS):
                 silent = replace(conclusion, answer=None)
-                fields = outcome.ended(holder, silent, self._now())
+                fields = outcome.ended(holder, silent, self._now(), replaced)
                 await self._statuses.remember(scene, holder.retention, request, fields, silent)
         await self._statuses.usage(scene, conclusion)
         try:

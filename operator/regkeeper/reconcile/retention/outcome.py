@@ -115,8 +115,15 @@ def began(holder: Holder) -> dict[str, Any]:
     }
 
 
-def ended(holder: Holder, conclusion: Conclusion, now: datetime) -> dict[str, Any]:
-    """`status.lastRun` of a run that ended."""
+def ended(holder: Holder, conclusion: Conclusion, now: datetime, replaced: timedelta | None = None) -> dict[str, Any]:
+    """`status.lastRun` of a run that ended.
+
+    Args:
+        holder: The run.
+        conclusion: How it ended.
+        now: The time of day.
+        replaced: How long the registry had no pod that served as it became read-only.
+    """
     fields = {
         **began(holder),
         "outcome": conclusion.outcome,
@@ -124,10 +131,12 @@ def ended(holder: Holder, conclusion: Conclusion, now: datetime) -> dict[str, An
         "finished": timestamp(now),
     }
     if holder.quiet is not None and holder.quiet_since is not None:
-        waited = f"{round((now - holder.quiet_since).total_seconds())}s"
-        fields["pushesWaited"] = waited
+        waited = now - holder.quiet_since
+        fields["pushesWaited"] = _seconds(waited)
         if holder.quiet is Quiet.OFFLINE:
-            fields["pullsWaited"] = waited
+            replaced = waited
+        if replaced is not None:
+            fields["pullsWaited"] = _seconds(replaced)
     answer = conclusion.answer
     if answer is None:
         return fields
@@ -149,6 +158,15 @@ def ended(holder: Holder, conclusion: Conclusion, now: datetime) -> dict[str, An
         "warnings": [*answer.texts, *_previous(answer)],
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def resumed(last: Mapping[str, Any], took: timedelta) -> dict[str, Any]:
+    """`status.lastRun` once the registry serves as before the run."""
+    return {**last, "resumedAfter": _seconds(took)}
+
+
+def _seconds(span: timedelta) -> str:
+    return f"{round(span.total_seconds())}s"
 
 
 def _previous(answer: Answer) -> list[str]:

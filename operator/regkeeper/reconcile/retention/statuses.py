@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper import kube, naming
@@ -11,12 +11,14 @@ from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome, reports
+from regkeeper.reconcile.retention.outages import is_alone, replaced_within
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.requests import Request
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Holder, read_lock
+from regkeeper.resources.config import config_file
+from regkeeper.resources.retention.lock import Holder, Quiet, read_lock
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +71,34 @@ class Statuses:
 
     async def report(self, scene: Scene, name: str, waits: str = "") -> None:
         """Write what follows from the rest: conditions, and what has passed. `waits`: why a Job of it does."""
-        await self._update(scene, name, {}, waits)
+        await self._update(scene, name, self._resumed(scene, name), waits)
+
+    def became_read_only_within(self, scene: Scene, holder: Holder) -> timedelta | None:
+        """How long the only pod of a registry took to be replaced by one that is read-only; None: nobody noticed."""
+        live = self._registries.get(kube.DEPLOYMENT, *scene.key)
+        if live is None or holder.quiet is not Quiet.READ_ONLY or holder.quiet_since is None or not is_alone(live):
+            return None
+        return self._replaced_within(scene, read_only=True, since=holder.quiet_since)
+
+    def _resumed(self, scene: Scene, name: str) -> dict[str, Any]:
+        """What to add to a run that has ended, once its registry serves as before."""
+        last = self.of(scene.key, name).get("lastRun") or {}
+        if "pushesWaited" not in last or "resumedAfter" in last or self.holder(scene) is not None:
+            return {}
+        finished = datetime.fromisoformat(last["finished"])
+        took = self._replaced_within(scene, read_only=scene.registry.spec.read_only, since=finished)
+        return {} if took is None else {"lastRun": outcome.resumed(last, took)}
+
+    def _replaced_within(self, scene: Scene, *, read_only: bool, since: datetime) -> timedelta | None:
+        live = self._registries.get(kube.DEPLOYMENT, *scene.key)
+        if live is None:
+            return None
+        return replaced_within(
+            live,
+            self._registries.children(scene.key, kube.POD),
+            config=config_file(scene.registry, read_only=read_only).digest,
+            since=since,
+        )
 
     async def _update(self, scene: Scene, name: str, change: Mapping[str, Any], waits: str = "") -> None:
         body, policy = self._body(scene.key, name), scene.policies.valid.get(name)
