@@ -91,7 +91,7 @@ class RegistryReconciler:
             await self._storage.release(body)
             return None
         if (body["metadata"].get("annotations") or {}).get(naming.PAUSED_ANNOTATION) == "true":
-            await self._status.pause(body)
+            await self._pause(key, body)
             return None
         registry = parse(Registry, body)
         self._storage.check_permission(registry)
@@ -103,6 +103,31 @@ class RegistryReconciler:
         body, storage = await self._storage.ensure(body, registry)
         seen = await self._ensure_objects(registry, storage)
         return await self._reporter.report(key, body, registry, seen)
+
+    async def _pause(self, key: Key, body: kube.Object) -> None:
+        """Leave a Registry alone. One that a run made quiet is first given back, as soon as that run has ended.
+
+        Pushes would wait until somebody takes the annotation off, who knows nothing of the run.
+        """
+        note = ""
+        if self._is_kept_quiet(key):
+            registry = parse(Registry, body)
+            run = self._run(key, registry)
+            if run is None or run.quiet is None:
+                body, storage = await self._storage.ensure(body, registry)
+                await self._ensure_objects(registry, storage)
+            else:
+                note = f" It is {run.quiet} for Job {run.job}, and will be given back when that has ended."
+        await self._status.pause(body, note)
+
+    def _is_kept_quiet(self, key: Key) -> bool:
+        live = self._store.get(kube.DEPLOYMENT, *key)
+        return live is not None and naming.QUIET_ANNOTATION in (live["metadata"].get("annotations") or {})
+
+    def _run(self, key: Key, registry: Registry) -> Holder | None:
+        """The run that has the lock of its volume."""
+        claim = storage_claim(registry)
+        return None if claim is None else self._holder(key, claim)
 
     async def close(self) -> None:
         """Ask the registries no more."""
@@ -160,8 +185,7 @@ class RegistryReconciler:
 
     async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
         key = Key(registry.metadata.namespace, registry.metadata.name)
-        claim = storage_claim(registry)
-        run = self._holder(key, claim) if claim is not None else None
+        run = self._run(key, registry)
         quiet = None if run is None else run.quiet
         desired = desired_objects(
             registry,
@@ -174,6 +198,8 @@ class RegistryReconciler:
         for body in desired:
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
+                if quiet is not None:
+                    body["metadata"].setdefault("annotations", {})[naming.QUIET_ANNOTATION] = quiet.value
                 if quiet is Quiet.OFFLINE:
                     await self._stop(key, body)
                 else:

@@ -55,16 +55,20 @@ class StatusWriter:
         if event is not None:
             await self.post(body, event)
 
-    async def pause(self, body: kube.Object) -> None:
+    async def pause(self, body: kube.Object, note: str = "") -> None:
         """Say that a Registry is paused; everything else stays as it was last seen, the observed generation as well."""
         before = (body.get("status") or {}).get("conditions") or []
-        if conditions.find(before, PAUSED) is not None:
+        message = f"The annotation {naming.PAUSED_ANNOTATION} keeps the operator away.{note}"
+        last = conditions.find(before, PAUSED)
+        if last is not None and last["message"] == message:
             return
         metadata = body["metadata"]
-        said = conditions.true("Annotated", f"The annotation {naming.PAUSED_ANNOTATION} keeps the operator away.")
-        paused = conditions.merge((), {PAUSED: said}, generation=metadata["generation"], now=self._now())
+        said = {PAUSED: conditions.true("Annotated", message)}
+        generation = metadata["generation"]
+        paused = conditions.merge([last] if last else (), said, generation=generation, now=self._now())
+        others = [each for each in before if each["type"] != PAUSED]
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
-        patch = {"status": {"conditions": [*before, *paused]}, "metadata": guard}
+        patch = {"status": {"conditions": [*others, *paused]}, "metadata": guard}
         self._store.put(await self._cluster.patch_status(kube.REGISTRY, metadata["namespace"], metadata["name"], patch))
 
     async def post(self, body: kube.Object, state: State) -> None:

@@ -59,7 +59,8 @@ class Locks:
         managers = {entry["manager"] for entry in there["metadata"].get("managedFields") or ()}
         if RETENTION_LABEL not in labels and FIELD_MANAGER not in managers:
             raise BlockedError(
-                f"Lease {metadata['name']} exists and is not the operator's, and no run may begin without it: delete it",
+                f"Lease {metadata['name']} exists and is not the operator's, and no run may begin without it: delete "
+                "it",
                 reason="ForeignObject",
             )
         logger.warning("Lease %s had lost its labels", metadata["name"])

@@ -22,8 +22,8 @@ def own_names(registry: Registry, status: Mapping[str, Any], policies: Policies)
     missing = [kind for kind, is_wanted in wanted.items() if is_wanted and kind not in kinds]
     if missing and policies.hosts_matter:
         raise InUseUnknownError(
-            f"protect.hosts: Registry {registry.metadata.name} has no address of type {', '.join(missing)} in its status "
-            "yet, so nobody knows which references are to it"
+            f"protect.hosts: Registry {registry.metadata.name} has no address of type {', '.join(missing)} in its "
+            "status yet, so nobody knows which references are to it"
         )
     hosts = {address["host"] for address in addresses}
     return sorted({*hosts, *registry.spec.node_trust.hosts, *(status.get("trustedHosts") or ())})

@@ -81,6 +81,7 @@ class Steps:
         said = None if run.pod is None else pods.plan_said(run.pod)
         wants_quiet = said is not None and said.answer is not None and said.answer.outcome is Outcome.SWITCH
         if run.pod is not None and wants_quiet:
+            self._volume.check_switch(run.scene)
             mode, node = run.scene.mode(run.holder), await self._volume.node_of(run.scene, run.pod)
             return await self._locks.advance(run, stage=Stage.SWITCHING, quiet=mode, quiet_since=run.now, node=node)
         return await self._follow(run)
@@ -107,6 +108,7 @@ class Steps:
         await self._briefing.tell(run.scene, run.lock, run.holder, read_request(run.job), stage, run.now)
 
     async def _wait_for_quiet(self, run: Run) -> Turn:
+        self._volume.check_switch(run.scene)
         left = run.left_to_start(run.holder.quiet_since or run.holder.since)
         if left <= 0:
             what = "stop" if run.holder.quiet is Quiet.OFFLINE else "become read-only"

@@ -35,9 +35,8 @@ class Volume:
         Raises:
             RunRefusedError: it does not; says why, and what helps.
         """
-        registry, name = scene.registry, scene.registry.metadata.name
-        if registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
-            raise RunRefusedError(f"Registry {name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
+        name = scene.registry.metadata.name
+        _refuse_paused(scene)
         body = self._registries.registry(scene.key) or {}
         for condition in (body.get("status") or {}).get("conditions") or ():
             if condition["reason"] in NO_PLACE_FOR_A_RUN:
@@ -132,6 +131,16 @@ class Volume:
             raise RunRefusedError(f"Pod {strangers[0]} began to mount PersistentVolumeClaim {scene.claim} for writing")
         return not others
 
+    def check_switch(self, scene: Scene) -> None:
+        """Check that the registry will be made quiet, or already is being made so.
+
+        Raises:
+            RunRefusedError: it was paused before.
+        """
+        live = self._registries.get(kube.DEPLOYMENT, *scene.key) or {"metadata": {}}
+        if naming.QUIET_ANNOTATION not in (live["metadata"].get("annotations") or {}):
+            _refuse_paused(scene)
+
     async def node(self, scene: Scene) -> str | None:
         """Label of the node that has the volume attached; None: any node will do, or the volume itself says which."""
         if not await self._follows_pods(scene):
@@ -153,6 +162,12 @@ class Volume:
         node = await self._cluster.get(kube.NODE, None, name)
         label: str = (node["metadata"].get("labels") or {}).get(HOSTNAME_LABEL, name)
         return label
+
+
+def _refuse_paused(scene: Scene) -> None:
+    metadata = scene.registry.metadata
+    if metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
+        raise RunRefusedError(f"Registry {metadata.name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
 
 
 def _check_mode(mode: str, claim: kube.Object, job: kube.Object, registry: kube.Object) -> None:
