@@ -12,10 +12,12 @@ import pytest
 from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
+from regkeeper.reconcile.queue import Key
 from tests.chart_account import apply_account, await_confinement, user_of, write_kubeconfig
 from tests.cluster import Cluster
 from tests.e2e import directories
 from tests.e2e.operated_room import Operated, OperatedRoom
+from tests.e2e.retention_bench import RetentionBench
 from tests.operator_process import a_namespace, install_crds, operator_process
 
 _MOST_NAMESPACES = 56
@@ -94,6 +96,12 @@ def local_namespaces(control_plane: Cluster, account: Account, node: str) -> Ite
 async def prober() -> AsyncIterator[Prober]:
     async with open_session() as session:
         yield Prober(session, session)
+
+
+@pytest.fixture
+def bench(cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, local_namespace: str) -> RetentionBench:
+    """A Registry `main` and its ImageRetentions, in a namespace of their own."""
+    return RetentionBench(cluster, operators, prober, Key(local_namespace, "main"))
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Passes over a run that meets what does not pass by itself: its lock comes free all the same.
 
-The API server is played, so that it can refuse one kind of write for good; tests/e2e/test_retention_gate.py has a real
-one.
+The API server is played, so that it can refuse one kind of write for good; tests/e2e/retention_bench.py has a real one.
 """
 
 import json

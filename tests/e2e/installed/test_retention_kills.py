@@ -1,6 +1,7 @@
 """Runs that are disturbed on real nodes: at the end pushes go on, nothing is half gone, and the status says why.
 
-The end of the operator itself, and of what is around a run, is proved on a control plane, in test_retention_gate.py.
+The end of the operator itself, and of what is around a run, is proved on a control plane, in
+test_retention_gate.py and test_retention_interrupted.py.
 """
 
 import json

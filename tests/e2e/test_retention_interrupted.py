@@ -1,0 +1,115 @@
+"""Runs of ImageRetentions on a control plane that are cut off: the registry is given back, and the status says why."""
+
+from datetime import timedelta
+
+import pytest
+
+from regkeeper import kube
+from regkeeper.answer import Answer, Outcome
+from regkeeper.resources.retention.lock import Stage
+from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
+
+pytestmark = pytest.mark.control_plane
+
+
+async def test_a_pod_that_does_not_start_ends_the_run(bench: RetentionBench) -> None:
+    await bench.make(**KEEP_TWO)
+    bench.kubelet.idle = True
+    await bench.work_until(lambda status: status.get("lastRun", {}).get("outcome") == "Running")
+    await bench.pass_without_a_run()
+    bench.later = timedelta(minutes=3)
+    await bench.settle("Failed")
+    assert "did not start within startTimeout" in (await bench.condition("Ready"))["message"]
+    assert await bench.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "outcome", "says"),
+    [(Stage.SWITCHING, "Failed", "Nothing was deleted"), (Stage.RUNNING, "Unknown", "the next run puts back")],
+)
+async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
+    bench: RetentionBench, stage: Stage, outcome: str, says: str
+) -> None:
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(stage)
+    for job in await bench.jobs():
+        await bench.cluster.delete(kube.JOB, bench.key.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
+    await bench.work_until_async(bench.has_no_job)
+    if stage is Stage.RUNNING:
+        # Its pod went without a word, so that only the end of its time says that it can change nothing more.
+        assert await bench.holder() is not None
+        await bench.pass_the_end_of_the_run()
+        # No schedule brings a next run: a purge puts back what was deleted.
+        bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
+        await bench.work_until_async(bench.is_to_purge)
+    await bench.settle(outcome)
+    assert says in (await bench.condition("Ready"))["message"]
+
+
+@pytest.mark.parametrize(("stage", "outcome"), [(Stage.SWITCHING, "Failed"), (Stage.RUNNING, "Unknown")])
+async def test_a_run_whose_registry_is_deleted_ends_and_is_put_back_when_another_has_its_volume(
+    bench: RetentionBench, stage: Stage, outcome: str
+) -> None:
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(stage)
+    registry = await bench.need(kube.REGISTRY, "main")
+    await bench.cluster.delete(kube.REGISTRY, bench.key.namespace, "main", uid=registry["metadata"]["uid"])
+
+    async def is_gone() -> bool:
+        return await bench.get(kube.REGISTRY, "main") is None
+
+    await bench.work_until_async(is_gone)
+    if stage is Stage.RUNNING:
+        # Nobody saw its pod stop.
+        await bench.pass_the_end_of_the_run()
+    await bench.work_until_free()
+    last = (await bench.status())["lastRun"]
+    assert last["outcome"] == outcome
+    assert "its Registry is gone" in last["message"]
+    assert (await bench.condition("Stalled"))["reason"] == "RegistryNotFound"
+    await bench.work_until_async(bench.has_no_job)
+
+    bench.kubelet.script = lambda _: (SWITCH, Answer(outcome=Outcome.DONE, quarantined=0))
+    await bench.make_registry()
+    if stage is Stage.RUNNING:
+        await bench.work_until_async(bench.is_to_purge)
+    await bench.settle(outcome)
+    await bench.pass_without_a_run()
+
+
+@pytest.mark.parametrize("mode", ["ReadOnly", "Offline"])
+async def test_a_registry_that_is_paused_in_the_middle_of_a_run_is_given_back_all_the_same(
+    bench: RetentionBench, mode: str
+) -> None:
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO, mode=mode)
+    await bench.work_until_stage(Stage.RUNNING)
+    await bench.pause()
+    await bench.pass_without_a_run()
+    assert f"It is {mode} for Job policy-" in (await bench.condition_of_registry("Paused"))["message"]
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+    await bench.settle("Done")
+
+    async def serves_as_before() -> bool:
+        return (await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"] == 1
+
+    await bench.work_until_async(serves_as_before)
+    assert "for Job" not in (await bench.condition_of_registry("Paused"))["message"]
+    service = await bench.need(kube.SERVICE, "main")
+    await bench.cluster.delete(kube.SERVICE, bench.key.namespace, "main", uid=service["metadata"]["uid"])
+    await bench.pass_without_a_run()
+    assert await bench.get(kube.SERVICE, "main") is None, "nobody is to repair what somebody works on by hand"
+
+
+async def test_a_registry_that_is_paused_before_the_switch_is_left_as_it_is(bench: RetentionBench) -> None:
+    await bench.make(**KEEP_TWO)
+    bench.kubelet.idle = True
+    await bench.work_until_stage(Stage.PLANNING)
+    generation = (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"]
+    await bench.pause()
+    bench.kubelet.idle = False
+    await bench.settle("Failed")
+    assert "Registry main is paused: remove its annotation" in (await bench.condition("Ready"))["message"]
+    assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation
