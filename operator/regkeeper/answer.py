@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from regkeeper.sketch import LARGEST_BYTES
+
 VERSION = 1
 LARGEST = 4000
 """Bytes of an answer."""
@@ -25,6 +27,7 @@ Moment = Annotated[str, msgspec.Meta(pattern=rf"^{_DATE}T{_TIME}(Z|\+00:00)$")]
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{1,64}$")]
 RunName = Annotated[str, msgspec.Meta(pattern="^[0-9]{8}T[0-9]{6}Z(-[0-9]{4})?$")]
 Reason = Annotated[str, msgspec.Meta(max_length=256)]
+Sketch = Annotated[bytes, msgspec.Meta(min_length=1, max_length=LARGEST_BYTES)]
 
 _LONGEST_MESSAGE = 700
 _LONGEST_TEXT = 120
@@ -126,6 +129,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
         texts: The first of them.
         victims: `repository:tag bytes`, the largest first, as they fit.
         omitted: How many victims are not among them.
+        touched: A sketch of all names by which an image that went may be in use (`names_of_use`); None: there is none.
         in_use: How many references in use the run knew.
         previous: What an earlier run had answered.
     """
@@ -151,6 +155,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
     texts: list[str] = []
     victims: list[str] = []
     omitted: Number = 0
+    touched: Sketch | None = None
     in_use: Number = 0
     previous: Previous | None = None
 
@@ -174,6 +179,10 @@ def encode(answer: Answer) -> bytes:
         omitted=answer.omitted + len(answer.victims),
     )
     room = LARGEST - len(_json(short))
+    if room < 0:
+        # Without it the operator asks a Job what it could have told by itself.
+        short = msgspec.structs.replace(short, touched=None)
+        room = LARGEST - len(_json(short))
     fitting = []
     for victim in answer.victims:
         text = _cut(victim, LARGEST)

@@ -1,5 +1,6 @@
 """`regkeeper job plan` and `run` as a Job's pod starts them: a mounted snapshot in, an answer out, a real volume."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from typer.testing import CliRunner
 from regkeeper.answer import LARGEST, Answer, Outcome, decode
 from regkeeper.cli import app
 from regkeeper.naming import API_VERSION
+from regkeeper.retention import digests
+from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Document, Stage, Undo, encode
 from tests.engine.driver import ours
 from tests.engine.volumes import DAY, Entry, Volume, files
@@ -488,6 +491,26 @@ def test_victims_that_came_into_use_come_back_alone_and_go_when_they_are_not_use
     assert pod.whole_run(action="restore", restore=undo, in_use=used).outcome is Outcome.NOTHING_TO_DO
     assert pod.whole_run(KEEP_ONE, in_use=used).outcome is Outcome.NOTHING_TO_DO
     assert pod.whole_run(KEEP_ONE).deleted.tags == 1
+
+
+def test_an_answer_tells_by_which_names_what_went_may_be_in_use(volume: Volume, pod: Pod) -> None:
+    """By them the operator decides whether what came into use meanwhile has to be looked for."""
+    repository = volume.repository("app")
+    child = repository.push_image(layers=[b"arm"], platform="linux/arm64", age=20 * DAY)
+    index = repository.push_index("many", children=[child], age=20 * DAY)
+    stays = repository.push_image("last", layers=[b"last"], age=DAY)
+    config = json.loads(volume.blob_data(child.digest).read_bytes())["config"]["digest"]
+    touched = pod.whole_run(KEEP_ONE).touched
+    assert touched is not None
+    gone = [name_of_tag("app", "many"), *(digests.parse(each) or b"" for each in (index.digest, child.digest, config))]
+    assert [may_have(touched, name) for name in gone] == [True] * 4
+    kept = [name_of_tag("app", "last"), name_of_tag("other", "many"), digests.parse(stays.digest) or b""]
+    assert [may_have(touched, name) for name in kept] == [False] * 3
+
+
+def test_no_window_leaves_nothing_that_a_job_could_bring_back(volume: Volume, pod: Pod) -> None:
+    answer = pod.whole_run({**KEEP_ONE, "undoWindow": "0s"})
+    assert (answer.deleted.tags, answer.touched) == (2, None)
 
 
 def test_the_plan_of_a_run_stays_and_can_be_shown(volume: Volume, pod: Pod) -> None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from regkeeper.answer import (
     decode,
     encode,
 )
+from regkeeper.sketch import LARGEST_BYTES
 
 TEXT = st.text(st.characters(), max_size=50) | st.sampled_from(
     ['"' * 400, "\\" * 400, "ü" * 400, "\udc80" * 400, "\0" * 400]
@@ -47,6 +49,7 @@ ANSWERS = st.builds(
     texts=st.lists(TEXT, max_size=9),
     victims=st.lists(TEXT, max_size=30),
     omitted=NUMBERS,
+    touched=st.none() | st.binary(min_size=1, max_size=LARGEST_BYTES),
     in_use=NUMBERS,
     previous=st.none()
     | st.builds(
@@ -75,6 +78,7 @@ def test_every_answer_fits_and_is_read_again(answer: Answer) -> None:
     assert (read.deleted, read.freed, read.used) == (answer.deleted, answer.freed, answer.used)
     assert len(read.victims) + read.omitted == len(answer.victims) + answer.omitted
     assert sum(read.kept.reasons.values()) == sum(answer.kept.reasons.values())
+    assert read.touched in (answer.touched, None)
 
 
 def test_a_short_answer_is_whole_and_in_the_documented_words() -> None:
@@ -89,6 +93,30 @@ def test_a_short_answer_is_whole_and_in_the_documented_words() -> None:
         "victims": ["app:v1 10"],
     }
     assert decode(encode(answer)) == answer
+
+
+def test_names_are_told_whole_or_not_at_all() -> None:
+    """A part of a sketch would deny what is in it."""
+    touched = bytes(range(240)) * 2
+    assert decode(encode(Answer(outcome=Outcome.DONE, touched=touched, victims=["v"] * 4000))).touched == touched
+    long, moment, most = [character * 400 for character in "abcdefg"], "2026-11-25T10:31:45Z", 2**53
+    full = Answer(
+        outcome=Outcome.DONE,
+        message="m" * 700,
+        run="20261124T103145Z-0002",
+        undo_until=moment,
+        hash="0" * 64,
+        now=moment,
+        limits=long,
+        kept=Kept(tags=most, reasons=dict.fromkeys((reason[:200] for reason in long), most)),
+        deleted=Deleted(tags=most, manifests=most, blobs=most, bytes=most),
+        restored=Restored(entries=most, newer=long),
+        texts=long,
+        touched=touched,
+        previous=Previous(job="j" * 200, outcome=Outcome.DONE, message="m" * 200),
+    )
+    assert decode(encode(full)).touched is None
+    assert decode(encode(msgspec.structs.replace(full, restored=None))).touched == touched
 
 
 def test_victims_are_told_as_they_fit() -> None:
@@ -119,6 +147,8 @@ def forged(**fields: Any) -> str:
         forged(now="9" * 99),
         forged(run="../../etc"),
         forged(hash="x"),
+        forged(touched=""),
+        forged(touched="A" * 2000),
         forged(deleted={"tags": 10**300}),
         forged(kept={"reasons": {"r" * 300: 1}}),
         forged(outcome="AwaitingApproval"),

@@ -27,6 +27,7 @@ from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import config_file
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
 from regkeeper.settings import Settings
+from regkeeper.sketch import name_of_tag, sketch
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 
@@ -659,10 +660,26 @@ async def test_how_long_pulls_and_pushes_waited_is_told_and_again_once_the_regis
     assert bench.status["lastRun"] == {**last, "resumedAfter": "7s"}
 
 
+def use(bench: Bench, *images: str) -> None:
+    """Let a pod run them."""
+    containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": containers}}
+    bench.cluster.put(pod)
+
+
+def rescues(bench: Bench) -> list[str]:
+    """Jobs that are to bring something back."""
+    return [name for kind, name in bench.cluster.objects if kind == "Job" and name != "job"]
+
+
+DELETED = msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=Deleted(tags=1))
+
+
 @pytest.mark.parametrize("is_valid", [True, False])
 async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool) -> None:
     bench = Bench(HOLDER)
-    bench.finish(msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=Deleted(tags=1)))
+    bench.finish(DELETED)
+    use(bench, "k8smaster:5000/app:v1")
     if not is_valid:
         bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
         bench.put({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "keep-last"}, "spec": {}})
@@ -670,14 +687,39 @@ async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
     warnings = bench.status["lastRun"].get("warnings", [])
-    rescued = [name for kind, name in bench.cluster.objects if kind == "Job" and name != "job"]
     if is_valid:
         assert warnings == []
-        assert len(rescued) == 1
+        assert len(rescues(bench)) == 1
     else:
         (warning,) = warnings
         assert "regkeeper restore 20260101T120000Z" in warning
-        assert rescued == []
+        assert rescues(bench) == []
+
+
+VICTIM = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "rescued"),
+    [
+        ("k8smaster:5000/app:v1", True),
+        ("mirror.example/app:v1", True),
+        (f"docker-pullable://other/name@{VICTIM}", True),
+        (VICTIM.partition(":")[2], True),
+        ("k8smaster:5000/app:v2", False),
+        ("k8smaster:5000/app", False),
+        ("k8smaster:5000/app@sha256:" + "cd" * 32, False),
+        ("nginx:1.27", False),
+    ],
+)
+async def test_a_job_brings_back_what_came_into_use_only_where_it_may_have_gone(image: str, rescued: bool) -> None:
+    bench = Bench(HOLDER)
+    touched = sketch([name_of_tag("app", "v1"), b"\x01" + b"\xab" * 32])
+    bench.finish(msgspec.structs.replace(DELETED, touched=touched))
+    use(bench, "k8smaster:5000/db:v1", image)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert len(rescues(bench)) == rescued
 
 
 LABELS = (naming.REGISTRY_LABEL, naming.RETENTION_LABEL)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from regkeeper.answer import Answer, Outcome, Restored
 from regkeeper.job.answers import remember, remembered
 from regkeeper.job.request import Request
-from regkeeper.job.summary import freed, largest_victims, planned, space
+from regkeeper.job.summary import freed, largest_victims, planned, space, touched
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError, UnansweredError
@@ -237,6 +237,8 @@ def _retain(request: Request, session: Session) -> Answer:
         run=done.journal.run,
         undo_until=moment(done.journal.purge_due) if request.what.undo_window else None,
         freed=purged,
+        # What is purged already can't be brought back, whatever it was: that a person should know.
+        touched=touched(volume, journals, done.journal.run) if request.what.undo_window else None,
     )
 
 

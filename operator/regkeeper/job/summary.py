@@ -7,17 +7,20 @@ from collections.abc import Iterable
 from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
 from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
+from regkeeper.retention.contents import Contents
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.journal import Journals, State
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.manifest import CorruptManifestError
 from regkeeper.retention.moments import exact_moment, moment
 from regkeeper.retention.moves import Kind
+from regkeeper.retention.needed import names_of_use
 from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.printing import shown
 from regkeeper.retention.purge import Purged
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.usage import blob_bytes, quarantined_bytes
+from regkeeper.sketch import MOST_NAMES, name_of_tag, sketch
 
 MOST_VICTIMS = 100
 """As many as an answer could ever hold."""
@@ -114,6 +117,15 @@ def _blobs(digest: Digest | None, reader: RepositoryReader) -> set[Digest]:
         found.update(manifest.blobs)
         waiting += manifest.children
     return found
+
+
+def touched(volume: Volume, journals: Journals, run: str) -> bytes | None:
+    """A sketch of all names by which what a run deleted may be in use; None: it would say nothing."""
+    contents = Contents(volume, journals, [run])
+    if len(contents.tags) + len(contents.revisions) > MOST_NAMES:
+        return None
+    tags, found = names_of_use(contents)
+    return sketch([*(name_of_tag(repository, tag) for repository, tag in tags), *found])
 
 
 def freed(purges: Iterable[Purged]) -> Freed:

@@ -13,7 +13,6 @@ from regkeeper.retention.errors import UnverifiedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.layout import walk_repositories
 from regkeeper.retention.links import LinkTimes
-from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.repository import Repository, RepositoryReader
 from regkeeper.retention.storage import WritableVolume
 
@@ -59,21 +58,37 @@ def used_again(in_use: InUse, contents: Contents) -> tuple[list[Entry], set[Imag
         The entries of tags, and the images, those of the tags among them.
     """
     tagged = {key: contents.tagged(entry) for key, entry in contents.tags.items()}
-    # A purge that was interrupted may have brought a manifest back already, and not yet the tag.
-    known = {*contents.revisions, *(image for image in tagged.values() if image is not None)}
-    images = {image for image in known if _is_used(image, contents.manifest(image.digest), in_use)}
+    images = {image for image in _known(contents) if _is_used(image, contents, in_use)}
     images.update(image for key, image in tagged.items() if key in in_use.tags and image is not None)
     tags = [entry for key, entry in contents.tags.items() if key in in_use.tags or tagged[key] in images]
     return tags, images
 
 
-def _is_used(image: Image, manifest: Manifest | None, in_use: InUse) -> bool:
-    names = [image.digest]
+def names_of_use(contents: Contents) -> tuple[set[tuple[str, str]], set[Digest]]:
+    """All tags, by repository, and digests of which `used_again` finds something if one of them is in use."""
+    return set(contents.tags), {name for image in _known(contents) for name in _names(image, contents)}
+
+
+def _known(contents: Contents) -> set[Image]:
+    """A purge that was interrupted may have brought a manifest back already, and not yet the tag."""
+    tagged = map(contents.tagged, contents.tags.values())
+    return {*contents.revisions, *(image for image in tagged if image is not None)}
+
+
+def _is_used(image: Image, contents: Contents, in_use: InUse) -> bool:
+    return any(
+        name in in_use.anywhere or (image.repository, name) in in_use.manifests for name in _names(image, contents)
+    )
+
+
+def _names(image: Image, contents: Contents) -> Iterator[Digest]:
+    """A runtime reports the index, the platform's manifest or the config; each stands for the whole."""
+    yield image.digest
+    manifest = contents.manifest(image.digest)
     if manifest is not None:
-        # A runtime reports the index, the platform's manifest or the config; each stands for the whole.
-        names += manifest.children
-        names += [manifest.config] if manifest.config else []
-    return any(name in in_use.anywhere or (image.repository, name) in in_use.manifests for name in names)
+        yield from manifest.children
+        if manifest.config:
+            yield manifest.config
 
 
 def held_by_other_runs(contents: Contents, runs: Container[str]) -> list[Entry]:

@@ -1,10 +1,12 @@
 """Tells runs what they must know, and asks afterwards whether that still holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import chain, starmap
 from typing import Any
 
 from regkeeper import kube
+from regkeeper.answer import Answer
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.in_use import Uses, images_in_use
 from regkeeper.reconcile.retention.own_names import own_names
@@ -15,7 +17,9 @@ from regkeeper.reconcile.retention.snapshots import Snapshots
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import REGISTRY_PORT
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet
+from regkeeper.retention.in_use import InUse
 from regkeeper.settings import InUseSettings
+from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Document, Stage, Undo
 
 
@@ -98,8 +102,8 @@ class Briefing:
             return None
         return f"http://[{address}]:{REGISTRY_PORT}" if ":" in address else f"http://{address}:{REGISTRY_PORT}"
 
-    async def came_into_use(self, scene: Scene, holder: Holder) -> bool:
-        """Whether something is in use now that was not when the run was told.
+    async def came_into_use(self, scene: Scene, holder: Holder, answer: Answer) -> bool:
+        """Whether something that a run deleted may be in use now that was not when the run was told.
 
         Raises:
             InUseUnknownError, ApiError: nobody can say.
@@ -108,8 +112,23 @@ class Briefing:
         if uses is None:
             return False
         told = await self._snapshots.told(scene.registry, holder.uid)
-        return told is None or told.in_use is None or not uses.keys() <= {reference for reference, _ in told.in_use}
+        known = () if told is None or told.in_use is None else told.in_use
+        came = uses.keys() - {reference for reference, _ in known}
+        return bool(came) and (answer.touched is None or _may_mean(came, answer.touched))
 
     async def forget(self, scene: Scene) -> None:
         """Leave nothing of what a run was told."""
         await self._snapshots.empty(scene.registry)
+
+
+def _may_mean(references: Iterable[str], touched: bytes) -> bool:
+    """Whether one of some references may mean an image of a sketch."""
+    in_use = InUse()
+    for reference in references:
+        in_use.add(reference, "")
+    names = chain(
+        starmap(name_of_tag, in_use.tags),
+        (digest for _, digest in in_use.manifests),
+        in_use.anywhere,
+    )
+    return any(may_have(touched, name) for name in names)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from regkeeper import kube
+from regkeeper.answer import Answer
 from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.queue import Key
@@ -48,8 +49,8 @@ class Ending:
         replaced = self._statuses.became_read_only_within(scene, holder)
         fields = outcome.ended(holder, conclusion, self._now(), replaced)
         answer = conclusion.answer
-        if answer is not None and answer.run and answer.deleted.tags + answer.deleted.manifests > 0:
-            fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer.run)]
+        if answer is not None:
+            fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
         taken = True
         try:
             await self._statuses.remember(scene, holder.retention, request, fields, conclusion)
@@ -97,13 +98,16 @@ class Ending:
             lost = ""
         return replace(lock, purge_due=due, unanswered=lost)
 
-    async def _look_after_victims(self, scene: Scene, holder: Holder, run: str) -> list[str]:
+    async def _look_after_victims(self, scene: Scene, holder: Holder, answer: Answer) -> list[str]:
         """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
+        run = answer.run
+        if not run or answer.deleted.tags + answer.deleted.manifests == 0:
+            return []
         last = self._statuses.of(scene.key, holder.retention).get("lastRun") or {}
         if last.get("uid") == holder.uid and last["outcome"] != "Running":
             return list(last.get("warnings", ()))  # an operator that died since has asked
         try:
-            in_use = await self._gate.briefing.came_into_use(scene, holder)
+            in_use = await self._gate.briefing.came_into_use(scene, holder, answer)
             if in_use and not await self._jobs.rescue(scene, holder, run):
                 logger.warning("nothing brings back what of run %s came into use: it has no valid policy", run)
                 remedy = f"`regkeeper restore {run}` on the volume does, until a purge frees it"
