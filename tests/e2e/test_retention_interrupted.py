@@ -93,7 +93,7 @@ async def test_a_registry_that_is_paused_in_the_middle_of_a_run_is_given_back_al
     await bench.settle("Done")
 
     async def serves_as_before() -> bool:
-        return (await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"] == 1
+        return bool((await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"] == 1)
 
     await bench.work_until_async(serves_as_before)
     assert "for Job" not in (await bench.condition_of_registry("Paused"))["message"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.job_pod import Pod
 from tests.engine.volumes import Volume
 
 
@@ -20,3 +21,9 @@ def memory() -> Iterator[Path]:
     """A folder in memory, where fsync costs nothing: a killed process loses nothing that it has written."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def pod(volume: Volume, tmp_path: Path) -> Pod:
+    """A Job's pod that mounts the volume."""
+    return Pod(volume.root, tmp_path / "pod")

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from regkeeper.answer import Answer, Outcome, Restored
 from regkeeper.job.answers import remember, remembered
 from regkeeper.job.request import Request
+from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import freed, largest_victims, planned, space, touched
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
-from regkeeper.retention.errors import RefusedError, StoppedError, StorageError, UnansweredError
+from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.journal import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND, moment, parse_moment
@@ -39,10 +40,7 @@ from regkeeper.retention.restore import Restored as Back
 from regkeeper.retention.restore import undo, undoable
 from regkeeper.retention.restore_images import restore_used
 from regkeeper.retention.run import Order, carry_out
-from regkeeper.retention.session import Reading, Session, changing, reading, refuse_writers
-
-ANSWER_SECONDS = 30.0
-"""How long a node may take to know what a Service's address leads to."""
+from regkeeper.retention.session import Reading, Session, changing, reading
 
 
 class _NotCarriedOutError(RefusedError):
@@ -205,12 +203,13 @@ def _retain(request: Request, session: Session) -> Answer:
             raise _NotCarriedOutError(made, outcome, message)
         return made
 
-    _refuse_writers(request, session)
+    given_up = require_quiet(request, session)
     order = Order(
         command="retain",
         undo_window=request.what.undo_window // SECOND,
         make_plan=make_plan,
-        refuse_writers=lambda: _refuse_writers(request, session),
+        refuse_writers=lambda: require_no_writers(request, session),
+        given_up=given_up,
         now=session.now,
         in_use=request.in_use,
         stop=session.stop,
@@ -244,9 +243,17 @@ def _retain(request: Request, session: Session) -> Answer:
 
 def _purge(request: Request, session: Session) -> Answer:
     volume, journals, now = session.volume, session.journals, session.present
-    _refuse_writers(request, session)
+    given_up = require_quiet(request, session)
     recover(volume, journals, now=now)
-    purged = purge(volume, journals, due(journals, volume, now), now=now, in_use=request.in_use, stop=session.stop)
+    purged = purge(
+        volume,
+        journals,
+        due(journals, volume, now),
+        now=now,
+        in_use=request.in_use,
+        stop=session.stop,
+        given_up=given_up,
+    )
     reserve.replenish(volume)
     total = freed([purged])
     if not total.runs:
@@ -267,7 +274,7 @@ def _restore(request: Request, session: Session) -> Answer:
         marks.forget(volume, wanted.run)
         message = f"what the undo of run {wanted.run} brought back is no longer kept for that"
         return Answer(outcome=Outcome.DONE, message=message, run=wanted.run)
-    _refuse_writers(request, session)
+    require_no_writers(request, session)
     recovered = recover(volume, journals, now=session.present)
     if wanted.in_use:
         if request.in_use is None:
@@ -298,26 +305,6 @@ def _show(volume: Volume, run_name: str) -> Answer:
 def _restored(back: Back) -> Restored:
     newer = [f"{move.repository}:{move.name}" for move in back.newer]
     return Restored(entries=len(back.moves), newer=newer)
-
-
-def _refuse_writers(request: Request, session: Session) -> None:
-    """Refuse as `refuse_writers` does, but wait while nobody knows.
-
-    A node's kube-proxy hears a moment after the operator that a registry's pod has begun to serve, or is gone; until
-    then its Service's address leads to nobody, or out of the cluster.
-    """
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while True:
-        try:
-            refuse_writers(session.volume, request.mode, request.document.registry)
-        except UnansweredError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.2)
-            if reason := session.stop():
-                raise StoppedError(f"{reason}: stopped before anything was changed") from None
-        else:
-            return
 
 
 def _completed(answer: Answer, request: Request, volume: Volume, journals: Journals) -> Answer:

@@ -5,7 +5,7 @@ brings back what is still there.
 """
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.needed import held_by_other_runs, needed_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
-from regkeeper.retention.quiet import refuse_changes, refuse_uploads
+from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.restore import Restored, put_generations_back
 from regkeeper.retention.restore_images import used_generations
 from regkeeper.retention.storage import WritableVolume
@@ -83,8 +83,9 @@ def purge(
     now: int,
     in_use: InUse | None,
     stop: Stop,
+    given_up: Container[Upload] = (),
 ) -> Purged:
-    """Free what some runs moved, save what is needed again.
+    """Free what some runs moved, save what is needed again. `given_up` is as for `refuse_uploads`.
 
     Raises:
         NotQuietError: something writes to the volume; nothing was freed.
@@ -101,7 +102,7 @@ def purge(
     def clock() -> int:
         return journals.clock(going[0])
 
-    refuse_uploads(volume, now=now, clock=clock())
+    refuse_uploads(volume, now=now, clock=clock(), given_up=given_up)
     while True:
         since = clock()
         returned = _return_needed(volume, journals, runs, in_use)

@@ -5,9 +5,10 @@ shows is looked at in every mode: an upload under way, and links that changed af
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
 from regkeeper.retention.errors import NotQuietError
 from regkeeper.retention.layout import (
@@ -50,33 +51,55 @@ def refuse_pull_through_cache(volume: Volume, mode: Mode) -> None:
         )
 
 
-def refuse_uploads(volume: Volume, *, now: int, clock: int) -> None:
+class Upload(NamedTuple):
+    """A push of a blob that was begun and not ended, as it is at a moment."""
+
+    repository: str
+    name: str
+    touched: int
+    """Nanoseconds since 1970."""
+
+    def age(self, *, now: int, clock: int) -> int | None:
+        """Nanoseconds since it was touched; None: it is no sign of life.
+
+        A time that is far ahead is none either: it came with a copy, or from a clock that was wrong.
+        """
+        ages = [age for age in (abs(clock - self.touched), now - self.touched) if 0 <= age < UPLOAD_SECONDS * SECOND]
+        return min(ages, default=None)
+
+
+def uploads(volume: Volume) -> Iterator[Upload]:
+    """All uploads."""
+    for found in walk_repositories(volume):
+        path = f"{repository_path(found.name)}/{UPLOADS}"
+        names: list[str] = []
+        with _passing_over_unreadable():
+            names = [] if found.problem else volume.names(path)
+        for name in names:
+            touched = max(_times(volume, f"{path}/{name}", ("startedat", "data")), default=0)
+            yield Upload(found.name, name, touched)
+
+
+def refuse_uploads(volume: Volume, *, now: int, clock: int, given_up: Container[Upload] = ()) -> None:
     """Refuse to go on beside an upload that was touched in the last ten minutes.
 
     Args:
         volume: Where to look.
         now: Nanoseconds since 1970: what the run takes for the present.
         clock: The same by the volume's own clock; differs from `now` where the caller chose one.
+        given_up: Uploads with which nobody can go on, unless they were touched since.
 
     Raises:
         NotQuietError: names the upload, when it was touched, and what helps.
     """
-    window = UPLOAD_SECONDS * SECOND
-    for found in walk_repositories(volume):
-        uploads = f"{repository_path(found.name)}/{UPLOADS}"
-        names: list[str] = []
-        with _passing_over_unreadable():
-            names = [] if found.problem else volume.names(uploads)
-        for upload in names:
-            touched = max(_times(volume, f"{uploads}/{upload}", ("startedat", "data")), default=0)
-            # A time further ahead is no sign of life: it came with a copy, or from a clock that was wrong.
-            ages = [age for age in (abs(clock - touched), now - touched) if 0 <= age < window]
-            if ages:
-                seconds = min(ages) // SECOND
-                raise NotQuietError(
-                    f"something writes here: an upload to {found.name} ({upload}) was touched {seconds} s ago. Wait "
-                    f"until its push has ended; one that nobody ends stops counting in {UPLOAD_SECONDS - seconds} s"
-                )
+    for upload in uploads(volume):
+        age = upload.age(now=now, clock=clock)
+        if age is not None and upload not in given_up:
+            seconds = age // SECOND
+            raise NotQuietError(
+                f"something writes here: an upload to {upload.repository} ({upload.name}) was touched {seconds} s ago. "
+                f"Wait until its push has ended; one that nobody ends stops counting in {UPLOAD_SECONDS - seconds} s"
+            )
 
 
 def _times(volume: Volume, path: str, names: Collection[str]) -> list[int]:

@@ -1,7 +1,7 @@
 """One run that deletes: purge what is due, plan, journal, renames, purge again if it can't wait."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from regkeeper.retention.permission import refuse_impossible
 from regkeeper.retention.places import LEFT, run_directory
 from regkeeper.retention.purge import Purged, due, purge
 from regkeeper.retention.quarantine import drop_run_directory
-from regkeeper.retention.quiet import refuse_changes, refuse_uploads
+from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.restore import roll_back
 from regkeeper.retention.storage import WritableVolume
@@ -39,6 +39,7 @@ class Order(Generic[AnyPlan]):
         in_use: What is in use now; None: not asked for.
         stop: Asked between two entries.
         progress: Told of each move that was made.
+        given_up: Uploads with which nobody can go on (`refuse_uploads`).
         cleared: Told what earlier runs had left and what was due, which is done though the run be refused then.
     """
 
@@ -50,6 +51,7 @@ class Order(Generic[AnyPlan]):
     in_use: InUse | None
     stop: Stop
     progress: Callable[[Move], None]
+    given_up: Container[Upload] = ()
     cleared: Callable[[Recovered, Purged], None] = lambda _recovered, _purged: None
 
 
@@ -113,7 +115,9 @@ def _purge(
 ) -> Purged:
     """Purge on the way to something else, which goes on all the same where nothing could be freed safely."""
     try:
-        return purge(volume, journals, due_journals, now=now, in_use=order.in_use, stop=order.stop)
+        return purge(
+            volume, journals, due_journals, now=now, in_use=order.in_use, stop=order.stop, given_up=order.given_up
+        )
     except (UnverifiedError, NotQuietError) as error:
         return Purged(unverified=str(error))
 
@@ -145,7 +149,7 @@ def _open(
     volume: WritableVolume, journals: WritableJournals, order: Order[AnyPlan], plan: AnyPlan, journal: Journal
 ) -> Journal:
     order.refuse_writers()
-    refuse_uploads(volume, now=journal.header.now, clock=journals.clock(journal))
+    refuse_uploads(volume, now=journal.header.now, clock=journals.clock(journal), given_up=order.given_up)
     refuse_changes(volume, journal.header.began, lambda: journals.clock(journal))
     with volume.directory(run_directory(journal.run)) as quarantine:
         refuse_impossible(volume, quarantine, plan.moves)

@@ -171,10 +171,11 @@ class Gate:
         now = self._now()
         if (seconds := left(holder, now)) > 0:
             return Turn(seconds=seconds)
-        if (seconds := left_to_stop(holder, now)) is None:
+        rest = left_to_stop(holder, now)
+        if rest is None:
             await self._locks.note(live, replace(lock, holder=replace(holder, overdue_since=now)))
             return Turn(seconds=GONE_SECONDS)
-        return Turn(seconds=seconds) if seconds > 0 else Turn(ended=conclude(holder, job, pod))
+        return Turn(seconds=rest) if rest > 0 else Turn(ended=conclude(holder, job, pod))
 
     async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
         """Give the lock free; with that the registry takes pushes again."""

@@ -1,0 +1,152 @@
+"""What comes after a Job's run: purge, undo, and what else there is to ask for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from regkeeper.answer import Outcome
+from regkeeper.retention import digests
+from regkeeper.sketch import may_have, name_of_tag
+from regkeeper.snapshot import Stage, Undo
+from tests.engine.job_pod import JOB, KEEP_ONE, UNLIMITED, Pod, content, tags, three_tags
+from tests.engine.volumes import DAY, Volume, files
+from tests.waiting import wait_for
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    return three_tags(tmp_path / "registry")
+
+
+def test_a_purge_frees_what_is_due_for_a_deleted_policy_too(volume: Volume, pod: Pod) -> None:
+    assert pod.foreseen(action="purge").outcome is Outcome.NOTHING_TO_DO
+    deleted = pod.whole_run({**KEEP_ONE, "undoWindow": "1s"})
+    wait_for(lambda: pod.foreseen(action="purge").outcome is Outcome.SWITCH, 10, "the end of the window")
+    answer = pod.whole_run(action="purge")
+    assert answer.outcome is Outcome.DONE
+    assert (answer.freed.runs, answer.freed.bytes) == (1, deleted.deleted.bytes)
+    assert (answer.quarantined, answer.purge_due) == (0, None)
+    assert pod.whole_run(action="purge").outcome is Outcome.NOTHING_TO_DO
+
+
+def test_no_window_frees_at_once(volume: Volume, pod: Pod) -> None:
+    answer = pod.whole_run({**KEEP_ONE, "undoWindow": 0})
+    assert (answer.freed.runs, answer.freed.bytes, answer.undo_until) == (1, answer.deleted.bytes, None)
+    assert (answer.quarantined, answer.purge_due) == (0, None)
+
+
+def test_an_undo_brings_everything_back_and_later_runs_keep_it_until_it_is_forgotten(volume: Volume, pod: Pod) -> None:
+    before = content(volume)
+    run = pod.whole_run(KEEP_ONE).run or ""
+    assert pod.foreseen(action="restore", restore=Undo(run=run)).outcome is Outcome.SWITCH
+    answer = pod.whole_run(action="restore", restore=Undo(run=run))
+    assert (answer.outcome, answer.run) == (Outcome.DONE, run)
+    assert answer.restored is not None
+    assert answer.restored.entries > 0
+    assert content(volume) == before
+    assert pod.whole_run(KEEP_ONE).kept.reasons["restored by an undo"] == 2
+    assert pod.whole_run(action="restore", restore=Undo(run=run, forget=True)).outcome is Outcome.DONE
+    assert pod.whole_run(KEEP_ONE).deleted.tags == 2
+    assert pod.foreseen(action="restore", restore=Undo(run=run, forget=True)).outcome is Outcome.SWITCH
+    again = pod.whole_run(action="restore", restore=Undo(run=run, forget=True))
+    assert (again.outcome, again.message) == (Outcome.REFUSED, f"nothing is kept because run {run} was undone")
+
+
+def test_an_undo_after_the_purge_says_that_it_is_too_late(volume: Volume, pod: Pod) -> None:
+    run = pod.whole_run({**KEEP_ONE, "undoWindow": 0}).run or ""
+    for attempt in (pod.foreseen, pod.whole_run):
+        answer = attempt(action="restore", restore=Undo(run=run))
+        assert answer.outcome is Outcome.REFUSED
+        assert f"run {run} can't be undone: it was purged at" in answer.message
+
+
+def test_victims_that_came_into_use_come_back_alone_and_go_when_they_are_not_used_any_more(
+    volume: Volume, pod: Pod
+) -> None:
+    run = pod.whole_run(KEEP_ONE).run or ""
+    undo = Undo(run=run, in_use=True)
+    used = [("k8smaster:5000/boke/wordpress:4.9", "Pod a/b"), ("nginx:latest", "Pod a/c")]
+    answer = pod.whole_run(action="restore", restore=undo, in_use=used)
+    assert answer.outcome is Outcome.DONE
+    assert tags(volume) == {"4.9", "latest"}
+    assert pod.whole_run(action="restore", restore=undo, in_use=used).outcome is Outcome.NOTHING_TO_DO
+    assert pod.whole_run(KEEP_ONE, in_use=used).outcome is Outcome.NOTHING_TO_DO
+    assert pod.whole_run(KEEP_ONE).deleted.tags == 1
+
+
+def test_an_answer_tells_by_which_names_what_went_may_be_in_use(volume: Volume, pod: Pod) -> None:
+    """By them the operator decides whether what came into use meanwhile has to be looked for."""
+    repository = volume.repository("app")
+    child = repository.push_image(layers=[b"arm"], platform="linux/arm64", age=20 * DAY)
+    index = repository.push_index("many", children=[child], age=20 * DAY)
+    stays = repository.push_image("last", layers=[b"last"], age=DAY)
+    config = json.loads(volume.blob_data(child.digest).read_bytes())["config"]["digest"]
+    touched = pod.whole_run(KEEP_ONE).touched
+    assert touched is not None
+    gone = [name_of_tag("app", "many"), *(digests.parse(each) or b"" for each in (index.digest, child.digest, config))]
+    assert [may_have(touched, name) for name in gone] == [True] * 4
+    kept = [name_of_tag("app", "last"), name_of_tag("other", "many"), digests.parse(stays.digest) or b""]
+    assert [may_have(touched, name) for name in kept] == [False] * 3
+
+
+def test_no_window_leaves_nothing_that_a_job_could_bring_back(volume: Volume, pod: Pod) -> None:
+    answer = pod.whole_run({**KEEP_ONE, "undoWindow": "0s"})
+    assert (answer.deleted.tags, answer.touched) == (2, None)
+
+
+def test_the_plan_of_a_run_stays_and_can_be_shown(volume: Volume, pod: Pod) -> None:
+    run = pod.whole_run(KEEP_ONE).run or ""
+    printed = pod.log
+    pod.tell(Stage.PLAN, KEEP_ONE, action="show", show=run)
+    before = files(volume.root)
+    assert pod.container("plan").outcome is Outcome.DONE
+    assert pod.log == printed
+    assert files(volume.root) == before
+    pod.tell(Stage.PLAN, KEEP_ONE, action="show", show="../../x")
+    assert pod.container("plan").outcome is Outcome.REFUSED
+
+
+def test_the_plans_of_the_last_runs_stay(volume: Volume, pod: Pod) -> None:
+    repository = volume.repository("boke/wordpress")
+    runs = []
+    for number in range(3):
+        repository.push_image("moving", layers=[f"{number}".encode()], age=5 * DAY)
+        runs.append(pod.whole_run({**KEEP_ONE, "rules": [{"tags": ["moving"], "keep": {"last": 0}}]}, keep_plans=2).run)
+    folder = volume.v2 / ".regkeeper" / "plans"
+    assert sorted(path.name for path in folder.iterdir()) == runs[1:]
+
+
+def test_an_answer_that_was_lost_is_repeated_by_the_next_job(volume: Volume, pod: Pod) -> None:
+    lost = pod.whole_run(KEEP_ONE)
+    pod.job = "11111111-2d1b-4c7e-8a6f-1234567890ab"
+    answer = pod.whole_run(KEEP_ONE, unanswered=JOB)
+    assert answer.outcome is Outcome.NOTHING_TO_DO
+    assert answer.previous is not None
+    assert (answer.previous.job, answer.previous.run, answer.previous.deleted) == (JOB, lost.run, lost.deleted)
+    assert pod.whole_run(KEEP_ONE, unanswered="never-was").previous is None
+
+
+def test_a_run_rolls_back_what_an_earlier_one_left(volume: Volume, pod: Pod) -> None:
+    """As a pod that was killed leaves it: the plan reads it as if it were rolled back, the run rolls back first."""
+    run = pod.whole_run(KEEP_ONE).run or ""
+    journal = volume.v2 / ".regkeeper" / "journals" / run
+    journal.write_bytes(b"".join(line for line in journal.read_bytes().splitlines(True) if b'"done"' not in line))
+    pod.tell(Stage.PLAN, KEEP_ONE)
+    assert pod.container("plan").deleted.tags == 2
+    pod.tell(Stage.RUN, {"rules": [{"keep": {"last": 2}}], "limits": UNLIMITED})
+    answer = pod.container("run")
+    assert (answer.outcome, answer.deleted.tags) == (Outcome.DONE, 1)
+    assert tags(volume) == {"5.0", "latest"}
+
+
+def test_bytes_on_the_volume_are_told(volume: Volume, pod: Pod) -> None:
+    total = sum(path.stat().st_size for path in volume.blobs.rglob("data"))
+    pod.tell(Stage.PLAN, KEEP_ONE, dry_run=True)
+    answer = pod.container("plan")
+    assert (answer.used, answer.quarantined) == (total, 0)
+    assert answer.reclaimable == answer.deleted.bytes
+    after = pod.whole_run(KEEP_ONE)
+    assert after.used == total - answer.deleted.bytes
+    assert after.quarantined == answer.deleted.bytes
+    assert after.reclaimable == 0
