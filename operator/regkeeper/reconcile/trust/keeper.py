@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 SHORTEST_PAUSE_SECONDS = 0.1
 """Between two passes, so that a thousand answers are not a thousand passes."""
 LONGEST_PAUSE_SECONDS = 30.0
+INCOMPLETE_SECONDS = 5.0
+"""The same where the DaemonSet could go, but has yet to say that each node has its agent: no watch shows that."""
 REFUSAL_SECONDS = 10.0
 """Between two looks at the Events that tell why there are no pods."""
 
@@ -182,7 +184,8 @@ class TrustKeeper:
         nodes, agents = await self._placement.find()
         plan = make_plan(requests.wishes, nodes, given_up=requests.given_up, in_doubt=requests.in_doubt)
         unwritten = await self._teller.tell(plan, agents)
-        delay = min(LONGEST_PAUSE_SECONDS, self._reports.refresh(agents, self._daemon_set.key))
+        self._reports.refresh(agents, self._daemon_set.key)
+        delay = LONGEST_PAUSE_SECONDS
         standings = {node: self._standing(agent) for node, agent in agents.items()}
         refused = await self._find_refusal(daemon_set, plan, agents)
         for key in requests.wishes:
@@ -192,7 +195,7 @@ class TrustKeeper:
             with passing_over(key, self._woken.set):
                 delay = min(delay, await self._let_go(key, plan, nodes, standings))
         if not is_needed and not requests.in_doubt:
-            await self._leave(standings)
+            delay = min(delay, await self._leave(standings))
         return BETWEEN_WRITES_SECONDS if unwritten else delay
 
     def _standing(self, agent: Agent) -> Standing:
@@ -231,8 +234,8 @@ class TrustKeeper:
         )
         return LONGEST_PAUSE_SECONDS if waits is None else waits
 
-    async def _leave(self, standings: Mapping[str, Standing]) -> None:
-        """Take the DaemonSet away if no node has anything of ours any more."""
+    async def _leave(self, standings: Mapping[str, Standing]) -> float:
+        """Take the DaemonSet away if no node has anything of ours any more; return the seconds until the next look."""
         awaited = frozenset(node for node, standing in standings.items() if not is_reverted(standing))
         if awaited and awaited != self._awaited:
             logger.info(
@@ -243,9 +246,12 @@ class TrustKeeper:
         self._awaited = awaited
         if not awaited:
             daemon_set = await self._daemon_set.find(fresh_seconds=0)
-            if daemon_set is not None and is_complete(daemon_set, len(standings)):
+            if daemon_set is not None and not is_complete(daemon_set, len(standings)):
+                return INCOMPLETE_SECONDS
+            if daemon_set is not None:
                 await self._daemon_set.remove()
                 self._pods.stop()
+        return LONGEST_PAUSE_SECONDS
 
     async def _failed(self, error: Exception, failures: int) -> float | None:
         """Log an error of a pass, and say it in the status of every Registry that nodes are to trust."""

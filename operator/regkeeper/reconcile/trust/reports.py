@@ -1,7 +1,14 @@
-"""The agents' reports: asked for beside the passes, again and again, the more seldom the calmer a node is."""
+"""The agents' reports: asked for beside the passes, again and again, the more seldom the calmer a node is.
 
+A pass looks at every node there is, so an answer makes one only if it says something else than the one before: in a
+large cluster calm answers come all the time.
+"""
+
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState, Report, ReportRefusedError, StaleReportError
@@ -9,7 +16,7 @@ from regkeeper.reconcile.inquiries import Inquiries
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.trust.agents import Agent
 from regkeeper.reconcile.trust.judgement import Standing
-from regkeeper.reconcile.trust.questions import AgentSilentError
+from regkeeper.reconcile.trust.questions import ANSWER_SECONDS, AgentSilentError
 
 AT_A_TIME = 32
 FIRST_PAUSE_SECONDS = 0.25
@@ -17,8 +24,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 """Between two questions to an agent that has not yet done what it was told."""
 CALM_SECONDS = 30.0
 """The same where all is well."""
-CALM_QUESTIONS_A_SECOND = 20.0
-"""In a cluster so large that this would be more questions than that, they are asked more seldom."""
+QUESTIONS_A_SECOND = 10.0
+"""In a cluster so large that either would be more questions than that, they are asked more seldom."""
 PATIENCE = 3
 """Questions in a row without an answer that are nobody's business: pods start, packets get lost."""
 
@@ -38,20 +45,30 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Known:
+    agent: Agent
     generation: int
+    due: float
     report: Report | None = None
     silence: str = ""
     floor: int = 0
     """Generation that the next list must reach."""
-    due: float = 0.0
     tries: int = 0
+    """Questions in a row whose answer was not that all is well."""
     unheard: int = 0
+    timer: asyncio.TimerHandle | None = None
+    """Asks again, unless a pass does so before."""
+
+    @property
+    def said(self) -> tuple[Report | None, str, int]:
+        """What a pass makes something of."""
+        return self.report, self.silence, self.floor
 
 
 class Reports:
     """What each agent reported of what its pod says now.
 
-    `ask` asks one; `clock` gives seconds that only grow, `random` a number in [0, 1); `arrived` hears of each answer.
+    `ask` asks one; `clock` gives seconds that only grow, `random` a number in [0, 1); `arrived` hears of each answer
+    that says something new.
     """
 
     def __init__(
@@ -65,32 +82,41 @@ class Reports:
         self._ask = ask
         self._clock = clock
         self._random = random
-        self._inquiries = Inquiries[_Answer](limit=AT_A_TIME, ended=lambda _: arrived())
+        self._arrived = arrived
+        self._inquiries = Inquiries[_Answer](limit=AT_A_TIME, ended=self._take)
+        self._key = b""
         self._known: dict[str, _Known] = {}
         """By the pod's uid."""
+        self._calm = CALM_SECONDS
+        self._longest = LONGEST_PAUSE_SECONDS
+        self._failure: Exception | None = None
+        """Of a question, which is a mistake in this program; for the next pass to tell."""
 
-    def refresh(self, agents: Mapping[str, Agent], key: bytes) -> float:
-        """Take answers in, and ask who is due; return the seconds until the next is."""
-        now = self._clock()
+    def refresh(self, agents: Mapping[str, Agent], key: bytes) -> None:
+        """Ask these agents, and no others, from now on; at once who is new or was told something else.
+
+        Raises:
+            Exception: what a question raised since the last time.
+        """
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        now, self._key = self._clock(), key
         uids = {agent.uid for agent in agents.values()}
         for uid in self._known.keys() - uids:
-            del self._known[uid]
+            _stop(self._known.pop(uid))
             self._inquiries.drop(Key("", uid))
-        calm = max(CALM_SECONDS, len(agents) / CALM_QUESTIONS_A_SECOND)
-        soonest = calm
+        self._calm = max(CALM_SECONDS, len(agents) / QUESTIONS_A_SECOND)
+        restless = [known for known in self._known.values() if known.tries]
+        silent = sum(known.unheard >= PATIENCE for known in restless)
+        # Who does not answer takes a place for as long as is waited for it: in the long run, at most half of them.
+        busy = silent * ANSWER_SECONDS / (AT_A_TIME / 2)
+        self._longest = max(LONGEST_PAUSE_SECONDS, len(restless) / QUESTIONS_A_SECOND, busy)
         for agent in agents.values():
-            if agent.told is None:
-                continue
-            known = self._of(agent)
-            answer = self._inquiries.take(Key("", agent.uid))
-            if answer is not None and answer.generation == known.generation:
-                self._take(known, answer, now, calm)
-            if agent.runs and agent.address:
+            if agent.told is not None:
+                known = self._of(agent, now)
                 if known.due <= now:
-                    self._inquiries.ask(Key("", agent.uid), self._question(agent, key))
-                    known.due = now + calm  # the answer says better
-                soonest = min(soonest, known.due - now)
-        return soonest
+                    self._question(known)
 
     def standing(self, agent: Agent) -> Standing:
         """What is known of an agent."""
@@ -106,43 +132,78 @@ class Reports:
 
     async def close(self) -> None:
         """Ask no more."""
+        for known in self._known.values():
+            _stop(known)
         await self._inquiries.close()
 
-    def _of(self, agent: Agent) -> _Known:
+    def _of(self, agent: Agent, now: float) -> _Known:
         generation = agent.told.generation if agent.told else 0
         known = self._known.get(agent.uid)
         if known is None or known.generation != generation:
-            known = self._known[agent.uid] = _Known(generation, due=self._clock())
+            if known is not None:
+                _stop(known)
+            known = self._known[agent.uid] = _Known(agent, generation, due=now)
+        known.agent = agent
         return known
 
-    def _take(self, known: _Known, answer: _Answer, now: float, calm: float) -> None:
+    def _question(self, known: _Known) -> None:
+        """Ask, if the agent runs; else the pass that sees it run does, as it is due."""
+        _stop(known)
+        agent = known.agent
+        if agent.runs and agent.address:
+            self._inquiries.ask(Key("", agent.uid), lambda: self._answer(agent, self._key))
+            known.due = self._clock() + self._calm  # the answer says better
+
+    def _take(self, key: Key) -> None:
+        """Take an answer in, and see to it that the agent is asked again."""
+        known = self._known[key.name]
+        try:
+            answer = self._inquiries.take(key)
+        except Exception as error:
+            self._failure = error
+            answer = _Answer(known.generation, unheard=True)
+            self._arrived()
+        if answer is None or answer.generation != known.generation:
+            # It was cut off, or the agent was told something else meanwhile.
+            self._again(known, FIRST_PAUSE_SECONDS)
+            return
+        before = known.said
         known.unheard = known.unheard + 1 if answer.unheard else 0
         if answer.report is not None or known.unheard == 0 or known.unheard >= PATIENCE:
             known.report, known.silence = answer.report, answer.words
         known.floor = answer.newer + 1 if answer.newer else 0
         if answer.report is not None and _is_calm(answer.report):
-            known.tries, pause = 0, calm
+            known.tries, pause = 0, self._calm
         else:
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(known.tries, 16))
+            pause = min(self._longest, FIRST_PAUSE_SECONDS * 2 ** min(known.tries, 16))
             known.tries += 1
-        known.due = now + pause * (0.8 + 0.4 * self._random())
+        self._again(known, pause * (0.8 + 0.4 * self._random()))
+        if known.said != before:
+            self._arrived()
 
-    def _question(self, agent: Agent, key: bytes) -> Callable[[], Awaitable[_Answer]]:
+    def _again(self, known: _Known, pause: float) -> None:
+        known.due = self._clock() + pause
+        known.timer = asyncio.get_running_loop().call_later(pause, self._question, known)
+
+    async def _answer(self, agent: Agent, key: bytes) -> _Answer:
         generation = agent.told.generation if agent.told else 0
+        try:
+            # The nonce has done its work; without it, a report that says the same is the same.
+            return _Answer(generation, replace(await self._ask(agent, key), nonce=""))
+        except StaleReportError as error:
+            older = error.problem is not None and error.problem.reason == Reason.LIST_OLDER
+            words = error.problem.words() if error.problem is not None else ""
+            return _Answer(generation, words=words, newer=error.generation if older else 0)
+        except ReportRefusedError as error:
+            return _Answer(generation, words=f"what answers for its agent is not believed: {error}")
+        except AgentSilentError as error:
+            return _Answer(generation, words=f"its agent does not answer: {error}", unheard=True)
 
-        async def question() -> _Answer:
-            try:
-                return _Answer(generation, await self._ask(agent, key))
-            except StaleReportError as error:
-                older = error.problem is not None and error.problem.reason == Reason.LIST_OLDER
-                words = error.problem.words() if error.problem is not None else ""
-                return _Answer(generation, words=words, newer=error.generation if older else 0)
-            except ReportRefusedError as error:
-                return _Answer(generation, words=f"what answers for its agent is not believed: {error}")
-            except AgentSilentError as error:
-                return _Answer(generation, words=f"its agent does not answer: {error}", unheard=True)
 
-        return question
+def _stop(known: _Known) -> None:
+    if known.timer is not None:
+        known.timer.cancel()
+        known.timer = None
 
 
 def _is_calm(report: Report) -> bool:

@@ -1,0 +1,166 @@
+"""Agents are asked again and again, and only an answer that says something new makes a pass over all nodes.
+
+Proves of issue 4: "the operator with 1,000 fake agents' reports stays within its limits".
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from regkeeper.nodes.desired import TrustList
+from regkeeper.nodes.reasons import Problem, Reason
+from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
+from regkeeper.reconcile.trust.agents import Agent
+from regkeeper.reconcile.trust.questions import AgentSilentError
+from regkeeper.reconcile.trust.reports import CALM_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE, QUESTIONS_A_SECOND, Reports
+from tests.waiting import wait_for_async
+
+KEY = b"k" * 32
+UNREACHABLE = reported(Problem(Reason.UNREACHABLE, {"host": "a:5000", "detail": "refused"}))
+
+
+def agent_on(node: str) -> Agent:
+    told = TrustList(generation=5, cluster="here", sets=(("a:5000",),), nodes={node: 0})
+    return Agent(node=node, pod=node, uid=node, address="127.0.0.1", told=told, runs=True, trouble="")
+
+
+class Agents:
+    """Agents that answer at once, the reports about them, and a clock that only tests move."""
+
+    def __init__(self, size: int = 1) -> None:
+        self.by_node = {f"node-{number}": agent_on(f"node-{number}") for number in range(size)}
+        self.hosts = HostReport(host="a:5000", state=HostState.TRUSTED, ours=True)
+        self.silent = False
+        self.broken = False
+        self.asked = 0
+        self.news = 0
+        """Answers that the passes were to hear of."""
+        self.now = 0.0
+        self.reports = Reports(self.ask, clock=lambda: self.now, random=lambda: 0.5, arrived=self.hear)
+
+    async def ask(self, agent: Agent, key: bytes) -> Report:
+        self.asked += 1
+        if self.broken:
+            raise ZeroDivisionError
+        if self.silent:
+            raise AgentSilentError("nobody there")
+        runtime = RuntimeReport(runtime="docker", hosts=(self.hosts,), reverted=False)
+        return Report(node=agent.node, pod_uid=agent.uid, nonce=f"{self.asked:032}", generation=5, runtimes=(runtime,))
+
+    def hear(self) -> None:
+        self.news += 1
+
+    async def after(self, seconds: float) -> int:
+        """Let time pass and have all that are due then asked; return how many were."""
+        self.now += seconds
+        before = self.asked
+        self.reports.refresh(self.by_node, KEY)
+        await wait_for_async(lambda: not self.reports._inquiries._tasks, 5, "all answers")
+        return self.asked - before
+
+    def report(self, node: str = "node-0") -> Report | None:
+        return self.reports.standing(self.by_node[node]).report
+
+
+@pytest.fixture
+async def agents() -> AsyncIterator[Agents]:
+    agents = Agents()
+    yield agents
+    await agents.reports.close()
+
+
+async def test_a_calm_answer_that_says_the_same_again_makes_no_pass(agents: Agents) -> None:
+    assert await agents.after(0) == 1
+    assert agents.news == 1, "the first one is news"
+    for _ in range(3):
+        assert await agents.after(CALM_SECONDS) == 1
+    assert agents.news == 1
+    agents.hosts = HostReport(host="a:5000", state=HostState.BLOCKED, ours=True, problem=UNREACHABLE)
+    await agents.after(CALM_SECONDS)
+    assert agents.news == 2
+    report = agents.report()
+    assert report is not None
+    assert report.runtimes[0].hosts == (agents.hosts,)
+    await agents.after(LONGEST_PAUSE_SECONDS)
+    assert agents.news == 2, "it lags for the same reason still"
+
+
+async def test_who_lags_is_asked_again_although_no_pass_is_made(agents: Agents) -> None:
+    agents.hosts = HostReport(host="a:5000", state=HostState.PENDING, ours=True)
+    await agents.after(0)
+    await wait_for_async(lambda: agents.asked >= 3, 5, "further questions")
+    assert agents.news == 1
+    agents.hosts = HostReport(host="a:5000", state=HostState.TRUSTED, ours=True)
+    await wait_for_async(lambda: agents.news == 2, 5, "the news that it is trusted")
+
+
+async def test_silence_is_news_once_it_has_lasted(agents: Agents) -> None:
+    await agents.after(0)
+    agents.silent = True
+    for _ in range(PATIENCE - 1):
+        assert await agents.after(CALM_SECONDS) == 1
+    assert agents.news == 1
+    assert agents.report() is not None
+    await agents.after(CALM_SECONDS)
+    assert agents.news == 2
+    assert agents.reports.standing(agents.by_node["node-0"]).silence == "its agent does not answer: nobody there"
+    await agents.after(CALM_SECONDS)
+    assert agents.news == 2
+
+
+async def test_who_is_told_something_else_is_asked_at_once(agents: Agents) -> None:
+    await agents.after(0)
+    assert await agents.after(1) == 0, "it is calm"
+    told = agents.by_node["node-0"].told
+    assert told is not None
+    later = TrustList(generation=6, cluster=told.cluster, sets=told.sets, nodes=told.nodes)
+    agents.by_node["node-0"] = replace(agents.by_node["node-0"], told=later)
+    assert agents.report() is None, "what it said was about another list"
+    assert await agents.after(0) == 1
+
+
+async def test_who_does_not_run_is_asked_once_it_does(agents: Agents) -> None:
+    running = agents.by_node["node-0"]
+    agents.by_node["node-0"] = replace(running, runs=False)
+    assert await agents.after(0) == 0
+    agents.by_node["node-0"] = running
+    assert await agents.after(0) == 1
+
+
+async def test_who_is_gone_is_asked_no_more(agents: Agents) -> None:
+    agents.hosts = HostReport(host="a:5000", state=HostState.PENDING, ours=True)
+    await agents.after(0)
+    timer = agents.reports._known["node-0"].timer
+    assert timer is not None
+    assert not timer.cancelled()
+    del agents.by_node["node-0"]
+    assert await agents.after(CALM_SECONDS) == 0
+    assert timer.cancelled()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_in_a_large_cluster_who_is_calm_and_who_is_not_is_asked_more_seldom(silent: bool) -> None:
+    agents = Agents(size=600)
+    agents.silent = silent
+    agents.hosts = HostReport(host="a:5000", state=HostState.TRUSTED, ours=True)
+    try:
+        for _ in range(12):
+            await agents.after(200)
+        pause = agents.reports._known["node-0"].due - agents.now
+        asked = 600 / pause
+        assert asked <= QUESTIONS_A_SECOND
+        assert asked > 2, "but asked they are"
+    finally:
+        await agents.reports.close()
+
+
+async def test_a_mistake_in_a_question_is_told_by_the_next_pass_and_asked_again(agents: Agents) -> None:
+    agents.broken = True
+    await agents.after(0)
+    assert agents.news == 1
+    with pytest.raises(ZeroDivisionError):
+        await agents.after(CALM_SECONDS)
+    agents.broken = False
+    await agents.after(CALM_SECONDS)
+    assert agents.report() is not None
