@@ -22,6 +22,8 @@ class CrioLook(Look):
     process: Process | None = None
     wanted: bytes | None = None
     """The drop-in as it has to be; None: absent."""
+    is_foreign: bool = False
+    """What stands in its place is somebody else's."""
 
 
 class Crio:
@@ -58,6 +60,10 @@ class Crio:
         return replace(look, version=version)
 
     def act(self, look: CrioLook, ledger: Ledger) -> None:
+        if look.is_foreign:
+            # Somebody put another in its place: theirs to load, and nothing of ours is left in it.
+            owned_files.take_away(self._files, ledger, OUR_PATH)
+            return
         if look.wanted is not None:
             owned_files.put(self._files, ledger, OUR_PATH, look.wanted, reload_pending=True)
         else:
@@ -82,27 +88,34 @@ class Crio:
     def _plan(self, hosts: Sequence[str], process: Process | None, *, is_owned: bool) -> CrioLook:
         content = self._files.read(OUR_PATH)
         data = content.data if content else None
-        ours = is_owned or (data is not None and owned_files.is_ours(data))
-        if data is not None and not ours:
-            problem = Problem(Reason.FILE_FOREIGN, {"path": OUR_PATH, "host": "any host"})
-            return CrioLook(present=True, refused=dict.fromkeys(hosts, problem), problems=(problem,))
-        entries = read_entries(self._files, hosts)
+        # The mark in the file counts, not the record: whoever replaced it did not have to know of that.
+        is_foreign = data is not None and not owned_files.is_ours(data)
+        entries = read_entries(self._files, hosts, without=None if is_foreign else OUR_PATH)
+        suspects = {
+            host: Problem(Reason.FILE_FOREIGN, {"path": entry.path, "host": host})
+            for host, entry in entries.items()
+            if not entry.insecure
+        }
+        stopped = Problem(Reason.NOT_RUNNING, {"runtime": self.name})
+        refused = {} if process else dict.fromkeys(hosts, stopped)
+        problems = () if process or not hosts else (stopped,)
+        if is_foreign:
+            taken = {host: Problem(Reason.FILE_FOREIGN, {"path": OUR_PATH, "host": host}) for host in hosts}
+            refused |= {host: problem for host, problem in taken.items() if host not in entries}
+            return CrioLook(
+                present=True, refused=refused, suspects=suspects, problems=problems, acts=is_owned, is_foreign=True
+            )
         # A stopped CRI-O gets no new entry, since nothing would show that it takes it.
         possible = hosts if process else [host for host in hosts if host in hosts_in(data or b"")]
         needed = [host for host in possible if host not in entries]
         wanted = drop_in(needed) if needed else None
-        stopped = Problem(Reason.NOT_RUNNING, {"runtime": self.name})
         return CrioLook(
             present=True,
             changes=(Change(OUR_PATH, data, wanted),) if data != wanted else (),
             ours=frozenset(needed),
-            refused={} if process else dict.fromkeys(hosts, stopped),
-            suspects={
-                host: Problem(Reason.FILE_FOREIGN, {"path": entry.path, "host": host})
-                for host, entry in entries.items()
-                if not entry.insecure
-            },
-            problems=() if process or not hosts else (stopped,),
+            refused=refused,
+            suspects=suspects,
+            problems=problems,
             acts=data != wanted or (is_owned and wanted is None),
             repairs=is_owned and wanted is not None and data is None,
             process=process,

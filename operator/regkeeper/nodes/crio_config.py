@@ -27,8 +27,13 @@ class Entry:
     insecure: bool
 
 
-def read_entries(files: NodeFiles, hosts: Sequence[str]) -> dict[str, Entry]:
+def read_entries(files: NodeFiles, hosts: Sequence[str], *, without: str | None) -> dict[str, Entry]:
     """Entries of others for these hosts; the last one counts, as it does for CRI-O.
+
+    Args:
+        files: the node's tree.
+        hosts: about which is asked.
+        without: a file that is passed over, since it is ours.
 
     Raises:
         NodeProblemError: a file is broken, or the main one has the first version's format, beside which CRI-O takes no
@@ -37,7 +42,7 @@ def read_entries(files: NodeFiles, hosts: Sequence[str]) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     names = [name for name in files.list(DROP_INS) if name.endswith(".conf")]
     for path in (MAIN_PATH, *(os.path.join(DROP_INS, name) for name in names)):
-        if path == OUR_PATH:
+        if path == without:
             continue
         document = _read(files, path)
         if isinstance(document.get("registries"), dict):

@@ -1,0 +1,81 @@
+"""A drop-in that somebody put in the place of ours is theirs, whatever our record says: the mark in the file counts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from regkeeper.nodes import crio
+from regkeeper.nodes.cri import Cri
+from regkeeper.nodes.crio import Crio, CrioLook
+from regkeeper.nodes.crio_config import OUR_PATH
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.process import Process
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.record import Ledger
+
+THEIRS = b'[[registry]]\nlocation = "theirs:5000"\ninsecure = true\n[[registry]]\nlocation = "tls:5000"\n'
+
+
+class Place:
+    """A node with a CRI-O that an agent has told of one host."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = folder / OUR_PATH[1:]
+        self.path.parent.mkdir(parents=True)
+        (folder / "var/lib").mkdir(parents=True)
+        self.signals = 0
+        process = Process(pid=2, parent=1, name="crio", uid=0, arguments=("crio",), started=1.0, nested=False)
+        monkeypatch.setattr(crio, "prove", lambda *_, **__: process)
+        monkeypatch.setattr(crio, "hang_up", self._hang_up)
+        monkeypatch.setattr(Process, "age", lambda _process: 60.0)
+        monkeypatch.setattr(Cri, "version", lambda _cri: "1.30")
+        files = NodeFiles(str(folder))
+        self.crio = Crio(files, settle_seconds=5)
+        self.ledger = Ledger(files)
+        self.run("one:5000")
+        assert b"one:5000" in self.path.read_bytes()
+        assert self.signals == 1
+
+    def _hang_up(self, _process: Process, _proc: str) -> None:
+        self.signals += 1
+
+    def look(self, hosts: Sequence[str]) -> CrioLook:
+        return self.crio.look(hosts, self.ledger, allow_pending_edits=False)
+
+    def run(self, *hosts: str) -> CrioLook:
+        """A pass, and what is seen after it."""
+        look = self.look(hosts)
+        if look.acts:
+            self.crio.act(look, self.ledger)
+        return self.look(hosts)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return Place(tmp_path, monkeypatch)
+
+
+def test_it_is_left_and_reported(place: Place) -> None:
+    place.path.write_bytes(THEIRS)
+    look = place.run("one:5000", "theirs:5000", "tls:5000")
+    assert place.path.read_bytes() == THEIRS
+    assert {host: problem.reason for host, problem in look.refused.items()} == {"one:5000": Reason.FILE_FOREIGN}
+    assert list(look.suspects) == ["tls:5000"], "what it trusts is trusted"
+    assert place.crio.reverted(place.ledger), "nothing of ours is left"
+
+
+def test_a_revert_leaves_it_and_loads_it_not(place: Place) -> None:
+    place.path.write_bytes(THEIRS)
+    look = place.run()
+    assert place.path.read_bytes() == THEIRS
+    assert (look.problems, look.acts) == ((), False)
+    assert place.crio.reverted(place.ledger)
+    assert place.signals == 1
+
+
+def test_ours_goes_with_a_revert(place: Place) -> None:
+    place.run()
+    assert not place.path.exists()
+    assert place.crio.reverted(place.ledger)
+    assert place.signals == 2
