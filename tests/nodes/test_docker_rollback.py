@@ -1,4 +1,4 @@
-"""What dockerd took of a change that is taken back stays in the record, or dockerd would trust it until its restart."""
+"""What is left of a change that dockerd did not take, and when it is tried again."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from regkeeper.nodes import docker
+from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS
 from regkeeper.nodes.docker import Docker, DockerLook
 from regkeeper.nodes.docker_observation import DockerObservation
 from regkeeper.nodes.docker_plan import make_plan
@@ -16,48 +18,131 @@ from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.record import DockerRecord, Ledger
 
 PATH = "/etc/docker/daemon.json"
+DOCKERD = Process(pid=2, parent=1, name="dockerd", uid=0, arguments=("dockerd",), started=1.0, nested=False)
 
 
-def info(*hosts: str, labels: tuple[str, ...]) -> dict[str, Any]:
+def info(*hosts: str, labels: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"RegistryConfig": {"IndexConfigs": {host: {"Secure": False} for host in hosts}}, "Labels": list(labels)}
 
 
-@pytest.mark.parametrize("first", [(), ("one:5000",)], ids=["the first host", "a second host"])
-def test_a_host_that_dockerd_took_and_was_taken_back_is_revoked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: tuple[str, ...]
-) -> None:
-    settings = {"insecure-registries": list(first)}
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeFiles:
     (tmp_path / "etc/docker").mkdir(parents=True)
     (tmp_path / "var/lib").mkdir(parents=True)
-    (tmp_path / "etc/docker/daemon.json").write_text(json.dumps(settings))
-    files = NodeFiles(str(tmp_path))
+    monkeypatch.setattr("regkeeper.nodes.docker.hang_up", lambda _process, _proc: None)
+    return NodeFiles(str(tmp_path))
+
+
+def write(files: NodeFiles, settings: dict[str, Any]) -> None:
+    Path(files.root + PATH).write_text(json.dumps(settings))
+
+
+def look_at(files: NodeFiles, shown: dict[str, Any], process: Process = DOCKERD) -> DockerObservation:
+    """A dockerd that runs with the file as it is, and shows this."""
     content = files.read(PATH)
     assert content
-    ledger = Ledger(files)
-    if first:
-        ledger.write(docker=DockerRecord(path=PATH, entries=first, written=digest(content.data)))
-    seen = DockerObservation(
+    return DockerObservation(
         path=PATH,
         content=content,
-        settings=settings,
+        settings=json.loads(content.data),
         backup=None,
         file_problem=None,
-        process=Process(pid=2, parent=1, name="dockerd", uid=0, arguments=("dockerd",), started=1.0, nested=False),
+        process=process,
         age=60.0,
         process_problem=None,
-        info=info(*first, labels=("kept=yes",)),
+        info=shown,
         flag=None,
         flag_where="",
         notices=(),
         unnameable=frozenset(),
     )
+
+
+@pytest.mark.parametrize("first", [(), ("one:5000",)], ids=["the first host", "a second host"])
+def test_a_host_that_dockerd_took_and_was_taken_back_is_revoked(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch, first: tuple[str, ...]
+) -> None:
+    """Or dockerd would trust it until its restart."""
+    settings = {"insecure-registries": list(first)}
+    write(files, settings)
+    seen = look_at(files, info(*first, labels=("kept=yes",)))
+    ledger = Ledger(files)
+    if first and seen.content:
+        ledger.write(docker=DockerRecord(path=PATH, entries=first, written=digest(seen.content.data)))
     plan = make_plan(seen, (*first, "two:5000"), ledger.record.docker, allow_pending_edits=True, settle_seconds=1)
-    monkeypatch.setattr("regkeeper.nodes.docker.hang_up", lambda _process, _proc: None)
-    monkeypatch.setattr(Dockerd, "info", lambda _dockerd: info(*first, "two:5000", labels=()))
+    monkeypatch.setattr(Dockerd, "info", lambda _dockerd: info(*first, "two:5000"))
     with pytest.raises(NodeProblemError) as caught:
         Docker(files).act(DockerLook(present=True, seen=seen, plan=plan), ledger)
     assert caught.value.problem.reason is Reason.SETTING_LOST
-    assert json.loads((tmp_path / "etc/docker/daemon.json").read_text()) == settings
+    assert json.loads(Path(files.root + PATH).read_text()) == settings
     record = ledger.record.docker
     assert record
     assert (record.entries, record.revoking) == (first, ("two:5000",))
+
+
+class Stubborn:
+    """A dockerd that takes nothing that it is told, an agent beside it, and a clock that only the test moves."""
+
+    def __init__(self, files: NodeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._files = files
+        self.now = 0.0
+        self.process = DOCKERD
+        self.shows = info()
+        self.ledger = Ledger(files)
+        self.docker = Docker(files, clock=lambda: self.now)
+        monkeypatch.setattr(docker, "_RELOAD_SECONDS", 0)
+        monkeypatch.setattr(docker, "observe", lambda *_, **__: look_at(files, info(), self.process))
+        monkeypatch.setattr(Dockerd, "info", lambda _dockerd: self.shows)
+
+    def passes(self) -> str | None:
+        """A pass: the reason for which the change was not made or taken back; None where it was made."""
+        look = self.docker.look(("one:5000",), self.ledger, allow_pending_edits=False)
+        if look.refused:
+            return f"held back: {look.refused['one:5000'].reason}"
+        try:
+            self.docker.act(look, self.ledger)
+        except NodeProblemError as error:
+            return str(error.problem.reason)
+        return None
+
+
+def test_what_was_rejected_is_tried_again_ever_more_seldom(files: NodeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    """dockerd may have been busy, or the cause lay where the agent does not look, and was mended there."""
+    write(files, {})
+    stubborn = Stubborn(files, monkeypatch)
+    for pause in (FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS):
+        assert stubborn.passes() == "Rejected"
+        stubborn.now += pause - 1
+        assert stubborn.passes() == "held back: Rejected"
+        stubborn.now += 1
+    stubborn.shows = info("one:5000")
+    assert stubborn.passes() is None
+    assert "one:5000" in Path(files.root + PATH).read_text()
+
+
+def test_what_was_rejected_is_tried_at_once_where_the_file_or_dockerd_is_another(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(files, {})
+    stubborn = Stubborn(files, monkeypatch)
+    assert stubborn.passes() == "Rejected"
+    write(files, {"debug": False})
+    assert stubborn.passes() == "Rejected"
+    stubborn.process = Process(
+        pid=3, parent=1, name="dockerd", uid=0, arguments=("dockerd",), started=2.0, nested=False
+    )
+    assert stubborn.passes() == "Rejected"
+    assert stubborn.passes() == "held back: Rejected"
+
+
+def test_a_change_that_lost_a_setting_is_not_tried_again_by_itself(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The setting is gone by then, so the next try would find nothing to lose."""
+    write(files, {})
+    stubborn = Stubborn(files, monkeypatch)
+    stubborn.shows = info("one:5000", labels=("other=yes",))
+    assert stubborn.passes() == "SettingLost"
+    stubborn.now += 100 * FIRST_PAUSE_SECONDS
+    stubborn.shows = info("one:5000")
+    assert stubborn.passes() == "held back: SettingLost"

@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
 
+from regkeeper.nodes.damping import Damper
 from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
 from regkeeper.nodes.docker_plan import DockerPlan, Step, make_plan
@@ -37,25 +38,42 @@ class DockerLook(Look):
     plan: DockerPlan | None = None
 
 
+@dataclass(slots=True)
+class _Rejection:
+    """What dockerd did not take. The cause may lie where nobody sees it, so it is tried again, ever more seldom."""
+
+    key: tuple[object, ...]
+    """File, hosts and process: where one of them is another, it is tried at once."""
+    problem: Problem
+    damper: Damper
+
+
 class Docker:
     """The dockerd of this node."""
 
     name = "docker"
 
     def __init__(
-        self, files: NodeFiles, *, settle_seconds: float = SETTLE_SECONDS, socket: str = SOCKET, proc: str = "/proc"
+        self,
+        files: NodeFiles,
+        *,
+        settle_seconds: float = SETTLE_SECONDS,
+        socket: str = SOCKET,
+        proc: str = "/proc",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = files
         self._settle_seconds = settle_seconds
         self._socket = socket
         self._proc = proc
+        self._clock = clock
         self._dockerd = Dockerd(files, socket)
         self._path = ""
-        self._rejected: dict[tuple[object, ...], Problem] = {}
-        """What dockerd did not take, by file, hosts and process: not tried again until one of them changes."""
+        self._rejection: _Rejection | None = None
 
     def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> DockerLook:
-        seen = observe(self._files, hosts, socket=self._socket, proc=self._proc)
+        recorded = ledger.record.docker.path if ledger.record.docker else ""
+        seen = observe(self._files, hosts, recorded=recorded, socket=self._socket, proc=self._proc)
         self._path = seen.path
         record = _settled(ledger.record.docker, seen.content, seen)
         if record is not None and record.path != seen.path:
@@ -63,7 +81,7 @@ class Docker:
         plan = make_plan(
             seen, hosts, record, allow_pending_edits=allow_pending_edits, settle_seconds=self._settle_seconds
         )
-        if plan.steps and (problem := self._rejected.get(_key(seen, plan))):
+        if plan.steps and (problem := self._held_back(_key(seen, plan))):
             plan = DockerPlan(ours=plan.ours, refused=dict.fromkeys(plan.ours, problem), problems=(problem,))
         return DockerLook(
             present=seen.process is not None or record is not None or not _is_absent(seen),
@@ -92,7 +110,7 @@ class Docker:
                 try:
                     self._reload(seen.process, seen.info, seen.settings or {}, step, seen.path)
                 except NodeProblemError as error:
-                    self._rejected[_key(seen, look.plan)] = error.problem
+                    self._note(_key(seen, look.plan), error.problem)
                     self._take_back(seen, step, undo, ledger)
                     raise
 
@@ -107,6 +125,22 @@ class Docker:
 
     def reverted(self, ledger: Ledger) -> bool:
         return ledger.record.docker is None
+
+    def _held_back(self, key: tuple[object, ...]) -> Problem | None:
+        """Why a change is not tried (again) now."""
+        rejection = self._rejection
+        if rejection is None or rejection.key != key:
+            return None
+        # A setting that got lost is gone by the next try, which then would find nothing to lose.
+        is_final = rejection.problem.reason is Reason.SETTING_LOST
+        return rejection.problem if is_final or rejection.damper.wait(self._clock()) else None
+
+    def _note(self, key: tuple[object, ...], problem: Problem) -> None:
+        """Remember that dockerd did not take a change."""
+        if self._rejection is None or self._rejection.key != key:
+            self._rejection = _Rejection(key, problem, Damper(free=1))
+        self._rejection.problem = problem
+        self._rejection.damper.repaired(self._clock())
 
     def _look_at_moved_file(self, seen: DockerObservation, record: DockerRecord) -> DockerLook:
         problem = Problem(

@@ -64,12 +64,16 @@ class DockerObservation:
         return insecure_of(self.info or {})
 
 
-def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, proc: str = "/proc") -> DockerObservation:
+def observe(
+    files: NodeFiles, hosts: Sequence[str], *, recorded: str = "", socket: str = SOCKET, proc: str = "/proc"
+) -> DockerObservation:
     """Look at everything that a plan needs.
 
     Args:
         files: the node's tree.
         hosts: that the list names; asked about only where dockerd may not take them.
+        recorded: the file that has entries of ours; empty: none has. Where no dockerd tells which it reads, that one
+            is looked at: taking ours out of it is right whatever the next one reads.
         socket: of dockerd.
         proc: where proc is mounted.
     """
@@ -78,7 +82,7 @@ def observe(files: NodeFiles, hosts: Sequence[str], *, socket: str = SOCKET, pro
     dockerd = Dockerd(files, socket)
     info = _info(dockerd) if process else None
     planned = systemd.start_arguments(files, "docker.service")
-    path = _config_path(process.arguments if process else ())
+    path = _config_path(process.arguments) if process else recorded or _config_path(planned)
     sharing = [other.arguments for other in processes if _config_path(other.arguments) == path]
     flags = [set(values) for words in (planned, *sharing) if (values := flag_values(words, FLAG))]
     content, backup, settings, file_problem = _file(files, path, info)

@@ -82,7 +82,9 @@ _WORDS = {
         "{path} and dockerd differ in {keys}, and a reload would apply that too: reload dockerd yourself (kill -HUP; "
         "restart it where a key was taken out), or allow it in the chart's values"
     ),
-    Reason.REJECTED: "{runtime} did not take the change of {path}; it was taken back. See {runtime}'s log",
+    Reason.REJECTED: (
+        "{runtime} did not take the change of {path}; it was taken back, and is tried again later. See {runtime}'s log"
+    ),
     Reason.SETTING_LOST: "after the change of {path} {runtime} no longer had its earlier {keys}; it was taken back",
     Reason.UNSUPPORTED: "{detail}",
     Reason.TWO_DAEMONS: "this node runs several dockerds ({detail}); the one behind {path} is kept",
