@@ -55,6 +55,14 @@ ANSWERS: dict[str, tuple[tuple[HostState, Reason | None], tuple[str, ...]]] = {
         ),
     ),
     "403 of a registry": ((TRUSTED, None), ("denied", "denied: requested access to the resource is denied")),
+    "several errors at once": (
+        (TRUSTED, None),
+        (
+            "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
+            "errors:\ndenied\nunauthorized: authentication required\n",
+            "errors:\nunauthorized: authentication required\ndenied: requested access to the resource is denied\n",
+        ),
+    ),
     "403 of whatever": (
         (CONFIGURED, Reason.UNVERIFIED),
         (

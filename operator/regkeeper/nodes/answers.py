@@ -17,8 +17,9 @@ NO_TAG = "none"
 _PROVES_TRANSPORT = (
     # dockerd. What follows the code is the server's own; a proxy that says no sends a page.
     (
-        r'(?:Head "https?://{host}/v2/{path}/manifests/{tag}": )?'
-        r"(?:(?:manifest unknown|name unknown|unauthorized|no basic auth credentials)(?:: .*)?|denied(?:: (?!\s*<).*)?)"
+        r'(?:Head "https?://{host}/v2/{path}/manifests/{tag}": )?(?:errors:\n)?'
+        r"(?:(?:manifest unknown|name unknown|unauthorized|no basic auth credentials)(?:(?:: |\n).*)?"
+        r"|denied(?:(?:: (?!\s*<)|\n).*)?)"
     ),
     # containerd
     (
@@ -34,7 +35,7 @@ _PROVES_TRANSPORT = (
     # CRI-O
     (
         r"(?:.*: )?reading manifest {tag} in {host}/{path}: (?:errors:\n)?"
-        r"(?:(?:manifest unknown|name unknown|unauthorized)(?:: .*)?|denied(?:: (?!\s*<).*)?)"
+        r"(?:(?:manifest unknown|name unknown|unauthorized)(?:(?:: |\n).*)?|denied(?:(?:: (?!\s*<)|\n).*)?)"
     ),
 )
 
