@@ -58,9 +58,9 @@ ANSWERS: dict[str, tuple[tuple[HostState, Reason | None], tuple[str, ...]]] = {
     "several errors at once": (
         (TRUSTED, None),
         (
-            "errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n",
-            "errors:\ndenied\nunauthorized: authentication required\n",
-            "errors:\nunauthorized: authentication required\ndenied: requested access to the resource is denied\n",
+            "errors:\ndenied\nunauthorized: log in first\n",
+            "errors:\ndenied: not you\nunauthorized\n",
+            "errors:\nunauthorized\ndenied\n",
         ),
     ),
     "403 of whatever": (

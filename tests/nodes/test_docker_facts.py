@@ -335,3 +335,46 @@ def test_a_file_that_only_later_dockerds_take(node: Node, content: bytes) -> Non
             assert report.state is HostState.TRUSTED
         run_agent(node)
         assert node.path(FILE).read_bytes() == content
+
+
+REFUSING_SERVER = """
+import http.server, json
+
+ERRORS = [
+    {"code": "DENIED", "message": "requested access to the resource is denied"},
+    {"code": "UNAUTHORIZED", "message": "log in first"},
+]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status, body = (200, {}) if self.path == "/v2/" else (403, {"errors": ERRORS})
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    do_HEAD = do_GET
+
+
+http.server.HTTPServer(("%s", 5403), Handler).serve_forever()
+"""
+
+
+def test_several_errors_of_a_registry_prove_that_it_was_reached(node: Node) -> None:
+    host, program = f"{ADDRESS}:5403", node.folder / "refusing.py"
+    program.write_text(REFUSING_SERVER % ADDRESS)
+    server = node.start("refusing", *node.python, str(program))
+    with in_state(node, State("no file")):
+        wait_for(
+            lambda: node.run("curl", "-s", "-m", "2", f"http://{host}/v2/", check=False).returncode == 0,
+            10,
+            server.log.read_text,
+        )
+        report = run_agent(node, host).host(host)
+        assert ask(node, host) == "errors:\ndenied\nunauthorized: log in first\n", "usual words are left out"
+        assert report.state is HostState.TRUSTED
+    server.stop()
