@@ -241,9 +241,10 @@ def test_a_stopped_containerd_is_cleaned_but_not_configured(node: Node) -> None:
     assert run_agent(node, HOST).report.runtimes == ()
 
 
-def test_k3s(node: Node) -> None:
-    """The same containerd at the places where k3s runs its own."""
-    agent = "/var/lib/rancher/k3s/agent"
+@pytest.mark.parametrize("product", ["k3s", "rke2"])
+def test_k3s(node: Node, product: str) -> None:
+    """The same containerd at the places where k3s and RKE2 run theirs; both have the one socket."""
+    agent = f"/var/lib/rancher/{product}/agent"
     node.path(f"{agent}/etc/containerd").mkdir(parents=True)
     node.path("/run/k3s/containerd").mkdir(parents=True)
     node.path(f"{agent}/etc/containerd/config.toml").write_text(
