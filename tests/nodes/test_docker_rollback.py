@@ -107,10 +107,10 @@ class Stubborn:
 
 
 def test_what_was_rejected_is_tried_again_ever_more_seldom(files: NodeFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    """dockerd may have been busy, or the cause lay where the agent does not look, and was mended there."""
+    """dockerd may have been too busy to answer, or the cause lay where the agent does not look and was mended there."""
     write(files, {})
     stubborn = Stubborn(files, monkeypatch)
-    for pause in (FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS):
+    for pause, stubborn.shows in ((FIRST_PAUSE_SECONDS, {}), (2 * FIRST_PAUSE_SECONDS, info())):
         assert stubborn.passes() == "Rejected"
         stubborn.now += pause - 1
         assert stubborn.passes() == "held back: Rejected"
