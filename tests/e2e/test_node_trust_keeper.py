@@ -30,7 +30,7 @@ from regkeeper.reconcile.trust.keeper import TrustKeeper
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings, TrustSettings
-from regkeeper.uninstall import revert_nodes
+from regkeeper.uninstall import release_finalizers, revert_nodes
 from tests.chart_account import apply_account, await_confinement, write_kubeconfig
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
@@ -74,13 +74,16 @@ class Stage:
         self._addresses: dict[str, str] = {}
         self.operator()
 
-    def operator(self, *, is_allowed: bool = True, names_its_registry: bool = False) -> None:
+    def operator(
+        self, *, is_allowed: bool = True, names_its_registry: bool = False, pull_secrets: Sequence[str] = ()
+    ) -> None:
         """A new one, which remembers nothing."""
         self.store = Store()
         trust = TrustSettings(
             namespaces=(self.namespace,) if is_allowed else (),
             agents_namespace=self.agents_namespace,
             local_registry_hosting=f"{self.namespace}/main" if names_its_registry else "",
+            image_pull_secrets=tuple({"name": name} for name in pull_secrets),
         )
         self.keeper = TrustKeeper(
             cluster=self._operators,
@@ -203,11 +206,14 @@ class Stage:
         await self._play()
 
     async def _play(self) -> None:
-        """kubelet runs each new pod, and agents do what their pods say."""
+        """kubelet runs each new pod and ends those that go, and agents do what their pods say."""
         key = self.keeper._daemon_set.key
         async for pod in self.cluster.list(kube.POD, self.agents_namespace, label_selector=SELECTOR):
             metadata, spec = pod["metadata"], pod["spec"]
-            if "deletionTimestamp" in metadata or metadata["name"] == "forged":
+            if metadata["name"] == "forged":
+                continue
+            if "deletionTimestamp" in metadata:
+                self.remove_pod(metadata["name"])
                 continue
             if "nodeName" not in spec:
                 await self._bind(metadata["name"], _wanted_node(pod))
@@ -255,6 +261,15 @@ class Stage:
     async def condition(self, key: Key) -> dict[str, Any]:
         listed = (await self.status(key)).get("conditions", [])
         return next((entry for entry in listed if entry["type"] == "NodesTrusted"), {})
+
+    async def uninstall(self) -> None:
+        """End the operator, and remove what `helm uninstall` removes; what nodes trust stays."""
+        await self.keeper.close()
+        self.admin.kubectl("delete", "daemonset", naming.NODE_AGENT, "-n", self.agents_namespace)
+        self.admin.kubectl("delete", "secret", naming.NODE_AGENT_KEY, "-n", self.agents_namespace)
+        self.admin.kubectl("delete", "pods", "--all", "-n", self.agents_namespace, "--force", "--grace-period=0")
+        self.agents.by_address.clear()
+        assert [name async for name in release_finalizers(self.cluster, [self.namespace])]
 
     async def is_gone(self, resource: kube.Resource, namespace: str | None, name: str) -> bool:
         try:
@@ -385,6 +400,26 @@ async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothi
     await stage.trusted(key, "4/4")
     pod = await stage.cluster.get(kube.POD, stage.agents_namespace, "forged")
     assert naming.TRUST_ANNOTATION not in pod["metadata"]["annotations"]
+
+
+async def test_agents_that_are_upgraded_make_no_node_forget(stage: Stage) -> None:
+    """nodes.md: "SIGTERM, eviction and upgrade revert nothing"; the agents' part is in tests/nodes/test_agent.py."""
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    hosts = await stage.hosts(key)
+    old = {agent.pod_uid for agent in stage.agents.by_address.values()}
+    await stage.keeper.close()
+    stage.operator(pull_secrets=["later"])
+
+    async def all_are_new() -> bool:
+        told = await stage.told()
+        assert set(told.values()) <= {hosts, None}, "a new pod is told nothing before it is told all"
+        agents = stage.agents.by_address.values()
+        return list(told.values()) == [hosts] * 3 and not old & {agent.pod_uid for agent in agents}
+
+    await stage.until(all_are_new, "new agents on all nodes")
+    await stage.trusted(key, "3/3")
+    assert await stage.hosts(key) == hosts
 
 
 async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_for_long(stage: Stage) -> None:
@@ -613,6 +648,26 @@ async def test_a_namespace_that_may_no_longer_change_nodes_keeps_no_claim_to_hos
     assert all(agent.reverted for agent in stage.agents.by_address.values())
     assert "trustedHosts" not in await stage.status(key)
     await stage.agents_gone()
+
+
+@pytest.mark.parametrize("is_allowed", [False, True], ids=["no longer allowed", "switched off"])
+async def test_trust_that_an_uninstall_left_is_taken_back_by_the_next_operator(stage: Stage, is_allowed: bool) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    await stage.uninstall()
+    assert len(await stage.hosts(key)) == 2
+    stage.operator(is_allowed=is_allowed)
+    if is_allowed:
+        patch = json.dumps({"spec": {"nodeTrust": {"enabled": False}}})
+        stage.admin.kubectl("patch", "registry", key.name, "-n", key.namespace, "--type=merge", "-p", patch)
+
+    async def is_forgotten() -> bool:
+        return not await stage.hosts(key)
+
+    await stage.until(is_forgotten, "its hosts to be forgotten")
+    assert [agent.reverted for agent in stage.agents.by_address.values()] == [True] * 3
+    await stage.agents_gone()
+    assert (await stage.condition(key)).get("reason") == (None if is_allowed else "NotAllowed")
 
 
 async def test_an_uninstall_that_is_called_off_is_undone_as_the_condition_says(stage: Stage) -> None:

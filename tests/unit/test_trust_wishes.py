@@ -165,6 +165,8 @@ def test_a_finalizer_that_a_tenant_put_there_is_no_trust() -> None:
     assert not was_trusted(body, Settings(trust=TrustSettings(namespaces=())))
     body["status"]["trustedHosts"] = ["k8smaster:5000"]
     assert was_trusted(body, Settings(trust=TrustSettings(namespaces=()))), "it was allowed before"
+    del body["metadata"]["finalizers"]
+    assert was_trusted(body, Settings(trust=TrustSettings(namespaces=()))), "an uninstall took the finalizer off"
 
 
 def test_a_paused_registry_keeps_what_it_has() -> None:

@@ -91,7 +91,10 @@ class Farewell:
                 "their agents go on"
             )
             await self._status.post(body, conditions.false("NotReverted", said))
-        await self.free(body)
+        # First: what the status says of nodes counts without the finalizer too.
+        with suppress(kube.ForbiddenError, kube.InvalidError):  # that holds no deletion up
+            await self._status.clear(body)
+        await self.free(self._store.registry(key) or body)
         return None
 
     async def free_overdue(self, why: str) -> None:
@@ -104,12 +107,13 @@ class Farewell:
                     await self.free(body)
 
     async def free(self, body: kube.Object) -> None:
-        """Take our finalizer off."""
+        """Take our finalizer off, if it is there: an uninstall may have done so."""
         self._owing.pop(_key(body), None)
         self._waiting_since.pop(body["metadata"]["uid"], None)
-        finalizers = [entry for entry in body["metadata"]["finalizers"] if entry != naming.NODE_TRUST_FINALIZER]
-        await self._set_finalizers(body, finalizers)
-        self._freed()
+        if asking.is_held(body):
+            finalizers = [entry for entry in body["metadata"]["finalizers"] if entry != naming.NODE_TRUST_FINALIZER]
+            await self._set_finalizers(body, finalizers)
+            self._freed()
 
     async def _write_off(self, body: kube.Object, gone: frozenset[str]) -> None:
         for node in sorted(gone):

@@ -81,7 +81,7 @@ class RequestReader:
                 else:
                     await self._read(key, body, requests, called_back)
                 known = True
-            if not known and (asking.was_trusted(body, self._settings) or asking.trusted_hosts(body)):
+            if not known and asking.was_trusted(body, self._settings):
                 requests.in_doubt = True
         return requests
 

@@ -11,7 +11,7 @@ from regkeeper.reconcile.readiness import NODE_FIELDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.reconcile.trust.judgement import Verdict
-from regkeeper.reconcile.trust.wishes import is_held, trusted_hosts
+from regkeeper.reconcile.trust.wishes import trusted_hosts
 
 PASSING = frozenset({"Progressing", "NotServing", "Reverting"})
 """Reasons that need nobody."""
@@ -38,7 +38,7 @@ class TrustStatusWriter:
 
     async def state(self, body: kube.Object, state: State) -> None:
         """Write why there is no verdict; the hosts that nodes may still trust stay."""
-        hosts = list(trusted_hosts(body)) or None if is_held(body) else None
+        hosts = list(trusted_hosts(body)) or None
         await self._write(body, state, {"trustedNodes": None, "trustedHosts": hosts, "nodes": None})
 
     async def clear(self, body: kube.Object) -> None:

@@ -182,11 +182,12 @@ def is_held(registry: Mapping[str, Any]) -> bool:
 def was_trusted(registry: Mapping[str, Any], settings: Settings) -> bool:
     """Whether nodes may still trust it.
 
-    Whoever may create a Registry can put our finalizer on it, but not write its status: where the namespace may not
-    change nodes, a finalizer alone must not bring agents onto all of them.
+    The status tells, also where an uninstall took our finalizer off and left the trust. The finalizer tells where the
+    status is lost; but whoever may create a Registry can put it there, so where the namespace may not change nodes, it
+    alone must not bring agents onto all of them.
     """
     may = registry["metadata"]["namespace"] in settings.trust.namespaces
-    return is_held(registry) and (may or bool(trusted_hosts(registry)))
+    return bool(trusted_hosts(registry)) or (may and is_held(registry))
 
 
 def _node_ports(registry: Mapping[str, Any]) -> list[tuple[str, str]]:
