@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
+from regkeeper.resources.node_agent import AGENT_PORT
 from regkeeper.settings import FurtherKind, Settings
-from tests.helm import CHART, Object, helm, only, render
+from tests.helm import CHART, NAMESPACE, Object, helm, only, render
 from tests.install_manifest import install_manifest
 
 ROOT = CHART.parent.parent
@@ -283,6 +284,27 @@ def test_helm_test_reaches_an_operator_that_has_an_ipv6_address_only() -> None:
             thread.join()
     assert done.returncode == 0, done.stderr
     assert "regkeeper_queue_depth" in done.stdout
+
+
+@pytest.mark.parametrize("release", ["regkeeper", "mine"])
+def test_the_agents_are_reached_by_the_operator_at_their_port_and_by_nobody_else(release: str) -> None:
+    """nodes.md: "NetworkPolicy is a second wall"."""
+    objects = render(EVERYTHING, release=release)
+    (deployment,) = [body for body in objects if body["kind"] == "Deployment"]
+    (policy,) = [body for body in objects if body["kind"] == "NetworkPolicy"]
+    assert policy["metadata"]["namespace"] == Settings().trust.agents_namespace
+    assert policy["spec"]["podSelector"] == {}
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policy["spec"], "they ask nobody"
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["ports"] == [{"port": AGENT_PORT, "protocol": "TCP"}]
+    (peer,) = rule["from"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": NAMESPACE}
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert peer["podSelector"]["matchLabels"].items() <= labels.items()
+    (job,) = [body for body in objects if body["kind"] == "Job"]
+    others = job["spec"]["template"]["metadata"].get("labels", {})
+    assert not peer["podSelector"]["matchLabels"].items() <= others.items()
 
 
 def test_nodes_forget_before_an_uninstall_only_if_asked() -> None:
