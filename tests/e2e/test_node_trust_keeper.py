@@ -376,6 +376,8 @@ async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
     assert stage.agent(1).reverted
     await stage.agents_gone()
     assert await stage.events("NotReverted") == []
+    await stage.look()
+    assert not stage.keeper._reports._known, "nobody is asked any more"
 
 
 async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothing(stage: Stage) -> None:

@@ -174,6 +174,7 @@ class TrustKeeper:
         is_needed = bool(requests.wishes or requests.leaving)
         if not is_needed and await self._daemon_set.find() is None:
             self._pods.stop()
+            self._reports.refresh({}, b"")
             return None
         daemon_set = await self._daemon_set.ensure()
         self._pods.watch(daemon_set["metadata"]["uid"])
