@@ -160,7 +160,7 @@ class Stage:
         return False
 
     def node(self, number: int) -> str:
-        return f"{self.token}-{number}"
+        return f"node-{self.token}-{number}"  # hosts are sorted, and addresses come first
 
     async def add_node(self, number: int) -> None:
         name = self.node(number)
