@@ -1,6 +1,5 @@
 """From `kubectl apply` to ready: a Registry against the same objects applied by hand, in turn, on the two nodes."""
 
-import statistics
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -11,7 +10,7 @@ import yaml
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
 from regkeeper.resources.http_secret import http_secret
-from tests.bench.table import Section
+from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster
 from tests.demo import Demo, install
 from tests.registry_objects import all_objects
@@ -35,26 +34,21 @@ def run() -> Iterator[Section]:
 
 
 def measure(cluster: Cluster) -> Section:
-    """Alternate, so that a machine that slows down slows both."""
-    ours, by_hand = [], []
-    for turn in range(-1, ROUNDS):  # turn -1 warms the images and the caches up
-        times = apply_registry(cluster, f"registry-{turn + 1}"), apply_by_hand(cluster, f"plain-{turn + 1}")
-        if turn >= 0:
-            ours.append(times[0])
-            by_hand.append(times[1])
-    added = statistics.median(ours) - statistics.median(by_hand)
+    ours, by_hand = alternate(
+        lambda number: apply_registry(cluster, f"registry-{number}"),
+        lambda number: apply_by_hand(cluster, f"plain-{number}"),
+        rounds=ROUNDS,
+    )
     section = Section(
         "Apply to Ready",
         f"`kubectl apply` until `kubectl wait` returns, {ROUNDS} rounds in turn, on two real nodes: a Registry until "
         "it is Ready (it answered with its own header), against the ConfigMap, Secret, claim, Service "
         "and Deployment that the operator would make, applied by hand, until the Deployment is Available.",
-        ("", "median", "fastest", "slowest"),
+        SPREAD,
     )
-    for name, measured in (("Registry", ours), ("the same objects by hand", by_hand)):
-        figures = (statistics.median(measured), min(measured), max(measured))
-        section.rows.append((name, *(f"{figure:.2f} s" for figure in figures)))
-    section.rows.append(("the operator adds", f"{added:+.2f} s", "", ""))
-    section.expect(added <= BOUND, f"the operator adds at most {BOUND} s in the median")
+    section.rows += [spread("Registry", ours), spread("the same objects by hand", by_hand)]
+    section.rows.append(("the operator adds", f"{added(ours, by_hand):+.2f} s", "", ""))
+    section.expect(added(ours, by_hand) <= BOUND, f"the operator adds at most {BOUND} s in the median")
     return section
 
 

@@ -6,7 +6,6 @@ And, apart from that, how long pushes wait while a run makes the registry read-o
 import json
 import os
 import re
-import statistics
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from typing import Any
 
 from regkeeper import naming
 from regkeeper.reconcile.retention.waiting import is_finished
-from tests.bench.table import Section
+from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster
 from tests.demo import Demo, install
 from tests.registry_content import push, takes_pushes
@@ -58,32 +57,29 @@ class Bench:
         self._kubectl = partial(cluster.kubectl, "--namespace", NAMESPACE)
 
     def gate(self) -> Section:
-        """Alternate, so that a machine that slows down slows both."""
+        """A registry that is read-only anyway."""
         self._registry("asleep", readOnly=True)
         template = self._retention("policy", "asleep")["spec"]["jobTemplate"]
-        gated, plain = [], []
-        for turn in range(-1, ROUNDS):  # turn -1 warms the images and the caches up
-            job = f"gated-{turn + 1}"
-            times = (
-                self._until_begun(job, "create", "job", job, "--from=cronjob/policy"),
-                self._until_begun(f"plain-{turn + 1}", "create", "--filename=-", stdin=_plain_job(turn + 1, template)),
-            )
-            if turn >= 0:
-                gated.append(times[0])
-                plain.append(times[1])
-        added = statistics.median(gated) - statistics.median(plain)
+
+        def through_the_gate(number: int) -> float:
+            job = f"gated-{number}"
+            return self._until_begun(job, "create", "job", job, "--from=cronjob/policy")
+
+        def at_once(number: int) -> float:
+            return self._until_begun(f"plain-{number}", "create", "--filename=-", stdin=_plain_job(number, template))
+
+        gated, plain = alternate(through_the_gate, at_once, rounds=ROUNDS)
         section = Section(
             "The gate of a run",
             f"`kubectl create job` until the Job's first container has read its snapshot and ended, {ROUNDS} rounds in "
             "turn, on two real nodes: a Job of an ImageRetention on a registry that is read-only anyway (lock, images "
             "in use, snapshot, then unsuspended), against the same Job born unsuspended, which finds no snapshot. Load "
             f"average at the end: {os.getloadavg()[0]:.1f}.",
-            ("", "median", "fastest", "slowest"),
+            SPREAD,
         )
-        for name, measured in (("through the gate", gated), ("let go at once", plain)):
-            section.rows.append(_row(name, measured))
-        section.rows.append(("the gate adds", f"{added:+.2f} s", "", ""))
-        section.expect(added <= BOUND, f"the gate adds at most {BOUND:.0f} s in the median")
+        section.rows += [spread("through the gate", gated), spread("let go at once", plain)]
+        section.rows.append(("the gate adds", f"{added(gated, plain):+.2f} s", "", ""))
+        section.expect(added(gated, plain) <= BOUND, f"the gate adds at most {BOUND:.0f} s in the median")
         self._kubectl("delete", "imageretention/policy", "registry/asleep", f"--timeout={SOON}s")
         return section
 
@@ -116,9 +112,9 @@ class Bench:
             "were refused, as `status.lastRun.pushesWaited` says (until the lock is released; the pod that takes "
             "pushes again starts then), and from `kubectl create job` until the outcome stands in the status. Load "
             f"average at the end: {os.getloadavg()[0]:.1f}.",
-            ("", "median", "fastest", "slowest"),
+            SPREAD,
         )
-        section.rows += [_row("pushes waited", waited), _row("the whole run", took)]
+        section.rows += [spread("pushes waited", waited), spread("the whole run", took)]
         return section
 
     def _registry(self, name: str, **spec: Any) -> None:
@@ -177,7 +173,3 @@ def _seconds(text: str) -> float:
     match = re.fullmatch(r"([0-9]+)s", text)
     assert match is not None, text
     return float(match[1])
-
-
-def _row(name: str, measured: list[float]) -> tuple[str, ...]:
-    return name, *(f"{figure:.2f} s" for figure in (statistics.median(measured), min(measured), max(measured)))

@@ -3,6 +3,8 @@
 import os
 import platform
 import re
+import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +41,34 @@ class Section:
         lines += ["", f"{now:%Y-%m-%d}, {machine()}.", ""]
         lines += [f"**Missed: {bound}**\n" for bound in self.missed]
         return "\n".join(lines)
+
+
+SPREAD = ("", "median", "fastest", "slowest")
+"""The header over rows of `spread`."""
+
+
+def spread(name: str, seconds: list[float]) -> tuple[str, ...]:
+    """A row of what was measured several times."""
+    return name, *(f"{figure:.2f} s" for figure in (statistics.median(seconds), min(seconds), max(seconds)))
+
+
+def alternate(
+    ours: Callable[[int], float], theirs: Callable[[int], float], *, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Measure both in turn, so that a machine that slows down slows both; a first round warms images and caches up.
+
+    Args:
+        ours: given the number of the round, the seconds that it took.
+        theirs: the same of the peer.
+        rounds: that count.
+    """
+    measured = [(ours(number), theirs(number)) for number in range(rounds + 1)][1:]
+    return [mine for mine, _ in measured], [peers for _, peers in measured]
+
+
+def added(ours: list[float], theirs: list[float]) -> float:
+    """Seconds by which the median of ours is above that of theirs."""
+    return statistics.median(ours) - statistics.median(theirs)
 
 
 def machine() -> str:
