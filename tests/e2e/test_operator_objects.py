@@ -1,6 +1,5 @@
 """What becomes of an object whose name somebody else takes, or which somebody else rewrites, while we apply it."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -14,7 +13,8 @@ from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.service import service
 from tests.cluster import Cluster
-from tests.operator_process import a_namespace, install_crds
+from tests.e2e.conftest import Account
+from tests.operator_process import a_namespace
 from tests.registry_objects import registry_object
 
 pytestmark = pytest.mark.control_plane
@@ -23,8 +23,7 @@ MOMENT = "2026-01-01T00:00:00Z"
 
 
 @pytest.fixture
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
+def namespace(control_plane: Cluster, account: Account) -> Iterator[str]:
     with a_namespace(control_plane, "objects") as name:
         yield name
 
@@ -67,25 +66,46 @@ def config_map(registry: Registry, **data: str) -> kube.Object:
     }
 
 
-async def test_an_object_that_somebody_made_just_before_us_is_given_back(
-    control_plane: Cluster, cluster: kube.ApiCluster, namespace: str, registry: Registry
-) -> None:
-    foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "main-config"}, "data": {"mine": "yes"}}
-    control_plane.kubectl("create", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(foreign))
-    objects = Objects(SlowCluster(cluster), Store())
-    with pytest.raises(kube.ConflictError, match="ConfigMap main-config was made by kubectl-create just now"):
-        await objects.ensure(registry, config_map(registry, ours="yes"))
+@pytest.fixture
+def foreign(control_plane: Cluster, registry: Registry) -> None:
+    """A ConfigMap by the name of the Registry's, as somebody else made it."""
+    make = ("create", "configmap", "main-config", "--from-literal=mine=yes")
+    control_plane.kubectl(*make, f"--namespace={registry.metadata.namespace}")
+
+
+async def require_untouched(cluster: kube.ApiCluster, namespace: str) -> None:
     left = await cluster.get(kube.CONFIG_MAP, namespace, "main-config")
     assert left["data"] == {"mine": "yes"}
     assert "ownerReferences" not in left["metadata"]
     assert naming.REGISTRY_LABEL not in left["metadata"].get("labels", {})
 
 
+@pytest.mark.usefixtures("foreign")
+async def test_an_object_that_somebody_made_just_before_us_is_left_alone(
+    cluster: kube.ApiCluster, operators: kube.ApiCluster, namespace: str, registry: Registry
+) -> None:
+    objects = Objects(SlowCluster(operators), Store())
+    with pytest.raises(kube.InvalidError, match="the operator may touch only what belongs to a Registry"):
+        await objects.ensure(registry, config_map(registry, ours="yes"))
+    await require_untouched(cluster, namespace)
+
+
+@pytest.mark.usefixtures("foreign")
+async def test_where_no_policy_holds_us_it_is_given_back(
+    cluster: kube.ApiCluster, namespace: str, registry: Registry
+) -> None:
+    """As an administrator: the operator that the chart installs does not get so far."""
+    objects = Objects(SlowCluster(cluster), Store())
+    with pytest.raises(kube.ConflictError, match="ConfigMap main-config was made by kubectl-create just now"):
+        await objects.ensure(registry, config_map(registry, ours="yes"))
+    await require_untouched(cluster, namespace)
+
+
 async def test_what_a_webhook_rewrites_is_applied_once_for_each_change(
-    cluster: kube.ApiCluster, registry: Registry
+    operators: kube.ApiCluster, registry: Registry
 ) -> None:
     store = Store()
-    rewriting = RewritingCluster(cluster)
+    rewriting = RewritingCluster(operators)
     objects = Objects(rewriting, store)
     desired = config_map(registry, image="registry", level="info")
     for _ in range(3):
@@ -97,12 +117,14 @@ async def test_what_a_webhook_rewrites_is_applied_once_for_each_change(
     assert rewriting.applied == before + 1
 
 
-async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(cluster: kube.ApiCluster, namespace: str) -> None:
+async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(
+    cluster: kube.ApiCluster, operators: kube.ApiCluster, namespace: str
+) -> None:
     """A merge patch replaces the list of conditions, as it was when the pass began."""
     seen = await cluster.create(registry_object(namespace=namespace))
     foreign = {"type": "Scanned", "status": "True", "reason": "Clean", "message": "", "lastTransitionTime": MOMENT}
     await cluster.patch_status(kube.REGISTRY, namespace, "main", {"status": {"conditions": [foreign]}})
-    writer = StatusWriter(cluster, Store(), lambda: datetime.now(UTC))
+    writer = StatusWriter(operators, Store(), lambda: datetime.now(UTC))
     states = {conditions.READY: conditions.true("Serving", "It answers.")}
     with pytest.raises(kube.ConflictError):
         await writer.write(seen, states)
@@ -112,13 +134,13 @@ async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(cluster: ku
 
 
 async def test_another_object_of_the_name_is_a_conflict_and_a_word_about_uids_is_not(
-    cluster: kube.ApiCluster, registry: Registry
+    operators: kube.ApiCluster, registry: Registry
 ) -> None:
     desired = config_map(registry, a="b")
-    made = await cluster.apply(desired, force=False)
+    made = await operators.apply(desired, force=False)
     other = {**desired["metadata"], "uid": "0f5e9a3c-0000-4000-8000-000000000000"}
     with pytest.raises(kube.ConflictError):
-        await cluster.apply({**desired, "metadata": other}, force=True)
+        await operators.apply({**desired, "metadata": other}, force=True)
     odd = {**desired["metadata"], "uid": made["metadata"]["uid"], "labels": {"a": "metadata.uid is no label!"}}
     with pytest.raises(kube.InvalidError, match=r"metadata\.uid"):
-        await cluster.apply({**desired, "metadata": odd}, force=True)
+        await operators.apply({**desired, "metadata": odd}, force=True)

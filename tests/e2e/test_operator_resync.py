@@ -9,7 +9,8 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.resync import BEHIND_SECONDS, CHILDREN, LATEST_SECONDS, Resync
 from regkeeper.reconcile.store import Store, version
 from tests.cluster import Cluster
-from tests.operator_process import a_namespace, install_crds
+from tests.e2e.conftest import Account
+from tests.operator_process import a_namespace
 from tests.registry_objects import registry_object
 
 pytestmark = pytest.mark.control_plane
@@ -38,15 +39,14 @@ class Net:
 
 
 @pytest.fixture
-def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
+def namespace(control_plane: Cluster, account: Account) -> Iterator[str]:
     with a_namespace(control_plane, "resync") as name:
         yield name
 
 
 @pytest.fixture
-async def net(cluster: kube.ApiCluster, namespace: str) -> Net:
-    net = Net(cluster, namespace)
+async def net(cluster: kube.ApiCluster, operators: kube.ApiCluster, namespace: str) -> Net:
+    net = Net(operators, namespace)
     await cluster.create(registry_object(namespace=namespace))
     await net.resync.load()
     assert net.notified == [Key(namespace, "main")]
@@ -96,20 +96,20 @@ async def test_what_was_missed_and_is_gone_since_ends_no_operator(
 
 
 async def test_a_backup_that_was_restored_is_taken_for_the_truth(
-    net: Net, cluster: kube.ApiCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
+    net: Net, operators: kube.ApiCluster, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its versions are older than those that were seen, which no watch would show either.
 
     The Registry is never out of the store: to the pass over nodes that would be one that nodes have to forget.
     """
     key = Key(namespace, "main")
-    get, there = cluster.get, []
+    get, there = operators.get, []
 
     async def look_and_get(resource: kube.Resource, namespace: str | None, name: str) -> kube.Object:
         there.append(net.store.registry(key) is not None)
         return await get(resource, namespace, name)
 
-    monkeypatch.setattr(cluster, "get", look_and_get)
+    monkeypatch.setattr(operators, "get", look_and_get)
     known = net.store.registry(key)
     assert known is not None
     later = {**known["metadata"], "resourceVersion": str(version(known) + 1000)}
