@@ -2,11 +2,11 @@
 
 import json
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from regkeeper import naming
+from regkeeper.kube.resources import POD, RESOURCES, Resource
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for
 
@@ -22,6 +22,19 @@ CONTROL_PLANE_TOLERATION = {
 def on_node(name: str) -> dict[str, Any]:
     """Fields of a spec that put its pods on a node, the control plane's included."""
     return {"nodeSelector": {"kubernetes.io/hostname": name}, "tolerations": [CONTROL_PLANE_TOLERATION]}
+
+
+_RESOURCES = {resource.kind.lower(): resource for resource in RESOURCES.values()}
+
+
+def listed(
+    cluster: Cluster, resource: Resource, namespace: str | None = None, selector: str = ""
+) -> list[dict[str, Any]]:
+    """The objects of a kind that have such labels, in a namespace or everywhere."""
+    found = cluster.read(f"{resource.path(namespace)}?labelSelector={quote(selector)}")
+    assert found is not None, f"the API server knows no {resource.plural}"
+    items: list[dict[str, Any]] = found["items"]
+    return items
 
 
 class Room:
@@ -49,15 +62,12 @@ class Room:
         self.kubectl("delete", kind, name, f"--timeout={SOON}s")
 
     def get(self, kind: str, name: str = "main") -> dict[str, Any] | None:
-        """An object with its managed fields; None if it is not there."""
-        try:
-            text = self.kubectl("get", kind, name, "--output=json", "--show-managed-fields")
-        except CommandError as error:
-            if "NotFound" in str(error):
-                return None
-            raise
-        body: dict[str, Any] = json.loads(text)
-        return body
+        """An object with its managed fields, by its kind, one that regkeeper uses; None if it is not there."""
+        return self.cluster.read(_RESOURCES[kind.lower()].path(self.namespace, name))
+
+    def listed(self, resource: Resource, selector: str = "") -> list[dict[str, Any]]:
+        """The objects of a kind that have such labels."""
+        return listed(self.cluster, resource, self.namespace, selector)
 
     def need(self, kind: str, name: str = "main") -> dict[str, Any]:
         """An object that must be there."""
@@ -95,9 +105,7 @@ class Room:
 
     def pods(self, name: str = "main") -> list[dict[str, Any]]:
         """A Registry's pods."""
-        selector = f"--selector={naming.REGISTRY_LABEL}={name}"
-        pods: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", selector, "--output=json"))["items"]
-        return pods
+        return self.listed(POD, f"{naming.REGISTRY_LABEL}={name}")
 
     def url(self, name: str = "main") -> str:
         """Where this machine reaches a Registry: its first address that is a node's, by the node's IP address."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.cluster import cgroups, network, records, requirements, storage
 from tests.cluster.api import Api
@@ -99,6 +100,15 @@ class Cluster:
             CommandError: it failed.
         """
         return run(KUBERNETES.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments, text=stdin)
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """What the API server has at that path, as an administrator sees it; None if nothing is there.
+
+        Raises:
+            ApiError: it refused.
+            OSError: it does not answer.
+        """
+        return self._control_plane.api().get(path)
 
     def load(self, archive: Path) -> None:
         """Bring the images of a docker archive to both nodes, where kubelet finds them; Docker does not.

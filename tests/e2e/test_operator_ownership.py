@@ -90,12 +90,12 @@ def test_a_local_directory_that_is_not_allowed_is_refused(room: OperatedRoom) ->
 def test_a_kept_claim_is_adopted_again(room: OperatedRoom) -> None:
     room.registry(storage={"size": "1Gi"})
     room.settle()
-    kept = room.get("pvc", "main-storage")
+    kept = room.get("persistentvolumeclaim", "main-storage")
     assert kept is not None
     room.kubectl("delete", "registry", "main", "--cascade=foreground")
     room.registry(storage={"size": "1Gi"})
     room.settle()
-    adopted = room.get("pvc", "main-storage")
+    adopted = room.get("persistentvolumeclaim", "main-storage")
     assert adopted is not None
     assert adopted["metadata"]["uid"] == kept["metadata"]["uid"]
 
@@ -107,7 +107,10 @@ def test_a_kept_claim_gets_back_the_label_that_it_lost(room: OperatedRoom, chang
     room.settle()
     room.kubectl("label", "--overwrite", "pvc", "main-storage", change)
     wait_for(
-        lambda: room.need("pvc", "main-storage")["metadata"].get("labels", {}).get(naming.REGISTRY_LABEL) == "main",
+        lambda: (
+            room.need("persistentvolumeclaim", "main-storage")["metadata"].get("labels", {}).get(naming.REGISTRY_LABEL)
+            == "main"
+        ),
         SOON,
         "the claim's label",
     )

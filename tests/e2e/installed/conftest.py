@@ -10,12 +10,13 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from regkeeper.kube.resources import REGISTRY
 from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace
 from tests.release import Release, released
 from tests.retained_room import RetainedRoom
-from tests.room import SOON, Room, on_node
+from tests.room import SOON, Room, listed, on_node
 from tests.waiting import wait_for
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -189,4 +190,4 @@ def hand_made_volume(room: Room, name: str, path: str, mode: str = "ReadWriteOnc
 
 
 def _registries(cluster: Cluster) -> list[str]:
-    return cluster.kubectl("get", "registries", "--all-namespaces", "--output=name").split()
+    return [body["metadata"]["name"] for body in listed(cluster, REGISTRY)]

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from regkeeper import naming
+from regkeeper import kube, naming
 from tests import docker
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
 from tests.cluster.images.system import old_registry_image
 from tests.e2e.installed.conftest import FURTHER_HOST, TRUSTED_NAMESPACE, WORKER, MakeRoom, chart_values
 from tests.release import Release
-from tests.room import SOON, Room, on_node
+from tests.room import SOON, Room, listed, on_node
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -98,14 +98,14 @@ def await_agents_gone(room: Room) -> None:
     wait_for(lambda: not agents(room), SOON, lambda: f"the agents to go: {agents(room)}")
 
 
-def agents(room: Room) -> str:
-    return room.cluster.kubectl("get", "daemonsets", f"--namespace={AGENTS}", "--output=name")
+def agents(room: Room) -> list[str]:
+    """Names of their DaemonSets."""
+    return [body["metadata"]["name"] for body in listed(room.cluster, kube.DAEMON_SET, AGENTS)]
 
 
 def agents_told(room: Room) -> int:
     """How many agents run and have been told what to trust."""
-    pods = json.loads(room.cluster.kubectl("get", "pods", f"--namespace={AGENTS}", "--output=json"))["items"]
-    running = [pod for pod in pods if pod["status"]["phase"] == "Running"]
+    running = [pod for pod in listed(room.cluster, kube.POD, AGENTS) if pod["status"]["phase"] == "Running"]
     return sum(naming.TRUST_ANNOTATION in pod["metadata"].get("annotations", {}) for pod in running)
 
 
@@ -115,9 +115,7 @@ def pull_by_kubelet(room: Room, image: str) -> None:
     room.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pulled"}, "spec": spec})
 
     def reasons() -> set[str]:
-        selector = "--field-selector=involvedObject.name=pulled"
-        listed = json.loads(room.kubectl("get", "events", selector, "--output=json"))["items"]
-        return {event["reason"] for event in listed}
+        return {event["reason"] for event in room.listed(kube.EVENT) if event["involvedObject"]["name"] == "pulled"}
 
     wait_for(lambda: "Pulled" in reasons(), SOON, lambda: f"kubelet to pull {image}: {reasons()}")
     room.kubectl("delete", "pod", "pulled", "--grace-period=0", "--force")

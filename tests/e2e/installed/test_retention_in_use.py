@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from regkeeper import kube
 from tests.cluster.images.archive import File, Image, layer_tar, write_archive
 from tests.cluster.images.system import SEARCH_PATH, shell_layer
 from tests.e2e.installed.conftest import WORKER
@@ -85,8 +86,8 @@ def cron_job(name: str, image: str) -> dict[str, Any]:
 
 
 def replica_sets(retained: RetainedRoom, deployment_name: str) -> list[str]:
-    listed = retained.room.kubectl("get", "replicasets", f"--selector=app={deployment_name}", "--output=name")
-    return listed.split()
+    found = retained.room.listed(kube.REPLICA_SET, f"app={deployment_name}")
+    return [body["metadata"]["name"] for body in found]
 
 
 def roll(retained: RetainedRoom, name: str, before: str, after: str) -> None:

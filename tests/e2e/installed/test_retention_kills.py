@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from inotify_simple import INotify, flags
 
-from regkeeper import naming
+from regkeeper import kube, naming
 from regkeeper.resources.retention.lock import STAGE
 from tests.e2e.installed.conftest import WORKER
 from tests.registry_content import pull, push
@@ -48,11 +48,10 @@ def require_nothing_left(retained: RetainedRoom) -> None:
 
     def left() -> list[str]:
         found = [] if "holderIdentity" not in lease(retained)["spec"] else ["the lock"]
-        for kind, selector in (("configmaps", naming.SNAPSHOT_LABEL), ("jobs", naming.REGISTRY_LABEL)):
-            text = retained.room.kubectl("get", kind, f"--selector={selector}={retained.name}", "--output=json")
+        for kind, selector in ((kube.CONFIG_MAP, naming.SNAPSHOT_LABEL), (kube.JOB, naming.REGISTRY_LABEL)):
             found += [
-                f"{kind} {body['metadata']['name']}"
-                for body in json.loads(text)["items"]
+                f"{kind.kind} {body['metadata']['name']}"
+                for body in retained.room.listed(kind, f"{selector}={retained.name}")
                 if "binaryData" in body or naming.RUN_FINALIZER in body["metadata"].get("finalizers", ())
             ]
         return found
@@ -97,12 +96,11 @@ def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
 
 
 def pod_of_run(retained: RetainedRoom, job: str) -> dict[str, Any]:
-    def found() -> list[dict[str, Any]]:
-        text = retained.room.kubectl("get", "pods", f"--selector=job-name={job}", "--output=json")
-        items: list[dict[str, Any]] = json.loads(text)["items"]
-        return items
-
-    return wait_for(found, RUN, lambda: f"a pod of {job}: {retained.story_of_jobs()}")[0]
+    return wait_for(
+        lambda: retained.room.listed(kube.POD, f"job-name={job}"),
+        RUN,
+        lambda: f"a pod of {job}: {retained.story_of_jobs()}",
+    )[0]
 
 
 def push_tags(retained: RetainedRoom) -> dict[str, str]:

@@ -1,13 +1,12 @@
 """Volumes with which a run must take care: refused with the reason and the remedy, or right."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from regkeeper import naming
+from regkeeper import kube, naming
 from tests.cluster import Cluster
 from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, hand_made_volume, make_shared_claim
 from tests.registry_content import pull, push
@@ -140,7 +139,7 @@ def test_a_volume_that_could_follow_the_registry_stays_with_the_run(
     retained.await_run("clean", "Done")
     job = room.need("job", "clean-1")
     assert job["spec"]["template"]["spec"]["nodeSelector"] == {HOSTNAME: WORKER}
-    revisions = json.loads(room.kubectl("get", "replicasets", "--output=json"))["items"]
+    revisions = room.listed(kube.REPLICA_SET)
     held = [each["spec"]["template"]["spec"].get("nodeSelector") for each in revisions]
     assert held.count({HOSTNAME: WORKER}) == 1, held
     wait_for(lambda: nodes(room) == [MASTER], SOON, lambda: f"the registry to be free again: {nodes(room)}")
@@ -148,6 +147,5 @@ def test_a_volume_that_could_follow_the_registry_stays_with_the_run(
 
 def nodes(room: Room) -> list[str]:
     """Where the registry's pods are."""
-    selector = f"--selector={naming.REGISTRY_LABEL}=main,!{naming.RETENTION_LABEL}"
-    pods = json.loads(room.kubectl("get", "pods", selector, "--output=json"))["items"]
+    pods = room.listed(kube.POD, f"{naming.REGISTRY_LABEL}=main,!{naming.RETENTION_LABEL}")
     return [pod["spec"].get("nodeName", "") for pod in pods]

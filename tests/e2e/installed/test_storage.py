@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from regkeeper import kube
 from tests.cluster import Cluster
 from tests.e2e.installed.conftest import (
     DIRECTORIES,
@@ -19,7 +20,7 @@ from tests.e2e.installed.conftest import (
     share_directory,
 )
 from tests.registry_content import pull, push, push_index
-from tests.room import SOON, Room, on_node
+from tests.room import SOON, Room, listed, on_node
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -100,10 +101,9 @@ def test_a_claim_grows_where_its_class_allows_it_and_goes_if_it_shall(room: Room
 
 def volumes_of(cluster: Cluster, namespace: str) -> list[str]:
     """Names of the PersistentVolumes that claims of a namespace have."""
-    listed = json.loads(cluster.kubectl("get", "persistentvolumes", "--output=json"))["items"]
     return [
         volume["metadata"]["name"]
-        for volume in listed
+        for volume in listed(cluster, kube.VOLUME)
         if volume["spec"].get("claimRef", {}).get("namespace") == namespace
     ]
 
