@@ -15,8 +15,10 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from uuid import uuid4
 
+from regkeeper.kube.resources import REGISTRY, VOLUME
 from regkeeper.naming import API_VERSION, REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
+from tests.room import listed
 from tests.waiting import wait_for
 
 CRDS = Path(__file__).parent.parent / "crds"
@@ -46,13 +48,16 @@ def a_namespace(
     """
     name = name or f"{prefix}-{uuid4().hex[:8]}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
-    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(body))
+    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(body))
     try:
         yield name
     finally:
-        for registry in cluster.kubectl("get", "registries", "-n", name, "-o", "name").split():
-            cluster.kubectl("patch", "-n", name, registry, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-        cluster.kubectl("delete", "pv", "-l", f"{REGISTRY_NAMESPACE_LABEL}={name}", "--wait=false")
+        for registry in listed(cluster, REGISTRY, name):
+            each = ("registry", registry["metadata"]["name"], f"--namespace={name}")
+            cluster.kubectl("patch", *each, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+        selector = f"{REGISTRY_NAMESPACE_LABEL}={name}"
+        if listed(cluster, VOLUME, selector=selector):
+            cluster.kubectl("delete", "persistentvolumes", f"--selector={selector}", "--wait=false")
         cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 

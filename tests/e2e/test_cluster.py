@@ -200,7 +200,7 @@ def _pod(
 
 def _apply(cluster: Cluster, namespace: str, *objects: dict[str, Any]) -> None:
     document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-    cluster.kubectl("--namespace", namespace, "apply", "--filename=-", stdin=document)
+    cluster.kubectl("--namespace", namespace, "apply", "--server-side", "--filename=-", stdin=document)
 
 
 def _get(cluster: Cluster, kind: str, name: str = "", namespace: str = "default") -> dict[str, Any]:
