@@ -64,6 +64,7 @@ class OneOperator:
                 clock=lambda: 0.0,
             )
 
+        self._loaded = False
         self._listing = listing(store, KINDS, f"!{naming.RETENTION_LABEL}")
         self._runs_listing = listing(runs, (*retentions.KINDS, kube.POD), naming.RETENTION_LABEL)
 
@@ -83,9 +84,9 @@ class OneOperator:
             RegkeeperError, ApiError: a pass could not be finished.
         """
         for listing in (self._listing, self._runs_listing):
-            await listing.load()
-            # What is gone since: a watch would have said so.
-            await listing.compare()
+            # Later what is new and what is gone, as watches would have said.
+            await (listing.compare() if self._loaded else listing.load())
+        self._loaded = True
         await self._reconciler.look(Key(self._namespace, name))
         await self._retentions.look(Key(self._namespace, name))
 
