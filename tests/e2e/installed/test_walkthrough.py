@@ -114,9 +114,9 @@ def test_the_volume_has_the_layout_that_distribution_writes(registry: Room, dige
 
 
 def test_images_outlive_the_pod_and_a_restart_of_kubelet(registry: Room, digests: dict[str, str]) -> None:
+    """One after the other: a kubelet that ends while it takes a pod's port away looks after that a minute later."""
     before = {pod["metadata"]["name"] for pod in registry.pods()}
     registry.kubectl("delete", "pods", *before, "--grace-period=0", "--force")
-    registry.cluster.restart_kubelet(MASTER)
 
     def follower_is_ready() -> bool:
         ready = {
@@ -129,6 +129,7 @@ def test_images_outlive_the_pod_and_a_restart_of_kubelet(registry: Room, digests
 
     wait_for(follower_is_ready, SOON, lambda: f"another pod: {registry.pods()}")
     registry.await_serving()
+    registry.cluster.restart_kubelet(MASTER)
     for image, digest in digests.items():
         docker.pull(registry.cluster, WORKER, f"{ADDRESS}/{image}")
         docker.pull(registry.cluster, WORKER, f"{ADDRESS}/{image.partition(':')[0]}@{digest}")
