@@ -3,20 +3,20 @@
 What fails in one phase does not hide the next.
 
 The phases differ in what they share: unit and engine tests share nothing and run side by side; those of the control
-plane share one API server; those of the nodes change a node's Docker and so run one after the other. They mostly wait,
-for pods and timers, which leaves room for all others beside them.
+plane share one API server; those of the nodes change a node's Docker, so each of the two that run at a time has a
+cluster of its own. They mostly wait, for pods and timers, which leaves room for all others beside them.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO
 
-from tests import check
 from tests.cluster import requirements
 from tests.cluster.fixtures import KUBECONFIG_VARIABLE
 
@@ -25,21 +25,47 @@ UNITS = "not control_plane and not nodes"
 
 @dataclass(frozen=True)
 class Phase:
-    """One run of pytest."""
+    """One run of pytest, or of another module."""
 
     name: str
-    markers: str
+    markers: str = ""
     parallel: tuple[str, ...] = ()
     """Options of pytest-xdist."""
+    module: str = "pytest"
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        """Its command line; `arguments` are for pytest."""
+        program = [sys.executable, "-m", self.module]
+        if self.module != "pytest":
+            return program
+        return [*program, "-q", "-m", self.markers, "--durations=10", *self.parallel, *arguments]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a phase went."""
+
+    phase: Phase
+    code: int
+    """Its exit status."""
+    seconds: float
+    processor_seconds: float
+    """Of its processes that it has waited for, clusters included."""
+
+    def __str__(self) -> str:
+        times = f"{self.seconds:.0f} s, {self.processor_seconds:.0f} s of processor time"
+        return f"=== {self.phase.name}: {'FAILED' if self.code else 'ok'} ({times})"
 
 
 LANES = (
     (
+        Phase("static checks", module="tests.check"),
         Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),
         # The tests of a file share their namespaces, and so a worker.
         Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
     ),
-    (Phase("two nodes", "nodes"),),
+    # The files in their order: those of the folder `installed` share an operator, which others install themselves.
+    (Phase("two nodes", "nodes", ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")),),
 )
 """Beside each other, each one phase after the other."""
 
@@ -79,31 +105,36 @@ def run_lanes(lanes: Sequence[Sequence[Phase]], arguments: Sequence[str]) -> lis
         failed = []
         for phase in first:
             _announce(phase)
-            if _run(phase, arguments):
+            ended = _run(phase, arguments)
+            print(ended, flush=True)
+            if ended.code:
                 failed.append(phase.name)
         for lane in running:
-            for phase, code, text in lane.result():
-                _announce(phase)
-                print(text, end="", flush=True)
-                if code:
-                    failed.append(phase.name)
+            for ended, text in lane.result():
+                _announce(ended.phase)
+                print(text, ended, sep="", flush=True)
+                if ended.code:
+                    failed.append(ended.phase.name)
     return failed
 
 
-def _run_aside(phases: Sequence[Phase], arguments: Sequence[str]) -> list[tuple[Phase, int, str]]:
-    """Each phase with its exit status and what it printed."""
+def _run_aside(phases: Sequence[Phase], arguments: Sequence[str]) -> list[tuple[Ended, str]]:
+    """How each phase went, and what it printed."""
     ended = []
     for phase in phases:
         with tempfile.TemporaryFile("w+") as output:
-            code = _run(phase, arguments, output)
+            one = _run(phase, arguments, output)
             output.seek(0)
-            ended.append((phase, code, output.read()))
+            ended.append((one, output.read()))
     return ended
 
 
-def _run(phase: Phase, arguments: Sequence[str], output: IO[str] | None = None) -> int:
-    command = [sys.executable, "-m", "pytest", "-q", "-m", phase.markers, "--durations=10", *phase.parallel]
-    return subprocess.run([*command, *arguments], check=False, stdout=output, stderr=output).returncode
+def _run(phase: Phase, arguments: Sequence[str], output: IO[str] | None = None) -> Ended:
+    began = time.monotonic()
+    process = subprocess.Popen(phase.command(arguments), stdout=output, stderr=output)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return Ended(phase, process.returncode, time.monotonic() - began, usage.ru_utime + usage.ru_stime)
 
 
 def _announce(phase: Phase) -> None:
@@ -119,9 +150,7 @@ def main(arguments: list[str]) -> int:
         requirements.install(packages)
     if KUBECONFIG_VARIABLE in os.environ:
         print("These tests need the embedded cluster and will fail:", *embedded_tests(), sep="\n  ", flush=True)
-    print("\n=== static checks", flush=True)
-    failed = ["static checks"] if check.main() else []
-    failed += run_lanes(LANES, arguments)
+    failed = run_lanes(LANES, arguments)
     if failed:
         print(f"\nFailed: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

@@ -4,15 +4,18 @@ The first user brings it up, the last one takes it down. A user that was killed 
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cluster import records
 from tests.cluster.cluster import Cluster
+from tests.cluster.commands import CommandError
 from tests.cluster.plan import Plan
 from tests.cluster.records import Extent
 
@@ -22,7 +25,7 @@ _CHECKOUT = hashlib.sha256(os.fsencode(Path(__file__).resolve())).hexdigest()[:6
 CONTROL_PLANE_NAME = f"test-cp-{_CHECKOUT}"
 RESTARTED_NAME = f"test-restarts-{_CHECKOUT}"
 """A control plane that tests restart, which nobody else's shall see."""
-NODES_NAME = f"test-nodes-{_CHECKOUT}"
+NODES_NAME = "-".join(("test-nodes", _CHECKOUT, *filter(None, [os.environ.get("PYTEST_XDIST_WORKER")])))
 
 
 class GivenCluster(Cluster):
@@ -38,6 +41,16 @@ class GivenCluster(Cluster):
     @property
     def kubeconfig(self) -> Path:
         return self._kubeconfig
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """By kubectl, which knows every way to authenticate."""
+        try:
+            answer: dict[str, Any] = json.loads(self.kubectl("get", f"--raw={path}"))
+        except CommandError as error:
+            if "NotFound" in str(error):
+                return None
+            raise
+        return answer
 
     @property
     def _plan(self) -> Plan:
@@ -56,7 +69,10 @@ def control_plane() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def two_nodes() -> Iterator[Cluster]:
-    """Both nodes with the images of registries and of the operator, or the cluster of REGKEEPER_KUBECONFIG."""
+    """Both nodes with the images of registries and of the operator, or the cluster of REGKEEPER_KUBECONFIG.
+
+    Each worker of pytest-xdist has its own pair: tests change a node's Docker and kill nodes.
+    """
     with _cluster(NODES_NAME, Extent.VOLUMES) as cluster:
         yield cluster
 
