@@ -113,6 +113,8 @@ def _kubelet(plan: Plan, node: NodePlan) -> dict[str, Any]:
         "resolvConf": "/etc/resolv.conf",
         "staticPodPath": f"{_KUBERNETES}/manifests",
         "maxPods": 60,
+        # What fails, and was then mended, is tried again soon: the usual ten seconds double each time.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "5s"},
         # A sandbox may lack CAP_SYS_RESOURCE, which the usual scores and limits would need.
         "oomScoreAdj": 0,
         "maxOpenFiles": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
