@@ -1,5 +1,6 @@
 """A namespace of which the operator is a process of these tests, and no node runs the pods."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,14 +29,27 @@ class OperatedRoom(Room):
     def __init__(self, cluster: Cluster, operated: Operated) -> None:
         super().__init__(cluster, operated.namespace)
         self._operated = operated
+        self._poke = itertools.count()
 
     def settle(self, name: str = "main") -> None:
         """Wait until all objects of a Registry are there; no node runs its pods, so it goes on no further."""
         wait_for(
-            lambda: self.get("deployment", name) and self.condition("Reconciling", name),
+            lambda: self._has_pods(name) and self.condition("Reconciling", name),
             SOON,
             lambda: f"{name} to wait for its pods: {self.get('registry', name)}",
         )
+        wait_for(lambda: self._stays(name), SOON, lambda: f"all to be said of {name}: {self.status(name)}")
+
+    def _has_pods(self, name: str) -> bool:
+        """Whether the controllers have made a Deployment's pods."""
+        deployment = self.get("deployment", name)
+        return deployment is not None and deployment["status"].get("replicas") == deployment["spec"]["replicas"]
+
+    def _stays(self, name: str) -> bool:
+        """Whether a pass has nothing to add to the status."""
+        before = self.status(name)
+        self.provoke_passes(1, name)
+        return self.status(name) == before
 
     def writes_while(self, wait: Callable[[], object]) -> list[str]:
         """What the operator wrote meanwhile, here and elsewhere."""
@@ -45,10 +59,10 @@ class OperatedRoom(Room):
 
     def provoke_passes(self, count: int, *names: str) -> None:
         """Change what concerns nobody on Registries, `count` times, and wait for the pass that each change provokes."""
-        for number in range(count):
+        for _ in range(count):
             for name in names or ("main",):
                 before = self._passes()
-                self.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={number}")
+                self.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={next(self._poke)}")
                 wait_for(lambda before=before: self._passes() > before, SOON, "another pass")  # type: ignore[misc]
 
     def _passes(self) -> float:
