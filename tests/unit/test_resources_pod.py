@@ -44,6 +44,7 @@ def test_pods_are_restricted_and_know_nothing_of_the_cluster() -> None:
     built = pod()
     assert built["automountServiceAccountToken"] is False
     assert built["enableServiceLinks"] is False
+    assert built["shareProcessNamespace"] is True, "distribution as process 1 would lose an early SIGTERM"
     assert built["securityContext"] == {
         "runAsNonRoot": True,
         "runAsUser": 65532,

@@ -51,6 +51,9 @@ def pod_template(
             "automountServiceAccountToken": False,
             # A Service called registry-storage would set REGISTRY_STORAGE_PORT, on which distribution panics.
             "enableServiceLinks": False,
+            # Process 1 loses a SIGTERM that comes before it heeds signals: told to end as it started, a registry took
+            # all of its grace, and pushes waited for its follower. Here process 1 is the runtime's own.
+            "shareProcessNamespace": True,
             "securityContext": pod_security(),
             "terminationGracePeriodSeconds": notice + config.drain_seconds + STOP_SECONDS,
             **_init_containers(registry, settings),

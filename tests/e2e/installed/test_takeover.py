@@ -221,14 +221,15 @@ PLANT = """
 ln -s /etc /var/lib/registry/planted
 ln -s /etc /var/lib/registry/docker
 ln -s /etc/shadow /var/lib/registry/shadow
-trap exit TERM
-sleep 600 &
-wait
+exec sleep 600
 """
 
 
 def planting_image(name: str, folder: Path) -> Path:
-    """The archive of a tenant's image: no registry at all, but something that plants symbolic links in its volume."""
+    """The archive of a tenant's image: no registry at all, but something that plants symbolic links in its volume.
+
+    It heeds no signal, as a registry in its first moments.
+    """
     busybox = shutil.which("busybox", path="/usr/bin:/bin")
     assert busybox is not None
     files = {"bin/busybox": File(Path(busybox).read_bytes(), 0o755), "plant": File(PLANT.encode())}
@@ -259,6 +260,8 @@ def test_links_that_an_image_planted_open_nothing_of_the_node(local_room: Room, 
     local_room.cluster.load(planting_image(planting, tmp_path))
     with registry(local_room, "planted", **in_directory("planted"), image=planting, imagePullPolicy="Never"):
         wait_for((volume / "shadow").is_symlink, SOON, lambda: f"links: {local_room.status('planted')}")
+    # Process 1 would have gone on until its grace of 40 seconds was over.
+    wait_for(lambda: not local_room.pods("planted"), 20, "a pod that heeds no signal to end all the same")
     # A root that does not match lets kubelet go through everything again.
     os.chown(volume, 0, 0)
     with registry(local_room, "planted", **in_directory("planted")):
