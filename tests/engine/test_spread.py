@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regkeeper.commands.progress import progress
-from regkeeper.retention.errors import NotPermittedError, RetentionError
+from regkeeper.retention.errors import NotPermittedError, RetentionError, StorageError, translated
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.planner import WAITING, Planner
 from regkeeper.retention.policy import Intent, merge
@@ -58,6 +58,21 @@ def test_what_another_process_raises_is_raised_here() -> None:
 
     with pytest.raises(NotPermittedError, match="run as root"):
         list(spread(PARTS, work, 2))
+
+
+def test_a_failure_of_the_storage_arrives_with_its_words_and_its_number() -> None:
+    """Made of an OSError and a path, it could not be made again from a pickle: the whole run ended in a traceback."""
+    here = os.getpid()
+
+    def work(numbers: Iterator[int]) -> Iterator[int]:
+        if os.getpid() != here:
+            with translated("blobs/sha256"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), "blobs/sha256/00")
+        yield from numbers
+
+    with pytest.raises(StorageError, match=r"^blobs/sha256: Input/output error: the storage failed") as raised:
+        list(spread(PARTS, work, 2))
+    assert raised.value.errno == errno.EIO
 
 
 def test_a_process_that_is_killed_is_noticed() -> None:

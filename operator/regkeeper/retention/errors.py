@@ -70,9 +70,13 @@ class StorageError(RetentionError):
     reason = "StorageFailed"
 
     def __init__(self, error: OSError, path: str) -> None:
-        what = _ADVICE.get(error.errno or 0, "")
-        super().__init__(f"{path}: {os.strerror(error.errno or 0)}{what and f': {what}'}")
+        super().__init__(error, path)  # by which another process makes it again from a pickle
         self.errno = error.errno
+        self.path = path
+
+    def __str__(self) -> str:
+        what = _ADVICE.get(self.errno or 0, "")
+        return f"{self.path}: {os.strerror(self.errno or 0)}{what and f': {what}'}"
 
 
 _ADVICE = {
