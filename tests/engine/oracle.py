@@ -9,7 +9,9 @@ Where the specification leaves a choice, this is the reading taken here:
 - A tag that is kept only because no rule covers it is no obstacle to `delete`; a `keep` that covers it is.
 - A digest in use is kept with the indexes that lead to it, the children that it leads to, and the tags that point to
   any of them: in the repository that the reference names, or everywhere if it names none.
-- A subject that is named by another digest than a SHA-256 is never nowhere: it may be there under its SHA-256.
+- A subject that is named by another digest than a SHA-256 is never nowhere: it may be there under its SHA-256. What is
+  about it, or about something that can't be read, goes only with an exact entry for its tag or its repository.
+- An untagged dependant whose subject is nowhere stays for as long, though an index goes that lists it.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
 - The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.
   An untagged index that has been there for too long takes its dependants along, but not its children: each of them is
@@ -481,6 +483,18 @@ class Judge:
         young = self.orphans - self.orphans_too_long
         return {node for node in young if node[0] not in self.exactly_named_repositories}
 
+    @cached_property
+    def about_the_unknown(self) -> set[Node]:
+        """Manifests whose subject can't be read, or is named by a digest that tells nothing by its absence."""
+        on_volume = {digest for _, digest in self.nodes}
+        subjects = {node: self.world.documents[node[1]].subject for node in self.nodes}
+        return {
+            node
+            for node, subject in subjects.items()
+            if subject is not None and subject not in on_volume and not subject.startswith("sha256:")
+            if node[0] not in self.exactly_named_repositories
+        }
+
     def untagged_since(self, repository: Repository, digest: str) -> int:
         """When the last tag left it: the next push in each history that has it, and its own revision link."""
         times = [repository.revisions[digest]]
@@ -499,6 +513,9 @@ class Judge:
             | {(name, str(self.places[name, tag].digest)) for name, tag in kept_tags}
         )
         roots |= {node for node in self.nodes if node in self.nodes_in_use or node[0] in self.pinned}
+        roots |= self.about_the_unknown - {
+            (name, str(self.places[name, tag].digest)) for name, tag in self.exact & victims
+        }
         alive = roots & self.nodes
         while True:
             digests = {digest for _, digest in alive}

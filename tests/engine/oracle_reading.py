@@ -61,6 +61,7 @@ class Document:
     platforms: set[str] = field(default_factory=set)
     """The same, if it is known to be an index."""
     subject: str | None = None
+    """`unreadable:` if it has one that can't be read."""
     config: str | None = None
 
 
@@ -198,7 +199,7 @@ def _document(v2: Path, digest: str) -> Document:
 def _parsed(manifest: dict[str, Any], text: str) -> Document:
     """By the media type or, as OCI allows to leave it out, by the fields."""
     media_type = manifest.get("mediaType", "")
-    subject = (manifest.get("subject") or {}).get("digest")
+    subject = None if manifest.get("subject") is None else _subject(manifest["subject"])
     if media_type in INDEXES or (not media_type and "manifests" in manifest):
         children = {child["digest"] for child in manifest["manifests"] or ()}
         return Document(present=True, children=children, platforms=children, subject=subject)
@@ -211,4 +212,10 @@ def _parsed(manifest: dict[str, Any], text: str) -> Document:
     if manifest.get("schemaVersion") == 1:
         return Document(present=True, blobs={layer["blobSum"] for layer in manifest["fsLayers"]})
     mentions = set(DIGEST.findall(text))
-    return Document(present=True, blobs=mentions, children=mentions)
+    return Document(present=True, blobs=mentions, children=mentions, subject=subject)
+
+
+def _subject(descriptor: Any) -> str:
+    """The digest that is named, or what no digest begins with."""
+    named = str(descriptor.get("digest")) if isinstance(descriptor, dict) else "?"
+    return named if DIGEST.fullmatch(named) else "unreadable:"

@@ -25,6 +25,7 @@ REPOSITORIES = ("app", "team", "team/app", "team/app/deep", "current-app")
 TAGS = ("latest", "v1", "v1.0.0", "v1.2", "1.10", "1.9.3", "v2.0.0-rc.1", "stable-1", "sha256-short")
 LAYERS = tuple(b"layer %d" % number * (number + 1) for number in range(5))
 NOWHERE = Descriptor(documents.OCI_MANIFEST, documents.digest_of(b"a manifest that nobody pushed"), 29)
+UNREADABLE = Descriptor(documents.OCI_MANIFEST, "sha256:CCC", 3)
 
 FUTURE = -5 * HOUR
 BEFORE_1980 = 1_780_000_000 - 300_000_000  # seconds before the volume's NOW
@@ -45,6 +46,7 @@ Kind = Literal[
     "retag",
     "copy",
     "referrer",
+    "referrer of something unreadable",
     "signature",
     "fallback tag",
     "mount",
@@ -198,6 +200,8 @@ class _Builder:
                 return self.image(repository, step, layer_type=documents.OCI_LAYER_ZSTD)
             case "referrer":
                 return self.image(repository, step, subject=(earlier or [NOWHERE])[0])
+            case "referrer of something unreadable":
+                return self.image(repository, step, subject=UNREADABLE)
         return None
 
     def layers(self, repository: Repository, step: Step, media_type: str) -> list[Descriptor]:

@@ -1,5 +1,6 @@
 """Signatures, attestations and other referrers live exactly as long as their subject."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,82 @@ def test_a_subject_named_by_another_digest_than_its_sha256_keeps_its_dependants(
     assert planned.deleted_tags() == {"app:also-tagged"}
     assert planned.deleted_manifests() == set()
     assert planned.deleted_blobs() == set()
+
+
+UNREADABLE_SUBJECTS: list[object] = [
+    {"digest": "sha256:CCC"},
+    {"digest": ""},
+    {"digest": None},
+    {"digest": 3},
+    {},
+    [],
+    "sha256:" + "a" * 64,
+]
+
+
+@pytest.mark.parametrize("subject", UNREADABLE_SUBJECTS, ids=str)
+@pytest.mark.parametrize("field", ["subject", "Subject"])
+@pytest.mark.parametrize("media_type", [documents.OCI_MANIFEST, "application/vnd.of.nobody+json"])
+def test_what_is_about_something_that_can_not_be_read_is_kept_and_told(
+    volume: Volume, subject: object, field: str, media_type: str
+) -> None:
+    """A registry takes any: distribution knows no field of that name. It went as untagged."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    image = json.loads(documents.image(app.push_blob(b"{}", documents.OCI_EMPTY), [], media_type=media_type).content)
+    untagged, tagged = (
+        app.push(
+            documents.Manifest(media_type, documents.encode({**image, field: subject, "a": tag})), *tag, age=90 * DAY
+        )
+        for tag in ([], ["sbom"])
+    )
+    spec = {"untagged": {"deleteAfter": "0s"}, "dependants": {"orphanedFor": "0s"}, "rules": [{"keep": {"last": 0}}]}
+    planned = retain(volume, spec)
+    assert planned.deleted_tags() == {"app:v1", "app:sbom"}
+    assert planned.manifest("app", untagged.digest) == "kept: its subject can't be read"
+    assert planned.manifest("app", tagged.digest) == "kept: its subject can't be read"
+    assert sorted(map(str, planned.plan.problems)) == sorted(
+        f"app: manifest {image.digest}: its subject can't be read" for image in (untagged, tagged)
+    )
+    assert delete(volume, "app:sbom", f"app@{untagged.digest}").deleted_manifests() == {
+        ("app", untagged.digest),
+        ("app", tagged.digest),
+    }
+
+
+def test_without_a_subject_an_untagged_manifest_is_no_dependant(volume: Volume) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"])
+    image = json.loads(documents.image(app.push_blob(b"{}", documents.OCI_EMPTY), []).content)
+    content = documents.encode({**image, "subject": None, "annotations": {"subject": "said"}})
+    untagged = app.push(documents.Manifest(documents.OCI_MANIFEST, content))
+    planned = retain(volume, {"untagged": {"deleteAfter": "0s"}})
+    assert planned.deleted_manifests() == {("app", untagged.digest)}
+    assert planned.plan.problems == []
+
+
+@pytest.mark.parametrize("subject", ["sha256:" + "a" * 64, "sha512:" + "a" * 128, "sha256:CCC"])
+@pytest.mark.parametrize("remove", ["a rule", "an exact name"])
+def test_an_orphan_stays_though_an_index_goes_that_lists_it(volume: Volume, subject: str, remove: str) -> None:
+    """It lives as long as its subject, of which nobody knows (found by the oracle: it went with the index)."""
+    app = volume.repository("app")
+    orphan = app.push_image(layers=[b"sbom"], subject=documents.Descriptor(documents.OCI_MANIFEST, subject, 3))
+    child = app.push_image(layers=[b"child"])
+    index = app.push_index("v1", children=[child, orphan])
+    planned = retain(volume, KEEP_NONE) if remove == "a rule" else delete(volume, "app:v1")
+    assert planned.deleted_manifests() == {("app", index.digest), ("app", child.digest)}
+    assert planned.manifest("app", orphan.digest).startswith("kept: its subject")
+    assert orphan.digest in delete(volume, "app:v1", f"app@{orphan.digest}").deleted_blobs()
+
+
+def test_an_orphan_that_an_index_lists_goes_when_it_has_been_one_for_too_long(volume: Volume) -> None:
+    app = volume.repository("app")
+    nowhere = documents.Descriptor(documents.OCI_MANIFEST, "sha256:" + "a" * 64, 3)
+    orphan = app.push_image(layers=[b"sbom"], subject=nowhere, age=31 * DAY)
+    index = app.push_index("v1", children=[orphan])
+    assert retain(volume, {"dependants": {"orphanedFor": "720h"}}).deleted_manifests() == set()
+    planned = retain(volume, {**KEEP_NONE, "dependants": {"orphanedFor": "720h"}})
+    assert planned.deleted_manifests() == {("app", index.digest), ("app", orphan.digest)}
 
 
 def test_an_image_tagged_by_a_hash_of_its_sources_is_no_orphan(volume: Volume) -> None:

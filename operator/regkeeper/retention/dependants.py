@@ -1,7 +1,7 @@
 """What becomes of signatures, attestations and other dependants, given where their subjects stand."""
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Subject
+from regkeeper.retention.digests import UNREADABLE_SUBJECT, Subject
 from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.rules import plausible
 from regkeeper.retention.subjects import State, Subjects
@@ -17,6 +17,8 @@ def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, 
         pushed: its own push time.
     """
     state = subjects.state(subject)
+    if subject == UNREADABLE_SUBJECT:
+        return Verdict(False, "its subject can't be read")
     if state is State.UNKNOWN:
         return Verdict(False, "its subject is named by a digest by which it can't be looked up")
     name = digests.short(subject)

@@ -142,6 +142,10 @@ def subject_named(text: str) -> Digest | None:
     return b"\x00" + hashlib.sha256(text.encode()).digest()
 
 
+UNREADABLE_SUBJECT: Digest = b"\xff" + bytes(32)
+"""In the place of a subject that a manifest has and nobody can read: nothing on a volume has this digest."""
+
+
 def can_be_looked_up(subject: Subject) -> bool:
     """Whether the absence of a subject tells anything: a registry keeps all content under its SHA-256."""
     return subject[:1] == SHA256.code

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from regkeeper.retention.digests import Digest, mentioned, parse, subject_named
+from regkeeper.retention.digests import BY_CODE, UNREADABLE_SUBJECT, Digest, mentioned, parse, subject_named
 
 
 class Shape(IntEnum):
@@ -51,6 +51,7 @@ class Manifest(NamedTuple):
     children: tuple[Digest, ...]
     """Manifests that an index lists; of an unknown shape, every digest that is mentioned."""
     subject: Digest | None
+    """What it is about; `UNREADABLE_SUBJECT`: something that can't be read."""
     attestations: tuple[Digest, ...] = ()
     """The children that are no images."""
     foreign: tuple[Digest, ...] = ()
@@ -84,7 +85,7 @@ class _Document(msgspec.Struct):
     manifests: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
     fs_layers: list[_BlobSum] | msgspec.UnsetType = msgspec.field(name="fsLayers", default=msgspec.UNSET)
     blobs: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
-    subject: _Descriptor | None = None
+    subject: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _NotUnderstoodError(Exception):
@@ -93,6 +94,7 @@ class _NotUnderstoodError(Exception):
 
 _NONE: Mapping[str, Digest] = {}
 _decode = msgspec.json.Decoder(_Document).decode
+_decode_subject = msgspec.json.Decoder(_Descriptor | None).decode
 _FIELDS = {
     name.casefold(): name
     for name in ("config", "layers", "manifests", "digest", "subject", "mediaType", "fsLayers", "blobSum", "blobs")
@@ -117,10 +119,8 @@ def parse_manifest(content: bytes, known: Mapping[str, Digest] = _NONE) -> Manif
 
 def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]) -> Manifest:
     shape = _shape(document)
-    subject = None if document.subject is None else subject_named(document.subject.digest)
-    if document.subject is not None and subject is None:
-        raise _NotUnderstoodError
-    named = 0 if document.subject is None or parse(document.subject.digest) is None else 1
+    subject = None if document.subject is msgspec.UNSET else _understood_subject(document.subject)
+    named = 0 if subject is None or subject[0] not in BY_CODE else 1
     config: Digest | None = None
     blobs: tuple[Digest, ...] = ()
     children: tuple[Digest, ...] = ()
@@ -144,9 +144,19 @@ def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]
         blobs = tuple(map(_digest, document.blobs or ()))
     named += len(blobs) + len(children)
     counted = content.count(b'"sha256:') + content.count(b'"sha512:')
-    if counted != named or b"\\" in content or not content.isascii():
+    subjects = content.lower().count(b'"subject"')
+    read = document.subject is not msgspec.UNSET
+    if counted != named or subjects != read or b"\\" in content or not content.isascii():
         _refuse_other_spellings(content)
     return Manifest(shape, len(content), config, blobs, children, subject, attestations, foreign)
+
+
+def _understood_subject(field: msgspec.Raw) -> Digest | None:
+    try:
+        descriptor = _decode_subject(field)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return UNREADABLE_SUBJECT
+    return None if descriptor is None else subject_named(descriptor.digest) or UNREADABLE_SUBJECT
 
 
 def _shape(document: _Document) -> Shape:
@@ -193,6 +203,14 @@ def _refuse_other_spellings(content: bytes) -> None:
         raise _NotUnderstoodError from None
 
 
+class _Object(list[tuple[str, Any]]):
+    """A JSON object with all of its fields, those that stand twice too."""
+
+    def folded(self, name: str) -> list[Any]:
+        """The values of a field, however its name is spelt, without those that are null."""
+        return [value for key, value in self if key.casefold() == name and value is not None]
+
+
 def _decode_as_go(content: bytes, **options: Any) -> Any:
     """Decode what Go's decoder takes and stricter ones refuse.
 
@@ -209,23 +227,32 @@ def _digest(descriptor: _Descriptor | _BlobSum) -> Digest:
 
 
 def _unknown(content: bytes) -> Manifest:
-    document: Any = {}
+    document: Any = None
     try:
-        document = _decode_as_go(content)
+        document = _decode_as_go(content, object_pairs_hook=_Object)
     except RecursionError:
         pass  # The registry took it: it is JSON, and what it mentions in plain text stays.
     except ValueError as error:
         raise NoManifestError(f"not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise NoManifestError("not a JSON object")
-    descriptor = document.get("subject")
-    named_subject = descriptor.get("digest") if isinstance(descriptor, dict) else None
-    subject = subject_named(named_subject) if isinstance(named_subject, str) else None
+    else:
+        if not isinstance(document, _Object):
+            raise NoManifestError("not a JSON object")
+    subject = UNREADABLE_SUBJECT if document is None else _subject(document)
     named = [content]
     if b"\\" in content:  # a digest may be spelt with escapes
         named.extend(text.encode("utf-8", "surrogatepass") for text in _texts(document))
     mentions = tuple(_distinct(digest for part in named for digest in mentioned(part)))
     return Manifest(Shape.UNKNOWN, len(content), None, mentions, mentions, subject)
+
+
+def _subject(document: _Object) -> Digest | None:
+    """What a document is about, if it names one thing; None if it is about nothing."""
+    subjects = document.folded("subject")
+    if not subjects:
+        return None
+    named = subjects[0].folded("digest") if len(subjects) == 1 and isinstance(subjects[0], _Object) else []
+    digest = subject_named(named[0]) if len(named) == 1 and isinstance(named[0], str) else None
+    return digest or UNREADABLE_SUBJECT
 
 
 def _texts(document: Any) -> Iterator[str]:
@@ -235,10 +262,7 @@ def _texts(document: Any) -> Iterator[str]:
         value = waiting.pop()
         if isinstance(value, str):
             yield value
-        elif isinstance(value, dict):
-            waiting.extend(value)
-            waiting.extend(value.values())
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):  # an object is a list of its fields
             waiting.extend(value)
 
 

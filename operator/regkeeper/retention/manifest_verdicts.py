@@ -67,6 +67,7 @@ class ManifestJudge:
             if name in self.tag_judge.exactly or self.tag_judge.goes_with_named_subject(digests.subject_of_tag(name))
         }
         carried_by_name = self._carried(by_name)
+        named_tags = {repository.tags[name].digest for name in self.tag_judge.exactly if name in repository.tags}
         loosely, exactly = self.tag_judge.whole_repository()
         pointed = {tag.digest for tag in repository.tags.values()}
         absent = self._versions_without_manifest()
@@ -91,12 +92,12 @@ class ManifestJudge:
                 and not self.tag_judge.goes_with_named_subject(subject)
             ):
                 verdict = Verdict(False, f"restored from run {restored}")
-            elif subject and of_subject and self._may_be_needed(subject, named=digest in carried_by_name):
+            elif subject and of_subject and self._may_be_needed(subject, named=digest in named_tags):
                 verdict = of_subject
+            elif of_subject is not None and digest not in pointed:
+                verdict = of_subject  # whatever lists it: it lives as long as its subject
             elif digest in carried:
                 verdict = Verdict(True, carried[digest])
-            elif of_subject is not None and digest not in pointed:
-                verdict = of_subject
             elif loosely:
                 young = self.question.now - link.pushed < self.question.intent.younger_than
                 verdict = (
@@ -117,7 +118,10 @@ class ManifestJudge:
                 self.waiting.append((digest, subject))
 
     def _may_be_needed(self, subject: Subject, *, named: bool) -> bool:
-        """Whether a manifest stays for its subject. One whose subject can't be looked up goes only if it is named."""
+        """Whether a manifest stays for its subject, though its tag goes.
+
+        One whose subject can't be read or looked up goes only with a tag that is named.
+        """
         state = self.subjects.state(subject)
         return state is State.ALIVE or (state is State.UNKNOWN and not named)
 

@@ -124,13 +124,16 @@ class Repository:
         return bool(self.layers) and not has_manifests
 
     def problems(self) -> Iterator[Problem]:
-        """Everything that pins the repository."""
+        """Everything that can't be read; it pins the repository, save a manifest's subject, which keeps that alone."""
         yield from self.unreadable
         for tag, (digest, _) in self.tags.items():
             if digest is None:
                 yield Problem(self.name, f"tag {tag}", "its link is empty or malformed")
         for digest, message in self.corrupt.items():
             yield Problem(self.name, f"manifest {digests.to_text(digest)}", message)
+        for digest, manifest in self.manifests.items():
+            if manifest.subject == digests.UNREADABLE_SUBJECT:
+                yield Problem(self.name, f"manifest {digests.to_text(digest)}", "its subject can't be read")
 
 
 class RepositoryReader:

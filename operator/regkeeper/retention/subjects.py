@@ -16,7 +16,7 @@ class State(Enum):
     NOWHERE = "nowhere"
     """No repository has a revision link to it."""
     UNKNOWN = "unknown"
-    """It is named by a digest by which it can't be looked up: it may be there under its SHA-256."""
+    """It can't be looked up: what names it can't be read, or is a digest beside which it may have a SHA-256."""
 
 
 @dataclass(slots=True)
