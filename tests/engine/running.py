@@ -25,15 +25,12 @@ from regkeeper.retention.references import parse_reference
 from regkeeper.retention.repository import RepositoryReader
 from regkeeper.retention.restore import Restored, last_undoable, undo
 from regkeeper.retention.run import Order, Outcome, carry_out
+from regkeeper.retention.stop import Stop, never
 from regkeeper.retention.storage import Guard, WritableVolume, no_guard, open_writable
 from tests.engine.planning import UNLIMITED, policies
 from tests.engine.volumes import DAY, SECOND, Entry, Volume, files
 
 STATE = "docker/registry/v2/.regkeeper"
-
-
-def never() -> str | None:
-    return None
 
 
 @dataclass
@@ -50,7 +47,7 @@ class Runner:
     root: Path
     now: int
     guard: Guard = no_guard
-    stop: Callable[[], str | None] = never
+    stop: Stop = never
     mode: Mode = Mode.READ_ONLY
     progress: Callable[[Move], None] = field(default=lambda _: None)
     quiet: Callable[[], None] = field(default=lambda: None)
@@ -60,7 +57,7 @@ class Runner:
     def changing(self) -> Iterator[tuple[WritableVolume, WritableJournals]]:
         elsewhere = None if self.journal is None else str(self.journal)
         with (
-            open_writable(str(self.root), self.guard) as volume,
+            open_writable(str(self.root), self.guard, self.stop) as volume,
             lock.exclusive(volume),
             open_writable_journals(volume, elsewhere) as journals,
         ):
@@ -99,7 +96,6 @@ class Runner:
                 refuse_writers=self.quiet,
                 now=now or self.now,
                 in_use=in_use,
-                stop=self.stop,
                 progress=self.progress,
             )
             return carry_out(volume, journals, order, lambda: (now or self.now) / SECOND)
@@ -117,7 +113,7 @@ class Runner:
         moment = now or self.now + 2 * DAY * SECOND
         with self.changing() as (volume, journals):
             recover(volume, journals, now=moment)
-            return purge(volume, journals, due(journals, volume, moment), now=moment, in_use=in_use, stop=self.stop)
+            return purge(volume, journals, due(journals, volume, moment), now=moment, in_use=in_use)
 
     def journals(self) -> list[Journal]:
         with (

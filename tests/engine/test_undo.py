@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention import marks
-from regkeeper.retention.errors import NothingToUndoError
+from regkeeper.retention.errors import NothingToUndoError, StoppedError
 from regkeeper.retention.policy import merge
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import Restored
 from regkeeper.retention.restore_images import restore_reference
+from regkeeper.retention.stop import never
 from tests.engine import documents, driver
 from tests.engine.planning import policies, used
 from tests.engine.running import STATE, Runner, content
+from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, SECOND, Volume
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -170,6 +172,60 @@ def test_the_last_image_of_a_run_brings_back_none_that_was_deleted_again(volume:
     assert app.uploads.name in {move.name for move in restored.moves}
     runner.restore()
     assert app.tag_link("v1").exists()
+
+
+@pytest.mark.parametrize("entries", [0, 1, 5])
+def test_a_signal_stops_an_undo_between_two_entries_and_the_next_command_ends_it(
+    volume: Volume, runner: Runner, entries: int
+) -> None:
+    """It went on to its end, however many entries there were: a pod has half a minute."""
+    app = volume.repository("app")
+    app.push_index("v1", children=[app.push_image(layers=[b"base", b"one"])])
+    app.push_image("v2", layers=[b"base", b"two"])
+    before = content(volume.root)
+    moves = len(runner.delete("app:v1").plan.moves)
+    stop_after(runner, entries)
+    with pytest.raises(StoppedError, match=rf"SIGTERM: stopped after {entries} entries"):
+        runner.restore()
+    assert len(list((volume.root / STATE / "quarantine").glob("*/*"))) == moves - entries
+    assert [journal.state for journal in runner.journals()] == ["restoring"]
+    assert whole_tags(volume.root) == {"app:v2"}
+    runner.stop = never
+    assert len(runner.restore().moves) == moves - entries
+    assert content(volume.root) == before
+
+
+def test_a_signal_stops_a_rollback_and_the_next_command_ends_it(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[b"one"])
+    before = content(volume.root)
+    for entries, words in ((4, "stopped after 4 entries, which"), (2, "stopped after 2 entries had come back")):
+        stop_after(runner, entries)
+        with pytest.raises(StoppedError, match=words):
+            runner.delete("app:v1")
+        assert [journal.state for journal in runner.journals()] == ["open"]
+    runner.stop = never
+    assert len(runner.restore().moves) == 2
+    assert content(volume.root) == before
+
+
+def test_a_signal_stops_the_return_of_one_image_and_its_repetition_ends_it(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_signature(app.push_image("v1", layers=[b"one"]))
+    app.push_image("v2", layers=[b"two"])
+    before = content(volume.root)
+    runner.delete("app:v1")
+    stop_after(runner, 5)
+    with pytest.raises(StoppedError, match="the rest comes back when this is repeated"):
+        restore_image(runner, "app:v1")
+    assert {tag.name for tag in app.tags.iterdir()} == {tag.partition(":")[2] for tag in whole_tags(volume.root)}
+    runner.stop = never
+    restore_image(runner, "app:v1")
+    assert content(volume.root) == before
+
+
+def stop_after(runner: Runner, entries: int) -> None:
+    answers = iter([None] * entries)
+    runner.stop = lambda: next(answers, "SIGTERM")
 
 
 def test_an_undo_is_done_once(volume: Volume, runner: Runner) -> None:

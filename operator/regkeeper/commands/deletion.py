@@ -15,7 +15,7 @@ from regkeeper.commands.reports import (
     run_document,
 )
 from regkeeper.commands.volume_options import (
-    UNREADABLE_KEPT,
+    KEPT_AGAINST_WILL,
     changing,
     failures,
     note,
@@ -145,7 +145,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
     if outcome.journal is not None and deletion.intent.undo_window:
         due = moment(outcome.journal.purge_due)
         note(f"deleted as run {outcome.journal.run}; `regkeeper restore {outcome.journal.run}` undoes it until {due}")
-    _end(outcome.plan, "")
+    _end(outcome.plan, "", stuck=any(purged.stuck for purged in outcome.purged))
 
 
 def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) -> Outcome[Plan]:
@@ -188,7 +188,6 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
             refuse_writers=refuse,
             now=session.now,
             in_use=deletion.in_use,
-            stop=session.stop,
             progress=shown.moved,
             cleared=tell_behind,
         )
@@ -212,9 +211,9 @@ def _print(deletion: Deletion, plan: Plan, answer: dict[str, object]) -> None:
         print_plan(plan)
 
 
-def _end(plan: Plan, refusal: str) -> None:
+def _end(plan: Plan, refusal: str, *, stuck: bool = False) -> None:
     if refusal:
         note(f"refused: {refusal}")
         raise typer.Exit(1)
-    if plan.problems:
-        raise typer.Exit(UNREADABLE_KEPT)
+    if plan.problems or stuck:
+        raise typer.Exit(KEPT_AGAINST_WILL)

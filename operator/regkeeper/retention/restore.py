@@ -12,7 +12,7 @@ from functools import partial
 
 from regkeeper.retention import digests, reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry, Image, images_of, undoable_contents
-from regkeeper.retention.errors import NothingToUndoError, translated
+from regkeeper.retention.errors import NothingToUndoError, StoppedError, translated
 from regkeeper.retention.journal import Journal, Journals, State
 from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.marks import write_mark
@@ -193,6 +193,11 @@ def _put_back(volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]
         for number, move in moves:
             if number not in there:
                 continue
+            if reason := volume.stop():
+                raise StoppedError(
+                    f"{reason}: stopped after {len(restored.moves)} entries had come back from run {run}; "
+                    "the rest comes back when this is repeated"
+                )
             if move.kind != kind:
                 parents.sync()
                 kind = move.kind

@@ -20,8 +20,9 @@ from regkeeper.retention.quarantine import drop_run_directory
 from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.restore import roll_back
+from regkeeper.retention.stop import never
 from regkeeper.retention.storage import WritableVolume
-from regkeeper.retention.sweep import Stop, sweep
+from regkeeper.retention.sweep import sweep
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
@@ -37,7 +38,6 @@ class Order(Generic[AnyPlan]):
         refuse_writers: Raises `NotQuietError` when the registry is not as quiet as the mode asks for.
         now: Nanoseconds since 1970 by which all ages are judged; None: the volume's own clock.
         in_use: What is in use now; None: not asked for.
-        stop: Asked between two entries.
         progress: Told of each move that was made.
         given_up: Uploads with which nobody can go on (`refuse_uploads`).
         cleared: Told what earlier runs had left and what was due, which is done though the run be refused then.
@@ -49,7 +49,6 @@ class Order(Generic[AnyPlan]):
     refuse_writers: Callable[[], None]
     now: int | None
     in_use: InUse | None
-    stop: Stop
     progress: Callable[[Move], None]
     given_up: Container[Upload] = ()
     cleared: Callable[[Recovered, Purged], None] = lambda _recovered, _purged: None
@@ -115,9 +114,7 @@ def _purge(
 ) -> Purged:
     """Purge on the way to something else, which goes on all the same where nothing could be freed safely."""
     try:
-        return purge(
-            volume, journals, due_journals, now=now, in_use=order.in_use, stop=order.stop, given_up=order.given_up
-        )
+        return purge(volume, journals, due_journals, now=now, in_use=order.in_use, given_up=order.given_up)
     except (UnverifiedError, NotQuietError) as error:
         return Purged(unverified=str(error))
 
@@ -170,10 +167,11 @@ def _sweep(
     with translated(path):
         try:
             with volume.directory(path) as quarantine:
-                ours = sweep(volume, quarantine, plan.moves, stop=order.stop, progress=order.progress)
+                ours = sweep(volume, quarantine, plan.moves, progress=order.progress)
             refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), ours)
         except NotQuietError:
-            # Whoever writes may need what was moved: it goes back at once, not with the next run.
+            # Whoever writes may need what was moved: it goes back at once and to the end, not with the next run.
+            volume.stop = never
             roll_back(volume, journals, journal, journal.header.now)
             raise
         return journals.enter(journal, State.DONE, journal.header.now, moves=journal.count, bytes=journal.bytes)

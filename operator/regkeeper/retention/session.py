@@ -27,7 +27,6 @@ class Session:
 
     volume: WritableVolume
     journals: WritableJournals
-    stop: StopOnSignal
     now: int | None
     """Nanoseconds since 1970 as they were given; None: the clock's."""
 
@@ -57,10 +56,10 @@ def changing(
     guard = no_guard if end is None else EndTime(end / SECOND, time.time)
     with _storage_failures(root), ExitStack() as stack:
         stop = stack.enter_context(StopOnSignal())
-        volume = stack.enter_context(open_writable(root, guard))
+        volume = stack.enter_context(open_writable(root, guard, stop))
         stack.enter_context(lock.exclusive(volume))
         journals = stack.enter_context(open_writable_journals(volume, journal))
-        yield Session(volume, journals, stop, now)
+        yield Session(volume, journals, now)
 
 
 @dataclass(frozen=True)

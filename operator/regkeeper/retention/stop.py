@@ -1,10 +1,19 @@
-"""SIGTERM and SIGINT end a run between two entries, instead of in the midst of one."""
+"""SIGTERM and SIGINT end a run, an undo or a purge between two entries, instead of in the midst of one."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
+Stop = Callable[[], str | None]
+"""Asked between two entries; answers why to stop, or None."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def never() -> str | None:
+    """Go on to the end."""
+    return None
 
 
 class StopOnSignal:

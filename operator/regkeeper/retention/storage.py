@@ -24,6 +24,7 @@ from regkeeper.retention.layout import (
     walk_repositories,
 )
 from regkeeper.retention.places import KEPT, QUARANTINE, RESERVE
+from regkeeper.retention.stop import Stop, never
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -67,11 +68,16 @@ def components(path: str) -> list[str]:
 
 
 class WritableVolume(Volume):
-    """A registry's storage, opened at `docker/registry/v2`, with all that the engine may do to it."""
+    """A registry's storage, opened at `docker/registry/v2`, with all that the engine may do to it.
 
-    def __init__(self, descriptor: int, path: str, guard: Guard = no_guard) -> None:
+    Attributes:
+        stop: asked before each entry that is moved, comes back or is freed.
+    """
+
+    def __init__(self, descriptor: int, path: str, guard: Guard = no_guard, stop: Stop = never) -> None:
         super().__init__(descriptor, path)
         self._guard = guard
+        self.stop = stop
 
     def __enter__(self) -> Self:
         return self
@@ -226,7 +232,8 @@ class WritableVolume(Volume):
             return
         descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
         try:
-            for child in os.listdir(descriptor):
+            # Backwards: `current`, `link` and `data` go last, so that what can't be removed is still what it was.
+            for child in sorted(os.listdir(descriptor), reverse=True):
                 self.remove_tree(descriptor, child)
         finally:
             os.close(descriptor)
@@ -260,11 +267,11 @@ def _has_names(parent: int, name: str) -> bool:
         os.close(descriptor)
 
 
-def open_writable(root: str, guard: Guard = no_guard) -> WritableVolume:
+def open_writable(root: str, guard: Guard = no_guard, stop: Stop = never) -> WritableVolume:
     """The volume below `root`, to be changed.
 
     Raises:
         VolumeError: there is none.
     """
     volume = open_volume(root)
-    return WritableVolume(volume.descriptor, volume.path, guard)
+    return WritableVolume(volume.descriptor, volume.path, guard, stop)

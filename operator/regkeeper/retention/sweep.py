@@ -15,9 +15,6 @@ from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
 from regkeeper.retention.storage import WritableVolume
 
-Stop = Callable[[], str | None]
-"""Asked between two entries; answers why to stop, or None."""
-
 _WITNESSES = {
     Kind.TAG: "current/link",
     Kind.INDEX_REVISION: "link",
@@ -31,7 +28,7 @@ _WITNESSES = {
 
 
 def sweep(
-    volume: WritableVolume, quarantine: int, moves: Collection[Move], *, stop: Stop, progress: Callable[[Move], None]
+    volume: WritableVolume, quarantine: int, moves: Collection[Move], *, progress: Callable[[Move], None]
 ) -> frozenset[str]:
     """Move everything into the run's quarantine.
 
@@ -39,14 +36,13 @@ def sweep(
         volume: Where it is.
         quarantine: Descriptor of the run's directory.
         moves: In the order of `Kind`; the position is the name in the quarantine.
-        stop: Asked before each move.
         progress: Told of each move that was made.
 
     Returns:
         The directories out of which something was moved.
 
     Raises:
-        StoppedError: `stop` said so.
+        StoppedError: the volume's `stop` said so.
         NotQuietError: something changed since the plan.
         StorageError: a rename failed.
     """
@@ -54,8 +50,7 @@ def sweep(
     kind: Kind | None = None
     with opened_parents(volume) as parents:
         for number, move in enumerate(moves):
-            reason = stop()
-            if reason:
+            if reason := volume.stop():
                 raise StoppedError(f"{reason}: stopped after {number} entries, which the next run puts back")
             if move.kind != kind:
                 touched |= _make_durable(volume, quarantine, parents)
