@@ -12,9 +12,10 @@ from regkeeper.retention.needed import held_by_other_runs
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import undo
 from regkeeper.retention.restore_images import restore_reference
+from regkeeper.retention.stop import never
 from tests.engine import documents, driver
 from tests.engine.planning import used
-from tests.engine.running import STATE, Runner, content, never, quarantined
+from tests.engine.running import STATE, Runner, content, quarantined
 from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 

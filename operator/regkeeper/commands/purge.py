@@ -6,6 +6,7 @@ import typer
 
 from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
 from regkeeper.commands.volume_options import (
+    KEPT_AGAINST_WILL,
     AsJson,
     EndTimeOption,
     InUseFile,
@@ -51,7 +52,9 @@ def purge(
 
     Restart a registry whose blob descriptor cache is on before: it takes blobs for there that are in the quarantine.
 
-    With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`) and what earlier runs had left.
+    What can't be removed, an immutable file for one, stays until a later purge can; the exit status is 3 then.
+
+    With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`, `stuck`) and what earlier runs had left.
     """
     age = None if older_than is None else seconds(older_than, "--older-than") * SECOND
     with failures(as_json=as_json):
@@ -61,9 +64,7 @@ def purge(
             volume, journals, present = session.volume, session.journals, session.present
             recovered = recover(volume, journals, now=present)
             note_recovered(recovered)
-            purged = purge_runs(
-                volume, journals, due(journals, volume, present, age), now=present, in_use=used, stop=session.stop
-            )
+            purged = purge_runs(volume, journals, due(journals, volume, present, age), now=present, in_use=used)
             reserve.replenish(volume)
         note_purged(purged)
         if not purged.runs:
@@ -72,3 +73,5 @@ def purge(
         print_document(
             {"outcome": "done", "purged": purged_document([purged]), "recovered": recovered_document(recovered)}
         )
+    if purged.stuck:
+        raise typer.Exit(KEPT_AGAINST_WILL)

@@ -5,7 +5,8 @@ run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: noth
 due         of a dry run: names of the runs that a real one would purge first
 recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
 purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
-            `held` entries that another run needs to be undone, `unverified`: why nothing was freed, or null
+            `held` entries that another run needs to be undone, `stuck`: what can't be removed, with the reason,
+            `unverified`: why nothing was freed, or null
 """
 
 from collections.abc import Iterable
@@ -44,6 +45,7 @@ def purged_document(purges: Iterable[Purged]) -> dict[str, Any]:
         "bytes": sum(purged.bytes for purged in every),
         "returned": sum(len(purged.returned.moves) for purged in every),
         "held": sum(purged.held for purged in every),
+        "stuck": [text for purged in every for text in purged.stuck],
         "unverified": next((purged.unverified for purged in every if purged.unverified), None),
     }
 
@@ -76,7 +78,9 @@ def note_purged(purged: Purged) -> None:
     if purged.returned.moves:
         note(f"{count(len(purged.returned.moves), 'entry')} needed again and put back instead")
     if purged.held:
-        note(f"{count(purged.held, 'entry')} held: a run that can still be undone needs them")
+        note(f"{count(purged.held, 'entry')} held: what can still be undone needs them")
+    for text in purged.stuck:
+        note(f"{text}; it stays in the quarantine, and the next purge tries again")
 
 
 def note_restored(restored: Restored) -> None:

@@ -1,6 +1,7 @@
 """Options and manners that all commands on a registry's volume share: exit status, JSON, signals, the end time.
 
-Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something unreadable was kept.
+Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something was
+kept that could not be read, or not be removed.
 Standard output has the answer only (with --json one document); everything else goes to standard error.
 """
 
@@ -21,7 +22,7 @@ from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.session import Reading, Session
 
-UNREADABLE_KEPT = 3
+KEPT_AGAINST_WILL = 3
 
 
 def _moment(text: str | None) -> int | None:

@@ -15,7 +15,7 @@ from regkeeper.answer import Answer, Outcome, Restored
 from regkeeper.job.answers import remember, remembered
 from regkeeper.job.request import Request
 from regkeeper.job.stillness import require_no_writers, require_quiet
-from regkeeper.job.summary import freed, largest_victims, planned, space, touched
+from regkeeper.job.summary import largest_victims, planned, space, touched, with_purges
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
@@ -212,7 +212,6 @@ def _retain(request: Request, session: Session) -> Answer:
         given_up=given_up,
         now=session.now,
         in_use=request.in_use,
-        stop=session.stop,
         progress=lambda _: None,
         cleared=lambda _, purged: purges.append(purged),
     )
@@ -222,23 +221,22 @@ def _retain(request: Request, session: Session) -> Answer:
         print_plan(error.plan)
         if error.outcome is Outcome.AWAITING_APPROVAL:
             record_awaiting(volume, error.plan)
-        return replace(planned(error.outcome, str(error), error.plan, victims), freed=freed(purges))
+        return with_purges(planned(error.outcome, str(error), error.plan, victims), purges)
     print_plan(done.plan)
-    purged = freed(done.purged)
     if done.journal is None:
         _, message = _judge(request, done.plan, approved)
-        return replace(planned(Outcome.NOTHING_TO_DO, message, done.plan, victims), freed=purged)
+        return with_purges(planned(Outcome.NOTHING_TO_DO, message, done.plan, victims), done.purged)
     # No room for it on a full volume is no failure of a run that is done; the Job's log has it too.
     with suppress(StorageError, StoppedError):
         record_run(volume, done.journal.run, done.plan, keep=request.document.keep_plans)
-    return replace(
+    answer = replace(
         planned(Outcome.DONE, f"deleted {_size(done.plan)}", done.plan, victims),
         run=done.journal.run,
         undo_until=moment(done.journal.purge_due) if request.what.undo_window else None,
-        freed=purged,
         # What is purged already can't be brought back, whatever it was: that a person should know.
         touched=touched(volume, journals, done.journal.run) if request.what.undo_window else None,
     )
+    return with_purges(answer, done.purged)
 
 
 def _purge(request: Request, session: Session) -> Answer:
@@ -246,24 +244,17 @@ def _purge(request: Request, session: Session) -> Answer:
     given_up = require_quiet(request, session)
     recover(volume, journals, now=now)
     purged = purge(
-        volume,
-        journals,
-        due(journals, volume, now),
-        now=now,
-        in_use=request.in_use,
-        stop=session.stop,
-        given_up=given_up,
+        volume, journals, due(journals, volume, now), now=now, in_use=request.in_use, given_up=given_up
     )
     reserve.replenish(volume)
-    total = freed([purged])
-    if not total.runs:
+    if not purged.runs:
         return Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
-    return Answer(
+    answer = Answer(
         outcome=Outcome.DONE,
-        message=f"freed {size_of(total.bytes)}",
-        freed=total,
+        message=f"freed {size_of(purged.bytes)}",
         restored=_restored(purged.returned) if purged.returned.moves else None,
     )
+    return with_purges(answer, [purged])
 
 
 def _restore(request: Request, session: Session) -> Answer:

@@ -59,5 +59,5 @@ def require_no_writers(request: Request, session: Session) -> None:
 
 def _pause(session: Session) -> None:
     time.sleep(0.2)
-    if reason := session.stop():
+    if reason := session.volume.stop():
         raise StoppedError(f"{reason}: stopped before anything was changed")

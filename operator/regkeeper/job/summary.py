@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
 from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
@@ -128,15 +130,22 @@ def touched(volume: Volume, journals: Journals, run: str) -> bytes | None:
     return sketch([*(name_of_tag(repository, tag) for repository, tag in tags), *found])
 
 
-def freed(purges: Iterable[Purged]) -> Freed:
-    """What purges freed."""
+def with_purges(answer: Answer, purges: Iterable[Purged]) -> Answer:
+    """The answer, and what was purged on the way, or why it was not."""
     every = list(purges)
-    return Freed(runs=len({run for purged in every for run in purged.runs}), bytes=sum(item.bytes for item in every))
+    warnings = [purged.unverified for purged in every if purged.unverified]
+    warnings += [f"{text}; the next purge tries again" for purged in every for text in purged.stuck]
+    return replace(
+        answer,
+        freed=Freed(runs=len({run for item in every for run in item.runs}), bytes=sum(item.bytes for item in every)),
+        warnings=answer.warnings + len(warnings),
+        texts=[*warnings, *answer.texts],
+    )
 
 
 def space(volume: Volume, journals: Journals) -> dict[str, int | str | None]:
     """The fields of an answer about the volume as it is now."""
-    due = [journal.purge_due for journal in journals.all() if journal.state is State.DONE]
+    due = [journal.purge_due for journal in journals.all() if journal.state in (State.DONE, State.PURGING)]
     return {
         "used": blob_bytes(volume),
         "quarantined": quarantined_bytes(volume),

@@ -193,6 +193,14 @@ class Contents:
             generation = following
         return Needs([list(entries.values()) for entries in reversed(generations)], seen)
 
+    def needs_of(self, entry: Entry) -> Iterator[Entry]:
+        """What else has to come back with an entry so that a registry sees nothing without what it refers to."""
+        image = self.tagged(entry)
+        if entry.move.kind != Kind.TAG and (digest := digests.parse(entry.move.name)) is not None:
+            image = Image(entry.move.repository, digest)
+        if image is not None:
+            yield from self.needs([image], dependants=False).entries()
+
     def _whole(self, image: Image) -> Iterator[Entry]:
         """What the quarantine has of one image."""
         if image in self.revisions:

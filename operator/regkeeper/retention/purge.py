@@ -10,13 +10,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry
-from regkeeper.retention.errors import StoppedError, translated
+from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, Journals, State
 from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.layout import ABSENT, REPOSITORIES, Volume, repository_path
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import held_by_other_runs, needed_again
 from regkeeper.retention.places import run_directory
 from regkeeper.retention.quarantine import drop_run_directory
@@ -24,7 +24,6 @@ from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.restore import Restored, put_generations_back
 from regkeeper.retention.restore_images import used_generations
 from regkeeper.retention.storage import WritableVolume
-from regkeeper.retention.sweep import Stop
 
 _HOLDING = frozenset({State.DONE, State.RESTORED, State.ROLLED_BACK})
 """States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
@@ -33,6 +32,11 @@ _ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
 
 REMEMBERED_SECONDS = 366 * 86400
 """How long after a run's end its journal stays, to tell when something went and since when a manifest is untagged."""
+
+
+OF_ONE_ENTRY = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENOTEMPTY})
+"""Error numbers of what can't be removed while all else can: immutable, another's, a mount point, or still open by a
+client of a network filesystem."""
 
 
 @dataclass
@@ -44,7 +48,8 @@ class Purged:
         entries: how many.
         bytes: how many.
         returned: what was needed again and came back instead.
-        held: entries that stay because another run that can be undone needs them.
+        held: entries that stay because a run that can be undone, or an entry that can't be removed, needs them.
+        stuck: what can't be removed and stays until the next purge, with the reason.
         unverified: why nothing was freed although it was due; empty: it was.
     """
 
@@ -53,6 +58,7 @@ class Purged:
     bytes: int = 0
     returned: Restored = field(default_factory=Restored)
     held: int = 0
+    stuck: list[str] = field(default_factory=list)
     unverified: str = ""
 
 
@@ -82,16 +88,15 @@ def purge(
     *,
     now: int,
     in_use: InUse | None,
-    stop: Stop,
     given_up: Container[Upload] = (),
 ) -> Purged:
-    """Free what some runs moved, save what is needed again. `given_up` is as for `refuse_uploads`.
+    """Free what some runs moved, save what is needed again or can't be removed; `given_up`: as for `refuse_uploads`.
 
     Raises:
         NotQuietError: something writes to the volume; nothing was freed.
         UnverifiedError: a part of the volume can't be read; nothing was freed and no journal was changed.
-        StoppedError: `stop` said so; the next purge goes on.
-        StorageError: something can't be removed; the next purge tries again.
+        StoppedError: the volume's `stop` said so; the next purge goes on.
+        StorageError: the volume fails; the next purge tries again.
     """
     going = list(due_journals)
     if not going:
@@ -111,11 +116,11 @@ def purge(
             break
         # What came back changed the volume, so it is looked at once more.
     others = [journal.run for journal in journals.all() if journal.state in UNDOABLE and journal.run not in runs]
-    held = held_by_other_runs(Contents(volume, journals, [*purged.runs, *others]), runs)
-    staying = {entry.path for entry in held}
+    contents = Contents(volume, journals, [*purged.runs, *others])
+    staying = {entry.path for entry in held_by_other_runs(contents, runs)}
     refuse_changes(volume, since, clock)
     for journal in going:
-        _free(volume, journals, journal, staying, purged, now=now, stop=stop)
+        _free(volume, journals, journal, contents, staying, purged, now=now)
     _forget(volume, journals, now)
     return purged
 
@@ -142,14 +147,15 @@ def _free(
     volume: WritableVolume,
     journals: WritableJournals,
     journal: Journal,
+    contents: Contents,
     staying: set[str],
     purged: Purged,
     *,
     now: int,
-    stop: Stop,
 ) -> None:
+    """Free what one run moved; `staying` are the paths of what does not go, and grows with what can't."""
     path = run_directory(journal.run)
-    entries, size, held = 0, 0, 0
+    entries, size, held, stuck = 0, 0, 0, 0
     if journal.state != State.PURGING:
         journal = journals.enter(journal, State.PURGING, now)
     there = {int(name) for name in volume.names(path) if name.isdecimal()}
@@ -157,12 +163,22 @@ def _free(
         for number, move in journals.moves(journal.run):
             if number not in there:
                 continue
-            if Entry(journal.run, number, move).path in staying:
+            entry = Entry(journal.run, number, move)
+            if entry.path in staying:
                 held += 1
                 continue
-            if reason := stop():
+            if reason := volume.stop():
                 raise StoppedError(f"{reason}: the purge of run {journal.run} stopped; the next purge goes on")
-            _remove(volume, quarantine, number, move)
+            try:
+                _remove(volume, quarantine, entry)
+            except StorageError as error:
+                if error.errno not in OF_ONE_ENTRY:
+                    raise
+                stuck += 1
+                purged.stuck.append(str(error))
+                # What may come back comes back whole.
+                staying |= {needed.path for needed in contents.needs_of(entry)}
+                continue
             entries += 1
             size += move.bytes
         if there:
@@ -171,6 +187,8 @@ def _free(
     purged.bytes += size
     purged.held += held
     _remove_empty_repositories(volume, journals, journal.run)
+    if stuck:
+        return  # It has not ended.
     # A run of which something is held can still be undone as far as it is there, and is due again.
     state = State.DONE if held else State.PURGED
     if not held:
@@ -198,13 +216,13 @@ def _remove_if_empty(volume: WritableVolume, path: str) -> bool:
             volume.remove_directory(directory, name)
             volume.sync(directory)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno in OF_ONE_ENTRY or error.errno == errno.EEXIST:
             return False
         if error.errno not in ABSENT:
             raise
     return True
 
 
-def _remove(volume: WritableVolume, quarantine: int, number: int, move: Move) -> None:
-    with translated(move.path):
-        volume.remove_tree(quarantine, str(number))
+def _remove(volume: WritableVolume, quarantine: int, entry: Entry) -> None:
+    with translated(entry.move.path):
+        volume.remove_tree(quarantine, str(entry.number))
