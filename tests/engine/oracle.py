@@ -75,6 +75,8 @@ class Verdict:
     """Repository and upload."""
     half_written: set[str] = field(default_factory=set)
     """Digests of blobs."""
+    temporaries: set[str] = field(default_factory=set)
+    """Paths below the volume."""
     reasons: dict[Place, set[str]] = field(default_factory=dict)
     """For each tag that stays: why, in single words."""
 
@@ -137,6 +139,7 @@ def judge(
     """
     judged = Judge(read(v2), Policy.of(specs), now, in_use or InUse())
     verdict = judged.verdict()
+    verdict.temporaries = {str(path.relative_to(v2)) for path in judged.temporaries_that_go(verdict)}
     if offline:
         verdict.uploads = judged.uploads_that_go()
     return verdict
@@ -614,6 +617,13 @@ class Judge:
             for digest in self.unneeded(self.world.half_written, alive, verdict, deleted_whole)
             if self.now - self.world.half_written[digest] >= self.policy.garbage
         }
+
+    def temporaries_that_go(self, verdict: Verdict) -> Iterator[Path]:
+        """Beside blobs that stay; the others take them along."""
+        for path, time in self.world.temporaries.items():
+            blob = f"{path.parents[2].name}:{path.parent.name}"
+            if blob not in verdict.blobs and self.now - time >= self.policy.garbage:
+                yield path
 
     def unneeded(
         self, blobs: Iterable[str], alive: set[Node], verdict: Verdict, deleted_whole: set[str]

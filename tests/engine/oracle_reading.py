@@ -73,6 +73,8 @@ class World:
     modified: dict[str, int]
     half_written: dict[str, int]
     """Digest of each blob that has no `data`, and what 3.1 had begun to write → the newest time of that."""
+    temporaries: dict[Path, int]
+    """What 3.1 had begun to write beside a `data` → its time."""
     documents: dict[str, Document]
     """For each digest that some revision link, readable or not, names."""
 
@@ -91,6 +93,11 @@ def read(v2: Path) -> World:
         {digest: status.st_size for digest, status in blobs.items()},
         {digest: status.st_mtime_ns for digest, status in blobs.items()},
         _half_written(v2),
+        {
+            path: path.stat().st_mtime_ns
+            for path in v2.glob("blobs/*/*/*/data.*.tmp")
+            if path.with_name("data").is_file()
+        },
         {digest: _document(v2, digest) for digest in linked},
     )
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from regkeeper.retention import freeing
 from regkeeper.retention.moves import Kind
 from tests.engine import documents
 from tests.engine.planning import delete, retain
-from tests.engine.running import Runner, content
+from tests.engine.running import STATE, Runner, content
 from tests.engine.samples import whole_tags
-from tests.engine.volumes import DAY, HOUR, Volume
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
 KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
@@ -226,6 +227,66 @@ def test_what_a_registry_has_half_written_goes_by_the_same_age(volume: Volume) -
     assert not delete(volume, "app:v1").moves(Kind.LEFTOVER)
     volume.write(old.with_name("foreign"), b"", age=25 * HOUR)
     assert not retain(volume, {}).moves(*Kind)
+
+
+@pytest.mark.parametrize("stays", ["a manifest", "garbage that is young"])
+def test_what_a_registry_has_half_written_goes_from_beside_what_a_later_push_wrote(volume: Volume, stays: str) -> None:
+    """A client repeats the push during which the registry was killed: the second file gets another name."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    if stays == "a manifest":
+        content_of = volume.blob_data(image.digest).read_bytes()
+    else:
+        content_of = b"garbage"
+        volume.put_blob(content_of, age=HOUR)
+    old = volume.half_write_blob(content_of, age=25 * HOUR)
+    fresh = volume.half_write_blob(content_of, age=23 * HOUR)
+    foreign = old.with_name("data.bak")
+    volume.write(foreign, b"", age=25 * HOUR)
+    runner, before = Runner(volume.root, volume.now), content(volume.root)
+    outcome = runner.retain({})
+    (move,) = outcome.plan.moves
+    assert (move.path, move.bytes) == (str(old.relative_to(volume.v2)), len(content_of) - 1)
+    assert outcome.plan.document()["totals"]["deletedLeftovers"] == 1
+    assert not old.exists()
+    assert fresh.exists()
+    assert foreign.exists()
+    assert whole_tags(volume.root) == {"app:v1"}
+    runner.restore()
+    assert content(volume.root) == before
+    assert runner.retain({}).journal is None, "it came back by an undo"
+    (runner.root / STATE / "kept" / outcome.journal.run).unlink()
+    assert runner.retain({}).journal is not None
+    runner.purge()
+    assert not old.exists()
+    assert [journal.state for journal in runner.journals()] == ["restored", "purged"]
+
+
+def test_what_was_half_written_beside_a_blob_that_goes_goes_with_it_and_beside_one_that_lacks_stays(
+    volume: Volume,
+) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    volume.put_blob(b"garbage")
+    volume.half_write_blob(b"garbage")
+    data = volume.blob_data(image.digest)
+    leftover = volume.half_write_blob(data.read_bytes())
+    volume.remove(data)
+    (move,) = retain(volume, {}).plan.moves
+    assert move.kind is Kind.BLOB
+    assert leftover.exists()
+
+
+def test_a_large_volume_is_looked_into_part_by_part(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freeing, "_LOOKED_INTO", 64)
+    app = volume.repository("app")
+    written = []
+    for number in range(6):
+        data = volume.blob_data(app.push_image(f"v{number}", layers=[b"%d" % number]).digest)
+        written.append(volume.half_write_blob(data.read_bytes()))
+    days = [retain(volume, {}, now=volume.now + day * DAY * SECOND).moves(Kind.TEMPORARY) for day in range(8)]
+    assert {move.path for found in days for move in found} == {str(path.relative_to(volume.v2)) for path in written}
+    assert all(len(found) < len(written) for found in days)
 
 
 def test_what_a_registry_has_half_written_is_no_link_and_comes_back(volume: Volume) -> None:

@@ -55,6 +55,7 @@ def planned(volume: Volume, specs: list[dict[str, Any]], used: EngineInUse, *, o
         blobs={move.name: move.bytes for move in blobs},
         repositories={move.repository for move in plan.moves(Kind.REPOSITORY)},
         half_written={move.name for move in plan.moves(Kind.LEFTOVER)},
+        temporaries={move.path for move in plan.moves(Kind.TEMPORARY)},
         uploads={(move.repository, move.name) for move in plan.moves(Kind.UPLOAD)},
         reasons={(name, row.tag): words(row.reason) for name, row in rows},
     )
@@ -75,6 +76,7 @@ def compare(volume: Volume, specs: list[dict[str, Any]], used: InUse, *, offline
     assert got.layers == expected.layers
     assert got.blobs == expected.blobs
     assert got.half_written == expected.half_written
+    assert got.temporaries == expected.temporaries
     assert got.uploads == expected.uploads
     for place, reasons in got.reasons.items():
         # A dependant in use is "in use" here and "dependant" there; in a pinned repository any reason is one too many.

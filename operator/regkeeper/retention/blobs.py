@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from regkeeper.retention import digests
-from regkeeper.retention.beneath import open_directory
+from regkeeper.retention.beneath import open_directory, open_file
 from regkeeper.retention.digests import Algorithm, Digest
 from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import (
@@ -140,6 +140,27 @@ class BlobStore:
             return None
         every = found.values()
         return sum(status.st_size for status in every), max(status.st_mtime_ns for status in every)
+
+    def temporaries(self, digest: Digest) -> Iterator[tuple[str, os.stat_result]]:
+        """What registries that were killed had begun to write beside the `data` of a blob, which a later push wrote.
+
+        Names and statuses; none if there is no `data`.
+        """
+        path = blob_directory(digest)
+        try:
+            names = self.volume.names(path, symbolic_links=False)
+        except (OSError, NotPermittedError):
+            return
+        for name in sorted(names) if "data" in names else ():
+            if name.startswith("data.") and name.endswith(".tmp"):
+                with suppress(OSError):
+                    descriptor = open_file(self.volume.descriptor, self.volume.place(f"{path}/{name}"))
+                    try:
+                        status = os.fstat(descriptor)
+                    finally:
+                        os.close(descriptor)
+                    if stat.S_ISREG(status.st_mode):
+                        yield name, status
 
     def _touch_files(self, directory: int, shard: str, some: list[Digest]) -> None:
         for digest in some:

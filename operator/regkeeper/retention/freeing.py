@@ -8,6 +8,7 @@ from regkeeper.retention.blobs import BlobStore, Place, Shard, unneeded
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.limits import kept_within
+from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.question import Question
@@ -17,6 +18,13 @@ from regkeeper.retention.spread import spread
 
 _GROUP = 16
 """Shards that a process takes at once."""
+
+_LOOKED_INTO = 1024
+"""Directories of blobs that stay into which a run looks for what was half written beside them. To look into all of them
+would take as long as to read all manifests, for some kilobytes once a registry was killed: on a larger volume it is
+another part of them each day."""
+
+_DAY = 86400 * SECOND
 
 
 @dataclass(slots=True)
@@ -78,10 +86,13 @@ class _Freeing:
                 yield freed
                 freed = Freed(place)
             rest = unneeded(shard, (ledger.needed, ledger.counts.kept_blobs), ledger.held)
+            gone: set[Digest] = set()
             if rest:
                 before = freed.moves.bytes()
-                self._move(shard, rest, freed)
+                gone = self._move(shard, rest, freed)
                 freed.kept_bytes += self._kept(shard, freed.moves.bytes() - before)
+            if self._is_looked_into(shard):
+                self._move_temporaries(sorted(shard.digests - gone), freed)
         freed.problems = self.blobs.problems
         yield freed
 
@@ -95,20 +106,34 @@ class _Freeing:
         )
         return next((size for size in accumulate(sizes) if size >= enough), 0)
 
-    def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> None:
-        """Move the blobs that the run itself sets free, and those that have been garbage for long enough."""
+    def _is_looked_into(self, shard: Shard) -> bool:
+        parts = min(256, max(1, 256 * len(shard.digests) // _LOOKED_INTO))
+        return self.question.intent.sweeps_garbage and (shard.first + self.question.now // _DAY) % parts == 0
+
+    def _move_temporaries(self, blobs: Iterable[Digest], to: Freed) -> None:
+        """Move what was half written beside blobs that stay; no registry ever looks at it again."""
+        edge = self.question.now - self.question.intent.garbage_after
+        for digest in blobs:
+            for name, status in self.blobs.temporaries(digest):
+                if status.st_mtime_ns <= edge and is_swept(self.question, "", digest):
+                    witness = status.st_ino, status.st_ctime_ns
+                    to.moves.add_temporary(digest, name, witness, size=status.st_size)
+
+    def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> set[Digest]:
+        """Move the blobs that the run itself sets free, and those that have been garbage for long enough; which?"""
         edge = self.question.now - self.question.intent.garbage_after
         owners, freed = self.ledger.owners.take(*shard.place)
         manifests = self.ledger.manifests.among(rest, *shard.place)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
-        whole = set()
+        whole, gone = set[Digest](), set[Digest]()
         for blob in self.blobs.files(rest):
             whole.add(blob.digest)
             if blob.digest not in freed and (blob.modified > edge or not is_swept(self.question, "", blob.digest)):
                 continue
             kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
             to.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
+            gone.add(blob.digest)
             owner = owners.get(blob.digest)
             if owner is not None:
                 to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + blob.size
@@ -116,3 +141,5 @@ class _Freeing:
             leftover = self.blobs.leftover(digest) if is_swept(self.question, "", digest) else None
             if leftover is not None and leftover[1] <= edge:
                 to.moves.add_digest(Kind.LEFTOVER, "", digest, None, size=leftover[0])
+                gone.add(digest)
+        return gone

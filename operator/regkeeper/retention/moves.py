@@ -27,6 +27,8 @@ class Kind(StrEnum):
     """`repositories/<name>/_uploads/<uuid>`"""
     LEFTOVER = "leftover"
     """`blobs/<alg>/<hh>/<hex>` with what a registry has begun to write, and no `data`"""
+    TEMPORARY = "temporary"
+    """`blobs/<alg>/<hh>/<hex>/data.<uuid>.tmp`, the same beside a `data` that stays"""
 
 
 @dataclass(frozen=True, slots=True)

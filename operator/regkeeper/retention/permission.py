@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from regkeeper.retention.errors import NotPermittedError, RefusedError, translated
-from regkeeper.retention.moves import Move
+from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.quarantine import Parents, opened_parents, split
 from regkeeper.retention.storage import WritableVolume
 
@@ -57,6 +57,7 @@ def _denied(parents: Parents, move: Move, device: int) -> list[str]:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True):
             denied.append(path)
         # A directory that changes its parent is itself written to: its `..` changes.
-        if not os.access(name, os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True) and name in os.listdir(parent):
+        mode = os.W_OK if move.kind is Kind.TEMPORARY else os.W_OK | os.X_OK
+        if not os.access(name, mode, dir_fd=parent, effective_ids=True) and name in os.listdir(parent):
             denied.append(move.path)
         return denied

@@ -147,7 +147,7 @@ class Plan:
                 "deletedLinks": self.count(Kind.LAYER_LINK),
                 "deletedBlobs": self.count(Kind.BLOB, Kind.MANIFEST_BLOB),
                 "deletedUploads": self.count(Kind.UPLOAD),
-                "deletedLeftovers": self.count(Kind.LEFTOVER),
+                "deletedLeftovers": self.count(Kind.LEFTOVER, Kind.TEMPORARY),
                 "deletedBytes": self.deleted_bytes,
             },
             "problems": [

@@ -16,7 +16,7 @@ from regkeeper.retention.packed import Packed
 
 _LINKS = {Kind.INDEX_REVISION: REVISIONS, Kind.REVISION: REVISIONS, Kind.LAYER_LINK: LAYERS}
 _BLOBS = (Kind.BLOB, Kind.MANIFEST_BLOB, Kind.LEFTOVER)
-_SIZED = (*_BLOBS, Kind.UPLOAD)
+_SIZED = (*_BLOBS, Kind.TEMPORARY, Kind.UPLOAD)
 """What frees bytes when it is purged."""
 _PARENTS = {Kind.TAG: f"{TAGS}/", Kind.UPLOAD: f"{UPLOADS}/", Kind.REPOSITORY: ""}
 
@@ -48,6 +48,11 @@ class PlannedMoves(Collection[Move]):
     ) -> None:
         """Add a revision, a layer link or, without a repository, a blob."""
         self._of[kind].add(repository, digest, size, witness)
+
+    def add_temporary(self, digest: Digest, name: str, witness: tuple[int, int], *, size: int) -> None:
+        """Add a file beside the `data` of a blob."""
+        encoded = name.encode("utf-8", "surrogateescape")
+        self._of[Kind.TEMPORARY].add("", digest + encoded, size, witness)
 
     def extend(self, other: "PlannedMoves") -> None:
         """Add those of another plan, within each kind behind."""
@@ -127,6 +132,10 @@ class _Moves:
         """The path of what is moved, and its name for people."""
         if self.kind in _BLOBS:
             return blob_directory(name), digests.to_text(name)
+        if self.kind is Kind.TEMPORARY:
+            size = digests.algorithm_of(name).size
+            file = name[size:].decode("utf-8", "surrogateescape")
+            return f"{blob_directory(name[:size])}/{file}", digests.to_text(name[:size])
         path = repository_path(repository)
         if self.kind in _LINKS:
             return f"{path}/{link_directory(_LINKS[self.kind], name)}", digests.to_text(name)

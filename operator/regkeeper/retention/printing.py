@@ -55,6 +55,8 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield Line(Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it")
     for leftover in plan.moves.of(Kind.LEFTOVER):
         yield Line(Style.GOES, f"- {shown(leftover.name)}: a blob that the registry did not write to its end")
+    for temporary in plan.moves.of(Kind.TEMPORARY):
+        yield Line(Style.GOES, f"- {shown(temporary.path)}: the registry did not write it to its end")
     for problem in plan.problems:
         yield Line(Style.WARNING, f"! {shown(str(problem))}")
     for text in plan.unmatched:

@@ -23,8 +23,10 @@ _WITNESSES = {
     Kind.BLOB: "data",
     Kind.MANIFEST_BLOB: "data",
     Kind.LEFTOVER: "data",
+    Kind.TEMPORARY: "",
 }
-"""The file within what is moved to which a move's witness belongs; without a witness it must not be there."""
+"""The file within what is moved, or that itself, to which a move's witness belongs; without a witness it must not be
+there."""
 
 
 def sweep(
@@ -60,7 +62,8 @@ def sweep(
         touched |= _make_durable(volume, quarantine, parents)
     for number, move in enumerate(moves):
         # Who had the file open, or came between the last look and the rename, has written into the quarantine.
-        if not is_symbolic_link(quarantine, str(number)):
+        # The rename of a file changes its ctime, that of a directory not those of the files in it.
+        if move.kind is not Kind.TEMPORARY and not is_symbolic_link(quarantine, str(number)):
             _refuse_changed(quarantine, str(number), move)
     return touched
 
@@ -93,7 +96,7 @@ def _refuse_changed(parent: int, name: str, move: Move) -> None:
     if (file := _WITNESSES.get(move.kind)) is None:
         return
     try:
-        status = os.stat(f"{name}/{file}", dir_fd=parent, follow_symlinks=False)
+        status = os.stat(os.path.join(name, file) if file else name, dir_fd=parent, follow_symlinks=False)
     except PermissionError:
         raise
     except OSError:
