@@ -12,8 +12,9 @@ from typing import Any
 from regkeeper.retention import lock
 from regkeeper.retention.asking import ask
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import Journal, open_journals
+from regkeeper.retention.journal import Journal
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.plan import Plan

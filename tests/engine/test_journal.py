@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from regkeeper.retention import history
 from regkeeper.retention.errors import DamagedJournalError, RefusedError, StoppedError, StorageError
-from regkeeper.retention.journal import Journals, State, decode_move, encode_move, open_journals
+from regkeeper.retention.journal import State, decode_move, encode_move
+from regkeeper.retention.journals import Journals, open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Kind, Move
 from tests.engine import driver

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from regkeeper.retention.asking import ask_to_change
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import open_journals
+from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.places import CACHE
 from regkeeper.retention.plan import Plan

@@ -19,7 +19,7 @@ from regkeeper.job.summary import largest_victims, planned, space, touched, with
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
-from regkeeper.retention.journal import Journals
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND, moment, parse_moment
 from regkeeper.retention.plan import Plan

@@ -11,7 +11,8 @@ from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
 from regkeeper.retention.contents import Contents
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.journal import Journals, State
+from regkeeper.retention.journal import State
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.manifest import CorruptManifestError
 from regkeeper.retention.moments import exact_moment, moment

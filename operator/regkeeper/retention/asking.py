@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from regkeeper.retention import history
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import Journals
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.marks import kept
 from regkeeper.retention.moves import Kind

@@ -148,7 +148,7 @@ class BlobStore:
         """
         path = blob_directory(digest)
         try:
-            names = self.volume.names(path, symbolic_links=False)
+            names = self.volume.names(path)
         except (OSError, NotPermittedError):
             return
         for name in sorted(names) if "data" in names else ():

@@ -11,7 +11,8 @@ from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.errors import StorageError
-from regkeeper.retention.journal import Journals, State
+from regkeeper.retention.journal import State
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import (
     ABSENT,
     LAYERS,

@@ -6,7 +6,8 @@ from regkeeper.retention import digests
 from regkeeper.retention.contents import images_of, undoable_contents
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.errors import RefusedError, StorageError
-from regkeeper.retention.journal import Journal, Journals, State
+from regkeeper.retention.journal import Journal, State
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume, read_file
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.places import LEFT, run_directory

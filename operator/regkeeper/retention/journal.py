@@ -21,31 +21,21 @@ still in the quarantine and work on that. A journal that ends before "open" has 
 something all the same, it has lost its end and is damaged.
 """
 
-import errno
 import json
-import os
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
 
-from regkeeper.retention.beneath import open_directory
-from regkeeper.retention.errors import DamagedJournalError, StorageError, translated
-from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.places import JOURNALS
 
 FORMAT = 1
 """Raised when an older regkeeper could misread what a newer one wrote."""
 
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 RUN_FORMAT = "%Y%m%dT%H%M%SZ"
-_RUN = re.compile(r"\d{8}T\d{6}Z(-\d{4})?")
 
 
 class State(StrEnum):
@@ -85,7 +75,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """One run's journal as it was read. The moves stay in the file: `moves` reads them again."""
+    """One run's journal as it was read. The moves stay in the file: `Journals` reads them again."""
 
     header: Header
     state: State
@@ -118,125 +108,6 @@ class Journal:
         return max(self.header.now, int(named.timestamp()) * SECOND)
 
 
-class Journals:
-    """The directory with the journals, for reading; without a descriptor there are none."""
-
-    def __init__(self, directory: int | None) -> None:
-        self._directory = directory
-        self._loaded: dict[str, Journal] = {}  # a year's journals are asked for several times by one command
-
-    def runs(self) -> list[str]:
-        """Names of all runs, oldest first."""
-        if self._directory is None:
-            return []
-        return sorted(name for name in os.listdir(self._directory) if _RUN.fullmatch(name))
-
-    def all(self) -> list[Journal]:
-        """Every journal, oldest first.
-
-        Raises:
-            DamagedJournalError: one can't be understood.
-            StorageError: one can't be opened.
-            OSError: one can't be read.
-        """
-        every = []
-        for run in self.runs():
-            # A run that is under way, and finds nothing to delete, removes its own.
-            with suppress(FileNotFoundError):
-                every.append(self.load(run))
-        return every
-
-    def load(self, run: str) -> Journal:
-        """Read the journal of one run.
-
-        Raises:
-            DamagedJournalError: it can't be understood.
-            FileNotFoundError: there is none.
-            StorageError: it can't be opened.
-            OSError: it can't be read.
-        """
-        if run in self._loaded:
-            return self._loaded[run]
-        with self._open(run) as file:
-            try:
-                self._loaded[run] = _summary(run, file)
-                return self._loaded[run]
-            except (ValueError, KeyError, TypeError) as error:
-                raise damaged(run, str(error)) from error
-
-    def moves(self, run: str) -> Iterator[tuple[int, Move]]:
-        """The moves of a run with their numbers, read as they are asked for."""
-        return self._moves(run, b"[")
-
-    def moves_of(self, run: str, kind: Kind) -> Iterator[tuple[int, Move]]:
-        """Those of one kind, without decoding the others."""
-        return self._moves(run, f'["{kind}",'.encode())
-
-    def moves_backwards(self, run: str) -> Iterator[tuple[int, Move]]:
-        """All in the order of an undo: what is referred to before what refers to it."""
-        for kind in reversed(Kind):
-            yield from self.moves_of(run, kind)
-
-    def _moves(self, run: str, start: bytes) -> Iterator[tuple[int, Move]]:
-        with self._open(run) as file:
-            number = 0
-            for line, _ in _lines(file):
-                if line.startswith(start):
-                    try:
-                        move = decode_move(line)
-                    except (ValueError, TypeError, IndexError) as error:
-                        raise damaged(run, f"move {number}: {error}") from error
-                    yield number, move
-                number += line.startswith(b"[")
-
-    def _open(self, run: str) -> BinaryIO:
-        if self._directory is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), run)
-        try:
-            return os.fdopen(os.open(run, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory), "rb")
-        except FileNotFoundError:
-            raise
-        except OSError as error:  # a directory or a symbolic link, for one
-            raise StorageError(error, f"the journal of run {run}") from error
-
-
-def damaged(run: str, why: str) -> DamagedJournalError:
-    """What to say of a journal that can't be understood."""
-    return DamagedJournalError(
-        f"the journal of run {run} can't be understood ({why}): what is in its quarantine stays there. "
-        "Bring the journal back from a backup, or move both away to give up its undo"
-    )
-
-
-def open_directory_of_journals(volume: Volume, elsewhere: str | None) -> int | None:
-    """The directory with the journals on a volume, None if there is none, or that at `elsewhere`, which must exist.
-
-    Raises:
-        StorageError: it can't be opened.
-    """
-    with translated(elsewhere or JOURNALS):
-        if elsewhere is not None:
-            return os.open(elsewhere, _DIRECTORY)
-        with suppress(FileNotFoundError):
-            return open_directory(volume.descriptor, JOURNALS)
-    return None
-
-
-@contextmanager
-def open_journals(volume: Volume, elsewhere: str | None = None) -> Iterator[Journals]:
-    """The journals on a volume, or in the directory `elsewhere`.
-
-    Raises:
-        StorageError: the directory is there but can't be read.
-    """
-    descriptor = open_directory_of_journals(volume, elsewhere)
-    try:
-        yield Journals(descriptor)
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
 def encode_move(move: Move) -> bytes:
     """One line of a journal. Names that are not UTF-8 keep their bytes as escaped surrogates."""
     witness = list(move.witness) if move.witness else None
@@ -254,7 +125,7 @@ def encode(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
     """Whole lines with the offset behind each."""
     offset = 0
     for line in file:
@@ -264,9 +135,14 @@ def _lines(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         yield line, offset
 
 
-def _summary(run: str, file: BinaryIO) -> Journal:
-    lines = _lines(file)
-    first, end = next(lines, (b"null", 0))
+def summary(run: str, file: BinaryIO) -> Journal:
+    """The journal that a file holds, without its moves.
+
+    Raises:
+        ValueError, KeyError, TypeError: it can't be understood.
+    """
+    every = lines(file)
+    first, end = next(every, (b"null", 0))
     if first == b"null":
         # The crash came between the making of the file and its first line.
         header = Header(run=run, command="", now=0, undo_window=0, began=0)
@@ -274,7 +150,7 @@ def _summary(run: str, file: BinaryIO) -> Journal:
     header = _header(run, json.loads(first))
     facts: dict[str, Any] = {"state": State.UNPLANNED, "at": header.now}
     counted = 0
-    for line, offset in lines:
+    for line, offset in every:
         if line.startswith(b"["):
             counted += 1
             continue

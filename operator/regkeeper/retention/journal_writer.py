@@ -7,17 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from regkeeper.retention.errors import translated
-from regkeeper.retention.journal import (
-    RUN_FORMAT,
-    Header,
-    Journal,
-    Journals,
-    State,
-    encode,
-    encode_header,
-    encode_move,
-    open_directory_of_journals,
-)
+from regkeeper.retention.journal import RUN_FORMAT, Header, Journal, State, encode, encode_header, encode_move
+from regkeeper.retention.journals import Journals, open_directory_of_journals
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import JOURNALS, QUARANTINE, STATE
 from regkeeper.retention.storage import WritableVolume

@@ -7,17 +7,13 @@ in bytes, the digests that they need.
 """
 
 import gc
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from math import ceil
 from operator import itemgetter
 
-from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.freeing import freed_blobs
 from regkeeper.retention.histories import departures
 from regkeeper.retention.judgement import Judgement, judge
@@ -27,11 +23,11 @@ from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
 from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+from regkeeper.retention.rounds import judge_in_rounds, subjects_named
 from regkeeper.retention.rules import Rule
 from regkeeper.retention.settling import Ledger, Settler, Stretch
 from regkeeper.retention.spread import spread
 from regkeeper.retention.subjects import Subjects
-from regkeeper.retention.tag_verdicts import TagVerdicts
 
 Progress = Callable[[str], None]
 
@@ -46,14 +42,6 @@ WAITING = 8
 
 _LEDGER = 32
 """Stretches of which a process passes the digests on together: to pass them at last would take their memory twice."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A repository whose dependants wait for their subjects."""
-
-    repository: Repository
-    judgement: Judgement
 
 
 class Planner:
@@ -198,7 +186,7 @@ class Planner:
         repository = self.reader.read(found.name)
         stretch.names.append(found.name)
         stretch.uncertain |= repository.opaque
-        if any(True for _ in _subjects_named(repository)):
+        if any(True for _ in subjects_named(repository)):
             stretch.pending[place] = repository
             return
         judgement = self._judge(repository, Subjects())
@@ -209,55 +197,17 @@ class Planner:
 
     def _settle_pending(self) -> None:
         """Judge and settle those repositories that had to wait for the others."""
-        pending = {
-            place: _Pending(repository, Judgement(repository.name, TagVerdicts()))
-            for place, repository in self.pending.items()
-        }
-        self._follow_subjects(list(pending.values()), self.settled, Subjects(certain=not self.uncertain))
+        repositories = list(self.pending.values())
+        judgements = judge_in_rounds(repositories, self.settled, self._judge, certain=not self.uncertain)
         late = Stretch(-1)
-        for place, item in pending.items():
-            self.settler.settle(place, item.repository, item.judgement, late)
+        for place, repository, judgement in zip(self.pending, repositories, judgements, strict=True):
+            self.settler.settle(place, repository, judgement, late)
         self._take(late)
         self.settled.clear()
         self.pending.clear()
 
     def _judge(self, repository: Repository, subjects: Subjects) -> Judgement:
         return judge(self.question, repository, subjects, lambda: departures(self.volume, repository))
-
-    def _follow_subjects(self, pending: list[_Pending], settled: list[tuple[bytes, bytes]], subjects: Subjects) -> None:
-        """Judge the repositories with dependants, and again those that name a subject which turns out to go."""
-        if not pending:
-            return
-        named = {item.repository.name: set(_subjects_named(item.repository)) for item in pending}
-        wanted = set[Subject]().union(*named.values())
-        elsewhere: set[Subject] = set()
-        for kept, lost in settled:
-            elsewhere.update(wanted.intersection(_split(kept)))
-            subjects.present.update(wanted.intersection(_split(lost)))
-        subjects.present |= elsewhere
-        here = {item.repository.name: wanted & _subjects(item.repository) for item in pending}
-        subjects.present = subjects.present.union(*here.values())
-        subjects.keepers = {subject: {""} for subject in elsewhere}
-        for name, kept_here in here.items():
-            for subject in kept_here:
-                subjects.keepers.setdefault(subject, set()).add(name)
-        subjects.going = subjects.present - subjects.keepers.keys()
-        waiting = pending
-        while waiting:
-            departed: dict[Subject, set[str]] = defaultdict(set)
-            for item in waiting:
-                name = item.repository.name
-                item.judgement = self._judge(item.repository, subjects)
-                gone = here[name] - _subjects(item.repository, without=set(item.judgement.going))
-                here[name] -= gone
-                for subject in gone:
-                    departed[subject].add(name)
-            # Together, so that the order of repositories decides nothing.
-            for subject, names in departed.items():
-                subjects.keepers[subject] -= names
-                if not subjects.keepers[subject]:
-                    subjects.going.add(subject)
-            waiting = [item for item in pending if not departed.keys().isdisjoint(named[item.repository.name])]
 
     # Blobs.
 
@@ -282,28 +232,3 @@ def _paused_collector() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _subjects(repository: Repository, without: frozenset[Digest] | set[Digest] = frozenset()) -> set[Subject]:
-    """The manifests of a repository as others may name them."""
-    here = repository.revisions.keys() | repository.corrupt.keys()
-    return {digests.subject(digest) for digest in here if digest not in without}
-
-
-def _subjects_named(repository: Repository) -> Iterable[Subject]:
-    for manifest in repository.manifests.values():
-        if manifest.subject is not None:
-            yield digests.subject(manifest.subject)
-    for name in repository.tags:
-        subject = digests.subject_of_tag(name)
-        if subject is not None:
-            yield subject
-
-
-def _split(joined: bytes) -> Iterable[Subject]:
-    """The subjects that joined digests are; each begins with its algorithm's code, which tells its length."""
-    position = 0
-    while position < len(joined):
-        size = digests.BY_CODE[joined[position]].size
-        yield digests.subject(joined[position : position + size])
-        position += size

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry
 from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journal import Journal, Journals, State
+from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import ABSENT, REPOSITORIES, Volume, repository_path
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind

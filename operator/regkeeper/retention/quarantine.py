@@ -12,7 +12,8 @@ from functools import partial
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import translated
-from regkeeper.retention.journal import Journals, State, damaged
+from regkeeper.retention.journal import State
+from regkeeper.retention.journals import Journals, damaged
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import QUARANTINE, run_directory

@@ -13,8 +13,9 @@ from functools import partial
 from regkeeper.retention import digests, reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry, Image, images_of, undoable_contents
 from regkeeper.retention.errors import NothingToUndoError, StoppedError, translated
-from regkeeper.retention.journal import Journal, Journals, State
+from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
+from regkeeper.retention.journals import Journals
 from regkeeper.retention.marks import write_mark
 from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind, Move

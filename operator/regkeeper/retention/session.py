@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from regkeeper.retention import history, lock
 from regkeeper.retention.errors import StorageError
-from regkeeper.retention.journal import Journals, open_journals
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.journals import Journals, open_journals
 from regkeeper.retention.layout import Volume, open_volume
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.quarantine import foreign_quarantine, refuse_lost_plans
