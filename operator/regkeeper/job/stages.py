@@ -11,45 +11,22 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from regkeeper.answer import Answer, Outcome, Restored
+from regkeeper.answer import Answer, Outcome
 from regkeeper.job.answers import remember, remembered
+from regkeeper.job.quarantine_runs import purge, restore
 from regkeeper.job.request import Request
-from regkeeper.job.stillness import require_no_writers, require_quiet
-from regkeeper.job.summary import largest_victims, planned, space, touched, with_purges
-from regkeeper.retention import marks, reserve
-from regkeeper.retention.asking import ask, ask_to_change
+from regkeeper.job.retaining import approval, judge, look, retain
+from regkeeper.job.summary import largest_victims, planned, space
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
-from regkeeper.retention.moments import SECOND, moment, parse_moment
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.plan_files import (
-    Approved,
-    awaiting,
-    record_awaiting,
-    record_run,
-    recorded_run,
-    refuse_other_rules,
-)
-from regkeeper.retention.printing import count, print_plan, size_of
-from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.moments import parse_moment
+from regkeeper.retention.plan_files import record_awaiting, recorded_run
+from regkeeper.retention.printing import print_plan
+from regkeeper.retention.purge import due
 from regkeeper.retention.quiet import refuse_pull_through_cache
-from regkeeper.retention.recovery import recover
-from regkeeper.retention.repository import RepositoryReader
-from regkeeper.retention.restore import Restored as Back
-from regkeeper.retention.restore import undo, undoable
-from regkeeper.retention.restore_images import restore_used
-from regkeeper.retention.run import Order, carry_out
-from regkeeper.retention.session import Reading, Session, changing, reading
-
-
-class _NotCarriedOutError(RefusedError):
-    """Carries a plan that may not be carried out, or not yet, out of the run."""
-
-    def __init__(self, plan: Plan, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.plan = plan
-        self.outcome = outcome
+from regkeeper.retention.restore import undoable
+from regkeeper.retention.session import Reading, changing, reading
 
 
 def plan(request: Request, root: str) -> Answer:
@@ -64,10 +41,10 @@ def plan(request: Request, root: str) -> Answer:
                 return _show(seen.volume, request.document.show or "")
             case "purge" | "restore":
                 return _foresee(request, seen)
-        approved = _approval(seen.volume, request)
-        made = _look(request, seen, time.time_ns() if approved is None else approved.now, approved)
+        approved = approval(seen.volume, request)
+        made = look(request, seen, time.time_ns() if approved is None else approved.now, approved)
         print_plan(made)
-        outcome, message = _judge(request, made, approved)
+        outcome, message = judge(request, made, approved)
         if outcome is Outcome.SWITCH:
             # Before the registry is made quiet in vain.
             refuse_pull_through_cache(seen.volume, request.mode)
@@ -95,16 +72,28 @@ def run(request: Request, root: str, before: Answer) -> Answer:
     with changing(root, end=request.end) as session:
         match request.document.action:
             case "purge":
-                answer = _purge(request, session)
+                answer = purge(request, session)
             case "restore":
-                answer = _restore(request, session)
+                answer = restore(request, session)
             case _:
-                answer = _retain(request, session)
+                answer = retain(request, session)
         answer = _completed(answer, request, session.volume, session.journals)
         # What it did is done, though there be no room to repeat it, or no time.
         with suppress(StorageError, StoppedError):
             remember(session.volume, request.job, answer)
         return answer
+
+
+def _record(request: Request, root: str, before: Answer) -> Answer:
+    """Keep the plan that waits for an approval, which is bound to it."""
+    with changing(root, end=request.end) as session, reading(root) as seen:
+        made = look(request, seen, parse_moment(before.now or ""), None)
+        outcome, message = judge(request, made, None)
+        if outcome is not Outcome.AWAITING_APPROVAL:
+            raise RefusedError("the volume changed while the plan was made: the next run plans afresh")
+        record_awaiting(session.volume, made)
+        answer = planned(outcome, message, made, largest_victims(made, seen.reader))
+        return _completed(answer, request, seen.volume, seen.journals)
 
 
 def _foresee(request: Request, seen: Reading) -> Answer:
@@ -120,182 +109,12 @@ def _foresee(request: Request, seen: Reading) -> Answer:
     return Answer(outcome=Outcome.SWITCH, message=f"to {request.document.action}")
 
 
-def _look(request: Request, seen: Reading, now: int, approved: Approved | None) -> Plan:
-    return ask(
-        seen.volume,
-        seen.reader,
-        seen.journals,
-        request.what,
-        now=now,
-        in_use=request.in_use,
-        mode=request.mode,
-        approved=approved,
-        progress=lambda _: None,
-    )
-
-
-def _approval(volume: Volume, request: Request) -> Approved | None:
-    if request.document.approved is None:
-        return None
-    approved = awaiting(volume, request.document.approved)
-    refuse_other_rules(approved, request.what.fingerprint)
-    return approved
-
-
-def _judge(request: Request, made: Plan, approved: Approved | None) -> tuple[Outcome, str]:
-    """What comes of a plan, and why."""
-    limits = "; ".join(exceeded.message for exceeded in made.limits)
-    if made.refusal:
-        return Outcome.REFUSED, made.refusal
-    if not made.moves:
-        return (
-            Outcome.NOTHING_TO_DO,
-            "nothing to delete" if approved is None else "nothing is left of what was approved",
-        )
-    if request.document.dry_run:
-        return Outcome.DRY_RUN, f"would delete {_size(made)}"
-    if approved is None:
-        if limits and request.approval == "Never":
-            return Outcome.REFUSED, f"{limits}, and approval is Never: nothing was deleted"
-        if limits or request.approval == "Always":
-            return Outcome.AWAITING_APPROVAL, f"{limits or 'approval is Always'}: {_size(made)} wait for an approval"
-    return Outcome.SWITCH, f"to delete: {_size(made)}"
-
-
-def _size(made: Plan) -> str:
-    tags = sum(entry.tags.deleted_count for entry in made.entries)
-    return f"{count(tags, 'tag')}, {size_of(made.deleted_bytes)}"
-
-
-def _record(request: Request, root: str, before: Answer) -> Answer:
-    """Keep the plan that waits for an approval, which is bound to it."""
-    with changing(root, end=request.end) as session, reading(root) as seen:
-        made = _look(request, seen, parse_moment(before.now or ""), None)
-        outcome, message = _judge(request, made, None)
-        if outcome is not Outcome.AWAITING_APPROVAL:
-            raise RefusedError("the volume changed while the plan was made: the next run plans afresh")
-        record_awaiting(session.volume, made)
-        answer = planned(outcome, message, made, largest_victims(made, seen.reader))
-        return _completed(answer, request, seen.volume, seen.journals)
-
-
-def _retain(request: Request, session: Session) -> Answer:
-    volume, journals = session.volume, session.journals
-    victims: list[str] = []
-    purges: list[Purged] = []
-    approved = _approval(volume, request)
-
-    def make_plan(now: int) -> Plan:
-        made = ask_to_change(
-            volume,
-            journals,
-            request.what,
-            now=approved.now if approved else now,
-            in_use=request.in_use,
-            mode=request.mode,
-            approved=approved,
-            clock=time.time_ns(),
-            progress=lambda _: None,
-        )
-        victims[:] = largest_victims(made, RepositoryReader(volume))
-        outcome, message = _judge(request, made, approved)
-        if outcome not in (Outcome.SWITCH, Outcome.NOTHING_TO_DO):
-            raise _NotCarriedOutError(made, outcome, message)
-        return made
-
-    given_up = require_quiet(request, session)
-    order = Order(
-        command="retain",
-        undo_window=request.what.undo_window // SECOND,
-        make_plan=make_plan,
-        refuse_writers=lambda: require_no_writers(request, session),
-        given_up=given_up,
-        now=session.now,
-        in_use=request.in_use,
-        progress=lambda _: None,
-        cleared=lambda _, purged: purges.append(purged),
-    )
-    try:
-        done = carry_out(volume, journals, order, time.time)
-    except _NotCarriedOutError as error:
-        print_plan(error.plan)
-        if error.outcome is Outcome.AWAITING_APPROVAL:
-            record_awaiting(volume, error.plan)
-        return with_purges(planned(error.outcome, str(error), error.plan, victims), purges)
-    print_plan(done.plan)
-    if done.journal is None:
-        _, message = _judge(request, done.plan, approved)
-        return with_purges(planned(Outcome.NOTHING_TO_DO, message, done.plan, victims), done.purged)
-    # No room for it on a full volume is no failure of a run that is done; the Job's log has it too.
-    with suppress(StorageError, StoppedError):
-        record_run(volume, done.journal.run, done.plan, keep=request.document.keep_plans)
-    answer = replace(
-        planned(Outcome.DONE, f"deleted {_size(done.plan)}", done.plan, victims),
-        run=done.journal.run,
-        undo_until=moment(done.journal.purge_due) if request.what.undo_window else None,
-        # What is purged already can't be brought back, whatever it was: that a person should know.
-        touched=touched(volume, journals, done.journal.run) if request.what.undo_window else None,
-    )
-    return with_purges(answer, done.purged)
-
-
-def _purge(request: Request, session: Session) -> Answer:
-    volume, journals, now = session.volume, session.journals, session.present
-    given_up = require_quiet(request, session)
-    recover(volume, journals, now=now)
-    purged = purge(
-        volume, journals, due(journals, volume, now), now=now, in_use=request.in_use, given_up=given_up
-    )
-    reserve.replenish(volume)
-    if not purged.runs:
-        return Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
-    answer = Answer(
-        outcome=Outcome.DONE,
-        message=f"freed {size_of(purged.bytes)}",
-        restored=_restored(purged.returned) if purged.returned.moves else None,
-    )
-    return with_purges(answer, [purged])
-
-
-def _restore(request: Request, session: Session) -> Answer:
-    wanted, volume, journals = request.document.restore, session.volume, session.journals
-    if wanted is None:
-        raise RefusedError("no run to restore is named")
-    if wanted.forget:
-        marks.forget(volume, wanted.run)
-        message = f"what the undo of run {wanted.run} brought back is no longer kept for that"
-        return Answer(outcome=Outcome.DONE, message=message, run=wanted.run)
-    require_no_writers(request, session)
-    recovered = recover(volume, journals, now=session.present)
-    if wanted.in_use:
-        if request.in_use is None:
-            raise RefusedError("the images in use are not told")
-        back = restore_used(volume, journals, wanted.run, request.in_use)
-    else:
-        ended = {**recovered.rolled_back, **recovered.undone}
-        back = ended.get(wanted.run) or undo(volume, journals, undoable(journals, wanted.run), session.present)
-    reserve.replenish(volume)
-    return Answer(
-        outcome=Outcome.DONE if back.moves else Outcome.NOTHING_TO_DO,
-        message=f"{count(len(back.moves), 'entry')} back from run {wanted.run}",
-        run=wanted.run,
-        restored=_restored(back),
-        warnings=len(back.missing),
-        texts=[f"{digest} is nowhere any more: what needs it can't be pulled" for digest in back.missing],
-    )
-
-
 def _show(volume: Volume, run_name: str) -> Answer:
     text = recorded_run(volume, run_name)
     if text is None:
         raise RefusedError(f"the plan of run {run_name} is not kept any more")
     sys.stdout.write(text)
     return Answer(outcome=Outcome.DONE, message=f"the plan of run {run_name} stands in the log", run=run_name)
-
-
-def _restored(back: Back) -> Restored:
-    newer = [f"{move.repository}:{move.name}" for move in back.newer]
-    return Restored(entries=len(back.moves), newer=newer)
 
 
 def _completed(answer: Answer, request: Request, volume: Volume, journals: Journals) -> Answer:
