@@ -7,16 +7,10 @@ from urllib.parse import urlsplit
 
 import typer
 
+from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
 from regkeeper.commands.volume_options import (
-    AsJson,
-    EndTimeOption,
     InUseFile,
-    JournalDirectory,
-    ModeOption,
-    Now,
-    RegistryOption,
-    Root,
     Yes,
     failures,
     note,
@@ -32,7 +26,6 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.policy import Intent, deletion_intent
 from regkeeper.retention.presence import absent
 from regkeeper.retention.printing import count
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 
 UNTAGGED_AGE = "24h"
@@ -42,6 +35,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@changing_command
 def delete(
     references: Annotated[
         list[str] | None,
@@ -52,7 +46,7 @@ def delete(
         ),
     ] = None,
     *,
-    root: Root,
+    change: Change,
     repository: Annotated[
         bool, typer.Option("--repository", help="A REF without tag and digest is a whole repository.")
     ] = False,
@@ -75,18 +69,12 @@ def delete(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     yes: Yes = False,
     in_use: InUseFile = None,
-    mode: ModeOption = Mode.READ_ONLY,
-    registry: RegistryOption = None,
-    as_json: AsJson = False,
-    now: Now = None,
-    journal: JournalDirectory = None,
-    end_time: EndTimeOption = None,
 ) -> None:
     """Delete by name: into a quarantine, from which `restore` brings it back until it is purged. All or nothing."""
     texts = _texts(references or [])
     if not texts and not untagged:
         raise typer.BadParameter("nothing is named", param_hint="REF")
-    parsed = [_parse(text, registry=registry, any_address=any_address) for text in texts]
+    parsed = [_parse(text, registry=change.registry, any_address=any_address) for text in texts]
     intent = _intent(
         parsed,
         repository=repository,
@@ -94,12 +82,12 @@ def delete(
         older_than=None if older_than is None else seconds(older_than, "--older-than"),
         undo_window=seconds(undo_window, "--undo-window"),
     )
-    with failures(as_json=as_json):
+    with failures(as_json=change.as_json):
         used = read_in_use(in_use)
         if not missing_ok and not dry_run:
-            with session.reading(root, journal) as seen:
+            with session.reading(change.root, change.journal) as seen:
                 _refuse_missing(absent(seen.volume, intent.deletions))
-    if registry is None:
+    if change.registry is None:
         note("no registry was asked whether it takes pushes (--registry)")
     patterns = any(not reference.exact for reference in intent.deletions)
 
@@ -117,16 +105,10 @@ def delete(
 
     deletion = Deletion(
         command="delete",
-        root=root,
+        change=change,
         intent=intent,
         in_use=used,
         accept=accept,
-        mode=mode,
-        registry=registry,
-        as_json=as_json,
-        now=now,
-        journal=journal,
-        end_time=end_time,
     )
     (plan_only if dry_run else plan_and_carry_out)(deletion)
 

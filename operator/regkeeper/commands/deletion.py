@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import typer
 
+from regkeeper.commands.change_options import Change
 from regkeeper.commands.progress import progress
 from regkeeper.commands.reports import (
     note_purged,
@@ -16,7 +17,6 @@ from regkeeper.commands.reports import (
 )
 from regkeeper.commands.volume_options import (
     KEPT_AGAINST_WILL,
-    changing,
     failures,
     note,
     present,
@@ -32,10 +32,8 @@ from regkeeper.retention.plan_files import Approved
 from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.purge import Purged, due
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered
 from regkeeper.retention.run import Order, Outcome, carry_out
-from regkeeper.retention.session import refuse_writers
 from regkeeper.retention.spread import processors
 
 _CLOCK_SKEW = 60 * SECOND
@@ -53,16 +51,10 @@ class Deletion:
     """
 
     command: str
-    root: str
+    change: Change
     intent: Intent
     in_use: InUse | None
     accept: Callable[[Plan], None]
-    mode: Mode
-    registry: str | None
-    as_json: bool
-    now: str | None
-    journal: str | None
-    end_time: str | None
     plan_now: bool = False
     approved: Approved | None = None
 
@@ -70,7 +62,7 @@ class Deletion:
         """Nanoseconds since 1970 by which the plan's ages are judged, in a run that has its own `now`."""
         if self.approved is not None:
             return self.approved.now
-        return present(self.now) if self.plan_now and self.now else now
+        return present(self.change.now) if self.plan_now and self.change.now else now
 
 
 class _NotAcceptedError(RefusedError):
@@ -83,10 +75,10 @@ class _NotAcceptedError(RefusedError):
 
 def plan_only(deletion: Deletion) -> None:
     """Print the plan and change nothing at all."""
-    now = deletion.judged_at(present(deletion.now))
+    now = deletion.judged_at(present(deletion.change.now))
     with (
-        failures(as_json=deletion.as_json),
-        reading(deletion.root, deletion.journal, remembering=True) as seen,
+        failures(as_json=deletion.change.as_json),
+        reading(deletion.change.root, deletion.change.journal, remembering=True) as seen,
         progress() as shown,
     ):
         plan = ask(
@@ -96,7 +88,7 @@ def plan_only(deletion: Deletion) -> None:
             deletion.intent,
             now=now,
             in_use=deletion.in_use,
-            mode=deletion.mode,
+            mode=deletion.change.mode,
             approved=deletion.approved,
             processes=processors(),
             progress=shown.read,
@@ -124,7 +116,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
         note_purged(purged)
         cleared.update(recovered=recovered_document(recovered), purged=purged_document([purged]))
 
-    with failures(as_json=deletion.as_json):
+    with failures(as_json=deletion.change.as_json):
         try:
             outcome = _carry_out(deletion, tell)
         except _NotAcceptedError as error:
@@ -149,11 +141,7 @@ def plan_and_carry_out(deletion: Deletion) -> None:
 
 
 def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) -> Outcome[Plan]:
-    own_now = None if deletion.plan_now else deletion.now
-    with (
-        changing(deletion.root, now=own_now, journal=deletion.journal, end_time=deletion.end_time) as session,
-        progress() as shown,
-    ):
+    with deletion.change.opened(own_now=not deletion.plan_now) as session, progress() as shown:
 
         def make_plan(now: int) -> Plan:
             plan = ask_to_change(
@@ -162,7 +150,7 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
                 deletion.intent,
                 now=deletion.judged_at(now),
                 in_use=deletion.in_use,
-                mode=deletion.mode,
+                mode=deletion.change.mode,
                 approved=deletion.approved,
                 clock=time.time_ns(),
                 progress=shown.read,
@@ -174,7 +162,7 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
             return plan
 
         def refuse() -> None:
-            refuse_writers(session.volume, deletion.mode, deletion.registry)
+            deletion.change.refuse_writers(session)
 
         def tell_behind(recovered: Recovered, purged: Purged) -> None:
             with shown.hidden():
@@ -205,7 +193,7 @@ def _refusal(deletion: Deletion, plan: Plan) -> str:
 
 
 def _print(deletion: Deletion, plan: Plan, answer: dict[str, object]) -> None:
-    if deletion.as_json:
+    if deletion.change.as_json:
         print_document({**plan.document(), **answer})
     else:
         print_plan(plan)

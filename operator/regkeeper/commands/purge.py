@@ -4,18 +4,11 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
 from regkeeper.commands.volume_options import (
     KEPT_AGAINST_WILL,
-    AsJson,
-    EndTimeOption,
     InUseFile,
-    JournalDirectory,
-    ModeOption,
-    Now,
-    RegistryOption,
-    Root,
-    changing,
     failures,
     note,
     print_document,
@@ -26,27 +19,20 @@ from regkeeper.retention import reserve
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.purge import due
 from regkeeper.retention.purge import purge as purge_runs
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
-from regkeeper.retention.session import refuse_writers
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@changing_command
 def purge(
     *,
-    root: Root,
+    change: Change,
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Runs that began longer ago, instead of each run's own window.")
     ] = None,
     in_use: InUseFile = None,
-    mode: ModeOption = Mode.READ_ONLY,
-    registry: RegistryOption = None,
-    as_json: AsJson = False,
-    now: Now = None,
-    journal: JournalDirectory = None,
-    end_time: EndTimeOption = None,
 ) -> None:
     """Free what runs deleted once their undo window is over. What is needed again comes back instead.
 
@@ -57,10 +43,10 @@ def purge(
     With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`, `stuck`) and what earlier runs had left.
     """
     age = None if older_than is None else seconds(older_than, "--older-than") * SECOND
-    with failures(as_json=as_json):
+    with failures(as_json=change.as_json):
         used = read_in_use(in_use)
-        with changing(root, now=now, journal=journal, end_time=end_time) as session:
-            refuse_writers(session.volume, mode, registry)
+        with change.opened() as session:
+            change.refuse_writers(session)
             volume, journals, present = session.volume, session.journals, session.present
             recovered = recover(volume, journals, now=present)
             note_recovered(recovered)
@@ -69,7 +55,7 @@ def purge(
         note_purged(purged)
         if not purged.runs:
             note("nothing is purged: of no run is the undo window over")
-    if as_json:
+    if change.as_json:
         print_document(
             {"outcome": "done", "purged": purged_document([purged]), "recovered": recovered_document(recovered)}
         )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.reports import (
     note_recovered,
     note_restored,
@@ -11,14 +12,6 @@ from regkeeper.commands.reports import (
     restored_document,
 )
 from regkeeper.commands.volume_options import (
-    AsJson,
-    EndTimeOption,
-    JournalDirectory,
-    ModeOption,
-    Now,
-    RegistryOption,
-    Root,
-    changing,
     failures,
     note,
     print_document,
@@ -26,21 +19,21 @@ from regkeeper.commands.volume_options import (
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.contents import UNDOABLE
 from regkeeper.retention.errors import NothingToUndoError
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.restore import Restored, last_undoable, undo, undoable
 from regkeeper.retention.restore_images import restore_reference
-from regkeeper.retention.session import Session, refuse_writers
+from regkeeper.retention.session import Session
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@changing_command
 def restore(
     run: Annotated[str | None, typer.Argument(help="The run to undo; the last one that is not yet undone.")] = None,
     *,
-    root: Root,
+    change: Change,
     ref: Annotated[
         str | None, typer.Option(metavar="REF", help="Bring back only this repo:tag or repo@sha256:…")
     ] = None,
@@ -49,12 +42,6 @@ def restore(
         bool,
         typer.Option("--forget", help="Bring nothing back: later runs may delete what the undo of RUN brought back."),
     ] = False,
-    mode: ModeOption = Mode.READ_ONLY,
-    registry: RegistryOption = None,
-    as_json: AsJson = False,
-    now: Now = None,
-    journal: JournalDirectory = None,
-    end_time: EndTimeOption = None,
 ) -> None:
     """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
 
@@ -67,20 +54,20 @@ def restore(
     if forget and run is None:
         raise typer.BadParameter("--forget needs the RUN whose undo is to be forgotten")
     reference = None if ref is None else _parse(ref)
-    with failures(as_json=as_json), changing(root, now=now, journal=journal, end_time=end_time) as session:
+    with failures(as_json=change.as_json), change.opened() as session:
         if forget and run is not None:
             marks.forget(session.volume, run)
             note(f"what the undo of run {run} brought back is no longer kept")
-            if as_json:
+            if change.as_json:
                 print_document({"outcome": "done", "forgotten": run})
             return
-        refuse_writers(session.volume, mode, registry)
+        change.refuse_writers(session)
         recovered = recover(session.volume, session.journals, now=session.present)
         note_recovered(recovered)
         restored = _restore(session, recovered, run, reference, every=every)
         reserve.replenish(session.volume)
         note_restored(restored)
-    if as_json:
+    if change.as_json:
         print_document(
             {
                 "outcome": "done",

@@ -7,16 +7,10 @@ from urllib.parse import urlsplit
 
 import typer
 
+from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
 from regkeeper.commands.volume_options import (
-    AsJson,
-    EndTimeOption,
     InUseFile,
-    JournalDirectory,
-    ModeOption,
-    Now,
-    RegistryOption,
-    Root,
     failures,
     note,
     read_in_use,
@@ -26,7 +20,6 @@ from regkeeper.retention.moments import exact_moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved, approved_plan, refuse_other_rules
 from regkeeper.retention.policy import Intent, InvalidPolicyError, Policy, merge, read_policies
-from regkeeper.retention.quiet import Mode
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -34,9 +27,10 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@changing_command
 def retain(
     *,
-    root: Root,
+    change: Change,
     policy: Annotated[list[str], typer.Option(metavar="FILE", help="ImageRetention manifests; repeatable.")],
     also_keep: Annotated[
         list[str] | None,
@@ -52,12 +46,6 @@ def retain(
         ),
     ] = None,
     in_use: InUseFile = None,
-    mode: ModeOption = Mode.READ_ONLY,
-    registry: RegistryOption = None,
-    as_json: AsJson = False,
-    now: Now = None,
-    journal: JournalDirectory = None,
-    end_time: EndTimeOption = None,
 ) -> None:
     """Delete what policies don't keep: into a quarantine, from which `restore` brings it back until it is purged.
 
@@ -70,11 +58,11 @@ def retain(
     """
     plan_hash, approved = _approval(approve)
     intent = merge(_read(policy, "--policy"), _read(also_keep or [], "--also-keep"))
-    with failures(as_json=as_json):
-        used = read_in_use(in_use, _hosts(intent, registry))
+    with failures(as_json=change.as_json):
+        used = read_in_use(in_use, _hosts(intent, change.registry))
     if intent.in_use and used is None:
         note("images in use are not known (--in-use): none is kept for being used")
-    if registry is None:
+    if change.registry is None:
         note("no registry was asked whether it takes pushes (--registry)")
 
     def accept(plan: Plan) -> None:
@@ -93,18 +81,12 @@ def retain(
 
     deletion = Deletion(
         command="retain",
-        root=root,
+        change=change,
         intent=intent,
         in_use=used,
         accept=accept,
-        mode=mode,
-        registry=registry,
-        as_json=as_json,
-        now=now,
         plan_now=plan_hash is not None,
         approved=approved,
-        journal=journal,
-        end_time=end_time,
     )
     (plan_only if dry_run else plan_and_carry_out)(deletion)
 

@@ -20,12 +20,13 @@ from regkeeper.retention import session
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.quiet import Mode
-from regkeeper.retention.session import Reading, Session
+from regkeeper.retention.session import Reading
 
 KEPT_AGAINST_WILL = 3
 
 
-def _moment(text: str | None) -> int | None:
+def parsed_moment(text: str | None) -> int | None:
+    """Nanoseconds since 1970, as an option gives them."""
     if text is None:
         return None
     try:
@@ -100,13 +101,6 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 
 @contextmanager
-def changing(root: str, *, now: str | None, journal: str | None, end_time: str | None) -> Iterator[Session]:
-    """Open a volume to change it, by the options of the command."""
-    with session.changing(root, now=_moment(now), journal=journal, end=_moment(end_time)) as opened:
-        yield opened
-
-
-@contextmanager
 def reading(root: str, journal: str | None = None, *, remembering: bool = False) -> Iterator[Reading]:
     """Open a volume to read it as it will be once what has not ended is put back; says so if there is something."""
     with session.reading(root, journal, remembering=remembering) as seen:
@@ -134,7 +128,7 @@ def seconds(text: str, option: str) -> int:
 
 def present(now: str | None) -> int:
     """Nanoseconds since 1970 for a command that only reads."""
-    moment = _moment(now)
+    moment = parsed_moment(now)
     return time.time_ns() if moment is None else moment
 
 
