@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
+from regkeeper.retention import link_contents
 from tests.engine import documents
 from tests.engine.volumes import Volume, snapshot
 
@@ -35,7 +36,21 @@ def test_a_whole_volume_is_found_whole(volume: Volume) -> None:
     assert (code, document["whole"], document["counts"]["sparseChildren"]) == (0, True, 1)
 
 
-@pytest.mark.parametrize("lost", ["layer", "manifest", "layer link", "revision link"])
+def test_what_is_absent_for_good_is_counted_and_is_no_damage(volume: Volume) -> None:
+    app_a = volume.repository("a")
+    elsewhere = documents.Descriptor.of(b"never pushed", documents.DOCKER_FOREIGN_LAYER)
+    windows = json.loads(documents.image(app_a.push_blob(b"{}", documents.OCI_CONFIG), [elsewhere]).content)
+    windows["layers"][0]["urls"] = ["https://mcr.example/windows"]
+    app_a.push(documents.Manifest(documents.OCI_MANIFEST, documents.encode(windows)), "windows")
+    (app_a.tags / "unlinked").mkdir()
+    app_a.delete_revision(app_a.push_image(layers=[b"deleted"]).digest)
+    code, document = run(volume, "check")
+    assert (code, document["whole"]) == (0, True)
+    counts = document["counts"]
+    assert (counts["foreignLayers"], counts["unlinkedTags"], counts["deletedRevisions"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("lost", ["layer", "manifest", "layer link", "link of the layer alone", "revision link"])
 def test_whatever_is_missing_is_named(volume: Volume, lost: str) -> None:
     app_a = volume.repository("a")
     image = app_a.push_image("v3", layers=[b"c"])
@@ -44,6 +59,7 @@ def test_whatever_is_missing_is_named(volume: Volume, lost: str) -> None:
         "layer": volume.blob_data(digest),
         "manifest": volume.blob_data(digest),
         "layer link": app_a.layer_link(digest).parent,
+        "link of the layer alone": app_a.layer_link(digest),
         "revision link": app_a.revision_link(digest),
     }[lost]
     volume.remove(path)
@@ -51,6 +67,30 @@ def test_whatever_is_missing_is_named(volume: Volume, lost: str) -> None:
     assert code == 1
     assert digest in document["missing"][0]["message"]
     assert document["missing"][0]["repository"] == "a"
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:", b"sha256:" + 64 * b"0"])
+def test_a_link_of_a_needed_layer_that_says_nothing_is_unreadable(
+    volume: Volume, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry can't serve the layer; the name of the directory had sufficed here."""
+    monkeypatch.setattr(link_contents, "PAUSE", 0)
+    layer = documents.digest_of(b"a")
+    volume.replace(volume.repository("a").layer_link(layer), content)
+    code, document = run(volume, "check")
+    assert code == 1
+    assert [problem["where"] for problem in document["unreadable"]] == [f"_layers/{layer.replace(':', '/')}/link"]
+    assert document["missing"] == []
+
+
+def test_links_that_no_image_needs_and_that_say_nothing_are_counted(volume: Volume) -> None:
+    app_a = volume.repository("a")
+    unneeded = app_a.push_blob(b"unneeded").digest
+    volume.empty(app_a.layer_link(unneeded))
+    image = app_a.push_image("v1", layers=[b"again"])
+    volume.truncate(app_a.history_link("v1", image.digest))
+    code, document = run(volume, "check")
+    assert (code, document["whole"], document["counts"]["unreadableLinks"]) == (0, True, 2)
 
 
 def test_only_a_deep_check_sees_a_changed_layer(volume: Volume) -> None:

@@ -22,7 +22,8 @@ def check(
     """Look at every tag and every reference; exit status 1 if anything is missing, unreadable or corrupt.
 
     The command only reads, and reports what is odd but harmless too: children that an index names and its repository
-    does not have, layers that clients fetch from elsewhere, tags without a link. With --json: `whole`, `counts`, and
+    does not have, layers that clients fetch from elsewhere, tags without a link, malformed links that no image
+    needs. With --json: `whole`, `counts`, and
     `missing`, `unreadable`, `corrupt`, each with `repository`, `where`, `message`.
     """
     with failures(as_json=as_json), reading(root, journal) as seen:
@@ -55,6 +56,7 @@ def _print(found: Inspection) -> None:
         (found.deleted_revisions, "manifests deleted through the API"),
         (found.sparse_children, "children of indexes that their repository does not have"),
         (found.foreign_layers, "layers that clients fetch from elsewhere"),
+        (found.unreadable_links, "links that are empty or malformed, and that no image needs"),
     ):
         if number:
             typer.echo(f"{number:,} {words}")

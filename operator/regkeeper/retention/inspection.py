@@ -9,7 +9,16 @@ from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
 from regkeeper.retention.blobs import BlobStore
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.layout import ABSENT, Volume, blob_data, permission_refused, walk_repositories
+from regkeeper.retention.layout import (
+    ABSENT,
+    LAYERS,
+    Volume,
+    blob_data,
+    link_directory,
+    permission_refused,
+    walk_repositories,
+)
+from regkeeper.retention.link_contents import LinkContents
 from regkeeper.retention.repository import Problem, Repository, RepositoryReader
 
 _PIECE = 1 << 20
@@ -25,6 +34,7 @@ class Inspection:
         deleted_revisions: revision directories without a link, which the API's DELETE leaves.
         sparse_children: children that an index names and its repository never had or has no more.
         foreign_layers: layers that clients fetch from elsewhere and that are not here.
+        unreadable_links: links of layers that nothing needs, and of tags' histories, that are empty or malformed.
         missing: what something refers to and is not there.
         unreadable: what can't be read.
         corrupt: blobs whose content has another digest; only `deep` finds those that are no manifests.
@@ -38,6 +48,7 @@ class Inspection:
     deleted_revisions: int = 0
     sparse_children: int = 0
     foreign_layers: int = 0
+    unreadable_links: int = 0
     missing: list[Problem] = field(default_factory=list)
     unreadable: list[Problem] = field(default_factory=list)
     corrupt: list[Problem] = field(default_factory=list)
@@ -60,6 +71,7 @@ class Inspection:
                 "deletedRevisions": self.deleted_revisions,
                 "sparseChildren": self.sparse_children,
                 "foreignLayers": self.foreign_layers,
+                "unreadableLinks": self.unreadable_links,
             },
             **{
                 name: [
@@ -92,18 +104,26 @@ def inspect(volume: Volume, reader: RepositoryReader, *, deep: bool = False) -> 
     for shard in store.shards():
         present.update(blob.digest for blob in store.files(shard.digests))
     answer.blobs = len(present)
+    links = LinkContents(volume, reader)
     for found in walk_repositories(volume):
         if found.problem:
             answer.unreadable.append(Problem(found.name, found.name, found.problem))
         else:
-            _inspect_repository(answer, reader.read(found.name), present)
+            _inspect_repository(answer, reader.read(found.name), present, links)
     answer.unreadable.extend(store.problems)
     if deep:
         answer.corrupt.extend(_wrong_contents(volume, present))
     return answer
 
 
-def _inspect_repository(answer: Inspection, repository: Repository, present: set[Digest]) -> None:
+def _inspect_repository(answer: Inspection, repository: Repository, present: set[Digest], links: LinkContents) -> None:
+    linked, unreadable = links.layers(repository)
+    needed = {blob for manifest in repository.manifests.values() for blob in manifest.blobs}
+    answer.unreadable_links += len(unreadable - needed) + sum(1 for _ in links.unreadable_history(repository))
+    answer.unreadable.extend(
+        Problem(repository.name, f"{link_directory(LAYERS, layer)}/link", "it is empty or malformed")
+        for layer in sorted(unreadable & needed)
+    )
     answer.repositories += 1
     answer.tags += len(repository.tags)
     answer.manifests += len(repository.revisions)
@@ -124,7 +144,7 @@ def _inspect_repository(answer: Inspection, repository: Repository, present: set
         answer.sparse_children += sum(child not in repository.revisions for child in manifest.children)
         for blob in dict.fromkeys(manifest.blobs):
             is_present = repository.aliases.get(blob, blob) in present
-            if is_present and blob in repository.layers:
+            if is_present and blob in linked:
                 continue
             if blob in manifest.foreign:
                 answer.foreign_layers += 1

@@ -1,0 +1,86 @@
+"""What the links of layers and of tags' histories say, for a check: a plan takes the names of their directories."""
+
+from collections.abc import Iterator
+
+from regkeeper.retention import digests
+from regkeeper.retention.digests import ALGORITHMS, SHA256, Digest
+from regkeeper.retention.layout import (
+    ABSENT,
+    LAYERS,
+    TAGS,
+    Volume,
+    link_directory,
+    permission_refused,
+    read_link,
+    repository_path,
+)
+from regkeeper.retention.repository import ATTEMPTS, PAUSE, PAUSES, Repository, RepositoryReader
+
+
+class LinkContents:
+    """Reads such links of one volume.
+
+    Args:
+        reader: its `pause` is called between two attempts at one that can't be read.
+    """
+
+    def __init__(self, volume: Volume, reader: RepositoryReader) -> None:
+        self._volume = volume
+        self._pause = reader.pause
+        self._pauses = 0
+
+    def layers(self, repository: Repository) -> tuple[set[Digest], set[Digest]]:
+        """The layers of a repository that have a link, and those of them whose link is none that a registry follows."""
+        linked, unreadable = set[Digest](), set[Digest]()
+        for digest in repository.layers:
+            path = f"{repository_path(repository.name)}/{link_directory(LAYERS, digest)}/link"
+            try:
+                sound = self._is_sound(path, digest)
+            except FileNotFoundError:
+                continue
+            linked.add(digest)
+            if not sound:
+                unreadable.add(digest)
+        return linked, unreadable
+
+    def unreadable_history(self, repository: Repository) -> Iterator[str]:
+        """The paths of links in the histories of a repository's tags that are none."""
+        for tag in sorted(repository.tags):
+            for algorithm in ALGORITHMS.values():
+                path = f"{repository_path(repository.name)}/{TAGS}/{tag}/index/{algorithm.name}"
+                try:
+                    names = self._volume.names(path)
+                except OSError:
+                    yield path
+                    continue
+                for name, digest in digests.from_names(algorithm, sorted(names)).items():
+                    try:
+                        sound = self._is_sound(f"{path}/{name}/link", digest)
+                    except FileNotFoundError:
+                        continue
+                    if not sound:
+                        yield f"{path}/{name}/link"
+
+    def _is_sound(self, path: str, digest: Digest) -> bool:
+        """Whether a link says what its directory is called; one of another algorithm may name the SHA-256.
+
+        Raises:
+            FileNotFoundError: there is none.
+            NotPermittedError: it may not be read.
+        """
+        for attempt in range(ATTEMPTS):
+            if attempt and self._pauses < PAUSES:
+                self._pauses += 1
+                self._pause(PAUSE)
+            try:
+                content, _ = read_link(self._volume.descriptor, self._volume.place(path))
+            except PermissionError as error:
+                raise permission_refused(self._volume, path, error) from None
+            except OSError as error:
+                if error.errno in ABSENT:
+                    raise FileNotFoundError(error.errno, error.strerror, path) from None
+                continue
+            said = digests.parse(content.decode("ascii", "replace"))
+            if said == digest or (said is not None and digests.algorithm_of(digest) is not SHA256):
+                return True
+        return False
