@@ -72,6 +72,18 @@ def test_an_orphan_stays_until_it_has_been_one_for_long(volume: Volume) -> None:
     referrer = app.push_image(layers=[b"sbom"], subject=nowhere, age=31 * DAY)
     tag = "sha256-" + "a" * 64 + ".sig"
     assert not retain(volume, {"untagged": {"deleteAfter": "0s"}}).plan.moves
+    signature = app.tag_link(tag).read_text()
+    listed = retain(volume, {})
+    for row, digest in (
+        (listed.tag("app", tag), signature),
+        (listed.manifest("app", referrer.digest), referrer.digest),
+    ):
+        named = json.loads(volume.blob_data(digest).read_bytes())
+        blobs = [digest, named["config"]["digest"], *(layer["digest"] for layer in named["layers"])]
+        size = sum(volume.blob_data(blob).stat().st_size for blob in blobs)
+        assert row == (
+            f"kept: its subject sha256:{'a' * 12} is nowhere; the policy has no `dependants` ({size:,} bytes)"
+        )
     planned = retain(volume, {"dependants": {"orphanedFor": "720h"}})
     assert planned.deleted_tags() == set()
     assert planned.deleted_manifests() == {("app", referrer.digest)}

@@ -105,6 +105,9 @@ def test_the_strictest_limit_of_several_policies_counts(volume: Volume) -> None:
 
 def test_the_patterns_of_delete_are_limited_and_its_exact_entries_are_not(volume: Volume) -> None:
     fill(volume, "app", 30)
+    emptied = retain(volume, {"delete": ["**:*"], "limits": {"maxDeletedShare": "100%"}}, limited=True).plan
+    assert emptied.limits == []
+    assert [entry.empty for entry in emptied.entries] == [True]
     everything = retain(volume, {"delete": ["**:*"], "limits": HALF}, limited=True).plan
     assert {limit.limit for limit in everything.limits} == {"maxDeletedShare"}
     exact = {"delete": [f"app:v{number}" for number in range(30)], "limits": HALF}

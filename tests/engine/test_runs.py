@@ -11,7 +11,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
+from typer.testing import CliRunner
 
+from regkeeper.cli import app
 from regkeeper.retention import lock
 from regkeeper.retention.errors import (
     BusyError,
@@ -111,6 +113,32 @@ def test_a_dry_run_changes_nothing_at_all_even_beside_an_open_run(volume: Volume
     outcome = driver.retain(volume, KEEP_ONE, arguments=["--dry-run"])
     assert "has not ended" in outcome.errors
     assert snapshot(volume.root) == before
+
+
+def test_a_dry_run_tells_of_a_run_that_is_under_way_and_changes_nothing(volume: Volume, runner: Runner) -> None:
+    before = snapshot(volume.root)
+    with runner.changing():
+        outcome = driver.retain(volume, KEEP_ONE, arguments=["--dry-run"])
+    assert outcome.code == 0
+    assert "a run is under way" in outcome.errors
+    assert snapshot(volume.root) == before
+
+
+def test_without_a_time_that_is_given_the_volumes_clock_tells_the_present(volume: Volume, runner: Runner) -> None:
+    """By the file of the journal: the clock of this machine may be another one."""
+    began = time.time_ns()
+    result = CliRunner().invoke(app, ["delete", "app:v1", "--root", str(volume.root)], catch_exceptions=False)
+    assert result.exit_code == 0
+    (journal,) = runner.journals()
+    assert journal.header.now == journal.header.began
+    assert began - SECOND < journal.header.now <= time.time_ns()
+
+
+@pytest.mark.parametrize("command", [["delete", "app:v1"], ["delete", "app:v1", "--dry-run"], ["purge"], ["restore"]])
+def test_without_a_registry_to_ask_the_command_says_so(volume: Volume, runner: Runner, command: list[str]) -> None:
+    runner.retain(KEEP_ONE)
+    volume.repository("app").push_image("v1")
+    assert "no registry was asked whether it takes pushes" in driver.run(volume, *command).errors
 
 
 def test_a_dry_run_of_a_new_volume_leaves_no_trace(volume: Volume, runner: Runner) -> None:

@@ -112,6 +112,7 @@ def test_a_tag_without_its_manifest_stays_and_uses_up_no_place(volume: Volume) -
     planned = retain(volume, KEEP_ONE)
     assert planned.deleted_tags() == {"app:v1"}
     assert planned.tag("app", "lost") == "kept: its manifest is missing"
+    assert planned.plan.problems == [], "nothing that can't be read: exit status 0"
     assert planned.deleted_links() == set()
     assert documents.digest_of(b"1") not in planned.deleted_blobs()
 

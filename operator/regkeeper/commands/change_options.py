@@ -15,6 +15,7 @@ from regkeeper.commands.volume_options import (
     Now,
     RegistryOption,
     Root,
+    note,
     parsed_moment,
 )
 from regkeeper.retention import session
@@ -44,6 +45,11 @@ class Change:
         now = parsed_moment(self.now) if own_now else None
         with session.changing(self.root, now=now, journal=self.journal, end=parsed_moment(self.end_time)) as opened:
             yield opened
+
+    def note_unasked(self) -> None:
+        """Say so if nobody is asked whether the registry takes pushes."""
+        if self.registry is None:
+            note("no registry was asked whether it takes pushes (--registry)")
 
     def refuse_writers(self, opened: Session) -> None:
         """Refuse when the registry is not as `mode` says."""

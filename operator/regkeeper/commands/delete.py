@@ -13,7 +13,6 @@ from regkeeper.commands.volume_options import (
     InUseFile,
     Yes,
     failures,
-    note,
     read_in_use,
     seconds,
 )
@@ -87,8 +86,7 @@ def delete(
         if not missing_ok and not dry_run:
             with session.reading(change.root, change.journal) as seen:
                 _refuse_missing(absent(seen.volume, intent.deletions))
-    if change.registry is None:
-        note("no registry was asked whether it takes pushes (--registry)")
+    change.note_unasked()
     patterns = any(not reference.exact for reference in intent.deletions)
 
     def accept(plan: Plan) -> None:

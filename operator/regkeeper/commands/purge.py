@@ -45,6 +45,7 @@ def purge(
     age = None if older_than is None else seconds(older_than, "--older-than") * SECOND
     with failures(as_json=change.as_json):
         used = read_in_use(in_use)
+        change.note_unasked()
         with change.opened() as session:
             change.refuse_writers(session)
             volume, journals, present = session.volume, session.journals, session.present

@@ -61,6 +61,7 @@ def restore(
             if change.as_json:
                 print_document({"outcome": "done", "forgotten": run})
             return
+        change.note_unasked()
         change.refuse_writers(session)
         recovered = recover(session.volume, session.journals, now=session.present)
         note_recovered(recovered)

@@ -62,8 +62,7 @@ def retain(
         used = read_in_use(in_use, _hosts(intent, change.registry))
     if intent.in_use and used is None:
         note("images in use are not known (--in-use): none is kept for being used")
-    if change.registry is None:
-        note("no registry was asked whether it takes pushes (--registry)")
+    change.note_unasked()
 
     def accept(plan: Plan) -> None:
         if approved is not None:

@@ -32,6 +32,7 @@ _GROUPS = (
     (re.compile(r"in use by .*"), "in use"),
     (re.compile(r"restored from run .*"), "restored by an undo"),
     (re.compile(r"its subject .* stays"), "their subject stays"),
+    (re.compile(r"its subject .* is nowhere.*"), "their subject is nowhere"),
     (re.compile(r"something in the repository can't be read: .*"), "something in their repository can't be read"),
     (re.compile(r"asked for by delete: .*, but kept: .*"), "asked for by delete, but kept"),
 )

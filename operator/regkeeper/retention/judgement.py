@@ -28,6 +28,7 @@ class Judgement:
     Attributes:
         tags: the verdicts on its tags.
         manifests: the verdicts on the manifests that no staying tag points to.
+        orphaned: those of them that stay although their subject is nowhere.
         going: revisions that go, indexes before what they list.
         needed: digests of all blobs that it needs from now on.
         freed: digests of blobs that it needed before.
@@ -42,6 +43,7 @@ class Judgement:
     name: str
     tags: TagVerdicts
     manifests: dict[Digest, Verdict] = field(default_factory=dict)
+    orphaned: set[Digest] = field(default_factory=set)
     going: list[Digest] = field(default_factory=list)
     needed: set[Digest] = field(default_factory=set)
     freed: set[Digest] = field(default_factory=set)
@@ -105,6 +107,7 @@ class _Judge:
         manifests.judge(roots)
         candidates, self.kept = manifests.candidates, manifests.kept
         self.waiting += manifests.waiting
+        answer.orphaned = manifests.orphaned
         alive = self._alive(roots, candidates)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():

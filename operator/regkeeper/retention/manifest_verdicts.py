@@ -33,6 +33,7 @@ class ManifestJudge:
         candidates: the revisions with a cause to go.
         kept: the reason of each that has none.
         waiting: dependants that stay because their subject does, which is in this repository.
+        orphaned: dependants that stay although their subject is nowhere.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ManifestJudge:
         self.candidates: dict[Digest, str] = {}
         self.kept: dict[Digest, str] = {}
         self.waiting: list[tuple[Digest, Subject]] = []
+        self.orphaned: set[Digest] = set()
 
     def judge(self, roots: set[Digest]) -> None:
         """Find the revisions with a cause to go among those that are not `roots`, and the reasons of the others."""
@@ -114,8 +116,12 @@ class ManifestJudge:
                 self.candidates[digest] = verdict.reason
                 continue
             self.kept[digest] = verdict.reason
-            if verdict is of_subject and subject is not None and not self.subjects.is_firm(subject, repository.name):
+            if verdict is not of_subject or subject is None:
+                continue
+            if not self.subjects.is_firm(subject, repository.name):
                 self.waiting.append((digest, subject))
+            elif self.subjects.state(subject) is State.NOWHERE:
+                self.orphaned.add(digest)
 
     def _may_be_needed(self, subject: Subject, *, named: bool) -> bool:
         """Whether a manifest stays for its subject, though its tag goes.

@@ -1,11 +1,12 @@
 """What a judgement on a repository adds to a plan: its rows, its moves, and the digests by which blobs are judged."""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.judgement import Judgement
-from regkeeper.retention.layout import LAYERS, MANIFESTS, UPLOADS, Volume, link_directory, repository_path
+from regkeeper.retention.layout import LAYERS, MANIFESTS, UPLOADS, Volume, blob_data, link_directory, repository_path
 from regkeeper.retention.limits import Counts
 from regkeeper.retention.links import LinkTimes
 from regkeeper.retention.manifest import Shape
@@ -18,6 +19,8 @@ from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
 from regkeeper.retention.rows import ManifestRow, TagRow
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.uploads import old_uploads
+
+Row = TypeVar("Row", TagRow, ManifestRow)
 
 
 @dataclass(slots=True)
@@ -107,9 +110,12 @@ class Settler:
         tags = sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items())
         verdicts = judgement.tags.verdicts
         rows = [TagRow(name, digest, link.pushed, *verdicts[name]) for name, (digest, link) in tags]
+        if judgement.tags.orphaned:
+            rows = [self._with_bytes(row, repository, orphaned=row.tag in judgement.tags.orphaned) for row in rows]
         entry.tags.add(rows, judgement.tags.selected)
         for digest, verdict in sorted(judgement.manifests.items()):
-            entry.manifests.add(ManifestRow(digest, *verdict))
+            row = ManifestRow(digest, *verdict)
+            entry.manifests.add(self._with_bytes(row, repository, orphaned=digest in judgement.orphaned))
         stretch.entries[number] = entry
         ledger.counts.add(repository, judgement)
         moves = len(stretch.moves)
@@ -130,6 +136,15 @@ class Settler:
             edge = self.question.now - self.question.intent.uploads_after
             for name, size in old_uploads(self.volume, repository.name, edge):
                 stretch.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)
+
+    def _with_bytes(self, row: Row, repository: Repository, *, orphaned: bool) -> Row:
+        """The row, of an orphan with the bytes that it keeps from being freed, its own and those of its blobs."""
+        manifest = repository.manifests.get(row.digest) if orphaned and row.digest is not None else None
+        if manifest is None:
+            return row
+        blobs = {repository.aliases.get(blob, blob) for blob in manifest.blobs}
+        size = manifest.size + sum(self.volume.size(self.volume.place(blob_data(blob))) or 0 for blob in blobs)
+        return row._replace(reason=f"{row.reason} ({size:,} bytes)")
 
     def _move_tags(self, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
         for name in sorted(judgement.victims):

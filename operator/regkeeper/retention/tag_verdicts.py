@@ -24,6 +24,7 @@ class TagVerdicts:
         covered: tags that a rule which deletes covers.
         matched: tags that a pattern of `delete` matches.
         waiting: subjects of the tags that stay because their subject does.
+        orphaned: tags that stay although their subject is nowhere.
         by_rule: victims that no deletion by name asked for.
         answered: the deletions by name that found something.
         refused: what a deletion by name asked for in vain: its text, the tag, the reason.
@@ -33,6 +34,7 @@ class TagVerdicts:
     covered: set[str] = field(default_factory=set)
     matched: set[str] = field(default_factory=set)
     waiting: dict[str, Subject] = field(default_factory=dict)
+    orphaned: set[str] = field(default_factory=set)
     by_rule: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     refused: list[tuple[str, str, str]] = field(default_factory=list)
@@ -198,6 +200,8 @@ class TagJudge:
                 verdict = Verdict(False, "it points to an image, so that it may be no dependant")
             if not verdict.goes:
                 self.answer.waiting[name] = subject
+                if self.subjects.state(subject) is State.NOWHERE:
+                    self.answer.orphaned.add(name)
             return verdict
         if reason is not None:
             if asked:
