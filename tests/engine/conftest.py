@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.job_pod import Pod
-from tests.engine.volumes import Volume
+from tests.engine.volumes import DAY, Volume
 
 
 @pytest.fixture
@@ -27,3 +27,13 @@ def memory() -> Iterator[Path]:
 def pod(volume: Volume, tmp_path: Path) -> Pod:
     """A Job's pod that mounts the volume."""
     return Pod(volume.root, tmp_path / "pod")
+
+
+@pytest.fixture
+def filled(volume: Volume) -> Volume:
+    """app:v1 to v3, 30 to 28 days old, and an untagged manifest of the same age."""
+    repository = volume.repository("app")
+    for number in (1, 2, 3):
+        repository.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(31 - number) * DAY)
+    repository.push_image(layers=[b"untagged"], age=30 * DAY)
+    return volume

@@ -87,3 +87,20 @@ def in_use_file(in_use: InUse) -> str:
 def delete(volume: Volume, *arguments: str) -> Outcome:
     """`regkeeper delete`, with references and options."""
     return run(volume, "delete", *arguments)
+
+
+def invoke(*arguments: str, standard_input: str | None = None, environment: dict[str, str] | None = None) -> Outcome:
+    """The command as it is given; what is no document on stdout is passed over."""
+    result = CliRunner().invoke(
+        app, list(arguments), input=standard_input, env=environment or {}, catch_exceptions=False
+    )
+    try:
+        document = json.loads(result.stdout)
+    except ValueError:
+        document = {}
+    return Outcome(result.exit_code, document, result.stderr)
+
+
+def tags(volume: Volume, repository: str = "app") -> set[str]:
+    """The tags that a repository has."""
+    return {path.name for path in volume.repository(repository).tags.iterdir()}

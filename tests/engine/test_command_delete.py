@@ -1,0 +1,154 @@
+"""`regkeeper delete` as a person or a script has it: references, patterns, ages, refusals."""
+
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from tests.engine import driver
+from tests.engine.driver import invoke, tags
+from tests.engine.volumes import HOUR, SECOND, Volume, files, snapshot
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "app:", "..", "../blobs", "/etc/passwd", "app:..", "App:v1", "app:v1\n", "a//b:c", "app@sha256:1"]
+)
+def test_a_hostile_reference_is_wrong_usage(filled: Volume, reference: str) -> None:
+    before = snapshot(filled.root)
+    assert driver.delete(filled, "--yes", "--", reference).code == 2
+    assert snapshot(filled.root) == before
+
+
+def test_all_or_nothing(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v1", "app:unknown")
+    assert outcome.code == 1
+    assert "app:unknown" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "app:v1", "app:unknown", "--missing-ok").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_a_digest_that_a_tag_points_to_is_refused_with_its_name(filled: Volume) -> None:
+    digest = filled.repository("app").tag_link("v1").read_text()
+    outcome = driver.delete(filled, f"app@{digest}")
+    assert outcome.code == 1
+    assert "v1" in outcome.errors
+    assert driver.run(filled, "runs").document["runs"] == []
+
+
+def test_a_tag_with_a_digest_goes_only_while_it_points_there(filled: Volume) -> None:
+    links = {name: filled.repository("app").tag_link(name).read_text() for name in ("v1", "v2")}
+    assert driver.delete(filled, f"app:v1@{links['v2']}").code == 1
+    assert driver.delete(filled, f"app:v1@{links['v1']}").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_a_repository_goes_only_when_it_is_said(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app")
+    assert outcome.code == 2
+    assert "--repository" in outcome.errors
+    assert driver.delete(filled, "app", "--repository").code == 0
+    assert not filled.repository("app").tags.exists()
+
+
+def test_references_come_from_standard_input(filled: Volume) -> None:
+    arguments = ("delete", "-", "--root", str(filled.root), "--json")
+    assert invoke(*arguments, standard_input="").code == 2
+    assert invoke(*arguments, standard_input="\n\n").code == 2
+    assert invoke(*arguments, standard_input="app:v1\napp:v2\n").code == 0
+    assert tags(filled) == {"v3"}
+
+
+def test_nothing_named_is_wrong_usage(filled: Volume) -> None:
+    assert driver.delete(filled).code == 2
+
+
+def test_a_pattern_that_matches_several_wants_yes_where_nobody_can_be_asked(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v*")
+    assert outcome.code == 1
+    assert "3 tags" in outcome.errors
+    assert "--yes" in outcome.errors
+    assert driver.delete(filled, "app:v[1]").code == 0
+    assert driver.delete(filled, "app:v*", "--yes").code == 0
+    assert tags(filled) == set()
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", set()), ("n", {"v1", "v2", "v3"})])
+def test_on_a_terminal_a_person_is_asked(filled: Volume, answer: str, left: set[str]) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "regkeeper", "delete", "--root", str(filled.root), "app:v*"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = bytearray()
+    try:
+        while b"Delete 3 tags?" not in shown:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, answer.encode() + b"\n")
+        with suppress(OSError):  # The end of a terminal that nobody has open any more is EIO on Linux.
+            while part := os.read(terminal, 4096):
+                shown += part
+    finally:
+        os.close(terminal)
+    assert process.wait() == (0 if answer == "y" else 1), shown.decode()
+    assert tags(filled) == left
+
+
+def test_an_address_in_front_must_be_the_registrys(filled: Volume) -> None:
+    assert driver.delete(filled, "k8smaster:5000/app:v1").code == 2
+    outcome = driver.delete(filled, "k8smaster:5000/app:v1", "--dry-run", "--registry", "http://k8smaster:5000")
+    assert outcome.code == 0
+    assert driver.delete(filled, "k8smaster:5000/app:v1", "--any-address").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_an_address_that_may_be_a_part_of_a_name_is_refused(filled: Volume) -> None:
+    """`docker.io/app` is a repository of a mirror, and `app` another one."""
+    filled.repository("docker.io/app").push_image("v1", layers=[b"mirrored"])
+    refused = driver.delete(filled, "docker.io/app:v1", "--any-address")
+    assert refused.code == 1
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "docker.io/app:v1").code == 0
+    assert tags(filled) == {"v1", "v2", "v3"}
+    assert driver.delete(filled, "registry.example/app:v1", "--any-address").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+@pytest.mark.parametrize("reference", [["app:v1"], ["app", "--repository"]])
+def test_an_age_holds_for_exact_names_too(filled: Volume, reference: list[str]) -> None:
+    filled.repository("app").push_image("v1", layers=[b"new"], age=HOUR)
+    refused = driver.delete(filled, *reference, "--older-than", "30d")
+    assert refused.code == 1
+    assert "younger than --older-than" in refused.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
+    app = filled.repository("app")
+    young = app.push_image(layers=[b"young"], age=23 * HOUR)
+    assert driver.delete(filled, "--untagged").document["totals"]["deletedManifests"] == 1
+    assert app.revision_link(young.digest).exists()
+    filled.now += SECOND
+    assert driver.delete(filled, "--untagged", "app", "--older-than", "1h").document["totals"]["deletedManifests"] == 1
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+def test_an_age_filters_tags_by_their_push(filled: Volume) -> None:
+    assert driver.delete(filled, "app:v*", "--older-than", "29d12h").code == 0
+    assert tags(filled) == {"v2", "v3"}
+
+
+def test_without_an_undo_window_it_is_gone_at_once(filled: Volume) -> None:
+    outcome = driver.delete(filled, "app:v1", "--undo-window", "0s")
+    assert outcome.document["purged"]["bytes"] == outcome.document["totals"]["deletedBytes"] > 0
+    assert driver.run(filled, "restore").code == 1
+
+
+def test_a_reference_that_names_nothing_leaves_the_volume_as_it_is(filled: Volume) -> None:
+    before = files(filled.root)
+    for reference in ("app:v9", "nobody:v1", f"app@sha256:{'a' * 64}", "nobody"):
+        outcome = driver.delete(filled, "--repository", "app:v1", reference)
+        assert (outcome.code, f"nothing is named {reference}" in outcome.errors) == (1, True)
+    assert files(filled.root) == before
