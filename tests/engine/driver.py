@@ -11,7 +11,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from tests.engine.oracle import InUse
+from tests.engine.oracle_policy import InUse
 from tests.engine.volumes import SECOND, Volume
 
 REFUSES_NOTHING = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}

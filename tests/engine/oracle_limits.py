@@ -9,7 +9,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tests.engine.oracle import InUse, Judge, Place, Policy, Verdict
+from tests.engine.oracle import Judge, Verdict
+from tests.engine.oracle_policy import InUse, Place, Policy
 from tests.engine.oracle_reading import read
 
 FEWEST = 20

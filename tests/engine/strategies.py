@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.engine import documents
 from tests.engine.documents import Descriptor, Manifest
-from tests.engine.oracle import InUse
+from tests.engine.oracle_policy import InUse
 from tests.engine.volumes import DAY, HOUR, Repository, Volume
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from regkeeper.retention.plan import Exceeded
 from tests.engine import planning
 from tests.engine.cases import cases
 from tests.engine.driver import in_use_file
-from tests.engine.oracle import InUse, Verdict, judge
+from tests.engine.oracle import Verdict, judge
 from tests.engine.oracle_limits import exceeded
+from tests.engine.oracle_policy import InUse
 from tests.engine.strategies import SPECS, History, build, histories, in_use
 from tests.engine.volumes import DAY, Volume
 

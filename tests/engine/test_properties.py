@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.engine.cases import cases
 from tests.engine.driver import Outcome, delete, ours, retain, run
-from tests.engine.oracle import DEPENDANT, judge
+from tests.engine.oracle import judge
 from tests.engine.oracle_patterns import is_pattern
+from tests.engine.oracle_policy import DEPENDANT
 from tests.engine.oracle_reading import World, complete_tags, read
 from tests.engine.strategies import FUTURE, SPECS, History, build, histories, in_use
 from tests.engine.volumes import SECOND, Volume, files, snapshot
