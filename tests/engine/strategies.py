@@ -43,6 +43,7 @@ Kind = Literal[
     "unknown type",
     "index",
     "sparse index",
+    "referring index",
     "retag",
     "copy",
     "referrer",
@@ -62,6 +63,7 @@ DamageKind = Literal[
     "empty revision link",
     "corrupt manifest",
     "manifest without data",
+    "half-written manifest",
     "layer without data",
     "layer without link",
     "empty layer link",
@@ -173,6 +175,10 @@ class _Builder:
                 own = [descriptor for _, descriptor in self.own(repository)]
                 chosen = [own[-1 - number % len(own)] for number in step.of if number >= 0 and own]
                 return documents.index(chosen)
+            case "referring index":
+                own = [descriptor for _, descriptor in self.own(repository)]
+                chosen = [own[-1 - number % len(own)] for number in step.of[1:] if number >= 0 and own]
+                return documents.index(chosen, subject=(earlier or [NOWHERE])[0])
             case "sparse index":
                 return documents.index(earlier, media_type=documents.DOCKER_LIST)
             case "fallback tag":
@@ -258,12 +264,16 @@ class _Builder:
         manifests = {volume.blob_data(descriptor.digest) for _, _, descriptor in self.pushed}
         layers = {volume.blob_data(documents.digest_of(layer)) for layer in LAYERS}
         rooms = "repositories/**/_manifests"
-        places: dict[DamageKind, tuple[list[Any], Callable[[Any], None]]] = {
+        places: dict[DamageKind, tuple[list[Any], Callable[[Any], object]]] = {
             "empty tag link": (list(v2.glob(f"{rooms}/tags/*/current/link")), volume.empty),
             "malformed tag link": (list(v2.glob(f"{rooms}/tags/*/current/link")), volume.truncate),
             "empty revision link": (list(v2.glob(f"{rooms}/revisions/*/*/link")), volume.empty),
             "corrupt manifest": (list(manifests), volume.flip),
             "manifest without data": (list(manifests), volume.remove),
+            "half-written manifest": (
+                list(manifests),
+                lambda data: volume.half_write_blob(data.read_bytes(), age=AGES[damage.of]),
+            ),
             "layer without data": (list(layers), volume.remove),
             "layer without link": (list(v2.glob("repositories/**/_layers/*/*/link")), volume.remove),
             "empty layer link": (list(v2.glob("repositories/**/_layers/*/*/link")), volume.empty),
