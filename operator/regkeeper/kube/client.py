@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
@@ -119,7 +120,7 @@ class ApiCluster:
             async for chunk in response.content.iter_any():
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in lines:
-                    event = json.loads(line)
+                    event = msgspec.json.decode(line)
                     if event["type"] == "ERROR":
                         raise error_of(event["object"].get("code", 500), json.dumps(event["object"]).encode(), None)
                     yield event["type"], event["object"]
@@ -204,7 +205,7 @@ class ApiCluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer(method, path, error) from error
         if response.status < 300:
-            answer: Object = json.loads(content)
+            answer: Object = msgspec.json.decode(content)
             return answer
         raise error_of(response.status, content, response.headers.get("Retry-After"))
 

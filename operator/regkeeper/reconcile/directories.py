@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Directory:
     """A directory of nodes, or of an NFS server."""
 
@@ -20,7 +21,7 @@ class Directory:
     server: str | None = None
     """The NFS server that has it; None: nodes have it."""
 
-    @property
+    @cached_property
     def parts(self) -> tuple[str, ...]:
         """The components of its path, the root first."""
         # To pathlib, as to POSIX, `//a` is another root than `/a`; to Linux it is not. The API server refuses `..`.

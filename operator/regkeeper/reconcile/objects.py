@@ -1,11 +1,12 @@
 """Make the objects of a Registry, or of another kind of ours, what they should be: read, compare, apply, remove."""
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.base import Resource
@@ -160,4 +161,4 @@ def _outcome(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bytes:
 
 
 def _digest(value: Any) -> bytes:
-    return sha256(json.dumps(value, sort_keys=True).encode()).digest()
+    return sha256(msgspec.json.encode(value, order="deterministic")).digest()

@@ -46,6 +46,7 @@ class Places:
     def __init__(self) -> None:
         self._places: dict[Key, Place] = {}
         self._sharing: defaultdict[Mark, set[Key]] = defaultdict(set)
+        self._unresolved: set[Key] = set()
 
     def put(self, key: Key, place: Place) -> None:
         """Remember where a Registry keeps its images, instead of what was known."""
@@ -55,10 +56,13 @@ class Places:
         self._places[key] = place
         for mark in _marks(place):
             self._sharing[mark].add(key)
+        if place.claim and not place.volume:
+            self._unresolved.add(key)
 
     def forget(self, key: Key) -> None:
         """The Registry is gone."""
         place = self._places.pop(key, None)
+        self._unresolved.discard(key)
         for mark in _marks(place) if place else ():
             sharing = self._sharing[mark]
             sharing.discard(key)
@@ -71,7 +75,7 @@ class Places:
 
     def unresolved(self) -> list[Key]:
         """Registries with a claim of which it is not known what is behind it."""
-        return [key for key, place in self._places.items() if place.claim and not place.volume]
+        return sorted(self._unresolved)
 
     def near(self, key: Key) -> dict[Key, Place]:
         """Other Registries that may be in the same place as this one, in the order of their keys."""
