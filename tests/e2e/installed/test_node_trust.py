@@ -5,6 +5,7 @@ Proves of nodes.md: "One namespace may change nodes by default", "A node that le
 """
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -103,6 +104,25 @@ def agents(room: Room) -> list[str]:
     return [body["metadata"]["name"] for body in listed(room.cluster, kube.DAEMON_SET, AGENTS)]
 
 
+def replace_key(room: Room) -> None:
+    """Delete the key that the agents have, and wait until the operator has made another."""
+    inside = f"--namespace={AGENTS}"
+
+    def uid() -> str:
+        return room.cluster.kubectl(
+            "get", "secret", naming.NODE_AGENT_KEY, inside, "--ignore-not-found", "--output=jsonpath={.metadata.uid}"
+        )
+
+    def another() -> bool:
+        # Whatever happens to their pods has the operator look; it does by itself within half a minute.
+        room.cluster.kubectl("annotate", "pods", "--all", inside, "--overwrite", f"nudge={time.monotonic()}")
+        return uid() not in ("", old)
+
+    old = uid()
+    room.cluster.kubectl("delete", "secret", naming.NODE_AGENT_KEY, inside)
+    wait_for(another, SOON, "another key")
+
+
 def agents_told(room: Room) -> int:
     """How many agents run and have been told what to trust."""
     running = [pod for pod in listed(room.cluster, kube.POD, AGENTS) if pod["status"]["phase"] == "Running"]
@@ -177,8 +197,6 @@ def test_a_node_that_leaves_the_selector_is_reverted(room: Room, before: dict[st
 
 def test_of_two_registries_one_stays(room: Room, before: dict[str, dict[str, bytes]]) -> None:
     room.registry("one", **SPEC, nodeTrust={"hosts": [FURTHER_HOST]})
-    other = {"access": {"hostPort": {"port": PORT + 1}}, **on_node(MASTER)}
-    room.registry("two", **other)
     # Nothing answers at the further host, whose name nobody knows.
 
     def lagging() -> list[str]:
@@ -188,6 +206,10 @@ def test_of_two_registries_one_stays(room: Room, before: dict[str, dict[str, byt
     # Before that they lag for other reasons: an agent has not started, or has no list yet.
     wait_for(lambda: lagging() == list(NODES), SOON, lambda: f"both nodes to say so: {room.status('one')}")
     assert room.condition("NodesTrusted", "one")["reason"] == "NodesLag"
+
+    replace_key(room)
+    other = {"access": {"hostPort": {"port": PORT + 1}}, **on_node(MASTER)}
+    room.registry("two", **other)
     room.await_condition("NodesTrusted", "Trusted", "two")
     room.delete("registry", "one")
     for node in NODES:
