@@ -281,7 +281,7 @@ def run() -> Iterator[Section]:
             )
         )
         section.expect(found["written"] == 0, f"{size:,} calm agents cost the API server no write")
-        section.expect(found["idle"] < 0.02, f"{size:,} calm agents cost less than 2 % of a core")
+        section.expect(found["idle"] < size / 1e5, f"{size:,} calm agents cost less than {size // 1000} % of a core")
         if size == SIZES[0]:
             section.expect(found["grown"] < 50, "a thousand agents add less than 50 MiB")
     yield section

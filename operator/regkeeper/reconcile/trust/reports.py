@@ -22,10 +22,16 @@ AT_A_TIME = 32
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 30.0
 """Between two questions to an agent that has not yet done what it was told."""
+QUESTIONS_A_SECOND = 20.0
+"""Where so many lag that this would be more questions than that, they are asked more seldom."""
 CALM_SECONDS = 30.0
-"""The same where all is well."""
-QUESTIONS_A_SECOND = 10.0
-"""In a cluster so large that either would be more questions than that, they are asked more seldom."""
+"""Between two questions to an agent where all is well."""
+LONGEST_CALM_SECONDS = 300.0
+CALM_QUESTIONS_A_SECOND = 4.0
+"""In a cluster so large that this would be more, they are asked more seldom, up to the longest pause.
+
+A question costs 1.7 ms of a core: this much is 0.7 % of one, and 5,000 agents cost 2.8 %.
+"""
 PATIENCE = 3
 """Questions in a row without an answer that are nobody's business: pods start, packets get lost."""
 
@@ -106,7 +112,7 @@ class Reports:
         for uid in self._known.keys() - uids:
             _stop(self._known.pop(uid))
             self._inquiries.drop(Key("", uid))
-        self._calm = max(CALM_SECONDS, len(agents) / QUESTIONS_A_SECOND)
+        self._calm = max(CALM_SECONDS, min(LONGEST_CALM_SECONDS, len(agents) / CALM_QUESTIONS_A_SECOND))
         restless = [known for known in self._known.values() if known.tries]
         silent = sum(known.unheard >= PATIENCE for known in restless)
         # Who does not answer takes a place for as long as is waited for it: in the long run, at most half of them.
