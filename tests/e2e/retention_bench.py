@@ -56,6 +56,7 @@ class RetentionBench:
         self.key = key
         self.kubelet = KubeletStandIn(cluster, key.namespace, lambda _: (SWITCH, DONE))
         self.policy = "policy"
+        self.claim = naming.claim_name(key.name)
         self.later = timedelta()
         """How far this bench's clock is ahead."""
         self.image = settings(*key).image
@@ -73,9 +74,9 @@ class RetentionBench:
         await self.retain(policy, **spec)
         self.policy = policy
 
-    async def make_registry(self) -> None:
+    async def make_registry(self, **spec: Any) -> None:
         namespace, name = self.key
-        await self.cluster.create(registry_object(name, namespace=namespace, storage=local(name)))
+        await self.cluster.create(registry_object(name, namespace=namespace, **{"storage": local(name), **spec}))
 
     async def retain(self, name: str = "policy", **spec: Any) -> None:
         body = retention_object(name, namespace=self.key.namespace, **spec)
@@ -108,17 +109,26 @@ class RetentionBench:
         found: dict[str, Any] = next((each for each in registry["status"]["conditions"] if each["type"] == kind), {})
         return found
 
+    async def use(self, image: str) -> None:
+        """Let somebody name an image who could start it."""
+        container = {"name": "main", "image": image}
+        template = {"metadata": {"labels": {"app": "used"}}, "spec": {"containers": [container]}}
+        spec = {"replicas": 0, "selector": {"matchLabels": {"app": "used"}}, "template": template}
+        name = image.replace("/", "-").replace(":", "-")
+        metadata = {"name": name, "namespace": self.key.namespace}
+        await self.cluster.create({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec})
+
     async def pause(self) -> None:
         """As a person does who wants to work on the Registry's objects."""
         paused = {"metadata": {"annotations": {naming.PAUSED_ANNOTATION: "true"}}}
         await self.cluster.patch(kube.REGISTRY, self.key.namespace, self.key.name, paused)
 
     async def holder(self) -> str | None:
-        body = await self.get(kube.LEASE, naming.lock_name(naming.claim_name(self.key.name)))
+        body = await self.get(kube.LEASE, naming.lock_name(self.claim))
         return None if body is None else (body.get("spec") or {}).get("holderIdentity")
 
     async def stage(self) -> str | None:
-        body = await self.get(kube.LEASE, naming.lock_name(naming.claim_name(self.key.name)))
+        body = await self.get(kube.LEASE, naming.lock_name(self.claim))
         return None if body is None else (body["metadata"].get("annotations") or {}).get(STAGE)
 
     async def is_read_only(self) -> bool:
@@ -166,18 +176,23 @@ class RetentionBench:
 
     async def settle(self, outcome: str) -> None:
         """Work, undisturbed, until a run has ended so."""
+        await self.work_until_async(lambda: self.is_at_rest(outcome))
+
+    async def work_until_async(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Work, undisturbed, until something holds."""
         operator = self.operator(self.operators)
 
-        async def rests() -> bool:
+        async def holds() -> bool:
             await self.work(operator)
-            return await self.is_at_rest(outcome)
+            return await condition()
 
         try:
-            await wait_for_async(rests, SOON, f"the outcome {outcome} of {self.key}")
+            await wait_for_async(holds, SOON, f"{condition} of {self.key}")
         except AssertionError as error:
             error.add_note(json.dumps(await self.status(), indent=1))
-            error.add_note(str(await self.holder()))
-            error.add_note(json.dumps([job["metadata"] | job.get("status", {}) for job in await self.jobs()], indent=1))
+            error.add_note(f"held by {await self.holder()}, which is {await self.stage()}")
+            jobs = [{"name": job["metadata"]["name"], **job.get("status", {})} for job in await self.jobs()]
+            error.add_note(json.dumps(jobs, indent=1))
             raise
         finally:
             await operator.close()
@@ -204,19 +219,6 @@ class RetentionBench:
                 "spec": template["spec"],
             }
         )
-
-    async def work_until_async(self, condition: Callable[[], Awaitable[bool]]) -> None:
-        """Work, undisturbed, until something holds."""
-        operator = self.operator(self.operators)
-
-        async def holds() -> bool:
-            await self.work(operator)
-            return await condition()
-
-        try:
-            await wait_for_async(holds, SOON, f"{condition} of {self.key}")
-        finally:
-            await operator.close()
 
     async def work_until_stage(self, stage: Stage) -> None:
         """The same of a run."""
@@ -247,7 +249,7 @@ class RetentionBench:
         self.later = timedelta(hours=1, minutes=1)
 
         async def is_overdue() -> bool:
-            lock = await self.need(kube.LEASE, naming.lock_name(naming.claim_name(self.key.name)))
+            lock = await self.need(kube.LEASE, naming.lock_name(self.claim))
             return OVERDUE_SINCE in lock["metadata"]["annotations"]
 
         await self.work_until_async(is_overdue)

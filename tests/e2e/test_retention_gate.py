@@ -3,14 +3,18 @@
 import asyncio
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
-from regkeeper import kube
+from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.plan_reading import PlanGoneError
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.resources.retention.lock import Stage
+from regkeeper.sketch import name_of_tag, sketch
 from tests.e2e.faults import Fault
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
 
@@ -169,3 +173,82 @@ async def test_a_plan_whose_log_is_gone_is_read_by_a_job_while_pushes_go_on(benc
     assert await bench.jobs() == []
     assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation, "it was rolled out"
     assert (await bench.status())["lastRun"] == before["lastRun"], "to read a plan is no run"
+
+
+async def test_what_goes_while_it_comes_into_use_is_brought_back_at_once_and_nothing_else_is_looked_for(
+    bench: RetentionBench,
+) -> None:
+    """retention.md: "After the run the operator asks again: a victim that came into use meanwhile is restored"."""
+    went = msgspec.structs.replace(DONE, touched=sketch([name_of_tag("app", "v1")]))
+    back = Answer(outcome=Outcome.DONE, message="4 entries back")
+
+    def script(pod: kube.Object) -> tuple[Answer, Answer | None]:
+        return SWITCH, back if pod["metadata"]["labels"]["job-name"] in rescues else answer
+
+    rescues: list[str] = []
+    answer: Answer | None = None
+    bench.kubelet.script = script
+    await bench.make(rules=KEEP_TWO["rules"], schedule="0 0 1 1 *")
+    await bench.pass_without_a_run()
+    for image, warnings in (("x.example/app:v2", 0), ("x.example/app:v1", 1)):
+        answer = None
+        job = f"run-{warnings}"
+        await bench.run_now(job)
+        await bench.work_until_stage(Stage.RUNNING)
+        await bench.use(image)
+        answer = went
+
+        async def is_over(job: str = job, warnings: int = warnings) -> bool:
+            known = {each["metadata"]["name"] for each in await bench.jobs()}
+            rescues[:] = known - {"run-0", "run-1"}
+            last = (await bench.status())["lastRun"]
+            told = len(last.get("warnings", ()))
+            return (last["job"], last["outcome"], told) == (job, "Done", warnings) and await bench.holder() is None
+
+        await bench.work_until_async(is_over)
+        assert len(rescues) == warnings
+    assert "4 entries back" in (await bench.status())["lastRun"]["warnings"][0]
+
+
+async def test_a_registry_whose_pods_somebody_else_counts_gets_as_many_back_as_it_had(bench: RetentionBench) -> None:
+    """retention.md: "scaled to zero, the count remembered and given back, to an HPA too"."""
+    namespace = bench.key.namespace
+    bench.claim = "shared"
+    common: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+    claimed = {"claimRef": {"namespace": namespace, "name": "shared"}, "nfs": {"server": "x", "path": "/x"}}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"{namespace}-shared", "labels": {naming.REGISTRY_NAMESPACE_LABEL: namespace}},
+        "spec": {**common, **claimed, "capacity": {"storage": "1Gi"}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "shared", "namespace": namespace},
+        "spec": {**common, "volumeName": f"{namespace}-shared", "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    made = await bench.cluster.create(volume)
+    await bench.cluster.create(claim)
+    try:
+        bench.kubelet.script = lambda _: (SWITCH, None)
+        await bench.make_registry(storage={"existingClaim": bench.claim})
+        await bench.retain(**KEEP_TWO, mode="Offline", schedule="0 0 1 1 *")
+        await bench.pass_without_a_run()
+
+        async def replicas() -> int:
+            return int((await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"])
+
+        await bench.cluster.patch(kube.DEPLOYMENT, namespace, "main", {"spec": {"replicas": 3}})
+        await bench.run_now()
+        await bench.work_until_stage(Stage.RUNNING)
+        assert await replicas() == 0
+        bench.kubelet.script = lambda _: (SWITCH, DONE)
+        await bench.settle("Done")
+
+        async def has_its_pods() -> bool:
+            return await replicas() == 3
+
+        await bench.work_until_async(has_its_pods)
+    finally:
+        await bench.cluster.delete(kube.VOLUME, None, volume["metadata"]["name"], uid=made["metadata"]["uid"])

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from regkeeper import kube
+from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
 from regkeeper.resources.retention.lock import Stage
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
@@ -113,3 +113,17 @@ async def test_a_registry_that_is_paused_before_the_switch_is_left_as_it_is(benc
     await bench.settle("Failed")
     assert "Registry main is paused: remove its annotation" in (await bench.condition("Ready"))["message"]
     assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation
+
+
+async def test_a_lock_is_released_by_hand_as_the_guide_says(bench: RetentionBench) -> None:
+    """docs/guides/retention.md: "once no pod of a run is left, release the lock"."""
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(Stage.RUNNING)
+    for job in await bench.jobs():
+        await bench.cluster.delete(kube.JOB, bench.key.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
+    await bench.work_until_async(bench.has_no_job)
+    assert await bench.is_read_only()
+    name = naming.lock_name(naming.claim_name("main"))
+    await bench.cluster.patch(kube.LEASE, bench.key.namespace, name, {"spec": {"holderIdentity": None}})
+    await bench.work_until_writable()

@@ -58,7 +58,8 @@ async def test_an_invalid_policy_stops_the_runs_of_its_registry_with_its_name(be
 async def test_of_several_waiting_jobs_of_one_policy_the_newest_runs_and_a_late_one_is_missed(
     bench: RetentionBench,
 ) -> None:
-    await bench.make(**KEEP_TWO, schedule="0 0 1 1 *", startingDeadline="1m")
+    """Also those of a policy whose schedule is suspended: "`suspend` stops schedules, not run-now"."""
+    await bench.make(**KEEP_TWO, schedule="0 0 1 1 *", startingDeadline="1m", suspend=True)
     await bench.pass_without_a_run()
     await bench.run_now("older")
     bench.later = timedelta(minutes=2)

@@ -4,6 +4,7 @@ The API server is played, so that it can refuse one kind of write for good; test
 """
 
 import json
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from copy import deepcopy
@@ -28,6 +29,7 @@ from regkeeper.resources.config import config_file
 from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
 from regkeeper.settings import Settings
 from regkeeper.sketch import name_of_tag, sketch
+from regkeeper.snapshot import Part, decode
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 
@@ -105,7 +107,8 @@ class PlayedCluster:
 
     async def patch(self, resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object) -> kube.Object:
         there = self.objects[resource.kind, name]
-        if body["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
+        version = there["metadata"]["resourceVersion"]
+        if body["metadata"].get("resourceVersion", version) != version:
             raise kube.ConflictError(name, code=409, reason="Conflict")
         return self._write(f"patch {resource.kind}", merged(there, body))
 
@@ -422,6 +425,29 @@ async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run
     await waiting.reconciler.look(KEY)
     assert waiting.lock.holder is None
     assert "no address of type ClusterIP" in json.dumps(waiting.status["conditions"])
+
+
+async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run() -> None:
+    """retention.md: "the others only keep, suspended and dry-run ones included"."""
+    bench = Bench(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
+    for name, spec in {"paused": {"suspend": True}, "trial": {"dryRun": True}}.items():
+        bench.put(retention_object(name, schedule="@daily", rules=[{"name": "all", "keep": {"last": 9}}], **spec))
+    await bench.reconciler.look(KEY)
+    part = bench.cluster.objects["ConfigMap", naming.snapshot_name(KEY.name, 0)]
+    told = decode([Part(part["data"]["header"], b64decode(part["binaryData"]["part"]))], HOLDER.uid)
+    assert told is not None
+    assert [other["metadata"]["name"] for other in told.others] == ["paused", "trial"]
+
+
+async def test_a_registry_without_a_volume_has_no_runs() -> None:
+    bench = Bench(HOLDER)
+    bench.write_lock(Lock())
+    bench.registries.put(bench.cluster.put(registry_object("main", storage={"ephemeral": {}})))
+    await bench.reconciler.look(KEY)
+    conditions = {each["type"]: each for each in bench.status["conditions"]}
+    assert conditions["Stalled"]["reason"] == "StorageEphemeral"
+    assert "make a Registry with storage.size" in conditions["Ready"]["message"]
+    assert bench.lock.holder is None
 
 
 async def test_a_job_that_was_let_go_without_our_knowing_is_not_taken_for_one_that_never_began() -> None:

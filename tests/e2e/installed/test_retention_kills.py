@@ -114,9 +114,10 @@ def keep_one(**spec: Any) -> dict[str, Any]:
 
 
 def journal(retained: RetainedRoom) -> str:
-    """The last line of the last run's journal."""
-    files = sorted((retained.layout / ".regkeeper/journals").iterdir())
-    return files[-1].read_text().rstrip("\0\n").rpartition("\n")[2]
+    """The last line of the last run's journal; empty if there was no run."""
+    folder = retained.layout / ".regkeeper/journals"
+    files = sorted(folder.iterdir()) if folder.exists() else []
+    return files[-1].read_text().rstrip("\0\n").rpartition("\n")[2] if files else ""
 
 
 def test_an_engine_that_is_killed_in_the_middle_is_rolled_back_at_once(retained: RetainedRoom) -> None:
@@ -174,6 +175,17 @@ DISTURBED: dict[str, tuple[str, Disturbance, tuple[str, ...]]] = {
 """What happens, when it does, and how the run may end: some ends come a moment before it, or after."""
 
 
+def require_whole(retained: RetainedRoom, digests: dict[str, str]) -> None:
+    """Require that nothing of a run is left, that it deleted all that it should or nothing, and that all else pulls."""
+    require_nothing_left(retained)
+    wait_for(lambda: '"open"' not in journal(retained), RUN, lambda: f"a roll-back: {retained.story_of_jobs()}")
+    require_nothing_left(retained)
+    left = retained.tags(REPOSITORY)
+    assert left in (sorted(digests), [max(digests)])
+    for tag in left:
+        assert pull(retained.url, REPOSITORY, tag) == digests[tag]
+
+
 @pytest.mark.rare
 @pytest.mark.parametrize("what", DISTURBED)
 def test_whatever_disturbs_a_run_pushes_go_on_and_nothing_is_half_gone(retained: RetainedRoom, what: str) -> None:
@@ -185,23 +197,39 @@ def test_whatever_disturbs_a_run_pushes_go_on_and_nothing_is_half_gone(retained:
     await_stage(retained, stage)
     disturb(retained, job)
     retained.await_run("disturbed", *outcomes)
-    require_nothing_left(retained)
-    wait_for(lambda: '"open"' not in journal(retained), RUN, lambda: f"a roll-back: {retained.story('disturbed')}")
-    require_nothing_left(retained)
-    left = retained.tags(REPOSITORY)
-    assert left in (sorted(digests), [max(digests)])
-    for tag in left:
-        assert pull(retained.url, REPOSITORY, tag) == digests[tag]
+    require_whole(retained, digests)
     retained.room.delete("imageretention", "disturbed")
 
 
 @pytest.mark.rare
-def test_a_run_ends_with_its_policy(retained: RetainedRoom) -> None:
+@pytest.mark.parametrize("stage", ["Switching", "Running"])
+def test_a_run_ends_with_its_policy(retained: RetainedRoom, stage: str) -> None:
     digests = push_tags(retained)
     retained.retain("deleted", **keep_one())
     retained.run_now("deleted", "deleted-1")
-    await_stage(retained, "Switching")
+    await_stage(retained, stage)
     retained.room.delete("imageretention", "deleted")
-    require_nothing_left(retained)
+    require_whole(retained, digests)
     assert retained.room.get("job", "deleted-1") is None
-    assert retained.tags(REPOSITORY) == sorted(digests)
+    if stage == "Switching":
+        assert retained.tags(REPOSITORY) == sorted(digests)
+
+
+@pytest.mark.rare
+@pytest.mark.parametrize("stage", ["Switching", "Running"])
+def test_a_run_ends_with_its_registry_and_another_one_on_its_volume_takes_pushes(
+    retained: RetainedRoom, stage: str
+) -> None:
+    room, name = retained.room, retained.name
+    digests = push_tags(retained)
+    retained.retain("orphaned", **keep_one())
+    retained.run_now("orphaned", "orphaned-1")
+    await_stage(retained, stage)
+    registry = room.need("registry", name)
+    room.delete("registry", name)
+    last = retained.await_outcome("orphaned", "Failed", "Unknown", "Done")
+    room.apply({**registry, "metadata": {"name": name}})
+    room.await_serving(name)
+    require_whole(retained, digests)
+    assert retained.last_run("orphaned") == last, "it began anew"
+    room.delete("imageretention", "orphaned")
