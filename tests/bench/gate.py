@@ -95,7 +95,7 @@ class Bench:
         url = f"http://{self._cluster.node_ip(name)}:{port}"
         self._retention("policy", "awake")
         push(url, "app", "v0", seed=0)
-        waited, took = [], []
+        pushes, pulls, resumed, took = [], [], [], []
         for turn in range(1, SWITCHES + 1):
             wait_for(partial(takes_pushes, url), SOON, "the registry to take pushes")
             push(url, "app", f"v{turn}", seed=turn)
@@ -105,16 +105,25 @@ class Bench:
             last = wait_for(partial(self._ended, job), SOON, f"{job} to end")
             assert last["outcome"] == "Done", last
             took.append(time.monotonic() - began)
-            waited.append(_seconds(last["pushesWaited"]))
+            last = wait_for(partial(self._resumed, job), SOON, f"the registry to serve as before {job}")
+            pushes.append(_seconds(last["pushesWaited"]))
+            pulls.append(_seconds(last["pullsWaited"]))
+            resumed.append(_seconds(last["resumedAfter"]))
         section = Section(
             "The switch to read-only and back",
-            f"{SWITCHES} runs that delete one image of a registry with one replica, on two real nodes: how long pushes "
-            "were refused, as `status.lastRun.pushesWaited` says (until the lock is released; the pod that takes "
-            "pushes again starts then), and from `kubectl create job` until the outcome stands in the status. Load "
-            f"average at the end: {os.getloadavg()[0]:.1f}.",
+            f"{SWITCHES} runs that delete one image of a registry with one replica, on two real nodes, as "
+            "`status.lastRun` says: how long pushes were refused and pulls failed before the lock was released "
+            "(`pushesWaited`, `pullsWaited`), and both from then until the pod served that takes pushes again "
+            "(`resumedAfter`); and from `kubectl create job` until the outcome stands in the status. Load average at "
+            f"the end: {os.getloadavg()[0]:.1f}.",
             SPREAD,
         )
-        section.rows += [spread("pushes waited", waited), spread("the whole run", took)]
+        section.rows += [
+            spread("pushes waited", pushes),
+            spread("pulls waited", pulls),
+            spread("both, on the way back", resumed),
+            spread("the whole run", took),
+        ]
         return section
 
     def _registry(self, name: str, **spec: Any) -> None:
@@ -146,6 +155,10 @@ class Bench:
     def _ended(self, job: str) -> dict[str, Any]:
         last: dict[str, Any] = (self._get("imageretention", "policy").get("status") or {}).get("lastRun") or {}
         return last if last.get("job") == job and last["outcome"] != "Running" else {}
+
+    def _resumed(self, job: str) -> dict[str, Any]:
+        last = self._ended(job)
+        return last if "resumedAfter" in last else {}
 
     def _apply(self, body: dict[str, Any]) -> None:
         self._kubectl("apply", "--filename=-", stdin=json.dumps(body))

@@ -216,7 +216,7 @@ async def test_a_registry_whose_pods_somebody_else_counts_gets_as_many_back_as_i
     bench.claim = "shared"
     common: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     claimed = {"claimRef": {"namespace": namespace, "name": "shared"}, "nfs": {"server": "x", "path": "/x"}}
-    volume = {
+    volume: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {"name": f"{namespace}-shared", "labels": {naming.REGISTRY_NAMESPACE_LABEL: namespace}},

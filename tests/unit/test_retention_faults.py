@@ -430,8 +430,9 @@ async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run
 async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run() -> None:
     """retention.md: "the others only keep, suspended and dry-run ones included"."""
     bench = Bench(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
-    for name, spec in {"paused": {"suspend": True}, "trial": {"dryRun": True}}.items():
-        bench.put(retention_object(name, schedule="@daily", rules=[{"name": "all", "keep": {"last": 9}}], **spec))
+    for name, does_not in (("paused", "suspend"), ("trial", "dryRun")):
+        spec: dict[str, Any] = {"schedule": "@daily", "rules": [{"name": "all", "keep": {"last": 9}}], does_not: True}
+        bench.put(retention_object(name, **spec))
     await bench.reconciler.look(KEY)
     part = bench.cluster.objects["ConfigMap", naming.snapshot_name(KEY.name, 0)]
     told = decode([Part(part["data"]["header"], b64decode(part["binaryData"]["part"]))], HOLDER.uid)
