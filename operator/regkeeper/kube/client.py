@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypedDict
 from urllib.parse import quote
 
 import aiohttp
@@ -31,6 +32,35 @@ PAGE_SIZE = 100
 
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """What may stand in JSON as it is, and not in YAML, or as a line break."""
+
+
+class _Metadata(TypedDict, total=False):
+    """All metadata but managedFields: most of a listing, and the decoder passes over what is not named here."""
+
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    generation: int
+    creationTimestamp: str
+    deletionTimestamp: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    finalizers: list[str]
+    ownerReferences: list[Object]
+
+
+class _Item(TypedDict):
+    metadata: _Metadata
+
+
+class _MetadataPage(TypedDict):
+    metadata: Object
+    items: list[_Item] | None
+
+
+_ANY: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_METADATA: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_MetadataPage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +123,11 @@ class ApiCluster:
         metadata_only: bool = False,
     ) -> AsyncIterator[Object]:
         query = {"limit": str(PAGE_SIZE), "labelSelector": label_selector, "fieldSelector": field_selector}
-        accept = "application/json"
+        accept, decoder = "application/json", _ANY
         if metadata_only:
-            accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+            accept, decoder = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", _METADATA
         while True:
-            page = await self._request("GET", resource.path(namespace), query=query, accept=accept)
+            page = await self._request("GET", resource.path(namespace), query=query, accept=accept, decoder=decoder)
             for item in page.get("items") or ():
                 item.setdefault("apiVersion", resource.api_version)
                 item.setdefault("kind", resource.kind)
@@ -120,7 +150,7 @@ class ApiCluster:
             async for chunk in response.content.iter_any():
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in lines:
-                    event = msgspec.json.decode(line)
+                    event = _ANY.decode(line)
                     if event["type"] == "ERROR":
                         raise error_of(event["object"].get("code", 500), json.dumps(event["object"]).encode(), None)
                     yield event["type"], event["object"]
@@ -196,6 +226,7 @@ class ApiCluster:
         body: Object | str | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
+        decoder: msgspec.json.Decoder[Any] = _ANY,
     ) -> Object:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         headers = {"Accept": accept, "Content-Type": content_type}
@@ -205,7 +236,7 @@ class ApiCluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer(method, path, error) from error
         if response.status < 300:
-            answer: Object = msgspec.json.decode(content)
+            answer: Object = decoder.decode(content)
             return answer
         raise error_of(response.status, content, response.headers.get("Retry-After"))
 

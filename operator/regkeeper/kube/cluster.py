@@ -22,7 +22,7 @@ class Cluster(Protocol):
         field_selector: str = "",
         metadata_only: bool = False,
     ) -> AsyncIterator[Object]:
-        """Read a collection page by page; `namespace` None means all of them."""
+        """Read a collection page by page; `namespace` None means all. `metadata_only`: less its managedFields."""
         ...
 
     def watch(

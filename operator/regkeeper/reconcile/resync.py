@@ -90,7 +90,6 @@ class Resync:
             listed: set[Identity] = set()
             known = {entry: at for entry, at, _ in self._store.identities(resource)}
             async for body in self._list(resource, metadata_only=True):
-                body |= {"apiVersion": resource.api_version, "kind": resource.kind}
                 listed.add(identity(body))
                 if (missed := self._missed.get(identity(body))) is not None:
                     missed.listed = self._clock()
