@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
+from regkeeper.retention.stop import never
 from regkeeper.retention.storage import WritableVolume
 from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
@@ -101,6 +102,7 @@ def test_a_rollback_makes_a_directory_that_is_gone_from_the_reserve(small: Volum
     runner.stop = lambda: None if app.tag_link("v1").exists() else "enough"
     with pytest.raises(StoppedError):
         runner.delete("other:v1")
+    runner.stop = never
     app.tags.rmdir()
     fill(small.root.parent)
     runner.restore()
