@@ -9,20 +9,13 @@ import pytest
 from regkeeper.nodes import docker
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS
 from regkeeper.nodes.docker import Docker, DockerLook
-from regkeeper.nodes.docker_observation import DockerObservation
 from regkeeper.nodes.docker_plan import make_plan
 from regkeeper.nodes.dockerd_api import Dockerd
 from regkeeper.nodes.files import NodeFiles, digest
 from regkeeper.nodes.process import Process
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.record import DockerRecord, Ledger
-
-PATH = "/etc/docker/daemon.json"
-DOCKERD = Process(pid=2, parent=1, name="dockerd", uid=0, arguments=("dockerd",), started=1.0, nested=False)
-
-
-def info(*hosts: str, labels: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"RegistryConfig": {"IndexConfigs": {host: {"Secure": False} for host in hosts}}, "Labels": list(labels)}
+from tests.nodes.seen_docker import DOCKERD, PATH, info, look_at
 
 
 @pytest.fixture
@@ -35,27 +28,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NodeFiles:
 
 def write(files: NodeFiles, settings: dict[str, Any]) -> None:
     Path(files.root + PATH).write_text(json.dumps(settings))
-
-
-def look_at(files: NodeFiles, shown: dict[str, Any], process: Process = DOCKERD) -> DockerObservation:
-    """A dockerd that runs with the file as it is, and shows this."""
-    content = files.read(PATH)
-    assert content
-    return DockerObservation(
-        path=PATH,
-        content=content,
-        settings=json.loads(content.data),
-        backup=None,
-        file_problem=None,
-        process=process,
-        age=60.0,
-        process_problem=None,
-        info=shown,
-        flag=None,
-        flag_where="",
-        notices=(),
-        unnameable=frozenset(),
-    )
 
 
 @pytest.mark.parametrize("first", [(), ("one:5000",)], ids=["the first host", "a second host"])

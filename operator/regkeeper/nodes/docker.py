@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from regkeeper.nodes.daemon_json import BrokenError, entries_of, parse
 from regkeeper.nodes.damping import Damper
 from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
@@ -36,6 +37,8 @@ class DockerLook(Look):
 
     seen: DockerObservation | None = None
     plan: DockerPlan | None = None
+    is_forgotten: bool = False
+    """dockerd reads another file than the one in the record, in which nothing of ours is left."""
 
 
 @dataclass(slots=True)
@@ -72,12 +75,13 @@ class Docker:
         self._rejection: _Rejection | None = None
 
     def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> DockerLook:
-        recorded = ledger.record.docker.path if ledger.record.docker else ""
-        seen = observe(self._files, hosts, recorded=recorded, socket=self._socket, proc=self._proc)
+        recorded = ledger.record.docker
+        path = recorded.path if recorded is not None else ""
+        seen = observe(self._files, hosts, recorded=path, socket=self._socket, proc=self._proc)
         self._path = seen.path
-        record = _settled(ledger.record.docker, seen.content, seen)
-        if record is not None and record.path != seen.path:
-            return self._look_at_moved_file(seen, record)
+        if recorded is not None and recorded.path != seen.path:
+            return self._look_at_moved_file(seen, recorded)
+        record = _settled(recorded, seen.content, seen)
         plan = make_plan(
             seen, hosts, record, allow_pending_edits=allow_pending_edits, settle_seconds=self._settle_seconds
         )
@@ -91,13 +95,17 @@ class Docker:
             refused=plan.refused,
             suspects=_proxied(seen, hosts),
             problems=plan.problems,
-            acts=bool(plan.steps) or record != ledger.record.docker,
+            acts=bool(plan.steps) or record != recorded,
             repairs=plan.repairs,
             seen=seen,
             plan=plan,
         )
 
     def act(self, look: DockerLook, ledger: Ledger) -> None:
+        if look.is_forgotten and ledger.record.docker is not None:
+            self._files.remove(ledger.record.docker.path + BACKUP_SUFFIX)
+            ledger.write(docker=None)
+            return
         if look.seen is None or look.plan is None:
             return
         seen = look.seen
@@ -143,10 +151,18 @@ class Docker:
         self._rejection.damper.repaired(self._clock())
 
     def _look_at_moved_file(self, seen: DockerObservation, record: DockerRecord) -> DockerLook:
-        problem = Problem(
-            Reason.UNSUPPORTED,
-            {"detail": f"dockerd now reads {seen.path}; entries of ours are in {record.path}: point it back"},
+        content = self._files.read(record.path)
+        undo = record.intent.undo if record.intent is not None else None
+        left = {*record.entries, *(undo.entries if undo is not None else ())}
+        with suppress(BrokenError, UnicodeDecodeError):  # then any of them may be there
+            left &= set(entries_of(parse(content.data.decode()))) if content is not None else set()
+        if not left:
+            return DockerLook(present=True, version=seen.version, acts=True, is_forgotten=True)
+        detail = (
+            f"dockerd now reads {seen.path}; entries of ours are in {record.path}: point it back, or take "
+            f"{', '.join(sorted(left))} out of there"
         )
+        problem = Problem(Reason.UNSUPPORTED, {"detail": detail})
         return DockerLook(present=True, version=seen.version, problems=(problem,))
 
     def _write(self, seen: DockerObservation, step: Step, ledger: Ledger) -> None:

@@ -1,0 +1,38 @@
+"""What the agent sees of a dockerd that is not there: for tests of what it makes of it."""
+
+import json
+from typing import Any
+
+from regkeeper.nodes.docker_observation import DockerObservation
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.process import Process
+
+PATH = "/etc/docker/daemon.json"
+DOCKERD = Process(pid=2, parent=1, name="dockerd", uid=0, arguments=("dockerd",), started=1.0, nested=False)
+
+
+def info(*hosts: str, labels: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"RegistryConfig": {"IndexConfigs": {host: {"Secure": False} for host in hosts}}, "Labels": list(labels)}
+
+
+def look_at(
+    files: NodeFiles, shown: dict[str, Any], process: Process = DOCKERD, *, path: str = PATH
+) -> DockerObservation:
+    """A dockerd that runs with the file as it is, and shows this."""
+    content = files.read(path)
+    assert content
+    return DockerObservation(
+        path=path,
+        content=content,
+        settings=json.loads(content.data),
+        backup=None,
+        file_problem=None,
+        process=process,
+        age=60.0,
+        process_problem=None,
+        info=shown,
+        flag=None,
+        flag_where="",
+        notices=(),
+        unnameable=frozenset(),
+    )

@@ -1,0 +1,121 @@
+"""Which file is changed where dockerd is stopped, and so does not say which it reads, or where it reads another now.
+
+Ours is taken out of the file that has it, and of no other.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from regkeeper.nodes.docker import Docker, DockerLook
+from regkeeper.nodes.docker_observation import BACKUP_SUFFIX
+from regkeeper.nodes.files import NodeFiles, digest
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.record import DockerRecord, Intent, Ledger
+from tests.nodes.seen_docker import info, look_at
+
+DEFAULT = "/etc/docker/daemon.json"
+ELSEWHERE = "/srv/docker/daemon.json"
+OURS = b'{"debug": true, "insecure-registries": ["one:5000"]}'
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> NodeFiles:
+    for path, content in ((DEFAULT, b'{"labels": []}'), (ELSEWHERE, OURS), ("/var/lib/x", b""), ("/proc/x", b"")):
+        target = tmp_path / path[1:]
+        target.parent.mkdir(parents=True)
+        target.write_bytes(content)
+    return NodeFiles(str(tmp_path))
+
+
+@pytest.fixture
+def ledger(files: NodeFiles) -> Ledger:
+    ledger = Ledger(files)
+    ledger.write(docker=DockerRecord(path=ELSEWHERE, entries=("one:5000",), written=digest(OURS)))
+    return ledger
+
+
+@pytest.mark.parametrize("unit", ["", "[Service]\nExecStart=/usr/bin/dockerd\n"], ids=["no unit", "the usual unit"])
+def test_it_is_stopped_and_nothing_changes(files: NodeFiles, ledger: Ledger, unit: str) -> None:
+    folder = Path(files.root, "etc/systemd/system")
+    folder.mkdir(parents=True)
+    (folder / "docker.service").write_text(unit)
+    look = Docker(files, proc=f"{files.root}/proc").look(("one:5000",), ledger, allow_pending_edits=False)
+    assert [problem.reason for problem in look.problems] == [Reason.NOT_RUNNING]
+    assert (look.changes, look.acts) == ((), False)
+
+
+def test_ours_is_taken_out_of_the_file_that_has_it(files: NodeFiles, ledger: Ledger) -> None:
+    docker = Docker(files, proc=f"{files.root}/proc")
+    docker.act(docker.look((), ledger, allow_pending_edits=False), ledger)
+    assert docker.reverted(ledger)
+    assert json.loads(Path(files.root + ELSEWHERE).read_text()) == {"debug": True}
+    assert Path(files.root + DEFAULT).read_bytes() == b'{"labels": []}'
+
+
+def test_a_unit_tells_where_a_stopped_one_would_read(files: NodeFiles) -> None:
+    folder = Path(files.root, "etc/systemd/system")
+    folder.mkdir(parents=True)
+    (folder / "docker.service").write_text(f"[Service]\nExecStart=/usr/bin/dockerd --config-file {ELSEWHERE}\n")
+    docker = Docker(files, proc=f"{files.root}/proc")
+    docker.look((), Ledger(files), allow_pending_edits=False)
+    assert docker.watched()[0] == ELSEWHERE
+
+
+class Moved:
+    """A dockerd that now reads the default file, while ours is elsewhere."""
+
+    def __init__(self, files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ledger = ledger
+        self._docker = Docker(files)
+        monkeypatch.setattr("regkeeper.nodes.docker.observe", lambda *_, **__: look_at(files, info(), path=DEFAULT))
+
+    def look(self) -> DockerLook:
+        return self._docker.look((), self._ledger, allow_pending_edits=False)
+
+    def act(self) -> bool:
+        """Whether nothing of ours is left."""
+        self._docker.act(self.look(), self._ledger)
+        return self._docker.reverted(self._ledger)
+
+
+@pytest.mark.parametrize("content", [OURS, b"{broken"], ids=["ours", "broken"])
+def test_what_is_left_in_a_file_that_dockerd_no_longer_reads_is_reported_and_stays(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    Path(files.root + ELSEWHERE).write_bytes(content)
+    moved = Moved(files, ledger, monkeypatch)
+    (problem,) = moved.look().problems
+    assert problem.words().endswith(f"ours are in {ELSEWHERE}: point it back, or take one:5000 out of there")
+    assert not moved.act()
+    assert Path(files.root + ELSEWHERE).read_bytes() == content
+
+
+def test_a_change_of_it_that_was_cut_off_counts_as_made_and_as_not_made(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = ledger.record.docker
+    assert record
+    ledger.write(docker=replace(record, entries=(), intent=Intent(before=digest(OURS), undo=record)))
+    Path(files.root + DEFAULT).write_bytes(OURS)
+    moved = Moved(files, ledger, monkeypatch)
+    assert not moved.act()
+    Path(files.root + ELSEWHERE).write_bytes(b"{}")
+    assert moved.act()
+
+
+@pytest.mark.parametrize("content", [b'{"debug": true}', None], ids=["taken out", "no file"])
+def test_a_file_that_dockerd_no_longer_reads_is_forgotten_once_nothing_of_ours_is_in_it(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    Path(files.root + ELSEWHERE).unlink()
+    if content is not None:
+        Path(files.root + ELSEWHERE).write_bytes(content)
+    backup = Path(files.root + ELSEWHERE + BACKUP_SUFFIX)
+    backup.write_bytes(b"{}")
+    moved = Moved(files, ledger, monkeypatch)
+    assert moved.act()
+    assert not backup.exists()
+    assert moved.look().problems == ()
