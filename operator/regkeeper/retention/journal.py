@@ -24,7 +24,7 @@ something all the same, it has lost its end and is damaged.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
 
@@ -104,7 +104,7 @@ class Journal:
     def began(self) -> int:
         """Nanoseconds since 1970 at which the run began, as its name tells: its `now` may have been one of the past."""
         second, _, _ = self.run.partition("-")
-        named = datetime.strptime(second, RUN_FORMAT).replace(tzinfo=UTC)
+        named = datetime.fromisoformat(second)
         return max(self.header.now, int(named.timestamp()) * SECOND)
 
 
