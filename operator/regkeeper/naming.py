@@ -25,7 +25,7 @@ REPLICAS_ANNOTATION = f"{GROUP}/replicas"
 """On a Deployment that a run stopped: how many pods it had, where the spec does not say."""
 
 QUIET_ANNOTATION = f"{GROUP}/quiet"
-"""On a Deployment that a run made read-only, or stopped: `ReadOnly` or `Offline`."""
+"""On the Deployment and the ConfigMap of a Registry that a run made read-only, or stopped: `ReadOnly` or `Offline`."""
 
 FINALIZER = f"{GROUP}/cleanup"
 """On a Registry whose objects owner references can't clean up (a PersistentVolume)."""

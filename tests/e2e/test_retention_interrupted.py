@@ -7,6 +7,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
 from regkeeper.resources.retention.lock import Stage
+from tests.e2e.faults import Fault
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
 
 pytestmark = pytest.mark.control_plane
@@ -101,6 +102,17 @@ async def test_a_registry_that_is_paused_in_the_middle_of_a_run_is_given_back_al
     await bench.cluster.delete(kube.SERVICE, bench.key.namespace, "main", uid=service["metadata"]["uid"])
     await bench.pass_without_a_run()
     assert await bench.get(kube.SERVICE, "main") is None, "nobody is to repair what somebody works on by hand"
+
+
+async def test_a_registry_that_is_paused_between_two_writes_of_the_switch_is_given_back(bench: RetentionBench) -> None:
+    """Its next pod would be read-only, whenever it came."""
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(Stage.SWITCHING)
+    assert await bench.disturbed(Fault.CRASH_AFTER, 1)
+    assert await bench.is_read_only()
+    await bench.pause()
+    await bench.settle("Failed")
+    assert "Registry main is paused" in (await bench.condition("Ready"))["message"]
 
 
 async def test_a_registry_that_is_paused_before_the_switch_is_left_as_it_is(bench: RetentionBench) -> None:

@@ -121,8 +121,16 @@ class RegistryReconciler:
         await self._status.pause(body, note)
 
     def _is_kept_quiet(self, key: Key) -> bool:
-        live = self._store.get(kube.DEPLOYMENT, *key)
-        return live is not None and naming.QUIET_ANNOTATION in (live["metadata"].get("annotations") or {})
+        """Whether one of its objects is still as a run needs it."""
+        objects = (
+            self._store.get(kube.CONFIG_MAP, key.namespace, naming.config_map_name(key.name)),
+            self._store.get(kube.DEPLOYMENT, *key),
+        )
+        return any(
+            naming.QUIET_ANNOTATION in (live["metadata"].get("annotations") or {})
+            for live in objects
+            if live is not None
+        )
 
     def _run(self, key: Key, registry: Registry) -> Holder | None:
         """The run that has the lock of its volume."""
@@ -196,10 +204,10 @@ class RegistryReconciler:
         )
         live: dict[str, kube.Object] = {}
         for body in desired:
+            if quiet is not None and body["kind"] in (kube.CONFIG_MAP.kind, kube.DEPLOYMENT.kind):
+                body["metadata"].setdefault("annotations", {})[naming.QUIET_ANNOTATION] = quiet.value
             if body["kind"] == kube.DEPLOYMENT.kind:
                 await self._ensure_secret(key, registry)
-                if quiet is not None:
-                    body["metadata"].setdefault("annotations", {})[naming.QUIET_ANNOTATION] = quiet.value
                 if quiet is Quiet.OFFLINE:
                     await self._stop(key, body)
                 else:
