@@ -1,14 +1,17 @@
 """The purge: what it frees, when, and what it brings back instead because it is needed again."""
 
+import subprocess
 import time
 
 import pytest
 
+from regkeeper.commands.reports import note_purged
 from regkeeper.retention import purge
 from regkeeper.retention.contents import Contents, Entry
 from regkeeper.retention.errors import NotQuietError, StoppedError
 from regkeeper.retention.layout import MANIFEST_LIMIT
 from regkeeper.retention.needed import held_by_other_runs
+from regkeeper.retention.purge import Purged
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore import undo
 from regkeeper.retention.restore_images import restore_reference
@@ -219,6 +222,28 @@ def test_a_repository_that_was_pushed_again_or_has_others_below_it_keeps_its_dir
     runner.purge()
     for name in ("team/app", "again"):
         assert volume.repository(name).tag_link("v1").exists()
+
+
+@pytest.mark.root
+def test_an_immutable_directory_of_a_deleted_repository_ends_no_purge(volume: Volume, runner: Runner) -> None:
+    volume.repository("team/app").push_image("v1", layers=[b"one"])
+    volume.repository("other").push_image("v1", layers=[b"other"])
+    runner.delete("team/app")
+    directory = volume.repositories / "team"
+    subprocess.run(["chattr", "+i", str(directory)], check=True)
+    try:
+        assert runner.purge().bytes > 0
+    finally:
+        subprocess.run(["chattr", "-i", str(directory)], check=True)
+    assert [journal.state for journal in runner.journals()] == ["purged"]
+    assert (directory / "app").is_dir()
+
+
+def test_of_many_entries_that_can_not_be_removed_some_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    note_purged(Purged(runs=["20260101T000000Z"], stuck=[f"blobs/{number}: no" for number in range(7)]))
+    told = capsys.readouterr().err
+    assert told.count("the next purge tries again") == 5
+    assert "and 2 further entries that can't be removed" in told
 
 
 def interrupt(runner: Runner, entries: int) -> str:

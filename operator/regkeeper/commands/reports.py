@@ -20,6 +20,9 @@ from regkeeper.retention.purge import Purged
 from regkeeper.retention.recovery import Recovered
 from regkeeper.retention.restore import Restored
 
+_MOST = 5
+"""Entries that can't be removed of which each is named; there may be as many as a run has."""
+
 
 def run_document(journal: Journal | None) -> dict[str, Any] | None:
     """What a run deleted."""
@@ -79,8 +82,10 @@ def note_purged(purged: Purged) -> None:
         note(f"{count(len(purged.returned.moves), 'entry')} needed again and put back instead")
     if purged.held:
         note(f"{count(purged.held, 'entry')} held: what can still be undone needs them")
-    for text in purged.stuck:
+    for text in purged.stuck[:_MOST]:
         note(f"{text}; it stays in the quarantine, and the next purge tries again")
+    if len(purged.stuck) > _MOST:
+        note(f"and {count(len(purged.stuck) - _MOST, 'further entry')} that can't be removed")
 
 
 def note_restored(restored: Restored) -> None:
