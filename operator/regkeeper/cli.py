@@ -1,14 +1,21 @@
 """The command `regkeeper`: finds the file of the command that was asked for and imports nothing else."""
 
 import gc
+import os
 import sys
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-import click
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
+
+if TYPE_CHECKING:  # typer has a copy of its own, and importing a second click takes as long as typer
+    from types import ModuleType
+
+    import click
+
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # to look for some it would read every installed package
 
 COMMANDS = (
     "approve",
@@ -39,17 +46,17 @@ class LazyGroup(TyperGroup):
     `regkeeper list` thus starts without kopf and the Kubernetes client, which cost 0.6 s and 40 MiB.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002
+    def list_commands(self, ctx: "click.Context") -> list[str]:  # type: ignore[override]  # noqa: ARG002
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # type: ignore[override]  # noqa: ARG002
+    def get_command(self, ctx: "click.Context", cmd_name: str) -> "click.Command | None":  # type: ignore[override]  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
         module = _imported(f"regkeeper.commands.{cmd_name.replace('-', '_')}")
         return get_command(module.app)  # type: ignore[return-value]
 
 
-def _imported(name: str) -> ModuleType:
+def _imported(name: str) -> "ModuleType":
     """A module, imported without Python's search for cycles, which never looks through what was imported then.
 
     There is nothing to find, and looking for it takes a quarter of the time of a short command.

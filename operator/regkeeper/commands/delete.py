@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 from regkeeper.commands.change_options import Change, changing_command
-from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
+from regkeeper.commands.deletion import Deletion, perform
 from regkeeper.commands.volume_options import (
     InUseFile,
     Yes,
@@ -108,7 +108,7 @@ def delete(
         in_use=used,
         accept=accept,
     )
-    (plan_only if dry_run else plan_and_carry_out)(deletion)
+    perform(deletion, dry_run=dry_run)
 
 
 def _refuse_missing(references: list[str]) -> None:

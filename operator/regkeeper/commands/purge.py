@@ -16,8 +16,8 @@ from regkeeper.commands.volume_options import (
     seconds,
 )
 from regkeeper.retention import reserve
+from regkeeper.retention.history import due
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.purge import due
 from regkeeper.retention.purge import purge as purge_runs
 from regkeeper.retention.recovery import recover
 

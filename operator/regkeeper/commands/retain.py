@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 from regkeeper.commands.change_options import Change, changing_command
-from regkeeper.commands.deletion import Deletion, plan_and_carry_out, plan_only
+from regkeeper.commands.deletion import Deletion, perform
 from regkeeper.commands.volume_options import (
     InUseFile,
     failures,
@@ -87,7 +87,7 @@ def retain(
         plan_now=plan_hash is not None,
         approved=approved,
     )
-    (plan_only if dry_run else plan_and_carry_out)(deletion)
+    perform(deletion, dry_run=dry_run)
 
 
 def _approval(given: str | None) -> tuple[str | None, Approved | None]:

@@ -6,8 +6,8 @@ from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import with_purges
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.history import due
 from regkeeper.retention.printing import count, size_of
-from regkeeper.retention.purge import due
 from regkeeper.retention.purge import purge as free
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.restore import Restored as Back

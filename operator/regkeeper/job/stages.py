@@ -18,12 +18,12 @@ from regkeeper.job.request import Request
 from regkeeper.job.retaining import approval, judge, look, retain
 from regkeeper.job.summary import largest_victims, planned, space
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
+from regkeeper.retention.history import due
 from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.plan_files import record_awaiting, recorded_run
 from regkeeper.retention.printing import print_plan
-from regkeeper.retention.purge import due
 from regkeeper.retention.quiet import refuse_pull_through_cache
 from regkeeper.retention.restore import undoable
 from regkeeper.retention.session import Reading, changing, reading

@@ -13,6 +13,8 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.places import LEFT, run_directory
 
 _DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
+_HOLDING = frozenset({State.DONE, State.RESTORED, State.ROLLED_BACK})
+"""States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
 
 
 def unfinished(journals: Journals) -> list[Journal]:
@@ -25,6 +27,25 @@ def unfinished(journals: Journals) -> list[Journal]:
         journal
         for journal in every
         if journal.state == State.RESTORING or (journal.state == State.OPEN and journal is every[-1])
+    ]
+
+
+def due(journals: Journals, volume: Volume, now: int, older_than: int | None = None) -> list[Journal]:
+    """Runs whose quarantine may be freed.
+
+    Args:
+        journals: Of all runs.
+        volume: Where the quarantine is.
+        now: Nanoseconds since 1970.
+        older_than: Nanoseconds; None: the own window of each run.
+    """
+    return [
+        journal
+        for journal in journals.all()
+        # A purge that was interrupted behind its last entry has no directory any more.
+        if journal.state == State.PURGING
+        or (journal.state in _HOLDING and volume.device(run_directory(journal.run)) is not None)
+        if now >= (journal.purge_due if older_than is None else journal.began + older_than)
     ]
 
 

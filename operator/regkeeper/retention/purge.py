@@ -14,8 +14,7 @@ from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
-from regkeeper.retention.journals import Journals
-from regkeeper.retention.layout import ABSENT, REPOSITORIES, Volume, repository_path
+from regkeeper.retention.layout import ABSENT, REPOSITORIES, repository_path
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import held_by_other_runs, needed_again
@@ -25,9 +24,6 @@ from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.restore import Restored, put_generations_back
 from regkeeper.retention.restore_images import used_generations
 from regkeeper.retention.storage import WritableVolume
-
-_HOLDING = frozenset({State.DONE, State.RESTORED, State.ROLLED_BACK})
-"""States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
 
 _ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
 
@@ -61,25 +57,6 @@ class Purged:
     held: int = 0
     stuck: list[str] = field(default_factory=list)
     unverified: str = ""
-
-
-def due(journals: Journals, volume: Volume, now: int, older_than: int | None = None) -> list[Journal]:
-    """Runs whose quarantine may be freed.
-
-    Args:
-        journals: Of all runs.
-        volume: Where the quarantine is.
-        now: Nanoseconds since 1970.
-        older_than: Nanoseconds; None: the own window of each run.
-    """
-    return [
-        journal
-        for journal in journals.all()
-        # A purge that was interrupted behind its last entry has no directory any more.
-        if journal.state == State.PURGING
-        or (journal.state in _HOLDING and volume.device(run_directory(journal.run)) is not None)
-        if now >= (journal.purge_due if older_than is None else journal.began + older_than)
-    ]
 
 
 def purge(

@@ -9,13 +9,14 @@ from typing import Generic, TypeVar
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NotQuietError, RetentionError, StoppedError, UnverifiedError, translated
+from regkeeper.retention.history import due
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
 from regkeeper.retention.moves import Kind, Move, Plan
 from regkeeper.retention.permission import refuse_impossible
 from regkeeper.retention.places import LEFT, run_directory
-from regkeeper.retention.purge import Purged, due, purge
+from regkeeper.retention.purge import Purged, purge
 from regkeeper.retention.quarantine import drop_run_directory
 from regkeeper.retention.quiet import Upload, refuse_changes, refuse_uploads
 from regkeeper.retention.recovery import Recovered, recover
