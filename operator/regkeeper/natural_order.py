@@ -11,5 +11,6 @@ def natural_key(text: str) -> tuple[list[str | int], str]:
     `text` is the name of a repository or a tag, so its length (255 at most) bounds the cost of `int`.
     """
     # A split by one group alternates text and digits, so position by position the types are the same.
-    parts = _DIGITS.split(text)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], text
+    parts: list[str | int] = [*_DIGITS.split(text)]
+    parts[1::2] = map(int, parts[1::2])
+    return parts, text

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
-from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
 from regkeeper.retention.contents import Contents
 from regkeeper.retention.digests import Digest
@@ -18,7 +17,7 @@ from regkeeper.retention.manifest import CorruptManifestError
 from regkeeper.retention.moments import exact_moment, moment
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.needed import names_of_use
-from regkeeper.retention.plan import Plan, RepositoryPlan
+from regkeeper.retention.plan import Plan
 from regkeeper.retention.printing import shown
 from regkeeper.retention.purge import Purged
 from regkeeper.retention.repository import RepositoryReader
@@ -90,7 +89,7 @@ def largest_victims(plan: Plan, reader: RepositoryReader) -> list[str]:
     """
     chosen: list[tuple[str, str, Digest | None]] = []
     for entry in sorted(plan.entries, key=lambda entry: -entry.deleted_bytes):
-        chosen += _deleted_tags(entry)
+        chosen += [(entry.name, tag, digest) for tag, digest in entry.tags.deleted()]
         if len(chosen) >= MOST_VICTIMS:
             break
     sizes = {move.name: move.bytes for move in plan.moves if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB)}
@@ -99,11 +98,6 @@ def largest_victims(plan: Plan, reader: RepositoryReader) -> list[str]:
         for repository, tag, digest in chosen[:MOST_VICTIMS]
     ]
     return [f"{shown(repository)}:{tag} {size}" for size, repository, tag in sorted(rows, key=lambda row: -row[0])]
-
-
-def _deleted_tags(entry: RepositoryPlan) -> list[tuple[str, str, Digest | None]]:
-    rows = [row for row in entry.tags if row.deleted]
-    return [(entry.name, row.tag, row.digest) for row in sorted(rows, key=lambda row: natural_key(row.tag))]
 
 
 def _blobs(digest: Digest | None, reader: RepositoryReader) -> set[Digest]:

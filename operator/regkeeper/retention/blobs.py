@@ -99,6 +99,14 @@ class BlobStore:
 
     def files(self, wanted: set[Digest]) -> Iterator[BlobFile]:
         """The `data` of blobs of one shard, in the order of digests; those that have none are left out."""
+        for digest, status in self._statuses(wanted):
+            yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
+
+    def sizes(self, wanted: set[Digest]) -> Iterator[int]:
+        """Their bytes alone."""
+        return (status.st_size for _, status in self._statuses(wanted))
+
+    def _statuses(self, wanted: set[Digest]) -> Iterator[tuple[Digest, os.stat_result]]:
         if not wanted:
             return
         ordered = sorted(wanted)
@@ -119,7 +127,7 @@ class BlobStore:
                     except OSError as error:
                         self._note(f"{shard}/{name}", error)
                         continue
-                    yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
+                    yield digest, status
         finally:
             os.close(descriptor)
 

@@ -22,7 +22,7 @@ def closure(
     while waiting:
         parent = waiting.pop()
         manifest = repository.manifests.get(parent)
-        if manifest is None or (manifest.shape is Shape.UNKNOWN and not mentions):
+        if manifest is None or not manifest.children or (manifest.shape is Shape.UNKNOWN and not mentions):
             continue
         for child in manifest.children:
             if child not in seen and (child in repository.revisions or child in repository.manifests):

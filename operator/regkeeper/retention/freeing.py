@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
 
-from regkeeper.retention.blobs import BlobStore, Place, Shard, unneeded
+from regkeeper.retention.blobs import BlobFile, BlobStore, Place, Shard, unneeded
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.limits import kept_within
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
-from regkeeper.retention.planned_moves import PlannedMoves
+from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves
 from regkeeper.retention.question import Question
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.settling import Ledger, is_swept
@@ -101,9 +101,7 @@ class _Freeing:
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        sizes = (
-            blob.size for blob in self.blobs.files(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
-        )
+        sizes = self.blobs.sizes(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
         return next((size for size in accumulate(sizes) if size >= enough), 0)
 
     def _is_looked_into(self, shard: Shard) -> bool:
@@ -127,19 +125,22 @@ class _Freeing:
         if not self.question.intent.sweeps_garbage:
             rest &= freed
         whole, gone = set[Digest](), set[Digest]()
+        moved: dict[Kind, list[BlobFile]] = {Kind.BLOB: [], Kind.MANIFEST_BLOB: []}
         for blob in self.blobs.files(rest):
             whole.add(blob.digest)
             if blob.digest not in freed and (blob.modified > edge or not is_swept(self.question, "", blob.digest)):
                 continue
-            kind = Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB
-            to.moves.add_digest(kind, "", blob.digest, blob.witness, size=blob.size)
+            moved[Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB].append(blob)
             gone.add(blob.digest)
             owner = owners.get(blob.digest)
             if owner is not None:
                 to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + blob.size
+        for kind, blobs in moved.items():
+            names, sizes = [blob.digest for blob in blobs], [blob.size for blob in blobs]
+            to.moves.add(kind, "", names, [blob.witness for blob in blobs], sizes=sizes)
         for digest in sorted(rest - whole):
             leftover = self.blobs.leftover(digest) if is_swept(self.question, "", digest) else None
             if leftover is not None and leftover[1] <= edge:
-                to.moves.add_digest(Kind.LEFTOVER, "", digest, None, size=leftover[0])
+                to.moves.add(Kind.LEFTOVER, "", [digest], [NO_WITNESS], sizes=[leftover[0]])
                 gone.add(digest)
         return gone

@@ -6,13 +6,13 @@ manifest that has no cause to go.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.closures import closure
 from regkeeper.retention.digests import Digest, Subject
-from regkeeper.retention.manifest import Manifest, Shape
+from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.manifest_verdicts import Departures, ManifestJudge
 from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.repository import Repository
@@ -146,14 +146,19 @@ class _Judge:
         """
         repository = self.repository
         pins = [f"tag {name}" for name, tag in repository.tags.items() if tag.digest is None and name not in going]
+        if repository.corrupt:
+            pins += self._pins_of_manifests(going)
+        return pins + [f"{problem.where} ({problem.message})" for problem in repository.unreadable]
+
+    def _pins_of_manifests(self, going: set[str]) -> Iterator[str]:
+        repository = self.repository
         pointed = {tag.digest for name, tag in repository.tags.items() if name not in going}
         one_by_one = going & self.tag_judge.named_exactly(one_by_one=True) & repository.tags.keys()
         lifted = set(self.asked) | {repository.tags[name].digest for name in one_by_one}
         whole = self.tag_judge.whole_repository()[1] and not pointed
         for digest, message in repository.corrupt.items():
             if digest in pointed or not (whole or digest in lifted):
-                pins.append(f"manifest {digests.short(digest)} ({message})")
-        return pins + [f"{problem.where} ({problem.message})" for problem in repository.unreadable]
+                yield f"manifest {digests.short(digest)} ({message})"
 
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
@@ -232,20 +237,18 @@ class _Judge:
         repository = self.repository
         needed = answer.needed
         needed |= alive | repository.unparsed
-        for digest in alive:
-            manifest = repository.manifests.get(digest)
-            if manifest is not None:
-                needed.update(manifest.blobs, self._linked_children(manifest))
+        manifests = repository.manifests
+        staying = [manifests[digest] for digest in alive if digest in manifests]
+        needed.update(*[manifest.blobs for manifest in staying], *map(self._linked_children, staying))
         unknown = [digest for digest in alive if digest in repository.missing or digest in repository.corrupt]
         if unknown:
             answer.holds = f"manifest {digests.short(unknown[0])} can't be read, so what it needs is not known"
             self._need_all_links(answer)
         else:
             answer.unneeded = repository.layers - needed
-        for digest in repository.manifests.keys() - alive:
-            manifest = repository.manifests[digest]
-            answer.freed.add(digest)
-            answer.freed.update(manifest.blobs, self._linked_children(manifest))
+        lost = manifests.keys() - alive
+        going = [manifests[digest] for digest in lost]
+        answer.freed.update(lost, *[manifest.blobs for manifest in going], *map(self._linked_children, going))
         answer.freed -= needed
 
     def _linked_children(self, manifest: Manifest) -> Iterable[Digest]:
@@ -253,7 +256,7 @@ class _Judge:
 
         Those that are revisions are judged by themselves, and one that the repository lacks is not needed by it.
         """
-        return (child for child in manifest.children if child in self.repository.layers)
+        return self.repository.layers.intersection(manifest.children) if manifest.children else ()
 
     def _note_refusals(self, tags: TagVerdicts, alive: set[Digest], going: Mapping[Digest, str]) -> None:
         for digest, text in self.asked.items():
@@ -281,7 +284,8 @@ class _Judge:
 def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[Digest]:
     """The digests in an order in which a crash leaves no index without what it lists."""
     depth: dict[Digest, int] = dict.fromkeys(going, 0)
-    indexes = [digest for digest in going if _is_index(repository, digest)]
+    indexes = [digest for digest in going if repository.is_index(digest)]
+    listing = set(indexes)
     for _ in indexes:
         moved = False
         for parent in indexes:
@@ -291,9 +295,4 @@ def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[
                     moved = True
         if not moved:
             break
-    return sorted(going, key=lambda digest: (not _is_index(repository, digest), depth[digest], digest))
-
-
-def _is_index(repository: Repository, digest: Digest) -> bool:
-    manifest = repository.manifests.get(digest)
-    return manifest is not None and manifest.shape is Shape.INDEX
+    return sorted(going, key=lambda digest: (digest not in listing, depth[digest], digest))

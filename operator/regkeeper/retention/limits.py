@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 
 import msgspec
@@ -151,15 +151,17 @@ class Limits:
     def _sizes(self, kept: Shards) -> Iterator[int]:
         store = BlobStore(self.volume)
         for shard in store.shards():
-            for blob in store.files(kept.among(shard.digests, *shard.place)):
-                yield blob.size
+            yield from store.sizes(kept.among(shard.digests, *shard.place))
 
     def _times_were_reset(self, plan: Plan) -> bool:
-        times = sorted(pushed for entry in plan.entries for _, pushed in entry.tags.covered())
-        most, start = max((bisect_right(times, time + RESET_SPAN) - at, -at) for at, time in enumerate(times))
-        if most < RESET_SHARE * len(times):
+        times = sorted(chain.from_iterable(entry.tags.covered_times() for entry in plan.entries))
+        enough = ceil(RESET_SHARE * len(times))
+        spans = zip(times, times[enough - 1 :], strict=False)
+        starts = [at for at, (first, last) in enumerate(spans) if last - first <= RESET_SPAN]
+        if not starts:
             return False
-        first, oldest, newest = times[-start], None, None
+        first = times[max(starts, key=lambda at: bisect_right(times, times[at] + RESET_SPAN) - at)]
+        oldest, newest = None, None
         covered = (tag for entry in plan.entries for tag in entry.tags.covered())
         for digest in dict.fromkeys(digest for digest, time in covered if first <= time <= first + RESET_SPAN):
             created = self._created(digest)

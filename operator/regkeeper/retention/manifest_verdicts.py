@@ -5,7 +5,7 @@ something that stays needs it is found out afterwards (judgement.py).
 """
 
 import sys
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from regkeeper.retention import digests
 from regkeeper.retention.closures import closure
@@ -16,6 +16,8 @@ from regkeeper.retention.repository import Repository
 from regkeeper.retention.rules import plausible
 from regkeeper.retention.subjects import State, Subjects
 from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
+
+_UNTAGGED = Verdict(False, "untagged; the policy has no `untagged`")
 
 Departures = Callable[[], Mapping[Digest, int]]
 """When the last tag left each digest of a repository, as its tags' histories tell; nanoseconds. Reads the volume."""
@@ -63,12 +65,7 @@ class ManifestJudge:
         """Find the revisions with a cause to go among those that are not `roots`, and the reasons of the others."""
         repository = self.repository
         carried = self._carried(self.tags.verdicts)
-        by_name = {
-            name
-            for name in repository.tags
-            if name in self.tag_judge.exactly or self.tag_judge.goes_with_named_subject(digests.subject_of_tag(name))
-        }
-        carried_by_name = self._carried(by_name)
+        carried_by_name = self._carried(self.tag_judge.going_by_name())
         named_tags = {repository.tags[name].digest for name in self.tag_judge.exactly if name in repository.tags}
         loosely, exactly = self.tag_judge.whole_repository()
         pointed = {tag.digest for tag in repository.tags.values()}
@@ -79,9 +76,9 @@ class ManifestJudge:
                 continue
             manifest = repository.manifests.get(digest)
             subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
-            verdict = Verdict(False, "untagged; the policy has no `untagged`")
+            verdict = _UNTAGGED
             of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
-            restored = self.question.restored.get((repository.name, "", digests.to_text(digest)))
+            restored = self.question.restored_from(repository.name, "", digest)
             if digest in self.tag_judge.used:
                 verdict = Verdict(False, f"in use by {self.tag_judge.used[digest]}")
             elif (named := self.asked.get(digest) or exactly) and self.question.is_younger(link.pushed):
@@ -133,20 +130,20 @@ class ManifestJudge:
 
     def _versions_without_manifest(self) -> list[Digest]:
         """What staying tags point to and is not there. An untagged manifest may be a child of it."""
+        missing = self.repository.missing
         return sorted(
             tag.digest
-            for name, tag in self.repository.tags.items()
-            if tag.digest in self.repository.missing
-            and not self.tags.verdicts[name].goes
-            and digests.subject_of_tag(name) is None
+            for name, tag in (self.repository.tags.items() if missing else ())
+            if tag.digest in missing and not self.tags.verdicts[name].goes and digests.subject_of_tag(name) is None
         )
 
-    def _carried(self, names: Container[str]) -> dict[Digest, str]:
+    def _carried(self, names: Collection[str]) -> dict[Digest, str]:
         """What those of some tags that go take along: their manifests and the children of these."""
         carried: dict[Digest, str] = {}
-        for name, tag in self.repository.tags.items():
-            if tag.digest is not None and name in names and self.tags.verdicts[name].goes:
-                carried.setdefault(tag.digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
+        verdicts = self.tags.verdicts
+        for name, (digest, _) in self.repository.tags.items() if names else ():
+            if digest is not None and name in names and verdicts[name].goes:
+                carried.setdefault(digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
         for child, parent in list(closure(self.repository, list(carried), mentions=False)):
             carried[child] = f"child of {digests.short(parent)}, which goes"
         return carried

@@ -67,7 +67,7 @@ class RepositoryPlan:
     """What becomes of one repository."""
 
     name: str
-    tags: TagRows = field(default_factory=TagRows)
+    tags: TagRows
     manifests: ManifestRows = field(default_factory=ManifestRows)
     deleted_bytes: int = 0
     empty: bool = False

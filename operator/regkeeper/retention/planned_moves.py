@@ -5,7 +5,7 @@ a `Move` is made when it is asked for.
 """
 
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, repeat
 
 from regkeeper.retention import digests
@@ -21,38 +21,46 @@ _SIZED = (*_BLOBS, Kind.TEMPORARY, Kind.UPLOAD)
 _PARENTS = {Kind.TAG: f"{TAGS}/", Kind.UPLOAD: f"{UPLOADS}/", Kind.REPOSITORY: ""}
 
 
+NO_WITNESS = (0, 0)
+
+
+def encoded(name: str) -> bytes:
+    """A name as the volume has it."""
+    return name.encode("utf-8", "surrogateescape")
+
+
 class PlannedMoves(Collection[Move]):
     """Moves by kind, references before what they refer to; within a kind they stay as they were added."""
 
     def __init__(self) -> None:
         self._of = {kind: _Moves(kind) for kind in Kind}
 
-    def add_named(
+    def add(
         self,
         kind: Kind,
         repository: str,
-        name: str,
+        names: Sequence[bytes],
+        witnesses: Sequence[tuple[int, int]],
         *,
-        size: int = 0,
-        witness: tuple[int, int] | None = None,
-        digest: Digest | None = None,
+        sizes: Sequence[int] = (),
+        digests: Sequence[Digest] = (),
     ) -> None:
-        """Add a tag with its digest, an upload, or a directory of a repository."""
-        encoded = name.encode("utf-8", "surrogateescape")
-        self._of[kind].add(repository, encoded, size, witness)
-        if kind is Kind.TAG:
-            self._of[kind].digests.append(digest or b"")
+        """Add moves of one kind in one repository.
 
-    def add_digest(
-        self, kind: Kind, repository: str, digest: Digest, witness: tuple[int, int] | None, *, size: int = 0
-    ) -> None:
-        """Add a revision, a layer link or, without a repository, a blob."""
-        self._of[kind].add(repository, digest, size, witness)
+        Args:
+            kind: what is moved.
+            repository: empty for blobs.
+            names: digests of blobs, revisions and layer links; of anything else the name, see `encoded`.
+            witnesses: inode and ctime of each; NO_WITNESS for none.
+            sizes: bytes of each, of what frees some when it is purged.
+            digests: of tags, what each points to; empty for one that can't be read.
+        """
+        if names:
+            self._of[kind].add(repository, names, witnesses, sizes, digests)
 
     def add_temporary(self, digest: Digest, name: str, witness: tuple[int, int], *, size: int) -> None:
         """Add a file beside the `data` of a blob."""
-        encoded = name.encode("utf-8", "surrogateescape")
-        self._of[Kind.TEMPORARY].add("", digest + encoded, size, witness)
+        self.add(Kind.TEMPORARY, "", [digest + encoded(name)], [witness], sizes=[size])
 
     def extend(self, other: "PlannedMoves") -> None:
         """Add those of another plan, within each kind behind."""
@@ -83,7 +91,7 @@ class PlannedMoves(Collection[Move]):
 
 
 class _Moves:
-    """The moves of one kind, a column for each field. An inode of 0 stands for no witness."""
+    """The moves of one kind, a column for each field. NO_WITNESS has the inode 0."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -93,18 +101,24 @@ class _Moves:
         self.digests = Packed()
         self.sizes, self.inodes, self.changes = array("Q"), array("Q"), array("q")
 
-    def add(self, repository: str, name: bytes, size: int, witness: tuple[int, int] | None) -> None:
-        inode, changed = witness or (0, 0)
+    def add(
+        self,
+        repository: str,
+        names: Sequence[bytes],
+        witnesses: Sequence[tuple[int, int]],
+        sizes: Sequence[int],
+        digests: Sequence[Digest],
+    ) -> None:
         if self.repositories and self.repositories[-1] == repository:
-            self.following[-1] += 1
+            self.following[-1] += len(names)
         else:
             self.repositories.append(repository)
-            self.following.append(1)
-        self.names.append(name)
-        if self.kind in _SIZED:
-            self.sizes.append(size)
-        self.inodes.append(inode)
-        self.changes.append(changed)
+            self.following.append(len(names))
+        self.names.add_all(names)
+        self.inodes.extend([inode for inode, _ in witnesses])
+        self.changes.extend([changed for _, changed in witnesses])
+        self.sizes.extend(sizes)
+        self.digests.add_all(digests)
 
     def extend(self, other: "_Moves") -> None:
         self.repositories.extend(other.repositories)

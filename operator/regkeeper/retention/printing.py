@@ -6,7 +6,6 @@ from enum import Enum
 from itertools import islice
 from typing import NamedTuple, TextIO
 
-from regkeeper.natural_order import natural_key
 from regkeeper.retention import digests
 from regkeeper.retention.moments import moment
 from regkeeper.retention.moves import Kind
@@ -36,8 +35,8 @@ def print_plan(plan: Plan, output: TextIO | None = None) -> None:
     output = output or sys.stdout
     if not output.isatty():
         every = lines(plan)
-        while batch := "".join(f"{line.text}\n" for line in islice(every, _BATCH)):
-            output.write(batch)  # one call of the system each, even where Python does not buffer
+        while batch := [text for _, text in islice(every, _BATCH)]:
+            output.write("\n".join([*batch, ""]))  # one call of the system each, even where Python does not buffer
         return
     from rich.console import Console  # only for a person who looks at it
     from rich.text import Text
@@ -78,12 +77,12 @@ def _entry(entry: RepositoryPlan) -> Iterator[Line]:
         Style.HEADING,
         f"{shown(entry.name)}: {entry.tags.deleted_count} of {count(len(entry.tags), 'tag')} to delete{size}{empty}",
     )
-    for tag in sorted(entry.tags, key=lambda row: natural_key(row.tag)):
-        pushed = moment(tag.pushed) or "an unknown time"
-        if tag.deleted:
-            yield Line(Style.GOES, f"  - {tag.tag}  delete: {tag.reason} · pushed {pushed}")
+    for tag, time, goes, reason in entry.tags.shown():
+        pushed = moment(time) or "an unknown time"
+        if goes:
+            yield Line(Style.GOES, f"  - {tag}  delete: {reason} · pushed {pushed}")
         else:
-            yield Line(Style.STAYS, f"  + {tag.tag}  kept: {tag.reason} · pushed {pushed}")
+            yield Line(Style.STAYS, f"  + {tag}  kept: {reason} · pushed {pushed}")
     for manifest in entry.manifests:
         name = digests.to_text(manifest.digest)
         if manifest.deleted:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.policy import Intent
@@ -44,6 +45,10 @@ class Question:
     def is_younger(self, pushed: int) -> bool:
         """Whether the command `delete` was asked for older things only, which holds for exact names too."""
         return 0 < self.intent.older_than > self.now - pushed
+
+    def restored_from(self, repository: str, tag: str, digest: Digest) -> str | None:
+        """The run whose undo brought something back, if one did; `tag` is empty for a manifest."""
+        return self.restored.get((repository, tag, digests.to_text(digest))) if self.restored else None
 
     def references(self, repository: str) -> list[Reference]:
         """The deletions by name that are about a repository."""

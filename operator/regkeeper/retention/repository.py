@@ -29,7 +29,7 @@ from regkeeper.retention.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.manifest import CorruptManifestError, Manifest, NoManifestError, parse_manifest
+from regkeeper.retention.manifest import CorruptManifestError, Manifest, NoManifestError, Shape, parse_manifest
 
 ATTEMPTS = 5
 PAUSE = 0.05
@@ -116,6 +116,11 @@ class Repository:
     uploading: bool = False
     unreadable: list[Problem] = field(default_factory=list)
     opaque: bool = False
+
+    def is_index(self, digest: Digest) -> bool:
+        """Whether it is a manifest that lists others."""
+        manifest = self.manifests.get(digest)
+        return manifest is not None and manifest.shape is Shape.INDEX
 
     @property
     def is_headless(self) -> bool:

@@ -4,14 +4,18 @@ As named tuples a quarter of a million tags take 60 MB, here 20.
 """
 
 from array import array
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import NamedTuple
 
+from regkeeper.natural_order import natural_key
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.packed import Packed
+from regkeeper.retention.repository import Tag
 
 _LAST = 2**63 - 1
 """Nanoseconds since 1970: the last time that a column holds, in 2262. Filesystems have later ones."""
+
+_GOES = bytes(flags & 1 for flags in range(256))
 
 
 class TagRow(NamedTuple):
@@ -33,35 +37,57 @@ class ManifestRow(NamedTuple):
 
 
 class TagRows(Collection[TagRow]):
-    """Rows of tags, in the order in which they were added."""
+    """Rows of the tags of one repository, in the order in which people expect them.
+
+    Args:
+        tags: the tags by name.
+        verdicts: whether each goes, and why.
+        covered: those that a rule which deletes selects.
+    """
 
     __slots__ = ("_digests", "_flags", "_names", "_pushed", "_reasons")
 
-    def __init__(self) -> None:
-        self._names, self._digests = Packed(), Packed()
-        self._pushed = array("q")
-        self._flags = bytearray()
-        self._reasons: list[str] = []
+    def __init__(
+        self, tags: Mapping[str, Tag], verdicts: Mapping[str, tuple[bool, str]], covered: Container[str]
+    ) -> None:
+        names = sorted(tags, key=natural_key)
+        ordered = [tags[name] for name in names]
+        self._names = "/".join(names)
+        self._digests = Packed()
+        self._digests.add_all([digest or b"" for digest, _ in ordered])
+        self._pushed = array("q", [max(-_LAST, min(link.pushed, _LAST)) for _, link in ordered])
+        judged = [verdicts[name] for name in names]
+        self._reasons = [reason for _, reason in judged]
+        # The link of one that can't be read tells neither digest nor time: it counts for no limit.
+        counted = [name in covered and digest is not None for name, (digest, _) in zip(names, ordered, strict=True)]
+        self._flags = bytes([goes | counts << 1 for (goes, _), counts in zip(judged, counted, strict=True)])
 
-    def add(self, rows: Sequence[TagRow], covered: Container[str]) -> None:
-        """Add tags; `covered` are those that a rule which deletes selects."""
-        self._names.add_all([row.tag.encode("utf-8", "surrogateescape") for row in rows])
-        self._digests.add_all([row.digest or b"" for row in rows])
-        self._pushed.extend([max(-_LAST, min(row.pushed, _LAST)) for row in rows])
-        self._flags.extend([row.deleted | (row.tag in covered) << 1 for row in rows])
-        self._reasons.extend([row.reason for row in rows])
+    @property
+    def names(self) -> list[str]:
+        """All names."""
+        return self._names.split("/") if self._flags else []
 
     def covered(self) -> Iterator[tuple[Digest, int]]:
-        """Digest and push time of each covered tag; one whose link can't be read is never covered."""
+        """Digest and push time of each covered tag whose link can be read."""
         for digest, pushed, flags in zip(self._digests, self._pushed, self._flags, strict=True):
-            if flags & 2 and digest:
+            if flags & 2:
                 yield digest, pushed
+
+    def covered_times(self) -> list[int]:
+        """The push times alone."""
+        return [pushed for pushed, flags in zip(self._pushed, self._flags, strict=True) if flags & 2]
 
     def deleted(self) -> Iterator[tuple[str, Digest | None]]:
         """Name and digest of each tag that goes."""
-        for name, digest, flags in zip(self._names, self._digests, self._flags, strict=True):
-            if flags & 1:
-                yield name.decode("utf-8", "surrogateescape"), digest or None
+        if self.deleted_count:
+            for name, digest, flags in zip(self.names, self._digests, self._flags, strict=True):
+                if flags & 1:
+                    yield name, digest or None
+
+    def shown(self) -> Iterator[tuple[str, int, int, str]]:
+        """Name, push time, whether it goes, and why, of each."""
+        going = self._flags.translate(_GOES)
+        return zip(self.names, self._pushed, going, self._reasons, strict=True)
 
     @property
     def deleted_count(self) -> int:
@@ -74,12 +100,11 @@ class TagRows(Collection[TagRow]):
         return max(self._pushed, default=0)
 
     def __len__(self) -> int:
-        return len(self._reasons)
+        return len(self._flags)
 
     def __iter__(self) -> Iterator[TagRow]:
-        columns = (self._names, self._digests, self._pushed, self._flags, self._reasons)
-        for name, digest, pushed, flags, reason in zip(*columns, strict=True):
-            yield TagRow(name.decode("utf-8", "surrogateescape"), digest or None, pushed, bool(flags & 1), reason)
+        for (name, pushed, goes, reason), digest in zip(self.shown(), self._digests, strict=True):
+            yield TagRow(name, digest or None, pushed, bool(goes), reason)
 
     def __contains__(self, row: object) -> bool:
         return any(row == mine for mine in self)

@@ -62,7 +62,7 @@ class Last:
         edge = times[self.number - 1] if len(times) >= self.number else -1
         last = {digest for digest, pushed in newest.items() if pushed >= edge}
         reason = f"among the last {self.number}"
-        return {tag.name: reason for tag in tags if tag.digest in last and plausible(tag.pushed, now)}
+        return {tag.name: reason for tag in tags if tag.digest in last and OLDEST_PLAUSIBLE <= tag.pushed <= now}
 
 
 @dataclass(frozen=True, slots=True)

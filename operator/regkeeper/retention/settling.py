@@ -1,26 +1,24 @@
 """What a judgement on a repository adds to a plan: its rows, its moves, and the digests by which blobs are judged."""
 
 from dataclasses import dataclass, field
-from typing import TypeVar
+from itertools import groupby
 
-from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.judgement import Judgement
 from regkeeper.retention.layout import LAYERS, MANIFESTS, UPLOADS, Volume, blob_data, link_directory, repository_path
 from regkeeper.retention.limits import Counts
 from regkeeper.retention.links import LinkTimes
-from regkeeper.retention.manifest import Shape
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.owners import Owners
 from regkeeper.retention.plan import Refused, RepositoryPlan
-from regkeeper.retention.planned_moves import PlannedMoves
-from regkeeper.retention.question import Question
+from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves, encoded
+from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
-from regkeeper.retention.rows import ManifestRow, TagRow
+from regkeeper.retention.rows import ManifestRow, TagRows
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.uploads import old_uploads
 
-Row = TypeVar("Row", TagRow, ManifestRow)
+_UNLINKED = Tag(None, NO_LINK)
 
 
 @dataclass(slots=True)
@@ -105,17 +103,18 @@ class Settler:
             Refused(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)
         )
         stretch.problems.extend(repository.problems())
-        entry = RepositoryPlan(repository.name)
-        unlinked = dict.fromkeys(repository.unlinked_tags, Tag(None, NO_LINK))
-        tags = sorted((repository.tags | unlinked).items() if unlinked else repository.tags.items())
-        verdicts = judgement.tags.verdicts
-        rows = [TagRow(name, digest, link.pushed, *verdicts[name]) for name, (digest, link) in tags]
-        if judgement.tags.orphaned:
-            rows = [self._with_bytes(row, repository, orphaned=row.tag in judgement.tags.orphaned) for row in rows]
-        entry.tags.add(rows, judgement.tags.selected)
-        for digest, verdict in sorted(judgement.manifests.items()):
-            row = ManifestRow(digest, *verdict)
-            entry.manifests.add(self._with_bytes(row, repository, orphaned=digest in judgement.orphaned))
+        tags = repository.tags | dict.fromkeys(repository.unlinked_tags, _UNLINKED)
+        verdicts = judgement.tags.verdicts | {
+            name: self._with_bytes(judgement.tags.verdicts[name], repository, tags[name].digest)
+            for name in judgement.tags.orphaned
+        }
+        entry = RepositoryPlan(repository.name, TagRows(tags, verdicts, judgement.tags.selected))
+        manifests = judgement.manifests | {
+            digest: self._with_bytes(judgement.manifests[digest], repository, digest)
+            for digest in judgement.orphaned & judgement.manifests.keys()
+        }
+        for digest, verdict in sorted(manifests.items()):
+            entry.manifests.add(ManifestRow(digest, *verdict))
         stretch.entries[number] = entry
         ledger.counts.add(repository, judgement)
         moves = len(stretch.moves)
@@ -135,35 +134,37 @@ class Settler:
         if self.offline and self.question.intent.uploads_after is not None and not judgement.pinned_by:
             edge = self.question.now - self.question.intent.uploads_after
             for name, size in old_uploads(self.volume, repository.name, edge):
-                stretch.moves.add_named(Kind.UPLOAD, repository.name, name, size=size)
+                stretch.moves.add(Kind.UPLOAD, repository.name, [encoded(name)], [NO_WITNESS], sizes=[size])
 
-    def _with_bytes(self, row: Row, repository: Repository, *, orphaned: bool) -> Row:
-        """The row, of an orphan with the bytes that it keeps from being freed, its own and those of its blobs."""
-        manifest = repository.manifests.get(row.digest) if orphaned and row.digest is not None else None
+    def _with_bytes(self, verdict: Verdict, repository: Repository, digest: Digest | None) -> Verdict:
+        """The verdict on an orphan with the bytes that it keeps from being freed, its own and those of its blobs."""
+        manifest = None if digest is None else repository.manifests.get(digest)
         if manifest is None:
-            return row
+            return verdict
         blobs = {repository.aliases.get(blob, blob) for blob in manifest.blobs}
         size = manifest.size + sum(self.volume.size(self.volume.place(blob_data(blob))) or 0 for blob in blobs)
-        return row._replace(reason=f"{row.reason} ({size:,} bytes)")
+        return verdict._replace(reason=f"{verdict.reason} ({size:,} bytes)")
 
     def _move_tags(self, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
-        for name in sorted(judgement.victims):
-            tag = repository.tags.get(name)
-            witness = tag.link.witness if tag and tag.link != NO_LINK else None
-            moves.add_named(
-                Kind.TAG, repository.name, name, witness=witness, digest=tag.digest if tag is not None else None
-            )
+        victims = sorted(judgement.victims)
+        tags = [repository.tags.get(name, _UNLINKED) for name in victims]
+        moves.add(
+            Kind.TAG,
+            repository.name,
+            [encoded(name) for name in victims],
+            [link.witness for _, link in tags],
+            digests=[digest or b"" for digest, _ in tags],
+        )
 
     def _move_revisions(self, number: int, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
         edge = self.question.now - self.question.intent.garbage_after
-        for digest in judgement.going:
-            link = repository.revisions[digest]
-            manifest = repository.manifests.get(digest)
-            index = manifest is not None and manifest.shape is Shape.INDEX
+        links = repository.revisions
+        for index, some in groupby(judgement.going, repository.is_index):
+            going = list(some)
             kind = Kind.INDEX_REVISION if index else Kind.REVISION
-            moves.add_digest(kind, repository.name, digest, link.witness)
-            if link.pushed > edge and not judgement.whole:
-                self.ledger.held.add(digest)
+            moves.add(kind, repository.name, going, [links[digest].witness for digest in going])
+        if not judgement.whole:
+            self.ledger.held.update(digest for digest in judgement.going if links[digest].pushed > edge)
         self.ledger.manifests.add(judgement.going)
         self.ledger.owners.add(judgement.freed, number, freed=True)
 
@@ -174,20 +175,20 @@ class Settler:
             The digests whose links go.
         """
         edge = self.question.now - self.question.intent.garbage_after
-        moved = set()
+        moved: dict[Digest, tuple[int, int]] = {}
         for digest, link in self.links.of(repository.name, judgement.unneeded):
             if link is None:
                 where = link_directory(LAYERS, digest)
                 stretch.problems.append(Problem(repository.name, where, "its link can't be read"))
             wanted = judgement.whole or digest in judgement.freed or is_swept(self.question, repository.name, digest)
             if link is not None and wanted and (judgement.whole or link.pushed <= edge):
-                stretch.moves.add_digest(Kind.LAYER_LINK, repository.name, digest, link.witness)
-                moved.add(digest)
+                moved[digest] = link.witness
             else:
                 self.ledger.held |= {digest, repository.aliases.get(digest, digest)}
             if digest not in judgement.freed:
                 self.ledger.owners.add((digest,), number, freed=False)
-        return moved
+        stretch.moves.add(Kind.LAYER_LINK, repository.name, list(moved), list(moved.values()))
+        return set(moved)
 
     def _is_empty(self, repository: Repository, judgement: Judgement, links: set[Digest]) -> bool:
         """Whether nothing is left, not even an upload under way or something that we don't know."""
@@ -204,10 +205,9 @@ class Settler:
         path = repository_path(repository.name)
         for name in (MANIFESTS, LAYERS, UPLOADS):
             if self.links.exists(f"{path}/{name}"):
-                moves.add_named(Kind.REPOSITORY, repository.name, name)
+                moves.add(Kind.REPOSITORY, repository.name, [encoded(name)], [NO_WITNESS])
 
 
 def is_swept(question: Question, repository: str, digest: Digest) -> bool:
     """Whether a link, or a blob (of no repository), goes as garbage; not if an undo brought it back."""
-    restored = (repository, "", digests.to_text(digest)) in question.restored
-    return question.intent.sweeps_garbage and not restored
+    return question.intent.sweeps_garbage and question.restored_from(repository, "", digest) is None

@@ -4,7 +4,7 @@ A million digests in a Python set take 115 MB, here 17 MB; only the shard at han
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from regkeeper.retention.digests import Algorithm, Digest
 
@@ -19,27 +19,27 @@ class ShardedRecords:
     """Byte strings that begin with a digest, joined, by the digest's algorithm and first byte."""
 
     def __init__(self) -> None:
-        self._joined: dict[int, list[bytes]] = defaultdict(list)
-        self._recent: dict[int, list[bytes]] = defaultdict(list)
+        self._joined: dict[bytes, list[bytes]] = defaultdict(list)
+        self._recent: dict[bytes, list[bytes]] = defaultdict(list)
         self._count = 0
 
-    def add(self, records: Iterable[bytes]) -> None:
+    def add(self, records: Collection[bytes]) -> None:
         recent = self._recent
         for record in records:
-            recent[record[0] << 8 | record[1]].append(record)
-            self._count += 1
+            recent[record[:2]].append(record)
+        self._count += len(records)
         if self._count >= _RECENT:
             self._join()
 
     def get(self, algorithm: Algorithm, first: int) -> bytes:
         """All records of one shard, joined."""
         self._join()
-        return b"".join(self._joined.get(algorithm.code[0] << 8 | first, ()))
+        return b"".join(self._joined.get(_key(algorithm, first), ()))
 
     def drop(self, algorithm: Algorithm, first: int) -> None:
         """Forget the records of one shard."""
         self._join()
-        self._joined.pop(algorithm.code[0] << 8 | first, None)
+        self._joined.pop(_key(algorithm, first), None)
 
     def merge(self, other: "ShardedRecords") -> None:
         """Add all records of another one."""
@@ -74,8 +74,16 @@ class Shards:
 
     def among(self, digests: Iterable[Digest], algorithm: Algorithm, first: int) -> set[Digest]:
         """Those of some digests that are in the bag; all are of an algorithm and have the first byte `first`."""
-        mine = set(split(self._records.get(algorithm, first), _REMEMBERED))
+        joined = self._records.get(algorithm, first)
+        if not joined:
+            return set()
+        mine = set(split(joined, _REMEMBERED))
         return {digest for digest in digests if digest[:_REMEMBERED] in mine}
+
+
+def _key(algorithm: Algorithm, first: int) -> bytes:
+    """How the digests of a shard begin."""
+    return algorithm.code + bytes((first,))
 
 
 def split(joined: bytes, size: int) -> list[bytes]:

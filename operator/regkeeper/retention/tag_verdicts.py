@@ -105,6 +105,16 @@ class TagJudge:
             )
         )
 
+    def going_by_name(self) -> set[str]:
+        """The tags that a deletion names exactly, and those that go with a subject which one names."""
+        if not self.references:
+            return set()
+        return {
+            name
+            for name in self.repository.tags
+            if name in self.exactly or self.goes_with_named_subject(subject_of_tag(name))
+        }
+
     def _points_to(self, reference: Reference, subject: Subject) -> bool:
         tag = self.repository.tags.get(reference.tag) if reference.tag is not None else None
         digest = reference.digest if reference.tag is None else tag and tag.digest
@@ -112,6 +122,8 @@ class TagJudge:
 
     def named_exactly(self, *, one_by_one: bool = False) -> set[str]:
         """The tags that a deletion names, and unless `one_by_one` all of them if it names the repository."""
+        if not self.references:
+            return set()
         names = {*self.repository.tags, *self.repository.unlinked_tags}
         return {
             name
@@ -258,7 +270,7 @@ class TagJudge:
             return f"something in the repository can't be read: {pinned_by}"
         if tag.digest in self.repository.missing:
             return "its manifest is missing"
-        run = self.question.restored.get((self.repository.name, name, digests.to_text(tag.digest)))
+        run = self.question.restored_from(self.repository.name, name, tag.digest)
         if run is not None and not self.goes_with_named_subject(subject_of_tag(name)):
             return f"restored from run {run}"
         if subject_of_tag(name) is not None:

@@ -122,7 +122,7 @@ def _add_sizes(
 def blob_bytes(volume: Volume) -> int:
     """Bytes of all blobs."""
     store = BlobStore(volume)
-    return sum(blob.size for shard in store.shards() for blob in store.files(shard.digests))
+    return sum(size for shard in store.shards() for size in store.sizes(shard.digests))
 
 
 def quarantined_bytes(volume: Volume) -> int:
