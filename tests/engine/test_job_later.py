@@ -1,6 +1,7 @@
 """What comes after a Job's run: purge, undo, and what else there is to ask for."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,33 @@ def test_a_purge_frees_what_is_due_for_a_deleted_policy_too(volume: Volume, pod:
     assert (answer.freed.runs, answer.freed.bytes) == (1, deleted.deleted.bytes)
     assert (answer.quarantined, answer.purge_due) == (0, None)
     assert pod.whole_run(action="purge").outcome is Outcome.NOTHING_TO_DO
+
+
+@pytest.mark.root
+def test_what_can_not_be_removed_is_a_warning_and_is_tried_again(volume: Volume, pod: Pod) -> None:
+    data = max(volume.blobs.rglob("data"), key=lambda path: path.stat().st_size)
+    subprocess.run(["chattr", "+i", str(data)], check=True)
+    try:
+        answer = pod.whole_run({"delete": ["boke/wordpress"], "undoWindow": 0, "limits": UNLIMITED})
+        assert answer.outcome is Outcome.DONE
+        assert answer.freed.bytes < answer.deleted.bytes
+        assert answer.warnings == 1
+        assert "Operation not permitted" in answer.texts[0]
+        assert answer.purge_due is not None
+    finally:
+        subprocess.run(["chattr", "-R", "-i", str(volume.v2)], check=True)
+    again = pod.whole_run(action="purge")
+    assert (again.outcome, again.warnings, again.purge_due) == (Outcome.DONE, 0, None)
+    assert again.freed.bytes == answer.deleted.bytes - answer.freed.bytes
+
+
+def test_a_run_says_why_nothing_was_freed_on_the_way(volume: Volume, pod: Pod) -> None:
+    pod.whole_run({**KEEP_ONE, "undoWindow": "1s"})
+    wait_for(lambda: pod.foreseen(action="purge").outcome is Outcome.SWITCH, 10, "the end of the window")
+    (volume.repositories / "moved-away").symlink_to("/nonexistent")
+    answer = pod.whole_run(KEEP_ONE)
+    assert answer.freed.runs == 0
+    assert answer.texts[0].startswith("repositories/moved-away: a symbolic link")
 
 
 def test_no_window_frees_at_once(volume: Volume, pod: Pod) -> None:
