@@ -1,0 +1,188 @@
+"""What runs are told, and what statuses tell of them."""
+
+import json
+from base64 import b64decode
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from regkeeper import naming
+from regkeeper.answer import Deleted
+from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.resources.config import config_file
+from regkeeper.resources.retention.lock import Lock, Stage
+from regkeeper.sketch import name_of_tag, sketch
+from regkeeper.snapshot import Part, decode
+from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
+from tests.retention_passes import (
+    DONE,
+    HOLDER,
+    KEY,
+    NOON,
+    RetentionPasses,
+    a_deployment,
+    a_pod,
+    a_registry_pod,
+    rescues,
+    use,
+)
+
+
+async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run_that_has_begun() -> None:
+    narrowed = retention_object("keep-last", schedule="@daily", protect={"hosts": ["mirror.example"]})
+    begun = RetentionPasses(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
+    begun.put(narrowed)
+    await begun.reconciler.look(KEY)
+    assert "no address of type ClusterIP" in (begun.aborted() or "")
+    waiting = RetentionPasses(HOLDER)
+    waiting.write_lock(Lock())
+    waiting.put(narrowed)
+    waiting.put(waiting.job(suspend=True))
+    await waiting.reconciler.look(KEY)
+    assert waiting.lock.holder is None
+    assert "no address of type ClusterIP" in json.dumps(waiting.status["conditions"])
+
+
+async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run() -> None:
+    """retention.md: "the others only keep, suspended and dry-run ones included"."""
+    bench = RetentionPasses(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
+    for name, does_not in (("paused", "suspend"), ("trial", "dryRun")):
+        spec: dict[str, Any] = {"schedule": "@daily", "rules": [{"name": "all", "keep": {"last": 9}}], does_not: True}
+        bench.put(retention_object(name, **spec))
+    await bench.reconciler.look(KEY)
+    part = bench.cluster.objects["ConfigMap", naming.snapshot_name(KEY.name, 0)]
+    told = decode([Part(part["data"]["header"], b64decode(part["binaryData"]["part"]))], HOLDER.uid)
+    assert told is not None
+    assert [other["metadata"]["name"] for other in told.others] == ["paused", "trial"]
+
+
+async def test_a_registry_without_a_volume_has_no_runs() -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock())
+    bench.registries.put(bench.cluster.put(registry_object("main", storage={"ephemeral": {}})))
+    await bench.reconciler.look(KEY)
+    conditions = {each["type"]: each for each in bench.status["conditions"]}
+    assert conditions["Stalled"]["reason"] == "StorageEphemeral"
+    assert "make a Registry with storage.size" in conditions["Ready"]["message"]
+    assert bench.lock.holder is None
+
+
+async def test_a_policy_says_for_whom_its_job_waits() -> None:
+    bench = RetentionPasses(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.put(retention_object("other", rules=[{"name": "all", "keep": {"last": 2}}], schedule="@daily"))
+    waiting = bench.job(suspend=True)
+    waiting["metadata"] |= {
+        "name": "other-1",
+        "labels": {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "other"},
+    }
+    bench.put(waiting)
+    await bench.reconciler.look(KEY)
+    listed = bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]
+    (said,) = [each for each in listed if each["type"] == "Reconciling"]
+    assert (said["reason"], said["message"]) == ("Queued", "Job other-1 waits: Job job has the volume.")
+
+
+async def test_a_policy_that_became_invalid_meanwhile_tells_the_outcome_of_its_run() -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.finish(DONE)
+    bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+    assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Stalled"] == "InvalidSpec"
+
+
+def replace_pod(bench: RetentionPasses, *, read_only: bool, served: datetime) -> None:
+    """Let the registry have one pod, which serves since then."""
+    registry = Registry.model_validate(bench.cluster.objects["Registry", "main"])
+    config = {naming.CONFIG_HASH_ANNOTATION: config_file(registry, read_only=read_only).digest}
+    live, pod = a_deployment(), a_registry_pod(served)
+    live["spec"]["strategy"] = {"type": "Recreate"}
+    live["spec"]["template"]["metadata"]["annotations"] = pod["metadata"]["annotations"] = config
+    counts = dict.fromkeys(("observedGeneration", "replicas", "updatedReplicas", "availableReplicas"), 1)
+    for body in (live | {"status": counts}, pod):
+        bench.registries.put(bench.cluster.put(body))
+
+
+async def test_what_is_in_use_is_asked_for_once_the_registry_is_quiet_and_not_before() -> None:
+    """retention.md: "read-only; **then** the snapshot"."""
+    bench = RetentionPasses(replace(HOLDER, stage=Stage.SWITCHING), pod=a_pod(None, phase="Running", running={}))
+    replace_pod(bench, read_only=False, served=NOON)
+    for _ in range(2):
+        await bench.reconciler.look(KEY)
+    assert bench.stage() is Stage.SWITCHING
+    assert ("ConfigMap", naming.snapshot_name(KEY.name, 0)) not in bench.cluster.objects
+    replace_pod(bench, read_only=True, served=NOON)
+    await bench.reconciler.look(KEY)
+    assert bench.stage() is Stage.RUNNING
+    part = bench.cluster.objects["ConfigMap", naming.snapshot_name(KEY.name, 0)]
+    assert json.loads(part["data"]["header"])["stage"] == "run"
+
+
+async def test_how_long_pulls_and_pushes_waited_is_told_and_again_once_the_registry_serves_as_before() -> None:
+    bench = RetentionPasses(HOLDER)
+    replace_pod(bench, read_only=True, served=NOON + timedelta(seconds=4))
+    bench.finish(DONE)
+    bench.now = NOON + timedelta(seconds=20)
+    await bench.reconciler.look(KEY)
+    last = bench.status["lastRun"]
+    assert (last["pushesWaited"], last["pullsWaited"]) == ("20s", "4s")
+    assert "resumedAfter" not in last, "it is still read-only"
+    replace_pod(bench, read_only=False, served=bench.now + timedelta(seconds=7))
+    bench.now += timedelta(minutes=1)
+    await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"] == {**last, "resumedAfter": "7s"}
+
+
+DELETED = msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=Deleted(tags=1))
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool) -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.finish(DELETED)
+    use(bench, "k8smaster:5000/app:v1")
+    if not is_valid:
+        bench.put(retention_object("keep-last", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+        bench.put({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "keep-last"}, "spec": {}})
+    # Nothing says any more what the run was told.
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    warnings = bench.status["lastRun"].get("warnings", [])
+    if is_valid:
+        assert warnings == []
+        assert len(rescues(bench)) == 1
+    else:
+        (warning,) = warnings
+        assert "regkeeper restore 20260101T120000Z" in warning
+        assert rescues(bench) == []
+
+
+VICTIM = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("image", "rescued"),
+    [
+        ("k8smaster:5000/app:v1", True),
+        ("mirror.example/app:v1", True),
+        (f"docker-pullable://other/name@{VICTIM}", True),
+        (VICTIM.partition(":")[2], True),
+        ("k8smaster:5000/app:v2", False),
+        ("k8smaster:5000/app", False),
+        ("k8smaster:5000/app@sha256:" + "cd" * 32, False),
+        ("nginx:1.27", False),
+    ],
+)
+async def test_a_job_brings_back_what_came_into_use_only_where_it_may_have_gone(image: str, rescued: bool) -> None:
+    bench = RetentionPasses(HOLDER)
+    touched = sketch([name_of_tag("app", "v1"), b"\x01" + b"\xab" * 32])
+    bench.finish(msgspec.structs.replace(DELETED, touched=touched))
+    use(bench, "k8smaster:5000/db:v1", image)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert len(rescues(bench)) == rescued
