@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from regkeeper.retention import marks
 from regkeeper.retention.errors import NothingToUndoError, StoppedError

@@ -1,11 +1,11 @@
 """`regkeeper delete`: delete tags, manifests or repositories by name."""
 
 import sys
-from dataclasses import replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
+from msgspec.structs import replace
 
 from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.deletion import Deletion, perform

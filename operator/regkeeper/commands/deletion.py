@@ -1,9 +1,9 @@
 """What `retain` and `delete` share: what was asked for, the plan alone, and the answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import typer
+from msgspec import Struct
 
 from regkeeper.commands.change_options import Change
 from regkeeper.commands.progress import progress
@@ -23,8 +23,7 @@ _CLOCK_SKEW = 60 * SECOND
 """How far ahead of a dry run's clock a push may lie without a word."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deletion:
+class Deletion(Struct, frozen=True, kw_only=True):
     """One `retain` or `delete` as it was asked for.
 
     Attributes:

@@ -5,10 +5,11 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory, open_file
@@ -46,8 +47,7 @@ class BlobFile(NamedTuple):
     """Inode and ctime in nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """One directory of blobs, `blobs/<alg>/<hh>`."""
 
     algorithm: Algorithm

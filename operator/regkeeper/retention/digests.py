@@ -7,15 +7,15 @@ lies in such a directory stays.
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Digest = bytes
 """An algorithm's `code`, then the raw digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(Struct, frozen=True):
     """A hash function that manifests and directories may name."""
 
     name: str

@@ -1,8 +1,9 @@
 """The blobs that nothing needs once a plan is carried out: shard by shard, in one process or in several."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate, chain
+
+from msgspec import Struct, field
 
 from regkeeper.retention.blobs import BlobFile, BlobStore, Place, Shard, unneeded
 from regkeeper.retention.digests import Digest
@@ -27,8 +28,7 @@ another part of them each day."""
 _DAY = 86400 * SECOND
 
 
-@dataclass(slots=True)
-class Freed:
+class Freed(Struct):
     """What goes of some shards that follow one another.
 
     Attributes:

@@ -13,7 +13,8 @@ and digest means `latest`; a bare digest may be that of a manifest or of a confi
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
@@ -32,8 +33,7 @@ class InvalidInUseError(ValueError):
     """The file can't be trusted to be whole. The run stops: what is not listed would count as unused."""
 
 
-@dataclass(slots=True)
-class InUse:
+class InUse(Struct):
     """Users by what they use.
 
     Attributes:

@@ -23,10 +23,11 @@ something all the same, it has lost its end and is damaged.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, BinaryIO
+
+from msgspec import Struct, field
 
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind, Move
@@ -58,8 +59,7 @@ class State(StrEnum):
     """It can't be undone any more."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """What is known when a run begins."""
 
     run: str
@@ -73,8 +73,7 @@ class Header:
     """Nanoseconds since 1970 by the volume's own clock at which the journal was made; the mark comes after it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Journal:
+class Journal(Struct, frozen=True, kw_only=True):
     """One run's journal as it was read. The moves stay in the file: `Journals` reads them again."""
 
     header: Header

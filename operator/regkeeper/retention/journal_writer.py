@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
+
+from msgspec.structs import replace
 
 from regkeeper.retention.errors import translated
 from regkeeper.retention.journal import RUN_FORMAT, Header, Journal, State, encode, encode_header, encode_move

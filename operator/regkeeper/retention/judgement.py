@@ -7,7 +7,8 @@ manifest that has no cause to go.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.closures import closure
@@ -21,8 +22,7 @@ from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
 from regkeeper.retention.users import users_of_manifests
 
 
-@dataclass(slots=True)
-class Judgement:
+class Judgement(Struct):
     """What becomes of one repository.
 
     Attributes:

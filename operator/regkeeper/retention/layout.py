@@ -19,8 +19,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
+
+from msgspec import Struct
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory, open_file
@@ -252,8 +253,7 @@ def repository_path(repository: str) -> str:
     return f"{REPOSITORIES}/{repository}"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What a walk came across: a repository, or something in the place of one that can't be looked into."""
 
     name: str

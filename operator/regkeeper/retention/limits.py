@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import chain, islice
@@ -36,8 +35,7 @@ LARGEST_TREE = 100
 RESET_SHARE, RESET_SPAN, CREATED_SPAN = Fraction(80, 100), 3600 * SECOND, 30 * 86400 * SECOND
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """What the covered repositories had, and what they lose.
 
     Attributes:
@@ -54,10 +52,10 @@ class Counts:
     manifests: int = 0
     deleted_manifests: int = 0
     victims_by_rule: int = 0
-    kept_blobs: Shards = field(default_factory=Shards)
+    kept_blobs: Shards = msgspec.field(default_factory=Shards)
     kept_bytes: int = 0
-    repositories: set[str] = field(default_factory=set)
-    emptied: list[str] = field(default_factory=list)
+    repositories: set[str] = msgspec.field(default_factory=set)
+    emptied: list[str] = msgspec.field(default_factory=list)
     headless: int = 0
 
     def add(self, repository: Repository, judgement: Judgement) -> None:

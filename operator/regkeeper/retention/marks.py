@@ -7,7 +7,8 @@ change of the rules of one of them. A policy that is not known today has not cha
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from regkeeper.retention.errors import DamagedJournalError, NothingToUndoError, translated
 from regkeeper.retention.journal import Journal, decode_move, encode_move
@@ -20,8 +21,7 @@ _LARGEST = 1 << 30
 """Bytes of a mark that are read: some millions of entries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """One thing that came back: `move` says what it is (a tag with its digest, a manifest, a blob)."""
 
     run: str

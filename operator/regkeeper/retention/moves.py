@@ -1,9 +1,10 @@
 """The contract of planning and sweeping: a plan is `Move`s, each one rename out of the tree into the quarantine."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct
 
 
 class Kind(StrEnum):
@@ -31,8 +32,7 @@ class Kind(StrEnum):
     """`blobs/<alg>/<hh>/<hex>/data.<uuid>.tmp`, the same beside a `data` that stays"""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """One rename. `path` is relative to `docker/registry/v2` and was built from parts that were read there."""
 
     kind: Kind

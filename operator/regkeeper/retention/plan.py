@@ -22,9 +22,10 @@ The document (`--json`) is one object:
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.moments import exact_moment, moment
@@ -62,8 +63,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
-class RepositoryPlan:
+class RepositoryPlan(Struct):
     """What becomes of one repository."""
 
     name: str
@@ -73,8 +73,7 @@ class RepositoryPlan:
     empty: bool = False
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """The plan of a run. See `regkeeper.retention.moves.Plan` for what the sweep needs of it.
 
     Attributes:

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from regkeeper.retention.errors import RefusedError, translated
 from regkeeper.retention.layout import Volume, read_file
@@ -33,8 +34,7 @@ class InvalidPlanError(ValueError):
     """A document that is no plan, or was changed after it was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(Struct, frozen=True):
     """A plan that a person approved.
 
     Attributes:

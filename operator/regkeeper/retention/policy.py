@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import yaml
+from msgspec import Struct, field
 from pydantic import ValidationError
 
 from regkeeper.api.v1alpha1 import policy as model
@@ -28,8 +28,7 @@ class InvalidPolicyError(ValueError):
     """A policy that means nothing; the message has the path of the field. Nothing is deleted because of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """One ImageRetention.
 
     Attributes:
@@ -40,8 +39,7 @@ class Policy:
     spec: ImageRetentionSpec
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(Struct, frozen=True):
     """What a run is asked to do: several policies as one. Times are in nanoseconds.
 
     Attributes:

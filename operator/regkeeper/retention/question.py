@@ -1,8 +1,9 @@
 """What a plan is made from besides the repositories, and what becomes of one tag or manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
@@ -21,8 +22,7 @@ class Verdict(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """What a plan is made from, besides the repositories.
 
     Attributes:

@@ -7,8 +7,9 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
@@ -65,8 +66,7 @@ class Tag(NamedTuple):
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something that can't be read, or is not as it should be."""
 
     repository: str
@@ -79,8 +79,7 @@ class Problem:
         )
 
 
-@dataclass(slots=True)
-class Repository:
+class Repository(Struct):
     """What one repository holds.
 
     Attributes:

@@ -6,8 +6,9 @@ a rule covers it and no rule, of whatever policy, keeps it.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.patterns import Matcher
@@ -42,8 +43,7 @@ class Keeper(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
+class Last(Struct, frozen=True):
     """The tags of the N distinct digests that were pushed last; equal times at the edge all stay.
 
     Times that can't be right take no place.
@@ -65,8 +65,7 @@ class Last:
         return {tag.name: reason for tag in tags if tag.digest in last and OLDEST_PLAUSIBLE <= tag.pushed <= now}
 
 
-@dataclass(frozen=True, slots=True)
-class PushedWithin:
+class PushedWithin(Struct, frozen=True):
     """The tags pushed within a time, its boundary included."""
 
     text: str
@@ -78,8 +77,7 @@ class PushedWithin:
         return {tag.name: reason for tag in tags if tag.pushed >= edge}
 
 
-@dataclass(frozen=True, slots=True)
-class HighestVersions:
+class HighestVersions(Struct, frozen=True):
     """The tags of the highest distinct semantic versions that satisfy a constraint."""
 
     number: int | None
@@ -100,19 +98,17 @@ class HighestVersions:
         return {name: reason for name, version in versions.items() if version in highest}
 
 
-@dataclass(frozen=True, slots=True)
-class Matching:
+class Matching(Struct, frozen=True):
     """The tags of certain names."""
 
     text: str
-    matches: Matcher = field(compare=False)
+    matches: Matcher
 
     def kept(self, tags: Sequence[Covered], now: int) -> dict[str, str]:  # noqa: ARG002 - names, not ages
         return {tag.name: f"matches {self.text}" for tag in tags if self.matches(tag.name)}
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Which tags are covered, and what keeps some of them.
 
     Attributes:

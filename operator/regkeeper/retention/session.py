@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from regkeeper.retention import history, lock
 from regkeeper.retention.errors import StorageError
@@ -21,8 +22,7 @@ from regkeeper.retention.stop import StopOnSignal
 from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(Struct, frozen=True):
     """A volume that this process alone may change."""
 
     volume: WritableVolume
@@ -62,8 +62,7 @@ def changing(
         yield Session(volume, journals, now)
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """A volume as one sees it who changes nothing: with what an unfinished run has moved in its place.
 
     Attributes:

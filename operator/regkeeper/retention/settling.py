@@ -1,7 +1,8 @@
 """What a judgement on a repository adds to a plan: its rows, its moves, and the digests by which blobs are judged."""
 
-from dataclasses import dataclass, field
 from itertools import groupby
+
+from msgspec import Struct, field
 
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.judgement import Judgement
@@ -21,8 +22,7 @@ from regkeeper.retention.uploads import old_uploads
 _UNLINKED = Tag(None, NO_LINK)
 
 
-@dataclass(slots=True)
-class Stretch:
+class Stretch(Struct):
     """What a plan says of some repositories that follow one another.
 
     Attributes:
@@ -48,8 +48,7 @@ class Stretch:
     uncertain: bool = False
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """The digests of many repositories, by which blobs are judged, and what the limits count.
 
     Attributes:

@@ -1,7 +1,8 @@
 """The subjects of signatures, attestations and other dependants, looked up on the whole volume."""
 
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from regkeeper.retention.digests import Subject, can_be_looked_up
 
@@ -19,8 +20,7 @@ class State(Enum):
     """It can't be looked up: what names it can't be read, or is a digest beside which it may have a SHA-256."""
 
 
-@dataclass(slots=True)
-class Subjects:
+class Subjects(Struct):
     """What is known of the subjects so far.
 
     Attributes:

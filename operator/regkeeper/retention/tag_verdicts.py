@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from regkeeper.retention import digests
 from regkeeper.retention.dependants import dependant_verdict
@@ -15,8 +16,7 @@ from regkeeper.retention.rules import Covered, Matching, plausible
 from regkeeper.retention.subjects import State, Subjects
 
 
-@dataclass(slots=True)
-class TagVerdicts:
+class TagVerdicts(Struct):
     """The verdicts on a repository's tags.
 
     Attributes:
