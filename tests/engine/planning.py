@@ -15,7 +15,7 @@ from regkeeper.retention.policy import Intent, Policy, deletion_intent, merge, r
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import waits_for_nothing
 from regkeeper.retention.references import parse_reference
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from tests.engine.volumes import Volume
 
 UNLIMITED = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}

@@ -24,7 +24,7 @@ from regkeeper.retention.purge import Purged, purge
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.references import parse_reference
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.restore import Restored, last_undoable, undo
 from regkeeper.retention.run import Order, Outcome, carry_out
 from regkeeper.retention.stop import Stop, never

@@ -6,7 +6,7 @@ from itertools import count
 
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.read_ahead import BATCH, DISTANCE, SAMPLE, WAITS, read_ahead
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from tests.engine.volumes import Volume
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.moves import Kind
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from tests.engine import documents
 from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, Repository, Volume

@@ -17,7 +17,7 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved, awaiting, record_awaiting, record_run, refuse_other_rules
 from regkeeper.retention.printing import count, print_plan, size_of
 from regkeeper.retention.purge import Purged
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.run import Order, carry_out
 from regkeeper.retention.session import Reading, Session
 

@@ -20,7 +20,7 @@ from regkeeper.retention.needed import names_of_use
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.printing import shown
 from regkeeper.retention.purge import Purged
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.usage import blob_bytes, quarantined_bytes
 from regkeeper.sketch import MOST_NAMES, name_of_tag, sketch
 

@@ -16,7 +16,7 @@ from regkeeper.retention.question import Question
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import WritableRecordFiles
 from regkeeper.retention.remembering import RememberingReader
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.storage import WritableVolume
 
 

@@ -19,7 +19,8 @@ from regkeeper.retention.layout import (
     walk_repositories,
 )
 from regkeeper.retention.link_contents import LinkContents
-from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+from regkeeper.retention.repository import Problem, Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 
 _PIECE = 1 << 20
 

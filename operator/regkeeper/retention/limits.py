@@ -19,7 +19,8 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.places import LEFT
 from regkeeper.retention.plan import Exceeded, Plan
 from regkeeper.retention.question import Question
-from regkeeper.retention.repository import Repository, RepositoryReader
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
 from regkeeper.retention.shards import Shards
 

@@ -14,19 +14,21 @@ from regkeeper.retention.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.repository import ATTEMPTS, PAUSE, PAUSES, Repository, RepositoryReader
+from regkeeper.retention.patient_links import ATTEMPTS, PAUSE, PAUSES
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 
 
 class LinkContents:
     """Reads such links of one volume.
 
     Args:
-        reader: its `pause` is called between two attempts at one that can't be read.
+        reader: the pause of its links is made between two attempts at one that can't be read.
     """
 
     def __init__(self, volume: Volume, reader: RepositoryReader) -> None:
         self._volume = volume
-        self._pause = reader.pause
+        self._pause = reader.links.pause
         self._pauses = 0
 
     def layers(self, repository: Repository) -> tuple[set[Digest], set[Digest]]:

@@ -13,7 +13,8 @@ from regkeeper.retention.errors import UnverifiedError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.layout import walk_repositories
 from regkeeper.retention.links import LinkTimes
-from regkeeper.retention.repository import Repository, RepositoryReader
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.storage import WritableVolume
 
 

@@ -22,7 +22,8 @@ from regkeeper.retention.limits import Limits, refusal
 from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
-from regkeeper.retention.repository import Problem, Repository, RepositoryReader
+from regkeeper.retention.repository import Problem, Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.rounds import judge_in_rounds, subjects_named
 from regkeeper.retention.rules import Rule
 from regkeeper.retention.settling import Ledger, Settler, Stretch

@@ -22,7 +22,8 @@ from regkeeper.retention.layout import ABSENT, BLOBS, REVISIONS, TAGS, UPLOADS, 
 from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.records import DIRECTORIES, NotARecordError, Record, decode, encode
-from regkeeper.retention.repository import NO_LINK, Link, Repository, RepositoryReader
+from regkeeper.retention.repository import NO_LINK, Link, Repository
+from regkeeper.retention.repository_reader import RepositoryReader
 
 SETTLED_NANOSECONDS = 600 * 10**9
 """What changed later than this before now is not recorded: within the tick of a clock, or behind the clock of a file

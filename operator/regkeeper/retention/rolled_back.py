@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from regkeeper.retention import digests
 from regkeeper.retention.digests import ALGORITHMS, SHA256
 from regkeeper.retention.layout import ABSENT, LAYERS, REVISIONS, TAGS, UPLOADS, Volume, read_link, repository_path
-from regkeeper.retention.repository import TAG_NAME, Link, Repository, RepositoryReader, Tag, note_alias
+from regkeeper.retention.repository import TAG_NAME, Link, Repository, Tag
+from regkeeper.retention.repository_reader import RepositoryReader
 
 
 class RolledBackVolume(Volume):
@@ -116,7 +117,7 @@ class RolledBackReader(RepositoryReader):
             for name in () if algorithm is SHA256 else names:
                 tag = self._moved_link(f"{layers}/{name}/link")
                 if tag is not None and tag.digest is not None:
-                    note_alias(repository, f"{algorithm.name}:{name}", tag.digest)
+                    repository.note_alias(f"{algorithm.name}:{name}", tag.digest)
             revisions = f"{path}/{REVISIONS}/{algorithm.name}"
             found = digests.from_names(algorithm, sorted(self.volume.moved_names(revisions)))
             for name, digest in found.items():
@@ -154,8 +155,8 @@ class RolledBackReader(RepositoryReader):
         except PermissionError:
             raise
         except OSError as error:
-            return None if error.errno in ABSENT else self._retry(self.volume.descriptor, where)
+            return None if error.errno in ABSENT else self.links.read(self.volume.descriptor, where)
         digest = digests.parse(content.decode("ascii", "replace"))
         if digest is None:
-            return self._retry(self.volume.descriptor, where)
+            return self.links.read(self.volume.descriptor, where)
         return Tag(digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns))

@@ -16,7 +16,7 @@ from regkeeper.retention.quarantine import foreign_quarantine, refuse_lost_plans
 from regkeeper.retention.quiet import Mode, refuse_pull_through_cache
 from regkeeper.retention.record_files import RecordFiles
 from regkeeper.retention.remembering import RememberingReader
-from regkeeper.retention.repository import RepositoryReader
+from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.rolled_back import RolledBackReader, RolledBackVolume
 from regkeeper.retention.stop import StopOnSignal
 from regkeeper.retention.storage import EndTime, WritableVolume, no_guard, open_writable

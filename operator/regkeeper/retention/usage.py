@@ -11,7 +11,8 @@ from regkeeper.retention.blobs import BlobStore
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume, walk_repositories
 from regkeeper.retention.places import QUARANTINE
-from regkeeper.retention.repository import Problem, RepositoryReader
+from regkeeper.retention.repository import Problem
+from regkeeper.retention.repository_reader import RepositoryReader
 
 _SHARED = -1
 
