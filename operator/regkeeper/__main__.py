@@ -1,9 +1,12 @@
 """`python -m regkeeper` and the installed command."""
 
-from regkeeper.cli import app
+import gc
 
 
 def main() -> None:
+    gc.disable()  # until everything is imported: what makes modules is no garbage
+    from regkeeper.cli import app
+
     app(prog_name="regkeeper")
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from regkeeper.api.v1alpha1.retention import Approval
+from regkeeper.api.v1alpha1.retention_spec import Approval
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse, InvalidInUseError
 from regkeeper.retention.moments import parse_moment

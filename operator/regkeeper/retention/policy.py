@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from regkeeper.api.v1alpha1 import policy as model
 from regkeeper.api.v1alpha1.durations import parse_duration
-from regkeeper.api.v1alpha1.retention import ImageRetentionDocument, ImageRetentionSpec
+from regkeeper.api.v1alpha1.retention_spec import ImageRetentionDocument, ImageRetentionSpec
 from regkeeper.retention.patterns import Matcher, PatternError, matcher
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.rules import SECOND, HighestVersions, Keeper, Last, Matching, PushedWithin, Rule

@@ -115,10 +115,10 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
             size,
             None if config is None else of(config),
             tuple(map(of, blobs)),
-            tuple(map(of, children)),
+            tuple(map(of, children)) if children else (),
             None if subject is None else of(subject),
-            tuple(map(of, attestations)),
-            tuple(map(of, foreign)),
+            tuple(map(of, attestations)) if attestations else (),
+            tuple(map(of, foreign)) if foreign else (),
         )
 
 
@@ -199,7 +199,7 @@ def decode(content: bytes) -> tuple[Record, Repository]:
         record = _decode(body)
         sound = (
             set(zip(map(itemgetter(0), record.digests), map(len, record.digests), strict=True)) <= _DIGESTS
-            and all(TAG_NAME.fullmatch(name) for name in (*(tag.name for tag in record.tags), *record.unlinked_tags))
+            and all(map(TAG_NAME.fullmatch, [*map(itemgetter(0), record.tags), *record.unlinked_tags]))
             and len(record.directories) == len(DIRECTORIES)
             and record.layers <= len(record.digests)
         )

@@ -80,7 +80,7 @@ class RememberingReader(RepositoryReader):
 
     def _is_unchanged(self, record: Record, repository: Repository) -> bool:
         """Whether all that was read for a record is still the same; notes whether an upload is under way."""
-        tags = [(f"{name}/current/link", tag.link) for name, tag in repository.tags.items()]
+        tags = [(f"{name}/current/link", link) for name, (_, link) in repository.tags.items()]
         tags += [(f"{name}/current/link", NO_LINK) for name in repository.unlinked_tags]
         revisions = [(_link_path(digest), link) for digest, link in repository.revisions.items()]
         revisions += [(_link_path(digest), NO_LINK) for digest in repository.unlinked]
@@ -118,12 +118,12 @@ class RememberingReader(RepositoryReader):
         device, status_of = self._device, os.stat
         descriptor = open_directory(directory, parent)
         try:
-            for path, link in known:
-                if link == NO_LINK:
+            for path, (_, inode, changed) in known:
+                if not inode:  # as of NO_LINK
                     absent.append(path)
                     continue
                 status = status_of(path, dir_fd=descriptor, follow_symlinks=False)
-                if (status.st_ino, status.st_ctime_ns, status.st_dev) != (link[1], link[2], device):
+                if status.st_ctime_ns != changed or status.st_ino != inode or status.st_dev != device:
                     return False
             return all(self._observe(descriptor, path) == NO_LINK for path in absent)
         finally:

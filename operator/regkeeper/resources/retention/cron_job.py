@@ -4,7 +4,8 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.api.v1alpha1.retention import ImageRetention, JobSettings
+from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.api.v1alpha1.retention_spec import JobSettings
 from regkeeper.resources.retention.metadata import retention_owner, run_labels
 from regkeeper.resources.retention.run_pod import run_pod
 from regkeeper.settings import Settings

@@ -7,7 +7,7 @@ something waits until the operator has made the registry quiet, and does nothing
 from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.api.v1alpha1.retention import JobSettings
+from regkeeper.api.v1alpha1.retention_spec import JobSettings
 from regkeeper.naming import snapshot_name
 from regkeeper.resources.config import STORAGE_ROOT
 from regkeeper.resources.pod import container_security, pod_security
