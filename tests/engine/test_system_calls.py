@@ -1,4 +1,4 @@
-"""The command itself under strace: each mutating system call is made in the one room, and a kill at one loses nothing.
+"""The engine under strace: each mutating call is made in the one room, a kill at one loses nothing, none is idle.
 
 test_crash.py kills at every call, in the room where they are made; this is the proof that there is no other.
 """
@@ -16,6 +16,7 @@ import pytest
 from tests.engine.driver import policy
 from tests.engine.planning import UNLIMITED
 from tests.engine.running import Counting, Runner, content, copied, quarantined
+from tests.engine.test_remembering import remember
 from tests.engine.volumes import DAY, Volume
 
 SPEC = {"rules": [{"keep": {"last": 1}}], "undoWindow": "0s"}
@@ -78,3 +79,48 @@ def test_a_kill_within_a_system_call_loses_nothing(
     Runner(root, time.time_ns()).retain(SPEC)  # later than the command began: the undo window counts from then
     assert content(root) == content(undisturbed)
     assert quarantined(root) == []
+
+
+LOOKING = "openat,openat2,read,close,fstat,newfstatat,statx,getdents64"
+"""Calls by which a plan sees the volume."""
+
+PLAN = """
+import sys
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.planner import Planner
+from regkeeper.retention.policy import Intent
+from regkeeper.retention.question import Question
+from regkeeper.retention.read_ahead import waits_for_nothing
+from regkeeper.retention.record_files import RecordFiles
+from regkeeper.retention.remembering import RememberingReader
+
+with open_volume(sys.argv[1]) as volume:
+    reader = RememberingReader(volume, RecordFiles(volume), now=2**62, trusting=True)
+    Planner(volume, Question(Intent(), 2**62), reader=reader, waits=waits_for_nothing).make()
+    assert reader.trusted == int(sys.argv[2])
+"""
+
+
+def looked(root: Path, log: Path, *, trusted: int) -> int:
+    """How many calls it takes to plan on a volume."""
+    options = ["-f", "-c", "-U", "name,calls", "-e", f"trace={LOOKING}", "-o", str(log)]
+    subprocess.run(["strace", *options, sys.executable, "-c", PLAN, str(root), str(trusted)], check=True)
+    rows = [line.split() for line in log.read_text().splitlines()]
+    return sum(int(row[1]) for row in rows if len(row) == 2 and row[0] in LOOKING.split(","))
+
+
+@pytest.mark.parametrize(("remembered", "most"), [(False, 12), (True, 4)])
+def test_an_image_costs_few_system_calls(tmp_path: Path, *, remembered: bool, most: int) -> None:
+    """Its two links and its manifest are opened, or by a record looked at; layers and configs are only listed."""
+    calls = []
+    for images in (10, 60):
+        volume = Volume(tmp_path / str(images))
+        for number in range(256):
+            (volume.blobs / "sha256" / f"{number:02x}").mkdir(parents=True)
+        app = volume.repository("app")
+        for number in range(images):
+            app.push_image(f"v{number}", layers=[b"base", b"%d" % number])
+        if remembered:
+            remember(volume)
+        calls.append(looked(volume.root, tmp_path / "log", trusted=int(remembered)))
+    assert calls[1] - calls[0] <= 50 * most

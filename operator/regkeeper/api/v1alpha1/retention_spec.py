@@ -1,4 +1,4 @@
-"""The spec of an `ImageRetention`: a policy, when and how it is carried out on a Registry; as a file may hold it too."""
+"""The spec of an `ImageRetention`: a policy, and when and how it is carried out; a file may hold it too."""
 
 from typing import Any, Literal
 
