@@ -58,7 +58,8 @@ class Programs:
         return self.regkeeper("retain", "--policy", str(policy), *arguments)
 
     def regkeeper(self, command: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "regkeeper", command, "--root", str(self.root), *arguments]
+        installed = Path(sys.executable).with_name("regkeeper")
+        return [str(installed), command, "--root", str(self.root), *arguments]
 
     def collect(self, version: Literal["2.8", "3.1"], *options: str) -> list[str]:
         config = self.folder / "config.yml"

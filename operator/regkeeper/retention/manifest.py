@@ -132,8 +132,7 @@ def _understood(document: _Document, content: bytes, known: Mapping[str, Digest]
         config = known.get(document.config.digest) or _digest(document.config)
         layers = document.layers or ()
         blobs = (config, *[known.get(layer.digest) or _digest(layer) for layer in layers])
-        if b'"urls"' in content:
-            foreign = tuple([_digest(layer) for layer in layers if layer.urls])
+        foreign = tuple([_digest(layer) for layer in layers if layer.urls])
     elif shape is Shape.INDEX:
         listed = document.manifests or ()
         children = tuple([known.get(child.digest) or _digest(child) for child in listed])
