@@ -96,7 +96,7 @@ from regkeeper.retention.remembering import RememberingReader
 
 with open_volume(sys.argv[1]) as volume:
     reader = RememberingReader(volume, RecordFiles(volume), now=2**62, trusting=True)
-    Planner(volume, Question(Intent(), 2**62), reader=reader, waits=waits_for_nothing).make()
+    Planner(volume, Question(Intent(sweeps_garbage=False), 2**62), reader=reader, waits=waits_for_nothing).make()
     assert reader.trusted == int(sys.argv[2])
 """
 
