@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from regkeeper.retention import link_contents
+from regkeeper.retention import patient_links
 from tests.engine import documents
 from tests.engine.volumes import Volume, snapshot
 
@@ -74,7 +74,7 @@ def test_a_link_of_a_needed_layer_that_says_nothing_is_unreadable(
     volume: Volume, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The registry can't serve the layer; the name of the directory had sufficed here."""
-    monkeypatch.setattr(link_contents, "PAUSE", 0)
+    monkeypatch.setattr(patient_links, "PAUSE", 0)
     layer = documents.digest_of(b"a")
     volume.replace(volume.repository("a").layer_link(layer), content)
     code, document = run(volume, "check")

@@ -14,7 +14,6 @@ from regkeeper.retention.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.patient_links import ATTEMPTS, PAUSE, PAUSES
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.repository_reader import RepositoryReader
 
@@ -23,13 +22,12 @@ class LinkContents:
     """Reads such links of one volume.
 
     Args:
-        reader: the pause of its links is made between two attempts at one that can't be read.
+        reader: its links are as patient with one that can't be read.
     """
 
     def __init__(self, volume: Volume, reader: RepositoryReader) -> None:
         self._volume = volume
-        self._pause = reader.links.pause
-        self._pauses = 0
+        self._links = reader.links
 
     def layers(self, repository: Repository) -> tuple[set[Digest], set[Digest]]:
         """The layers of a repository that have a link, and those of them whose link is none that a registry follows."""
@@ -70,19 +68,23 @@ class LinkContents:
             FileNotFoundError: there is none.
             NotPermittedError: it may not be read.
         """
-        for attempt in range(ATTEMPTS):
-            if attempt and self._pauses < PAUSES:
-                self._pauses += 1
-                self._pause(PAUSE)
-            try:
-                content, _ = read_link(self._volume.descriptor, self._volume.place(path))
-            except PermissionError as error:
-                raise permission_refused(self._volume, path, error) from None
-            except OSError as error:
-                if error.errno in ABSENT:
-                    raise FileNotFoundError(error.errno, error.strerror, path) from None
-                continue
-            said = digests.parse(content.decode("ascii", "replace"))
-            if said == digest or (said is not None and digests.algorithm_of(digest) is not SHA256):
+        place = self._volume.place(path)
+        try:
+            content, _ = read_link(self._volume.descriptor, place)
+            if _names(digest, digests.parse(content.decode("ascii", "replace"))):
                 return True
-        return False
+            tag = self._links.read(self._volume.descriptor, place)
+        except PermissionError as error:
+            raise permission_refused(self._volume, path, error) from None
+        except OSError as error:
+            if error.errno in ABSENT:
+                raise FileNotFoundError(error.errno, error.strerror, path) from None
+            return False
+        if tag is None:
+            raise FileNotFoundError(path)
+        return _names(digest, tag.digest)
+
+
+def _names(digest: Digest, said: Digest | None) -> bool:
+    """Whether a link that says this may be in the directory of a digest."""
+    return said == digest or (said is not None and digests.algorithm_of(digest) is not SHA256)
