@@ -10,6 +10,7 @@ from regkeeper.answer import Outcome
 from regkeeper.retention import digests
 from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Stage, Undo
+from tests.engine import documents
 from tests.engine.job_pod import JOB, KEEP_ONE, UNLIMITED, Pod, content, tags, three_tags
 from tests.engine.volumes import DAY, Volume, files
 from tests.waiting import wait_for
@@ -47,6 +48,13 @@ def test_what_can_not_be_removed_is_a_warning_and_is_tried_again(volume: Volume,
     again = pod.whole_run(action="purge")
     assert (again.outcome, again.warnings, again.purge_due) == (Outcome.DONE, 0, None)
     assert again.freed.bytes == answer.deleted.bytes - answer.freed.bytes
+
+
+def test_orphans_are_counted_together_however_many_subjects_are_nowhere(volume: Volume, pod: Pod) -> None:
+    repository = volume.repository("boke/wordpress")
+    for pair in ("aa", "bb", "cc"):
+        repository.push_signature(documents.Descriptor(documents.OCI_MANIFEST, f"sha256:{pair * 32}", 3))
+    assert pod.whole_run(KEEP_ONE).kept.reasons["their subject is nowhere"] == 3
 
 
 def test_a_run_says_why_nothing_was_freed_on_the_way(volume: Volume, pod: Pod) -> None:
