@@ -191,7 +191,8 @@ REFUSED: list[tuple[Object, Change, str]] = [
     (built(CLAIM, "Deployment"), add_pod_security(fsGroup=0), NOT_ROOT),
     (built(CLAIM, "Deployment"), lambda body: pod(body).pop("securityContext"), NOT_ROOT),
     (built(CLAIM, "Deployment"), add_pod(hostNetwork=True), NAMESPACES),
-    (built(CLAIM, "Deployment"), add_pod(hostPID=True), NAMESPACES),
+    # The API server itself refuses both at once.
+    (built(CLAIM, "Deployment"), add_pod(hostPID=True, shareProcessNamespace=False), NAMESPACES),
     (built(CLAIM, "Deployment"), add_pod(hostIPC=True), NAMESPACES),
     (built(CLAIM, "Deployment"), add_pod(nodeName="k8smaster"), NAMESPACES),
     (built(CLAIM, "Deployment"), add_pod(serviceAccountName="cluster-admin"), TOKEN),

@@ -89,7 +89,9 @@ def test_what_can_not_work_is_a_condition_with_the_field(
 def test_text_that_yaml_writes_otherwise_than_json_arrives(room: Room, operator: OperatorProcess) -> None:
     """A server-side apply is YAML: it forbids DEL, takes NEL for a line break and knows no pairs of surrogates."""
     text = 'a\x7f\x80\x85\u2028\u2029\ufeff\N{WHALE}\\ud83d \n\t"b'
-    room.registry("odd", podAnnotations={"odd": text})
+    # Not applied, which is YAML for kubectl too.
+    odd = registry_object("odd", namespace=room.namespace, storage={"ephemeral": {}}, podAnnotations={"odd": text})
+    room.kubectl("create", "--filename=-", stdin=json.dumps(odd))
     deployment = wait_for(lambda: room.get("deployment", "odd"), SOON, lambda: f"{room.status('odd')}")
     assert deployment is not None
     assert deployment["spec"]["template"]["metadata"]["annotations"]["odd"] == text
