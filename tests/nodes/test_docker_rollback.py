@@ -1,6 +1,7 @@
 """What is left of a change that dockerd did not take, and when it is tried again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,32 @@ def test_a_change_that_lost_a_setting_is_not_tried_again_by_itself(
     stubborn.now += 100 * FIRST_PAUSE_SECONDS
     stubborn.shows = info("one:5000")
     assert stubborn.passes() == "held back: SettingLost"
+
+
+@pytest.mark.parametrize("lost", [(), ("other=yes",)], ids=["Rejected", "SettingLost"])
+def test_what_was_rejected_holds_back_no_removal_that_a_flag_makes_urgent(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch, lost: tuple[str, ...]
+) -> None:
+    """dockerd's next start fails where both name hosts, and taking ours out needs no reload."""
+    write(files, {"insecure-registries": ["one:5000"]})
+    seen = look_at(files, info("one:5000"))
+    assert seen.content
+    ledger = Ledger(files)
+    ledger.write(docker=DockerRecord(path=PATH, entries=("one:5000",), original="", written=seen.content.digest))
+    monkeypatch.setattr(docker, "_RELOAD_SECONDS", 0)
+    monkeypatch.setattr(docker, "observe", lambda *_, **__: seen)
+    shows = info("one:5000", "two:5000", labels=lost) if lost else info("one:5000")
+    monkeypatch.setattr(Dockerd, "info", lambda _dockerd: shows)
+    hosts = ("one:5000", "two:5000")
+    agent = Docker(files, clock=lambda: 0.0)
+    with pytest.raises(NodeProblemError) as caught:
+        agent.act(agent.look(hosts, ledger, allow_pending_edits=False), ledger)
+    held_back = agent.look(hosts, ledger, allow_pending_edits=False)
+    assert (held_back.problems, held_back.changes) == ((caught.value.problem,), ())
+    flagged = replace(seen, flag=("other:5000",), flag_where="docker.service")
+    monkeypatch.setattr(docker, "observe", lambda *_, **__: flagged)
+    look = agent.look(hosts, ledger, allow_pending_edits=False)
+    assert [problem.reason for problem in look.problems] == [Reason.FLAG_CONFLICT]
+    agent.act(look, ledger)
+    assert not Path(files.root + PATH).exists()
+    assert agent.reverted(ledger)

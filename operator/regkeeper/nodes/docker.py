@@ -85,7 +85,8 @@ class Docker:
         plan = make_plan(
             seen, hosts, record, allow_pending_edits=allow_pending_edits, settle_seconds=self._settle_seconds
         )
-        if plan.steps and (problem := self._held_back(_key(seen, plan))):
+        # What needs no reload can't be rejected, and may be urgent: a removal because of a flag.
+        if any(step.reload for step in plan.steps) and (problem := self._held_back(_key(seen, plan))):
             plan = DockerPlan(ours=plan.ours, refused=dict.fromkeys(plan.ours, problem), problems=(problem,))
         return DockerLook(
             present=seen.process is not None or record is not None or not _is_absent(seen),
