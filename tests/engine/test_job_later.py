@@ -126,6 +126,18 @@ def test_an_answer_tells_by_which_names_what_went_may_be_in_use(volume: Volume, 
     assert [may_have(touched, name) for name in kept] == [False] * 3
 
 
+@pytest.mark.parametrize("damage", ["directory", "link"])
+def test_a_run_that_deleted_says_so_though_nobody_can_say_by_which_names(volume: Volume, pod: Pod, damage: str) -> None:
+    digest = volume.repository("boke/wordpress").tag_link("4.9").read_text()
+    data = volume.blob_data(digest)
+    data.unlink()
+    data.mkdir() if damage == "directory" else data.symlink_to(data)
+    answer = pod.whole_run({"delete": ["boke/wordpress:4.9"], "limits": UNLIMITED})
+    assert tags(volume) == {"5.0", "latest"}
+    assert (answer.outcome, answer.deleted.tags, answer.touched) == (Outcome.DONE, 1, None), answer
+    assert answer.run is not None
+
+
 def test_no_window_leaves_nothing_that_a_job_could_bring_back(volume: Volume, pod: Pod) -> None:
     answer = pod.whole_run({**KEEP_ONE, "undoWindow": "0s"})
     assert (answer.deleted.tags, answer.touched) == (2, None)

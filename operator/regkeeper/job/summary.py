@@ -10,6 +10,7 @@ from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
 from regkeeper.retention import digests
 from regkeeper.retention.contents import Contents
 from regkeeper.retention.digests import Digest
+from regkeeper.retention.errors import RetentionError
 from regkeeper.retention.journal import State
 from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
@@ -118,11 +119,17 @@ def _blobs(digest: Digest | None, reader: RepositoryReader) -> set[Digest]:
 
 
 def touched(volume: Volume, journals: Journals, run: str) -> bytes | None:
-    """A sketch of all names by which what a run deleted may be in use; None: it would say nothing."""
-    contents = Contents(volume, journals, [run])
-    if len(contents.tags) + len(contents.revisions) > MOST_NAMES:
+    """A sketch of all names by which what a run deleted may be in use; None: nobody can say, or it would say nothing.
+
+    The run is done, and tells so whatever of it can't be read: an exact `delete` takes what is damaged, too.
+    """
+    try:
+        contents = Contents(volume, journals, [run])
+        if len(contents.tags) + len(contents.revisions) > MOST_NAMES:
+            return None
+        tags, found = names_of_use(contents)
+    except (RetentionError, OSError):
         return None
-    tags, found = names_of_use(contents)
     return sketch([*(name_of_tag(repository, tag) for repository, tag in tags), *found])
 
 
