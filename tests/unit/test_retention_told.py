@@ -13,7 +13,7 @@ from regkeeper import naming
 from regkeeper.answer import Deleted
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.resources.config import config_file
-from regkeeper.resources.retention.lock import Lock, Stage
+from regkeeper.resources.retention.lock import Lock, Quiet, Stage
 from regkeeper.sketch import name_of_tag, sketch
 from regkeeper.snapshot import Part, decode
 from tests.registry_objects import registry_object
@@ -136,6 +136,24 @@ async def test_how_long_pulls_and_pushes_waited_is_told_and_again_once_the_regis
     bench.now += timedelta(minutes=1)
     await bench.reconciler.look(KEY)
     assert bench.status["lastRun"] == {**last, "resumedAfter": "7s"}
+
+
+@pytest.mark.parametrize(("quiet", "resumed"), [(Quiet.READ_ONLY, None), (Quiet.OFFLINE, "480s")])
+async def test_a_registry_that_is_read_only_anyway_resumes_only_where_it_was_stopped(
+    quiet: Quiet, resumed: str | None
+) -> None:
+    bench = RetentionPasses(replace(HOLDER, quiet=quiet))
+    bench.registries.put(bench.cluster.put(registry_object("main", storage={"size": "1Gi"}, readOnly=True)))
+    replace_pod(bench, read_only=True, served=NOON + timedelta(seconds=5))
+    bench.finish(DONE)
+    bench.now = NOON + timedelta(seconds=20)
+    await bench.reconciler.look(KEY)
+    last = bench.status["lastRun"]
+    assert last.get("pullsWaited") == (None if resumed is None else "20s")
+    replace_pod(bench, read_only=True, served=bench.now + timedelta(minutes=8))
+    bench.now += timedelta(minutes=9)
+    await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"].get("resumedAfter") == resumed
 
 
 DELETED = msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=Deleted(tags=1))

@@ -78,6 +78,8 @@ class Statuses:
         live = self._registries.get(kube.DEPLOYMENT, *scene.key)
         if live is None or holder.quiet is not Quiet.READ_ONLY or holder.quiet_since is None or not is_alone(live):
             return None
+        if scene.registry.spec.read_only:
+            return None  # It was so before.
         return self._replaced_within(scene, read_only=True, since=holder.quiet_since)
 
     def _resumed(self, scene: Scene, name: str) -> dict[str, Any]:
@@ -85,6 +87,8 @@ class Statuses:
         last = self.of(scene.key, name).get("lastRun") or {}
         if "pushesWaited" not in last or "resumedAfter" in last or self.holder(scene) is not None:
             return {}
+        if scene.registry.spec.read_only and "pullsWaited" not in last:
+            return {}  # It was read-only before, and was not stopped: its pod went for another reason than the run.
         finished = datetime.fromisoformat(last["finished"])
         took = self._replaced_within(scene, read_only=scene.registry.spec.read_only, since=finished)
         return {} if took is None else {"lastRun": outcome.resumed(last, took)}
