@@ -7,11 +7,13 @@ import pytest
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.policies import Policies, read_policies
+from regkeeper.retention.in_use import InUse
 from tests.registry_objects import a_registry
 from tests.retention_objects import retention_object
 
 CLUSTER_IP = {"type": "ClusterIP", "host": "main.images.svc:5000"}
 HOST_PORT = {"type": "HostPort", "host": "k8smaster:5000"}
+NODE_PORT = {"type": "NodePort", "host": "k8sworker2:30500"}
 ON_NODES: dict[str, Any] = {"access": {"hostPort": {"port": 5000}}}
 
 
@@ -28,16 +30,19 @@ NARROWED = policies(hosts=["mirror.example"])
         ({}, [], "ClusterIP"),
         (ON_NODES, [CLUSTER_IP], "HostPort"),
         ({"access": {"nodePort": {}}}, [CLUSTER_IP, HOST_PORT], "NodePort"),
+        ({"access": {"hostPort": {"port": 5001}}}, [CLUSTER_IP, HOST_PORT], "HostPort with port 5001"),
+        ({"access": {"hostPort": {"port": 500}}}, [CLUSTER_IP, HOST_PORT], "HostPort with port 500"),
+        ({"access": {"nodePort": {"port": 30501}}}, [CLUSTER_IP, NODE_PORT], "NodePort with port 30501"),
     ],
 )
 def test_a_name_that_is_not_known_yet_is_no_reason_to_take_an_image_for_unused(
     spec: dict[str, Any], addresses: list[dict[str, str]], missing: str
 ) -> None:
-    registry = a_registry(**spec)
+    registry, status = a_registry(**spec), {"addresses": addresses}
     with pytest.raises(InUseUnknownError, match=f"no address of type {missing}"):
-        own_names(registry, {"addresses": addresses}, NARROWED)
+        own_names(registry, status, NARROWED)
     for unconcerned in (policies(), policies(hosts=["mirror.example"], inUse=False)):
-        assert own_names(registry, {"addresses": addresses}, unconcerned) == sorted(each["host"] for each in addresses)
+        assert len(own_names(registry, status, unconcerned)) == len(addresses)
 
 
 def test_what_nodes_were_told_to_call_it_is_a_name_of_it_too() -> None:
@@ -49,3 +54,14 @@ def test_what_nodes_were_told_to_call_it_is_a_name_of_it_too() -> None:
         "main.images.svc:5000",
         "registry.example:5000",
     ]
+
+
+@pytest.mark.parametrize("port", [{}, {"port": 30500}])
+def test_a_node_port_is_its_name_on_every_node_wherever_its_pods_run(port: dict[str, int]) -> None:
+    registry = a_registry(access={"nodePort": port})
+    in_use = InUse(frozenset(own_names(registry, {"addresses": [CLUSTER_IP, NODE_PORT]}, NARROWED)))
+    for host in ("k8sworker1:30500", "192.168.7.1:30500", "[fd00::7]:30500", "main.images.svc:5000"):
+        in_use.add(f"{host}/shop/{host[:3].strip('[')}", "Pod shop/web")
+    for host in ("k8sworker2:3050", "k8sworker2:130500", "k8sworker2", "elsewhere.example:5000", "30500"):
+        in_use.add(f"{host}/other/app", "Pod shop/web")
+    assert in_use.tags.keys() == {(f"shop/{name}", "latest") for name in ("k8s", "192", "fd", "mai")}

@@ -47,6 +47,22 @@ async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run
     assert "no address of type ClusterIP" in json.dumps(waiting.status["conditions"])
 
 
+@pytest.mark.parametrize("host", ["k8sworker1:30500", "k8sworker2:30500"])
+async def test_mode_offline_stops_no_registry_from_which_its_job_is_pulled_by_whatever_node(host: str) -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock())
+    bench.put(retention_object("keep-last", schedule="@daily", mode="Offline"))
+    addresses = [{"type": "NodePort", "host": "k8sworker1:30500"}]
+    registry = registry_object("main", storage={"size": "1Gi"}, access={"nodePort": {}})
+    bench.registries.put(bench.cluster.put({**registry, "status": {"addresses": addresses}}))
+    job = bench.job(suspend=True)
+    job["spec"]["template"] = {"spec": {"containers": [{"name": "plan", "image": f"{host}/regkeeper:v1"}]}}
+    bench.put(job)
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    assert "comes from this very registry" in json.dumps(bench.status["conditions"])
+
+
 async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run() -> None:
     """retention.md: "the others only keep, suspended and dry-run ones included"."""
     bench = RetentionPasses(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))

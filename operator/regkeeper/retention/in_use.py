@@ -12,7 +12,7 @@ and digest means `latest`; a bare digest may be that of a manifest or of a confi
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from msgspec import Struct, field
 
@@ -40,8 +40,8 @@ class InUse(Struct):
         tags: by repository and tag.
         manifests: by repository and digest.
         anywhere: by the digest of a manifest or config, whatever the repository.
-        hosts: names of this registry; references to others don't count. None: all count, as a mirror or another name
-            of this registry may be meant.
+        hosts: names of this registry, or what `any_host` makes of one; references to others don't count. None: all
+            count, as a mirror or another name of this registry may be meant.
     """
 
     hosts: frozenset[str] | None = None
@@ -70,13 +70,23 @@ class InUse(Struct):
         if not path or "//" in path or name.endswith(":") or (at and digest is None):
             raise InvalidInUseError(f"{reference!r} is no reference to an image")
         host, path = _split_host(path)
-        if self.hosts is not None and host not in self.hosts:
+        if self.hosts is not None and not is_one_of(host, self.hosts):
             return
         for repository in _repositories(path):
             if digest is not None:
                 self.manifests.setdefault((repository, digest), user)
             if tag or digest is None:
                 self.tags.setdefault((repository, tag or "latest"), user)
+
+
+def any_host(host: str) -> str:
+    """A name that stands for every host with the port of this one."""
+    return f"*:{host.rpartition(':')[2]}"
+
+
+def is_one_of(host: str, names: Container[str]) -> bool:
+    """Whether one of some names is a host's."""
+    return host in names or any_host(host) in names
 
 
 def _split_host(path: str) -> tuple[str, str]:

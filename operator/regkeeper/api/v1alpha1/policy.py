@@ -198,7 +198,8 @@ class Protect(Spec):
     hosts: list[Host] = Field(
         default_factory=list,
         description="Further names of this registry, as a mirror or proxy has them: only references to these and to "
-        "its own addresses count as in use; omitted: all do, whatever registry they name.",
+        "its own addresses count as in use, on its NodePort under any host; omitted: all do, whatever registry they "
+        "name.",
         max_length=64,
         json_schema_extra=MERGED_AS_SET,
     )

@@ -16,6 +16,7 @@ from regkeeper.resources.config import config_file
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 from regkeeper.resources.retention.lock import Holder, Quiet
 from regkeeper.resources.storage import is_shared
+from regkeeper.retention.in_use import is_one_of
 
 NO_PLACE_FOR_A_RUN = ("VolumeInUse", "VolumeNotWritable")
 """Reasons of a Registry's conditions: another Registry has the volume, or its files can't be changed by our user."""
@@ -62,7 +63,8 @@ class Volume:
         if self._registries.get(kube.DEPLOYMENT, *scene.key) is None:
             raise WaitingError(f"Registry {name} has no Deployment yet", reason="RegistryNotReady", delay=10)
         try:
-            own_names(scene.registry, (self._registries.registry(scene.key) or {}).get("status") or {}, scene.policies)
+            status = (self._registries.registry(scene.key) or {}).get("status") or {}
+            names = own_names(scene.registry, status, scene.policies)
         except InUseUnknownError as error:
             raise WaitingError(str(error), reason="RegistryNotReady", delay=10) from error
         policy = scene.policies.valid.get(retention_of(job))
@@ -73,7 +75,7 @@ class Volume:
                     "plan is worth stopping"
                 )
         elif policy is not None:
-            _check_mode(policy.spec.mode, claim, job, self._registries.registry(scene.key) or {})
+            _check_mode(policy.spec.mode, claim, job, names)
         found = await self._namespace_pods(scene)
         strangers = pods.writers(
             found, scene.claim, may=lambda pod: pods.is_of_registry(pod, name) or self._is_a_run(scene, pod)
@@ -170,7 +172,7 @@ def _refuse_paused(scene: Scene) -> None:
         raise RunRefusedError(f"Registry {metadata.name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
 
 
-def _check_mode(mode: str, claim: kube.Object, job: kube.Object, registry: kube.Object) -> None:
+def _check_mode(mode: str, claim: kube.Object, job: kube.Object, names: Sequence[str]) -> None:
     if mode != "Offline":
         if is_exclusive(claim):
             raise RunRefusedError(
@@ -179,8 +181,7 @@ def _check_mode(mode: str, claim: kube.Object, job: kube.Object, registry: kube.
             )
         return
     image: str = job["spec"]["template"]["spec"]["containers"][0]["image"]
-    addresses = [address["host"] for address in (registry.get("status") or {}).get("addresses") or ()]
-    if image.partition("/")[0] in addresses:
+    if is_one_of(image.partition("/")[0], names):
         raise RunRefusedError(
             f"the image of its Job, {image}, comes from this very registry, which mode Offline stops: set mode to "
             "ReadOnly, or keep the operator's image in another registry"
