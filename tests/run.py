@@ -70,7 +70,7 @@ LANES = (
 """Beside each other, each one phase after the other."""
 
 NEEDS = """\
-Needs: Linux, root, 2 cores, 4 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
+Needs: Linux, root, 2 cores, 6 GiB of memory, 10 GiB of disk. Debian packages that are missing are installed, without
 starting their services. The first run compiles Kubernetes, etcd, helm, the registry, and further runtimes for the node
 agent from Go modules (about 15 minutes) into the user's cache; later ones compile nothing.
 REGKEEPER_KUBECONFIG=FILE runs the API server's tests against that cluster; those that need the embedded one then fail.
