@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine import documents
-from tests.engine.planning import delete, retain
+from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, Volume
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -174,6 +174,23 @@ def test_an_orphan_stays_though_an_index_goes_that_lists_it(volume: Volume, subj
     assert planned.deleted_manifests() == {("app", index.digest), ("app", child.digest)}
     assert planned.manifest("app", orphan.digest).startswith("kept: its subject")
     assert orphan.digest in delete(volume, "app:v1", f"app@{orphan.digest}").deleted_blobs()
+
+
+def test_an_index_that_goes_for_its_subject_takes_its_children_along(volume: Volume) -> None:
+    """Found by the oracle: nothing could take them any more, where the policy has no `untagged`."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"image"])
+    child, shared = app.push_image(layers=[b"child"]), app.push_image(layers=[b"shared"])
+    referring = app.push_index(children=[child, shared], subject=image)
+    app.push_index("other", children=[shared])
+    planned = retain(volume, {"rules": [{"tags": ["v1"], "keep": {"last": 0}}]})
+    assert planned.deleted_manifests() == {("app", one.digest) for one in (image, referring, child)}
+    assert documents.digest_of(b"child") in planned.deleted_blobs()
+    assert planned.manifest("app", child.digest) == f"deleted: child of {referring.digest[:19]}, which goes"
+    used_child = retain(
+        volume, {"rules": [{"tags": ["v1"], "keep": {"last": 0}}]}, in_use=used(f"registry:5000/app@{child.digest}")
+    )
+    assert used_child.deleted_manifests() == {("app", image.digest)}
 
 
 def test_an_orphan_that_an_index_lists_goes_when_it_has_been_one_for_too_long(volume: Volume) -> None:

@@ -64,8 +64,8 @@ class ManifestJudge:
     def judge(self, roots: set[Digest]) -> None:
         """Find the revisions with a cause to go among those that are not `roots`, and the reasons of the others."""
         repository = self.repository
-        carried = self._carried(self.tags.verdicts)
-        carried_by_name = self._carried(self.tag_judge.going_by_name())
+        carried = self._along(self._targets(self.tags.verdicts) | self._departing())
+        carried_by_name = self._along(self._targets(self.tag_judge.going_by_name()))
         named_tags = {repository.tags[name].digest for name in self.tag_judge.exactly if name in repository.tags}
         loosely, exactly = self.tag_judge.whole_repository()
         pointed = {tag.digest for tag in repository.tags.values()}
@@ -137,16 +137,33 @@ class ManifestJudge:
             if tag.digest in missing and not self.tags.verdicts[name].goes and digests.subject_of_tag(name) is None
         )
 
-    def _carried(self, names: Collection[str]) -> dict[Digest, str]:
-        """What those of some tags that go take along: their manifests and the children of these."""
-        carried: dict[Digest, str] = {}
+    def _targets(self, names: Collection[str]) -> dict[Digest, str]:
+        """What those of some tags that go point to."""
+        targets: dict[Digest, str] = {}
         verdicts = self.tags.verdicts
         for name, (digest, _) in self.repository.tags.items() if names else ():
             if digest is not None and name in names and verdicts[name].goes:
-                carried.setdefault(digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
-        for child, parent in list(closure(self.repository, list(carried), mentions=False)):
-            carried[child] = f"child of {digests.short(parent)}, which goes"
-        return carried
+                targets.setdefault(digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
+        return targets
+
+    def _departing(self) -> dict[Digest, str]:
+        """The untagged dependants that go for their subject; one that stays all the same keeps what is below it."""
+        pointed = {tag.digest for tag in self.repository.tags.values()}
+        departing: dict[Digest, str] = {}
+        for digest, manifest in self.repository.manifests.items():
+            link = self.repository.revisions.get(digest)
+            if manifest.subject is not None and link is not None and digest not in pointed:
+                subject = digests.subject(manifest.subject)
+                verdict = dependant_verdict(self.question, self.subjects, subject, link.pushed)
+                if verdict.goes:
+                    departing[digest] = verdict.reason
+        return departing
+
+    def _along(self, going: dict[Digest, str]) -> dict[Digest, str]:
+        """Some manifests that go, and the children that they take along."""
+        for child, parent in list(closure(self.repository, list(going), mentions=False)):
+            going[child] = f"child of {digests.short(parent)}, which goes"
+        return going
 
     def _old_enough(self, moment: int) -> bool:
         after = self.question.intent.untagged_after
