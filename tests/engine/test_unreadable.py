@@ -1,5 +1,6 @@
 """What can't be read is kept and reported, and the rest goes on; what is absent is not unreadable."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_a_tag_without_its_manifest_stays_and_uses_up_no_place(volume: Volume) -
     assert planned.plan.problems == [], "nothing that can't be read: exit status 0"
     assert planned.deleted_links() == set()
     assert documents.digest_of(b"1") not in planned.deleted_blobs()
+
+
+def test_a_tag_without_its_manifest_holds_no_blob_that_no_link_of_its_repository_names(volume: Volume) -> None:
+    """Found by the oracle: a copy of a manifest without its config held that, though it went itself."""
+    app, other = volume.repository("app"), volume.repository("other")
+    volume.remove(volume.blob_data(app.push_image("lost", layers=[b"lost"], age=2 * DAY).digest))
+    image = other.push_image("v2", layers=[b"copied"])
+    manifest = json.loads(volume.blob_data(image.digest).read_bytes())
+    app.push(documents.Manifest(documents.OCI_MANIFEST, documents.encode(manifest)), "copy")
+    app.mount(documents.digest_of(b"copied"))
+    planned = retain(volume, KEEP_NONE)
+    assert {"app:copy", "other:v2"} <= planned.deleted_tags()
+    assert manifest["config"]["digest"] in planned.deleted_blobs()
+    assert documents.digest_of(b"copied") not in planned.deleted_blobs()
 
 
 def test_untagged_manifests_stay_beside_a_tag_without_its_manifest(volume: Volume) -> None:

@@ -163,6 +163,9 @@ class _Judge:
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
         self._need_all_links(answer)
+        for digest, manifest in self.repository.manifests.items():
+            answer.needed.add(digest)
+            answer.needed.update(manifest.blobs)
         answer.holds = f"something in it can't be read: {answer.pinned_by}"
         stays = f"something in the repository can't be read: {answer.pinned_by}"
         pointed = {tag.digest for name, tag in self.repository.tags.items() if not answer.tags.verdicts[name].goes}
@@ -175,14 +178,12 @@ class _Judge:
                 answer.tags.refused.append((text, digests.to_text(digest), stays))
 
     def _need_all_links(self, answer: Judgement) -> None:
+        """Whatever can't be read may need all that links of the repository name: nothing else is served there."""
         repository = self.repository
         needed = answer.needed
         needed |= repository.layers | repository.unparsed | set(repository.aliases.values())
         needed.update(repository.revisions, repository.unlinked, repository.missing, repository.corrupt)
         needed.update(tag.digest for tag in repository.tags.values() if tag.digest is not None)
-        for digest, manifest in repository.manifests.items():
-            needed.add(digest)
-            needed.update(manifest.blobs, (child for child in manifest.children if child in repository.layers))
 
     # Causes and roots.
 
