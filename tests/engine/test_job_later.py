@@ -1,13 +1,18 @@
 """What comes after a Job's run: purge, undo, and what else there is to ask for."""
 
 import json
+import signal
 import subprocess
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from regkeeper.answer import Outcome
 from regkeeper.retention import digests
+from regkeeper.retention import restore as restoring
+from regkeeper.retention.quarantine import put_back
 from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Stage, Undo
 from tests.engine import documents
@@ -87,6 +92,32 @@ def test_an_undo_brings_everything_back_and_later_runs_keep_it_until_it_is_forgo
     assert pod.foreseen(action="restore", restore=Undo(run=run, forget=True)).outcome is Outcome.SWITCH
     again = pod.whole_run(action="restore", restore=Undo(run=run, forget=True))
     assert (again.outcome, again.message) == (Outcome.REFUSED, f"nothing is kept because run {run} was undone")
+
+
+def test_an_undo_that_was_stopped_is_finished_by_a_purge_and_every_later_job_tells_so(
+    volume: Volume, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(volume)
+    run = pod.whole_run(KEEP_ONE).run or ""
+    calls = count()
+
+    def stopped(*arguments: Any) -> bool:
+        if next(calls) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return put_back(*arguments)
+
+    monkeypatch.setattr(restoring, "put_back", stopped)
+    pod.tell(Stage.RUN, action="restore", restore=Undo(run=run))
+    pod.container("plan")
+    assert pod.container("run", status=1).message.endswith("the rest comes back when this is repeated")
+    assert content(volume) != before
+    assert pod.foreseen(action="purge").outcome is Outcome.SWITCH
+    answer = pod.whole_run(action="purge")
+    assert content(volume) == before
+    assert (answer.outcome, answer.message) == (Outcome.DONE, f"finished the undo of run {run}")
+    assert answer.undone == [run]
+    # That answer may get lost, or the run be refused behind the undo that it finished.
+    assert pod.foreseen(action="purge").undone == [run]
 
 
 def test_an_undo_after_the_purge_says_that_it_is_too_late(volume: Volume, pod: Pod) -> None:

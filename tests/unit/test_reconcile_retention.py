@@ -334,6 +334,16 @@ def test_the_status_takes_whatever_an_undo_answers(said: Outcome, told: str) -> 
     assert Undone.model_validate(fields["undone"]).outcome == told
 
 
+def test_an_undo_that_a_later_run_finished_is_done() -> None:
+    undone = {"run": "20260101T000000Z", "uid": "u", "outcome": "Failed", "message": "SIGTERM"}
+    finished = Answer(outcome=Outcome.DONE, undone=["20260101T000000Z"])
+    fields = reports.finished_undo({"undone": undone}, finished, NOON)["undone"]
+    assert Undone.model_validate(fields).outcome == "Done"
+    assert (fields["uid"], fields["message"]) == ("u", "a later run finished it, after: SIGTERM")
+    others = [{}, undone | {"run": "20260102T000000Z"}, undone | {"forget": True}, undone | {"outcome": "Refused"}]
+    assert [reports.finished_undo({"undone": other}, finished, NOON) for other in others] == [{}] * 4
+
+
 @pytest.mark.parametrize("outcome", ["Done", "Refused"])
 def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(outcome: str) -> None:
     run = {"job": "j-rescue", "uid": "u", "outcome": outcome, "message": "so"}

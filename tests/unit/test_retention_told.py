@@ -76,6 +76,17 @@ async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run
     assert [other["metadata"]["name"] for other in told.others] == ["paused", "trial"]
 
 
+async def test_a_purge_that_finishes_a_stopped_undo_tells_whoever_asked_for_it() -> None:
+    """It is the Registry's, and the same undo is not made again: its policy said for ever that it failed."""
+    bench = RetentionPasses(replace(HOLDER, retention="", action="purge"))
+    undone = {"run": "20260101T000000Z", "uid": "u", "outcome": "Failed", "message": "SIGTERM"}
+    bench.put({**bench.cluster.objects["ImageRetention", "keep-last"], "status": {"undone": undone}})
+    bench.finish(msgspec.structs.replace(DONE, undone=["20260101T000000Z"]))
+    await bench.reconciler.look(KEY)
+    assert bench.status["undone"]["outcome"] == "Done"
+    assert not bench.is_held()
+
+
 async def test_a_registry_without_a_volume_has_no_runs() -> None:
     bench = RetentionPasses(HOLDER)
     bench.write_lock(Lock())

@@ -20,15 +20,18 @@ def purge(request: Request, session: Session) -> Answer:
     """Free what is due."""
     volume, journals, now = session.volume, session.journals, session.present
     given_up = require_quiet(request, session)
-    recover(volume, journals, now=now)
+    undone = sorted(recover(volume, journals, now=now).undone)
     purged = free(volume, journals, due(journals, volume, now), now=now, in_use=request.in_use, given_up=given_up)
     reserve.replenish(volume)
     if not purged.runs:
+        if undone:
+            return Answer(outcome=Outcome.DONE, message=f"finished the undo of run {', '.join(undone)}", undone=undone)
         return Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
     answer = Answer(
         outcome=Outcome.DONE,
         message=f"freed {size_of(purged.bytes)}",
         restored=_restored(purged.returned) if purged.returned.moves else None,
+        undone=undone,
     )
     return with_purges(answer, [purged])
 

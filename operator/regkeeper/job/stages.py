@@ -16,7 +16,7 @@ from regkeeper.job.answers import remember, remembered
 from regkeeper.job.quarantine_runs import purge, restore
 from regkeeper.job.request import Request
 from regkeeper.job.retaining import approval, judge, look, retain
-from regkeeper.job.summary import largest_victims, planned, space
+from regkeeper.job.summary import largest_victims, planned, space, undone_last
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.history import due
 from regkeeper.retention.journals import Journals
@@ -118,11 +118,12 @@ def _show(volume: Volume, run_name: str) -> Answer:
 
 
 def _completed(answer: Answer, request: Request, volume: Volume, journals: Journals) -> Answer:
-    """With what is asked of every run: the space, and the answer of an earlier run that got lost."""
+    """With what is asked of every run: the space, and what came of earlier runs that nobody heard of."""
     lost = request.document.unanswered
     return replace(
         answer,
         **space(volume, journals),
+        undone=undone_last(journals, answer.undone),
         in_use=len(request.document.in_use or ()),
         previous=None if lost is None else remembered(volume, lost),
     )

@@ -28,6 +28,9 @@ from regkeeper.sketch import MOST_NAMES, name_of_tag, sketch
 MOST_VICTIMS = 100
 """As many as an answer could ever hold."""
 
+MOST_UNDONE = 5
+"""Runs of which an answer says that they are undone; a status asks of one."""
+
 _GROUPS = (
     (re.compile(r"in use by .*"), "in use"),
     (re.compile(r"restored from run .*"), "restored by an undo"),
@@ -144,6 +147,18 @@ def with_purges(answer: Answer, purges: Iterable[Purged]) -> Answer:
         warnings=answer.warnings + len(warnings),
         texts=[*warnings, *answer.texts],
     )
+
+
+def undone_last(journals: Journals, just_now: Iterable[str]) -> list[str]:
+    """Runs that are undone: any run finishes an undo that was stopped, and whoever asked for that one heard it failed.
+
+    Args:
+        journals: Of all runs.
+        just_now: By this run; what newer pushes left of them may be purged already.
+    """
+    restored = [journal for journal in journals.all() if journal.state is State.RESTORED]
+    newest = sorted(restored, key=lambda journal: journal.at)[-MOST_UNDONE:]
+    return sorted({*just_now, *(journal.run for journal in newest)})[-MOST_UNDONE:]
 
 
 def space(volume: Volume, journals: Journals) -> dict[str, int | str | None]:

@@ -62,6 +62,9 @@ class Ending:
                 silent = replace(conclusion, answer=None)
                 fields = outcome.ended(holder, silent, self._now(), replaced)
                 await self._statuses.remember(scene, holder.retention, request, fields, silent)
+        if answer is not None:
+            with suppress(*REFUSALS):
+                await self._statuses.finished_undo(scene, answer)
         await self._statuses.usage(scene, conclusion)
         try:
             await self._gate.briefing.forget(scene)

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from regkeeper.answer import Answer
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import AWAITING_APPROVAL, READY, RECONCILING, STALLED, State, timestamp
-from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.outcome import LONGEST_MESSAGE, Conclusion
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.schedule import next_run
@@ -89,6 +90,15 @@ def after(
             return _rescued(before, run)
         case Action.RETAIN:
             return _ran(request, run, conclusion, now)
+
+
+def finished_undo(before: Mapping[str, Any], answer: Answer, now: datetime) -> dict[str, Any]:
+    """Fields of the status that a run changes which finished an undo that was stopped; none if it did not."""
+    undone = before.get("undone") or {}
+    if undone.get("outcome") != "Failed" or undone.get("forget") or undone["run"] not in answer.undone:
+        return {}
+    message = f"a later run finished it, after: {undone.get('message', '')}".removesuffix(", after: ")
+    return {"undone": {**undone, "outcome": "Done", "message": message[:LONGEST_MESSAGE], "finished": timestamp(now)}}
 
 
 def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, now: datetime) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper import kube, naming
+from regkeeper.answer import Answer
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.reconcile.queue import Key
@@ -115,6 +116,13 @@ class Statuses:
             return
         fields = reports.brought_up_to_date(fields, policy, self._now())
         await self.write(body, reports.states(policy, fields, self.holder(scene), waits), fields)
+
+    async def finished_undo(self, scene: Scene, answer: Answer) -> None:
+        """Put into the status of whatever policy asked for it that an undo which was stopped has been finished."""
+        for name in scene.policies.bodies:
+            change = reports.finished_undo(self.of(scene.key, name), answer, self._now())
+            if change:
+                await self._update(scene, name, change)
 
     async def usage(self, scene: Scene, conclusion: Conclusion) -> None:
         """Tell in the Registry's status what its volume holds. Not worth a repetition: the next run tells it again."""
