@@ -78,6 +78,18 @@ def test_the_newest_of_several_histories_counts(volume: Volume) -> None:
     assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
 
 
+def test_a_time_that_can_not_be_right_makes_no_manifest_old_whatever_lies_beside_it(volume: Volume) -> None:
+    """Found by the oracle: it went where another untagged manifest had its tags' histories read."""
+    app = volume.repository("app")
+    old = app.push_image("latest", layers=[b"1"], age=volume.now // SECOND - 1000)
+    app.push_image("latest", layers=[b"2"], age=3 * DAY)
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
+    loose = app.push_image(layers=[b"3"], age=3 * DAY)
+    planned = retain(volume, AFTER_A_DAY)
+    assert planned.deleted_manifests() == {("app", loose.digest)}
+    assert planned.manifest("app", old.digest).startswith("kept: untagged")
+
+
 def test_the_run_that_deleted_the_tag_counts_too(volume: Volume) -> None:
     app = volume.repository("app")
     image = app.push_image(layers=[b"1"], age=10 * DAY)

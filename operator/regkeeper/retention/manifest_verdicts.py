@@ -180,7 +180,7 @@ class ManifestJudge:
         )
         if self.question.now - pushed < self.question.intent.younger_than:
             return Verdict(False, "pushed a short while ago")
-        if self._old_enough(since):
+        if self._old_enough(since) and plausible(pushed, self.question.now):
             return Verdict(True, "untagged for longer than the policy allows")
         return Verdict(False, "untagged, but not for long enough")
 
