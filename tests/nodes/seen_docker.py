@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from regkeeper.nodes.docker_observation import DockerObservation
+from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, DockerObservation
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.process import Process
 
@@ -25,7 +25,7 @@ def look_at(
         path=path,
         content=content,
         settings=json.loads(content.data),
-        backup=None,
+        backup=files.read(path + BACKUP_SUFFIX),
         file_problem=None,
         process=process,
         age=60.0,

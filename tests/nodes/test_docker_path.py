@@ -67,10 +67,14 @@ def test_a_unit_tells_where_a_stopped_one_would_read(files: NodeFiles) -> None:
 class Moved:
     """A dockerd that now reads the default file, while ours is elsewhere."""
 
-    def __init__(self, files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, shows: tuple[str, ...] = ()
+    ) -> None:
         self._ledger = ledger
         self._docker = Docker(files)
-        monkeypatch.setattr("regkeeper.nodes.docker.observe", lambda *_, **__: look_at(files, info(), path=DEFAULT))
+        monkeypatch.setattr(
+            "regkeeper.nodes.docker.observe", lambda *_, **__: look_at(files, info(*shows), path=DEFAULT)
+        )
 
     def look(self) -> DockerLook:
         return self._docker.look((), self._ledger, allow_pending_edits=False)
@@ -99,7 +103,6 @@ def test_a_change_of_it_that_was_cut_off_counts_as_made_and_as_not_made(
     record = ledger.record.docker
     assert record
     ledger.write(docker=replace(record, entries=(), intent=Intent(before=digest(OURS), undo=record)))
-    Path(files.root + DEFAULT).write_bytes(OURS)
     moved = Moved(files, ledger, monkeypatch)
     assert not moved.act()
     Path(files.root + ELSEWHERE).write_bytes(b"{}")
@@ -119,3 +122,45 @@ def test_a_file_that_dockerd_no_longer_reads_is_forgotten_once_nothing_of_ours_i
     assert moved.act()
     assert not backup.exists()
     assert moved.look().problems == ()
+
+
+BEFORE = b'{"debug":true}'
+
+
+@pytest.mark.parametrize("original", [digest(BEFORE), ""], ids=["a file", "no file"])
+@pytest.mark.parametrize("interrupted", [None, "written", "not written"])
+def test_a_file_that_was_moved_to_where_dockerd_reads_now_is_still_ours(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, original: str, interrupted: str | None
+) -> None:
+    """And one is left there: dockerd does not start from a --config-file that is absent."""
+    record = DockerRecord(path=ELSEWHERE, entries=("one:5000",), original=original, written=digest(OURS))
+    if interrupted == "written":
+        record = replace(record, intent=Intent(before=digest(BEFORE), undo=None))
+    elif interrupted == "not written":
+        intent = Intent(before=digest(OURS), undo=record)
+        record = replace(record, entries=("one:5000", "two:5000"), written="another", intent=intent)
+    ledger.write(docker=record)
+    backups = [Path(files.root + path + BACKUP_SUFFIX) for path in (ELSEWHERE, DEFAULT)]
+    if original:
+        backups[0].write_bytes(BEFORE)
+    Path(files.root + ELSEWHERE).rename(files.root + DEFAULT)
+    moved = Moved(files, ledger, monkeypatch, shows=("one:5000",))
+    assert not moved.act()
+    assert [backup.exists() for backup in backups] == [False, bool(original)]
+    assert moved.look().changes[-1].after == (BEFORE if original else b'{"debug": true}')
+    kept = ledger.record.docker
+    assert kept
+    assert (kept.path, kept.entries) == (DEFAULT, ("one:5000",))
+
+
+def test_a_file_like_the_one_of_before_that_was_cut_off_is_not_ours(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = DockerRecord(
+        path=ELSEWHERE, entries=("one:5000",), written=digest(OURS), intent=Intent(digest(BEFORE), None)
+    )
+    ledger.write(docker=record)
+    Path(files.root + ELSEWHERE).rename(files.root + DEFAULT)
+    Path(files.root + DEFAULT).write_bytes(BEFORE)
+    assert Moved(files, ledger, monkeypatch).act()
+    assert Path(files.root + DEFAULT).read_bytes() == BEFORE

@@ -39,6 +39,8 @@ class DockerLook(Look):
     plan: DockerPlan | None = None
     is_forgotten: bool = False
     """dockerd reads another file than the one in the record, in which nothing of ours is left."""
+    moved: DockerRecord | None = None
+    """Then: the record of the file that dockerd reads, if that is the one of the record, moved as a whole."""
 
 
 @dataclass(slots=True)
@@ -104,8 +106,7 @@ class Docker:
 
     def act(self, look: DockerLook, ledger: Ledger) -> None:
         if look.is_forgotten and ledger.record.docker is not None:
-            self._files.remove(ledger.record.docker.path + BACKUP_SUFFIX)
-            ledger.write(docker=None)
+            self._leave(ledger.record.docker, look.moved, ledger)
             return
         if look.seen is None or look.plan is None:
             return
@@ -158,13 +159,22 @@ class Docker:
         with suppress(BrokenError, UnicodeDecodeError):  # then any of them may be there
             left &= set(entries_of(parse(content.data.decode()))) if content is not None else set()
         if not left:
-            return DockerLook(present=True, version=seen.version, acts=True, is_forgotten=True)
+            moved = _moved(record, seen)
+            return DockerLook(present=True, version=seen.version, acts=True, is_forgotten=True, moved=moved)
         detail = (
             f"dockerd now reads {seen.path}; entries of ours are in {record.path}: point it back, or take "
             f"{', '.join(sorted(left))} out of there"
         )
         problem = Problem(Reason.UNSUPPORTED, {"detail": detail})
         return DockerLook(present=True, version=seen.version, problems=(problem,))
+
+    def _leave(self, record: DockerRecord, moved: DockerRecord | None, ledger: Ledger) -> None:
+        """Forget a file that dockerd no longer reads; where it was moved, go after it, with the backup."""
+        backup = self._files.read(record.path + BACKUP_SUFFIX)
+        if moved is not None and backup is not None and backup.digest == moved.original:
+            self._files.write(moved.path + BACKUP_SUFFIX, backup.data, mode=0o600)
+        self._files.remove(record.path + BACKUP_SUFFIX)
+        ledger.write(docker=moved)
 
     def _write(self, seen: DockerObservation, step: Step, ledger: Ledger) -> None:
         """The file and the record; each crash in between is settled by the next look."""
@@ -250,6 +260,16 @@ def _settled(record: DockerRecord | None, content: Content | None, seen: DockerO
     if record is not None and record.revoking and seen.info is not None:
         record = replace(record, revoking=tuple(host for host in record.revoking if host in seen.insecure))
     return record
+
+
+def _moved(record: DockerRecord, seen: DockerObservation) -> DockerRecord | None:
+    """The record of the file that dockerd reads now, if that is byte for byte the one of the record; else None."""
+    known = (record.written, record.intent.before if record.intent is not None else "")
+    settled = _settled(record, seen.content, seen)
+    if seen.content is None or seen.content.digest not in known or settled is None or not settled.entries:
+        return None
+    # Where no file was before us, there has to stay one: dockerd does not start from a --config-file that is absent.
+    return replace(settled, path=seen.path, original=settled.original or None)
 
 
 def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:
