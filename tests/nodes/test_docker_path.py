@@ -76,8 +76,8 @@ class Moved:
             "regkeeper.nodes.docker.observe", lambda *_, **__: look_at(files, info(*shows), path=DEFAULT)
         )
 
-    def look(self) -> DockerLook:
-        return self._docker.look((), self._ledger, allow_pending_edits=False)
+    def look(self, *hosts: str) -> DockerLook:
+        return self._docker.look(hosts, self._ledger, allow_pending_edits=False)
 
     def act(self) -> bool:
         """Whether nothing of ours is left."""
@@ -93,6 +93,7 @@ def test_what_is_left_in_a_file_that_dockerd_no_longer_reads_is_reported_and_sta
     moved = Moved(files, ledger, monkeypatch)
     (problem,) = moved.look().problems
     assert problem.words().endswith(f"ours are in {ELSEWHERE}: point it back, or take one:5000 out of there")
+    assert moved.look("one:5000").suspects == {"one:5000": problem}, "the status has room for reasons of hosts alone"
     assert not moved.act()
     assert Path(files.root + ELSEWHERE).read_bytes() == content
 

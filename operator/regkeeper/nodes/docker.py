@@ -82,7 +82,7 @@ class Docker:
         seen = observe(self._files, hosts, recorded=path, socket=self._socket, proc=self._proc)
         self._path = seen.path
         if recorded is not None and recorded.path != seen.path:
-            return self._look_at_moved_file(seen, recorded)
+            return self._look_at_moved_file(seen, hosts, recorded)
         record = _settled(recorded, seen.content, seen)
         plan = make_plan(
             seen, hosts, record, allow_pending_edits=allow_pending_edits, settle_seconds=self._settle_seconds
@@ -152,7 +152,7 @@ class Docker:
         self._rejection.problem = problem
         self._rejection.damper.repaired(self._clock())
 
-    def _look_at_moved_file(self, seen: DockerObservation, record: DockerRecord) -> DockerLook:
+    def _look_at_moved_file(self, seen: DockerObservation, hosts: Sequence[str], record: DockerRecord) -> DockerLook:
         content = self._files.read(record.path)
         undo = record.intent.undo if record.intent is not None else None
         left = {*record.entries, *(undo.entries if undo is not None else ())}
@@ -166,7 +166,8 @@ class Docker:
             f"{', '.join(sorted(left))} out of there"
         )
         problem = Problem(Reason.UNSUPPORTED, {"detail": detail})
-        return DockerLook(present=True, version=seen.version, problems=(problem,))
+        suspects = dict.fromkeys(hosts, problem)
+        return DockerLook(present=True, version=seen.version, suspects=suspects, problems=(problem,))
 
     def _leave(self, record: DockerRecord, moved: DockerRecord | None, ledger: Ledger) -> None:
         """Forget a file that dockerd no longer reads; where it was moved, go after it, with the backup."""
