@@ -16,16 +16,17 @@ class Damper:
 
     def wait(self, now: float) -> float:
         """Seconds until the next repair may be made; 0: now."""
-        if self._repairs and now - self._repairs[-1] > max(WINDOW_SECONDS, 2 * self._pause()):
+        if self._repairs and now - self._repairs[-1] > max(WINDOW_SECONDS, 2 * self.pause()):
             self._repairs.clear()
         if len(self._repairs) < self._free:
             return 0.0
-        return max(0.0, self._repairs[-1] + self._pause() - now)
+        return max(0.0, self._repairs[-1] + self.pause() - now)
 
     def repaired(self, now: float) -> None:
         """Note a repair."""
         self._repairs.append(now)
 
-    def _pause(self) -> float:
+    def pause(self) -> float:
+        """Seconds between the last repair and the next, once `free` were made."""
         excess = len(self._repairs) - self._free
         return float(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** max(0, min(excess, 10))))

@@ -178,8 +178,9 @@ class Engine:
         for _ in range(_ACTS_A_PASS):
             if problem or not act or not look.acts:
                 break
-            if look.repairs and (pause := damper.wait(now)):
-                problem = _contended(look, pause)
+            if look.repairs and damper.wait(now):
+                # Not what is left of the pause: each pass would have another report, and each report be news.
+                problem = _contended(look, damper.pause())
                 break
             if look.repairs:
                 damper.repaired(now)

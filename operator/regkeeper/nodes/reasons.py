@@ -69,7 +69,9 @@ _WORDS = {
     Reason.FILE_FOREIGN: "{path} is not ours and does not make {host} trusted: remove it, or add the host there",
     Reason.RECORD_NEWER: "{path} was written by a newer agent; the node is left as it is: upgrade this one",
     Reason.RECORD_BROKEN: "{path} can't be understood ({detail}), so what is ours is unknown; remove it",
-    Reason.CONTENDED: "another program undoes the change of {path}; next try in {seconds} s; let it keep {hosts}",
+    Reason.CONTENDED: (
+        "another program undoes the change of {path}, which is made again after {seconds} s; let it keep {hosts}"
+    ),
     Reason.OTHER_AGENT: "another agent still runs on this node; this one changes nothing before that has ended",
     Reason.NOT_RUNNING: "{runtime} is not running",
     Reason.NOT_PROVED: "the process behind {path} is not provably {runtime} ({detail}); it is not signalled",

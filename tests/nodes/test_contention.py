@@ -1,0 +1,53 @@
+"""Of a runtime whose files another program changes back the report says the same for as long as the agent waits.
+
+An answer that says something else makes the operator look at all nodes and write a status.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, FREE_REPAIRS
+from regkeeper.nodes.engine import Engine
+from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.record import Ledger
+from regkeeper.nodes.report import RuntimeReport
+from regkeeper.nodes.runtime import Change, Look
+from tests.nodes.agent import trust_list
+from tests.nodes.still_runtime import StillRuntime
+
+
+class Undone(StillRuntime):
+    """A runtime whose file is changed back before each look."""
+
+    repairs = 0
+
+    def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> Look:
+        change = Change("/etc/file", b"", b"ours")
+        return Look(present=True, ours=frozenset(hosts), changes=(change,), acts=True, repairs=True)
+
+    def act(self, look: Look, ledger: Ledger) -> None:
+        self.repairs += 1
+
+
+def test_a_report_says_how_long_the_pause_is_and_not_what_is_left_of_it(tmp_path: Path) -> None:
+    runtime = Undone()
+    engine = Engine(NodeFiles(str(tmp_path)), [runtime], node="node")
+
+    def report_after(now: float) -> RuntimeReport:
+        engine.run(trust_list("one:5000"), now=now)
+        return engine.report().runtimes[0]
+
+    report_after(0)
+    first = report_after(1)
+    assert runtime.repairs == FREE_REPAIRS
+    assert first.problems[0].reason == Reason.CONTENDED
+    assert first.problems[0].words() == (
+        "another program undoes the change of /etc/file, which is made again after 60 s; let it keep one:5000"
+    )
+    assert report_after(FIRST_PAUSE_SECONDS / 2) == first
+    assert report_after(FIRST_PAUSE_SECONDS - 1) == first
+    later = report_after(FIRST_PAUSE_SECONDS)
+    assert runtime.repairs == FREE_REPAIRS + 1
+    assert later.problems[0].facts["seconds"] == "120"
+    engine.verifier.close()
