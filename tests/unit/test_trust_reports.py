@@ -3,8 +3,8 @@
 Proves of issue 4: "the operator with 1,000 fake agents' reports stays within its limits".
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -13,7 +13,13 @@ from regkeeper.nodes.reasons import Problem, Reason
 from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
 from regkeeper.reconcile.trust.agents import Agent
 from regkeeper.reconcile.trust.questions import AgentSilentError
-from regkeeper.reconcile.trust.reports import CALM_SECONDS, LONGEST_PAUSE_SECONDS, PATIENCE, Reports
+from regkeeper.reconcile.trust.reports import (
+    CALM_SECONDS,
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    PATIENCE,
+    Reports,
+)
 from tests.waiting import wait_for_async
 
 KEY = b"k" * 32
@@ -23,6 +29,18 @@ UNREACHABLE = reported(Problem(Reason.UNREACHABLE, {"host": "a:5000", "detail": 
 def agent_on(node: str) -> Agent:
     told = TrustList(generation=5, cluster="here", sets=(("a:5000",),), nodes={node: 0})
     return Agent(node=node, pod=node, uid=node, address="127.0.0.1", told=told, runs=True, trouble="")
+
+
+@dataclass(eq=False)
+class Timer:
+    """Of a clock that only tests move."""
+
+    due: float
+    then: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class Agents:
@@ -37,7 +55,14 @@ class Agents:
         self.news = 0
         """Answers that the passes were to hear of."""
         self.now = 0.0
-        self.reports = Reports(self.ask, clock=lambda: self.now, random=lambda: 0.5, arrived=self.hear)
+        self.timers: list[Timer] = []
+        self.reports = Reports(
+            self.ask, clock=lambda: self.now, random=lambda: 0.5, arrived=self.hear, call_later=self.call_later
+        )
+
+    def call_later(self, seconds: float, then: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(self.now + seconds, then))
+        return self.timers[-1]
 
     async def ask(self, agent: Agent, key: bytes) -> Report:
         self.asked += 1
@@ -52,11 +77,23 @@ class Agents:
         self.news += 1
 
     async def after(self, seconds: float) -> int:
-        """Let time pass and have all that are due then asked; return how many were."""
+        """Let time pass, make a pass, and return how many were asked."""
         self.now += seconds
         before = self.asked
         self.reports.refresh(self.by_node, KEY)
-        await wait_for_async(lambda: not self.reports._inquiries._tasks, 5, "all answers")
+        return await self._answered(before)
+
+    async def without_a_pass(self, seconds: float) -> int:
+        """Let time pass that timers alone notice, and return how many were asked."""
+        self.now += seconds
+        before = self.asked
+        for timer in [timer for timer in self.timers if timer.due <= self.now and not timer.cancelled]:
+            self.timers.remove(timer)
+            timer.then()
+        return await self._answered(before)
+
+    async def _answered(self, before: int) -> int:
+        await wait_for_async(lambda: not self.reports._inquiries._tasks, 30, "all answers")
         return self.asked - before
 
     def report(self, node: str = "node-0") -> Report | None:
@@ -89,10 +126,14 @@ async def test_a_calm_answer_that_says_the_same_again_makes_no_pass(agents: Agen
 async def test_who_lags_is_asked_again_although_no_pass_is_made(agents: Agents) -> None:
     agents.hosts = HostReport(host="a:5000", state=HostState.PENDING, ours=True)
     await agents.after(0)
-    await wait_for_async(lambda: agents.asked >= 3, 5, "further questions")
+    assert await agents.without_a_pass(FIRST_PAUSE_SECONDS * 0.9) == 0
+    assert await agents.without_a_pass(FIRST_PAUSE_SECONDS * 0.1) == 1
+    assert await agents.without_a_pass(FIRST_PAUSE_SECONDS) == 0
+    assert await agents.without_a_pass(FIRST_PAUSE_SECONDS) == 1, "it is asked ever more seldom"
     assert agents.news == 1
     agents.hosts = HostReport(host="a:5000", state=HostState.TRUSTED, ours=True)
-    await wait_for_async(lambda: agents.news == 2, 5, "the news that it is trusted")
+    await agents.without_a_pass(LONGEST_PAUSE_SECONDS)
+    assert agents.news == 2
 
 
 async def test_silence_is_news_once_it_has_lasted(agents: Agents) -> None:
@@ -131,12 +172,9 @@ async def test_who_does_not_run_is_asked_once_it_does(agents: Agents) -> None:
 async def test_who_is_gone_is_asked_no_more(agents: Agents) -> None:
     agents.hosts = HostReport(host="a:5000", state=HostState.PENDING, ours=True)
     await agents.after(0)
-    timer = agents.reports._known["node-0"].timer
-    assert timer is not None
-    assert not timer.cancelled()
     del agents.by_node["node-0"]
     assert await agents.after(CALM_SECONDS) == 0
-    assert timer.cancelled()
+    assert await agents.without_a_pass(0) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ large cluster calm answers come all the time.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -36,6 +37,16 @@ PATIENCE = 3
 """Questions in a row without an answer that are nobody's business: pods start, packets get lost."""
 
 
+class Timer(Protocol):
+    """What will happen at a time, unless it is cancelled."""
+
+    def cancel(self) -> None: ...
+
+
+def _call_later(seconds: float, then: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, then)
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     generation: int
@@ -61,7 +72,7 @@ class _Known:
     tries: int = 0
     """Questions in a row whose answer was not that all is well."""
     unheard: int = 0
-    timer: asyncio.TimerHandle | None = None
+    timer: Timer | None = None
     """Asks again, unless a pass does so before."""
 
     @property
@@ -74,7 +85,7 @@ class Reports:
     """What each agent reported of what its pod says now.
 
     `ask` asks one; `clock` gives seconds that only grow, `random` a number in [0, 1); `arrived` hears of each answer
-    that says something new.
+    that says something new; `call_later` calls what it is given after so many seconds of that clock.
     """
 
     def __init__(
@@ -84,11 +95,13 @@ class Reports:
         clock: Callable[[], float],
         random: Callable[[], float],
         arrived: Callable[[], None],
+        call_later: Callable[[float, Callable[[], None]], Timer] = _call_later,
     ) -> None:
         self._ask = ask
         self._clock = clock
         self._random = random
         self._arrived = arrived
+        self._call_later = call_later
         self._inquiries = Inquiries[_Answer](limit=AT_A_TIME, ended=self._take)
         self._key = b""
         self._known: dict[str, _Known] = {}
@@ -189,7 +202,7 @@ class Reports:
 
     def _again(self, known: _Known, pause: float) -> None:
         known.due = self._clock() + pause
-        known.timer = asyncio.get_running_loop().call_later(pause, self._question, known)
+        known.timer = self._call_later(pause, lambda: self._question(known))
 
     async def _answer(self, agent: Agent, key: bytes) -> _Answer:
         generation = agent.told.generation if agent.told else 0
