@@ -43,8 +43,14 @@ def await_stage(retained: RetainedRoom, stage: str) -> None:
     wait_for(has_come, RUN, lambda: f"a run to be {stage}: {retained.story_of_jobs()}")
 
 
+def is_done(job: dict[str, Any]) -> bool:
+    """Whether a Job has ended and is not held: one that waits, as to put back what was moved, is about to switch."""
+    has_ended = any(each["type"] in ("Complete", "Failed") for each in job.get("status", {}).get("conditions", ()))
+    return has_ended and naming.RUN_FINALIZER not in job["metadata"].get("finalizers", ())
+
+
 def require_nothing_left(retained: RetainedRoom) -> None:
-    """Require that no run has the lock, and that nothing of what one was told, or of its Job's finalizer, is there."""
+    """Require that no run has the lock or waits for it, and that nothing of what one was told is there."""
 
     def left() -> list[str]:
         found = [] if "holderIdentity" not in lease(retained)["spec"] else ["the lock"]
@@ -52,7 +58,7 @@ def require_nothing_left(retained: RetainedRoom) -> None:
             found += [
                 f"{kind.kind} {body['metadata']['name']}"
                 for body in retained.room.listed(kind, f"{selector}={retained.name}")
-                if "binaryData" in body or naming.RUN_FINALIZER in body["metadata"].get("finalizers", ())
+                if "binaryData" in body or (body["kind"] == "Job" and not is_done(body))
             ]
         return found
 
