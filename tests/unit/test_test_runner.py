@@ -1,5 +1,9 @@
 """`make test` on a machine that can't run it: says what is missing and what can be run, and touches nothing."""
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests import run
@@ -37,6 +41,29 @@ def test_the_phases_of_all_lanes_run_and_say_what_failed(capfd: pytest.CaptureFi
     assert run.run_lanes([[none, some]], this) == ["none"]
     said = capfd.readouterr().out
     assert said.index("=== some") < said.index("test_the_phases_of_all_lanes") < said.index("=== none")
+
+
+CRASH = """
+import os, pathlib, pytest
+
+pathlib.Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
+
+@pytest.mark.nodes
+def test_crash():
+    os._exit(1)
+"""
+
+
+def test_no_worker_takes_the_place_of_one_that_crashed_beside_nodes(tmp_path: Path) -> None:
+    """It would build a third cluster beside the one that the first can't take down any more."""
+    (phase,) = [each for lane in run.LANES for each in lane if each.markers == "nodes"]
+    test = tmp_path / "test_crash.py"
+    test.write_text(CRASH)
+    command = phase.command([str(test), f"--rootdir={tmp_path}", f"--config-file={os.devnull}", "--numprocesses=1"])
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "crashed while running" in done.stdout
+    assert [path.name for path in tmp_path.glob("worker-*")] == ["worker-gw0"]
 
 
 def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
