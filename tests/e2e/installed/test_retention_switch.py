@@ -21,7 +21,7 @@ def keep_one(repository: str) -> dict[str, Any]:
 
 def test_a_volume_for_one_pod_alone_is_cleaned_offline(room: Room) -> None:
     """retention.md: "`ReadWriteOncePod` wants Offline"; "read-only (or scaled to zero, the count remembered and given
-    back)"; "pulls fail for at most 10 s each way, measured and shown".
+    back)"; "pulls fail …, measured and shown".
     """
     path = f"{DIRECTORIES}/one"
     room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])
