@@ -55,9 +55,10 @@ class Agents:
         self.news = 0
         """Answers that the passes were to hear of."""
         self.now = 0.0
+        self.chance = 0.5
         self.timers: list[Timer] = []
         self.reports = Reports(
-            self.ask, clock=lambda: self.now, random=lambda: 0.5, arrived=self.hear, call_later=self.call_later
+            self.ask, clock=lambda: self.now, random=lambda: self.chance, arrived=self.hear, call_later=self.call_later
         )
 
     def call_later(self, seconds: float, then: Callable[[], None]) -> Timer:
@@ -190,6 +191,16 @@ async def test_in_a_large_cluster_agents_are_asked_more_seldom(state: HostState,
         for _ in range(13):
             await agents.after(400)
         assert agents.reports._known["node-0"].due - agents.now == pytest.approx(pause)
+    finally:
+        await agents.reports.close()
+
+
+async def test_in_the_largest_cluster_a_calm_agent_is_asked_every_five_minutes_even_so() -> None:
+    agents = Agents(size=5000)
+    agents.chance = 0.999
+    try:
+        await agents.after(0)
+        assert agents.reports._known["node-0"].due - agents.now == 300, "the guide says so"
     finally:
         await agents.reports.close()
 
