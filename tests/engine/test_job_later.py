@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,27 @@ def test_what_can_not_be_removed_is_a_warning_and_is_tried_again(volume: Volume,
     again = pod.whole_run(action="purge")
     assert (again.outcome, again.warnings, again.purge_due) == (Outcome.DONE, 0, None)
     assert again.freed.bytes == answer.deleted.bytes - answer.freed.bytes
+
+
+@pytest.mark.root
+def test_a_purge_that_can_remove_nothing_is_tried_again_after_a_day(volume: Volume, pod: Pod) -> None:
+    """Each made the registry read-only, freed 0 bytes of 1 run, and was due again an hour later."""
+    data = max(volume.blobs.rglob("data"), key=lambda path: path.stat().st_size)
+    subprocess.run(["chattr", "+i", str(data)], check=True)
+    try:
+        pod.whole_run({"delete": ["boke/wordpress"], "undoWindow": 0, "limits": UNLIMITED})
+        before = datetime.now(UTC)
+        answer = pod.whole_run(action="purge")
+        assert (answer.freed.runs, answer.freed.bytes, answer.warnings) == (0, 0, 1)
+        told = pod.whole_run(KEEP_ONE)
+    finally:
+        subprocess.run(["chattr", "-R", "-i", str(volume.v2)], check=True)
+    assert answer.purge_due is not None
+    assert datetime.fromisoformat(answer.purge_due) - before > timedelta(hours=23)
+    assert told.purge_due is not None
+    assert told.purge_due >= answer.purge_due
+    again = pod.whole_run(action="purge")
+    assert (again.outcome, again.freed.runs, again.purge_due) == (Outcome.DONE, 1, None)
 
 
 def test_orphans_are_counted_together_however_many_subjects_are_nowhere(volume: Volume, pod: Pod) -> None:

@@ -43,7 +43,7 @@ def recovered_document(recovered: Recovered) -> dict[str, Any]:
 def purged_document(purges: Iterable[Purged]) -> dict[str, Any]:
     every = list(purges)
     return {
-        "runs": sorted({run for purged in every for run in purged.runs}),
+        "runs": sorted({run for purged in every for run in purged.freed_runs}),
         "entries": sum(purged.entries for purged in every),
         "bytes": sum(purged.bytes for purged in every),
         "returned": sum(len(purged.returned.moves) for purged in every),

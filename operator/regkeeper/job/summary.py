@@ -143,7 +143,9 @@ def with_purges(answer: Answer, purges: Iterable[Purged]) -> Answer:
     warnings += [f"{text}; the next purge tries again" for purged in every for text in purged.stuck]
     return replace(
         answer,
-        freed=Freed(runs=len({run for item in every for run in item.runs}), bytes=sum(item.bytes for item in every)),
+        freed=Freed(
+            runs=len({run for item in every for run in item.freed_runs}), bytes=sum(item.bytes for item in every)
+        ),
         warnings=answer.warnings + len(warnings),
         texts=[*warnings, *answer.texts],
     )
@@ -163,7 +165,7 @@ def undone_last(journals: Journals, just_now: Iterable[str]) -> list[str]:
 
 def space(volume: Volume, journals: Journals) -> dict[str, int | str | None]:
     """The fields of an answer about the volume as it is now."""
-    due = [journal.purge_due for journal in journals.all() if journal.state in (State.DONE, State.PURGING)]
+    due = [journal.next_purge for journal in journals.all() if journal.state in (State.DONE, State.PURGING)]
     return {
         "used": blob_bytes(volume),
         "quarantined": quarantined_bytes(volume),

@@ -38,6 +38,9 @@ FORMAT = 1
 
 RUN_FORMAT = "%Y%m%dT%H%M%SZ"
 
+RETRIED_AFTER = 86400 * SECOND
+"""Until a purge is worth another one that left something: an immutable file made a registry read-only every hour."""
+
 
 class State(StrEnum):
     """How far a run's life has come; the journal's last line says it."""
@@ -87,6 +90,8 @@ class Journal(Struct, frozen=True, kw_only=True):
     """Moves of the plan."""
     bytes: int = 0
     """Bytes of the plan."""
+    left: int = 0
+    """Entries that a purge could not free: something needs them, or they can't be removed."""
     end: int = 0
     """Where the next line goes."""
 
@@ -98,6 +103,11 @@ class Journal(Struct, frozen=True, kw_only=True):
     def purge_due(self) -> int:
         """Nanoseconds since 1970 from which the run may be purged."""
         return self.began + self.header.undo_window * SECOND
+
+    @property
+    def next_purge(self) -> int:
+        """When it is worth to make a registry quiet for its purge. What a purge left, each later one tries again."""
+        return max(self.purge_due, self.at + RETRIED_AFTER) if self.left else self.purge_due
 
     @property
     def began(self) -> int:
@@ -157,7 +167,8 @@ def summary(run: str, file: BinaryIO) -> Journal:
         if "plan" in entry:
             facts |= entry
         else:
-            facts |= {"state": State(entry["state"]), "at": entry.get("at", header.now)}
+            left = entry.get("held", 0) + entry.get("stuck", 0)
+            facts |= {"state": State(entry["state"]), "at": entry.get("at", header.now), "left": left}
             if facts["state"] == State.OPEN:
                 facts |= {"count": entry["moves"], "bytes": entry["bytes"]}
         end = offset

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+from regkeeper.retention import reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry
 from regkeeper.retention.errors import StoppedError, StorageError, translated
 from regkeeper.retention.in_use import InUse
@@ -41,7 +42,8 @@ class Purged:
     """What a purge did.
 
     Attributes:
-        runs: whose entries were freed.
+        runs: those that were due.
+        untouched: those of them of which nothing could be freed, and something is still there.
         entries: how many.
         bytes: how many.
         returned: what was needed again and came back instead.
@@ -51,12 +53,17 @@ class Purged:
     """
 
     runs: list[str] = field(default_factory=list)
+    untouched: set[str] = field(default_factory=set)
     entries: int = 0
     bytes: int = 0
     returned: Restored = field(default_factory=Restored)
     held: int = 0
     stuck: list[str] = field(default_factory=list)
     unverified: str = ""
+
+    @property
+    def freed_runs(self) -> set[str]:
+        return {*self.runs} - self.untouched
 
 
 def purge(
@@ -165,8 +172,12 @@ def _free(
     purged.bytes += size
     purged.held += held
     _remove_empty_repositories(volume, journals, journal.run)
+    if not entries and (held or stuck):
+        purged.untouched.add(journal.run)
     if stuck:
-        return  # It has not ended.
+        # It has not ended, and is not asked about again before long: `Journal.next_purge`.
+        reserve.on_full(volume, lambda: journals.enter(journal, State.PURGING, now, held=held, stuck=stuck))
+        return
     # A run of which something is held can still be undone as far as it is there, and is due again.
     state = State.DONE if held else State.PURGED
     if not held:
