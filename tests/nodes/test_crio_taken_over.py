@@ -11,7 +11,7 @@ from regkeeper.nodes.crio import Crio, CrioLook
 from regkeeper.nodes.crio_config import OUR_PATH
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.process import Process
-from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.record import Ledger
 
 THEIRS = b'[[registry]]\nlocation = "theirs:5000"\ninsecure = true\n[[registry]]\nlocation = "tls:5000"\n'
@@ -65,11 +65,46 @@ def test_it_is_left_and_reported(place: Place) -> None:
     assert place.crio.reverted(place.ledger), "nothing of ours is left"
 
 
-def test_a_revert_leaves_it_and_loads_it_not(place: Place) -> None:
+def test_a_revert_leaves_it_and_has_crio_read_it_once(place: Place) -> None:
+    """Or CRI-O would trust our host from memory until somebody else reloads it."""
     place.path.write_bytes(THEIRS)
     look = place.run()
     assert place.path.read_bytes() == THEIRS
     assert (look.problems, look.acts) == ((), False)
+    assert place.crio.reverted(place.ledger)
+    assert place.signals == 2
+    place.run()
+    assert place.signals == 2, "from here on it is theirs to load"
+
+
+def test_what_crio_was_not_told_of_is_not_reverted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_process: Process, _proc: str) -> None:
+        raise NodeProblemError(Reason.NOT_PROVED, runtime="crio", path="/run/crio/crio.sock", detail="gone")
+
+    monkeypatch.setattr(crio, "hang_up", fail)
+    place.path.write_bytes(THEIRS)
+    with pytest.raises(NodeProblemError):
+        place.run()
+    assert not place.crio.reverted(place.ledger)
+
+
+def test_a_broken_one_is_not_loaded(place: Place) -> None:
+    """With it every pull of the node fails."""
+    place.path.write_bytes(b"[[registry")
+    with pytest.raises(NodeProblemError) as caught:
+        place.run()
+    assert caught.value.problem.reason is Reason.FILE_BROKEN
+    assert not place.crio.reverted(place.ledger)
+    assert place.signals == 1
+
+
+def test_a_stopped_crio_trusts_nothing_from_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> Process:
+        raise NodeProblemError(Reason.NOT_RUNNING, runtime="crio")
+
+    monkeypatch.setattr(crio, "prove", stopped)
+    place.path.write_bytes(THEIRS)
+    place.run()
     assert place.crio.reverted(place.ledger)
     assert place.signals == 1
 

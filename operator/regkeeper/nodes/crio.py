@@ -61,7 +61,9 @@ class Crio:
 
     def act(self, look: CrioLook, ledger: Ledger) -> None:
         if look.is_foreign:
-            # Somebody put another in its place: theirs to load, and nothing of ours is left in it.
+            # Nothing of ours is left in what stands there now, but CRI-O has ours in memory until it reads that.
+            if look.process is not None:
+                hang_up(look.process, self._proc)
             owned_files.take_away(self._files, ledger, OUR_PATH)
             return
         if look.wanted is not None:
@@ -103,7 +105,13 @@ class Crio:
             taken = {host: Problem(Reason.FILE_FOREIGN, {"path": OUR_PATH, "host": host}) for host in hosts}
             refused |= {host: problem for host, problem in taken.items() if host not in entries}
             return CrioLook(
-                present=True, refused=refused, suspects=suspects, problems=problems, acts=is_owned, is_foreign=True
+                present=True,
+                refused=refused,
+                suspects=suspects,
+                problems=problems,
+                acts=is_owned,
+                process=process,
+                is_foreign=True,
             )
         # A stopped CRI-O gets no new entry, since nothing would show that it takes it.
         possible = hosts if process else [host for host in hosts if host in hosts_in(data or b"")]
