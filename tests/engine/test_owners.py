@@ -123,3 +123,27 @@ def test_an_immutable_directory_stops_the_run_and_the_next_one_ends_the_same(own
     runner.delete("app:v0")
     runner.restore()
     assert content(owned.root) == before
+
+
+def test_what_was_half_written_goes_where_its_directory_may_be_changed(owned: Volume) -> None:
+    """A rename needs no access to the file: one that a registry with another umask left refused the whole run."""
+    half = owned.half_write_blob(b"base", age=9 * DAY)
+    os.chown(half, OWNER, GROUP)
+    os.chmod(half, 0o644)
+    runner = Runner(owned.root, owned.now)
+    assert as_user(MEMBER, lambda: runner.retain({})) == ""
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("flag", ["i", "a"])
+def test_what_was_half_written_and_is_immutable_stays_and_is_told(owned: Volume, flag: str) -> None:
+    half = owned.half_write_blob(b"base", age=9 * DAY)
+    subprocess.run(["chattr", f"+{flag}", str(half)], check=True)
+    try:
+        outcome = Runner(owned.root, owned.now).retain({"rules": [{"keep": {"last": 1}}]})
+    finally:
+        subprocess.run(["chattr", f"-{flag}", str(half)], check=True)
+    assert [path.name for path in owned.repository("app").tags.iterdir()] == ["v3"]
+    (problem,) = outcome.plan.problems
+    assert str(problem) == f"{half.relative_to(owned.v2)}: half written, and can't be moved: it is immutable (lsattr)"
+    assert half.exists()

@@ -1,8 +1,10 @@
 """The blobs of a volume that nothing needs any more, shard by shard."""
 
 import errno
+import fcntl
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -30,6 +32,10 @@ from regkeeper.retention.shards import Shards
 _PART = 16
 """Blobs that a thread looks at for once."""
 
+_FLAGS_OF_A_FILE = 0x80086601
+"""FS_IOC_GETFLAGS, for which a descriptor for reading is enough."""
+_IMMUTABLE = 0x10 | 0x20
+
 Place = tuple[Algorithm, int]
 """Which shard: the algorithm, and the first byte of its digests."""
 
@@ -45,6 +51,15 @@ class BlobFile(NamedTuple):
     """mtime, nanoseconds since the epoch."""
     witness: tuple[int, int]
     """Inode and ctime in nanoseconds."""
+
+
+class Temporary(NamedTuple):
+    """What was half written beside a blob's `data`."""
+
+    name: str
+    status: os.stat_result
+    immutable: bool
+    """Nobody can move it, root neither."""
 
 
 class Shard(Struct, frozen=True):
@@ -149,10 +164,10 @@ class BlobStore:
         every = found.values()
         return sum(status.st_size for status in every), max(status.st_mtime_ns for status in every)
 
-    def temporaries(self, digest: Digest) -> Iterator[tuple[str, os.stat_result]]:
+    def temporaries(self, digest: Digest) -> Iterator[Temporary]:
         """What registries that were killed had begun to write beside the `data` of a blob, which a later push wrote.
 
-        Names and statuses; none if there is no `data`.
+        None if there is no `data`.
         """
         path = blob_directory(digest)
         try:
@@ -164,11 +179,11 @@ class BlobStore:
                 with suppress(OSError):
                     descriptor = open_file(self.volume.descriptor, self.volume.place(f"{path}/{name}"))
                     try:
-                        status = os.fstat(descriptor)
+                        found = Temporary(name, os.fstat(descriptor), _is_immutable(descriptor))
                     finally:
                         os.close(descriptor)
-                    if stat.S_ISREG(status.st_mode):
-                        yield name, status
+                    if stat.S_ISREG(found.status.st_mode):
+                        yield found
 
     def _touch_files(self, directory: int, shard: str, some: list[Digest]) -> None:
         for digest in some:
@@ -195,6 +210,15 @@ class BlobStore:
 
 def _path(algorithm: Algorithm, number: int) -> str:
     return f"{BLOBS}/{algorithm.name}/{_DIGITS[number]}"
+
+
+def _is_immutable(descriptor: int) -> bool:
+    """Whether a file may neither be changed nor moved (`chattr +i`, `+a`); no, where the filesystem knows no flags."""
+    try:
+        flags = fcntl.ioctl(descriptor, _FLAGS_OF_A_FILE, bytes(8))
+    except OSError:
+        return False
+    return bool(int.from_bytes(flags[:4], sys.byteorder) & _IMMUTABLE)
 
 
 def unneeded(shard: Shard, needed: Iterable[Shards], held: set[Digest]) -> set[Digest]:

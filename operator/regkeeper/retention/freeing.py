@@ -7,7 +7,7 @@ from msgspec import Struct, field
 
 from regkeeper.retention.blobs import BlobFile, BlobStore, Place, Shard, unneeded
 from regkeeper.retention.digests import Digest
-from regkeeper.retention.layout import Volume
+from regkeeper.retention.layout import Volume, blob_directory
 from regkeeper.retention.limits import kept_within
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
@@ -24,6 +24,8 @@ _LOOKED_INTO = 1024
 """Directories of blobs that stay into which a run looks for what was half written beside them. To look into all of them
 would take as long as to read all manifests, for some kilobytes once a registry was killed: on a larger volume it is
 another part of them each day."""
+
+_STAYS = "half written, and can't be moved: it is immutable (lsattr)"
 
 _DAY = 86400 * SECOND
 
@@ -112,8 +114,12 @@ class _Freeing:
         """Move what was half written beside blobs that stay; no registry ever looks at it again."""
         edge = self.question.now - self.question.intent.garbage_after
         for digest in blobs:
-            for name, status in self.blobs.temporaries(digest):
-                if status.st_mtime_ns <= edge and is_swept(self.question, "", digest):
+            for name, status, immutable in self.blobs.temporaries(digest):
+                if status.st_mtime_ns > edge or not is_swept(self.question, "", digest):
+                    continue
+                if immutable:
+                    self.blobs.problems.append(Problem("", f"{blob_directory(digest)}/{name}", _STAYS))
+                else:
                     witness = status.st_ino, status.st_ctime_ns
                     to.moves.add_temporary(digest, name, witness, size=status.st_size)
 

@@ -54,10 +54,13 @@ def _denied(parents: Parents, move: Move, device: int) -> list[str]:
                 "Mount the whole of docker/registry/v2 as one volume"
             )
         denied = []
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True):
+        if not _may_write(".", parent):
             denied.append(path)
-        # A directory that changes its parent is itself written to: its `..` changes.
-        mode = os.W_OK if move.kind is Kind.TEMPORARY else os.W_OK | os.X_OK
-        if not os.access(name, mode, dir_fd=parent, effective_ids=True) and name in os.listdir(parent):
+        # A directory that changes its parent is itself written to: its `..` changes. A file is not.
+        if move.kind is not Kind.TEMPORARY and not _may_write(name, parent) and name in os.listdir(parent):
             denied.append(move.path)
         return denied
+
+
+def _may_write(directory: str, parent: int) -> bool:
+    return os.access(directory, os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
