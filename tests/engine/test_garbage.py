@@ -278,14 +278,20 @@ def test_what_was_half_written_beside_a_blob_that_goes_goes_with_it_and_beside_o
     assert leftover.exists()
 
 
-def test_a_large_volume_is_looked_into_part_by_part(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(freeing, "_LOOKED_INTO", 64)
+@pytest.mark.parametrize("parts", [4, 28])
+@pytest.mark.parametrize("every", [1, 2, 7])
+def test_a_large_volume_is_looked_into_part_by_part(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, parts: int, every: int
+) -> None:
+    """28 is a multiple of 7, so a weekly run would have looked into the same four parts for ever."""
+    monkeypatch.setattr(freeing, "_LOOKED_INTO", 256 // parts)
     app = volume.repository("app")
     written = []
     for number in range(6):
         data = volume.blob_data(app.push_image(f"v{number}", layers=[b"%d" % number]).digest)
         written.append(volume.half_write_blob(data.read_bytes()))
-    days = [retain(volume, {}, now=volume.now + day * DAY * SECOND).moves(Kind.TEMPORARY) for day in range(8)]
+    runs = [volume.now + run * every * DAY * SECOND for run in range(28)]
+    days = [retain(volume, {}, now=now).moves(Kind.TEMPORARY) for now in runs]
     assert {move.path for found in days for move in found} == {str(path.relative_to(volume.v2)) for path in written}
     assert all(len(found) < len(written) for found in days)
 

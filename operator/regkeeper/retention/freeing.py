@@ -1,5 +1,6 @@
 """The blobs that nothing needs once a plan is carried out: shard by shard, in one process or in several."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate, chain
 
@@ -23,7 +24,11 @@ _GROUP = 16
 _LOOKED_INTO = 1024
 """Directories of blobs that stay into which a run looks for what was half written beside them. To look into all of them
 would take as long as to read all manifests, for some kilobytes once a registry was killed: on a larger volume it is
-another part of them each day."""
+another part of them in each run, by the day."""
+
+_PARTS = [parts for parts in range(11, 257) if all(parts % days for days in (2, 3, 5, 7))]
+"""In how many parts a run may look into a larger volume: the turn of each comes whether there is a run each day, each
+second day, or each week, for which a multiple of 7 would always be the same few."""
 
 _STAYS = "half written, and can't be moved: it is immutable (lsattr)"
 
@@ -107,7 +112,8 @@ class _Freeing:
         return next((size for size in accumulate(sizes) if size >= enough), 0)
 
     def _is_looked_into(self, shard: Shard) -> bool:
-        parts = min(256, max(1, 256 * len(shard.digests) // _LOOKED_INTO))
+        wanted = 256 * len(shard.digests) // _LOOKED_INTO
+        parts = _PARTS[max(0, bisect_right(_PARTS, wanted) - 1)] if wanted > 1 else 1
         return self.question.intent.sweeps_garbage and (shard.first + self.question.now // _DAY) % parts == 0
 
     def _move_temporaries(self, blobs: Iterable[Digest], to: Freed) -> None:
