@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from regkeeper.answer import Outcome
+from regkeeper.job import summary
 from regkeeper.retention import digests
 from regkeeper.retention import restore as restoring
+from regkeeper.retention.contents import Contents
 from regkeeper.retention.quarantine import put_back
 from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Stage, Undo
@@ -177,6 +179,24 @@ def test_an_answer_tells_by_which_names_what_went_may_be_in_use(volume: Volume, 
     assert [may_have(touched, name) for name in gone] == [True] * 4
     kept = [name_of_tag("app", "last"), name_of_tag("other", "many"), digests.parse(stays.digest) or b""]
     assert [may_have(touched, name) for name in kept] == [False] * 3
+
+
+@pytest.mark.parametrize(("most", "indexed"), [(3, []), (4, [(2, 2, 0, 2)])])
+def test_for_the_names_only_what_has_names_is_indexed_and_nothing_where_they_are_too_many(
+    volume: Volume, pod: Pod, monkeypatch: pytest.MonkeyPatch, most: int, indexed: list[tuple[int, ...]]
+) -> None:
+    """A million links and blobs took 0.8 GB while the registry was read-only, most often for nothing."""
+    seen = []
+
+    class Spied(Contents):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            seen.append((len(self.tags), len(self.revisions), len(self.layers), len(self.blobs)))
+
+    monkeypatch.setattr(summary, "Contents", Spied)
+    monkeypatch.setattr(summary, "MOST_NAMES", most)
+    answer = pod.whole_run(KEEP_ONE)
+    assert (seen, answer.touched is None) == (indexed, not indexed)
 
 
 @pytest.mark.parametrize("damage", ["directory", "link"])

@@ -5,8 +5,8 @@ run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: noth
 due         of a dry run: names of the runs that a real one would purge first
 recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
 purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
-            `held` entries that another run needs to be undone, `stuck`: what can't be removed, with the reason,
-            `unverified`: why nothing was freed, or null
+            `held` entries that another run needs to be undone, or what is stuck, `stuck`: what can't be removed, with
+            the reason, `unverified`: why nothing was freed, or null
 """
 
 from collections.abc import Iterable

@@ -140,6 +140,6 @@ def retain(request: Request, session: Session) -> Answer:
         run=done.journal.run,
         undo_until=moment(done.journal.purge_due) if request.what.undo_window else None,
         # What is purged already can't be brought back, whatever it was: that a person should know.
-        touched=touched(volume, journals, done.journal.run) if request.what.undo_window else None,
+        touched=touched(volume, journals, done.journal.run, done.plan) if request.what.undo_window else None,
     )
     return with_purges(answer, done.purged)

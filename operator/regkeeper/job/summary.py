@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
 from regkeeper.retention import digests
-from regkeeper.retention.contents import Contents
+from regkeeper.retention.contents import NAMES_OF_IMAGES, Contents
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.errors import RetentionError
 from regkeeper.retention.journal import State
@@ -121,15 +121,15 @@ def _blobs(digest: Digest | None, reader: RepositoryReader) -> set[Digest]:
     return found
 
 
-def touched(volume: Volume, journals: Journals, run: str) -> bytes | None:
+def touched(volume: Volume, journals: Journals, run: str, plan: Plan) -> bytes | None:
     """A sketch of all names by which what a run deleted may be in use; None: nobody can say, or it would say nothing.
 
     The run is done, and tells so whatever of it can't be read: an exact `delete` takes what is damaged, too.
     """
+    if plan.count(*NAMES_OF_IMAGES) > MOST_NAMES:
+        return None
     try:
-        contents = Contents(volume, journals, [run])
-        if len(contents.tags) + len(contents.revisions) > MOST_NAMES:
-            return None
+        contents = Contents(volume, journals, [run], {*NAMES_OF_IMAGES, Kind.MANIFEST_BLOB})
         tags, found = names_of_use(contents)
     except (RetentionError, OSError):
         return None

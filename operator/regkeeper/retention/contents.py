@@ -3,8 +3,9 @@
 import errno
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
 from regkeeper.retention import digests
@@ -32,7 +33,7 @@ from regkeeper.retention.places import run_directory
 UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
 """States of a run whose entries can come back; of a purge that was interrupted, what it has not freed yet."""
 
-_NAMES_OF_IMAGES = frozenset({Kind.TAG, Kind.INDEX_REVISION, Kind.REVISION})
+NAMES_OF_IMAGES = frozenset({Kind.TAG, Kind.INDEX_REVISION, Kind.REVISION})
 
 
 class Entry(NamedTuple):
@@ -80,7 +81,10 @@ class Contents:
         aliases: of digests under which content was pushed and is not kept, those of the blobs; see `Repository`.
     """
 
-    def __init__(self, volume: Volume, journals: Journals, runs: Iterable[str]) -> None:
+    def __init__(
+        self, volume: Volume, journals: Journals, runs: Iterable[str], kinds: Collection[Kind] | None = None
+    ) -> None:
+        """Read what some runs have there, of all kinds or only of some: each entry takes most of a kilobyte."""
         self._volume = volume
         self.tags: dict[tuple[str, str], Entry] = {}
         self.revisions: dict[Image, Entry] = {}
@@ -89,7 +93,8 @@ class Contents:
         self.aliases: dict[Digest, Digest] = {}
         for run in runs:
             there = set(volume.names(run_directory(run)))
-            for number, move in journals.moves(run):
+            some = None if kinds is None else chain.from_iterable(journals.moves_of(run, kind) for kind in kinds)
+            for number, move in journals.moves(run) if some is None else some:
                 if str(number) in there:
                     self._add(Entry(run, number, move))
         self._dependants: dict[Subject, list[tuple[Image, Entry | None]]] | None = None
@@ -281,6 +286,6 @@ def images_of(journals: Journals, run: str) -> list[Image]:
     return [
         Image(move.repository, digest)
         for _, move in journals.moves(run)
-        if move.kind in _NAMES_OF_IMAGES
+        if move.kind in NAMES_OF_IMAGES
         if (digest := digests.parse(move.digest if move.kind == Kind.TAG else move.name)) is not None
     ]
