@@ -16,15 +16,20 @@ def info(*hosts: str, labels: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def look_at(
-    files: NodeFiles, shown: dict[str, Any], process: Process = DOCKERD, *, path: str = PATH
+    files: NodeFiles,
+    shown: dict[str, Any],
+    process: Process = DOCKERD,
+    *,
+    path: str = PATH,
+    may_be_absent: bool = False,
 ) -> DockerObservation:
     """A dockerd that runs with the file as it is, and shows this."""
     content = files.read(path)
-    assert content
+    assert content or may_be_absent
     return DockerObservation(
         path=path,
         content=content,
-        settings=json.loads(content.data),
+        settings=json.loads(content.data) if content else {},
         backup=files.read(path + BACKUP_SUFFIX),
         file_problem=None,
         process=process,

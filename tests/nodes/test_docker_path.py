@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from regkeeper.nodes.docker import Docker, DockerLook
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX
+from regkeeper.nodes.dockerd_api import Dockerd
 from regkeeper.nodes.files import NodeFiles, digest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.record import DockerRecord, Intent, Ledger
@@ -154,6 +155,46 @@ def test_a_file_that_was_moved_to_where_dockerd_reads_now_is_still_ours(
     assert (kept.path, kept.entries) == (DEFAULT, ("one:5000",))
 
 
+@pytest.mark.parametrize("before", [BEFORE, None], ids=["a file", "no file"])
+def test_a_file_that_was_moved_before_dockerd_read_it_there_is_still_ours(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch, before: bytes | None
+) -> None:
+    """An agent that sees it gone makes it anew at once; that one goes as soon as dockerd reads the other."""
+    old, new = Path(files.root + DEFAULT), Path(files.root + ELSEWHERE)
+    old.write_bytes(before) if before is not None else old.unlink()
+    new.unlink()
+    place, shows = DEFAULT, info()
+    monkeypatch.setattr(
+        "regkeeper.nodes.docker.observe", lambda *_, **__: look_at(files, shows, path=place, may_be_absent=True)
+    )
+    monkeypatch.setattr("regkeeper.nodes.docker.hang_up", lambda _process, _proc: None)
+    monkeypatch.setattr(Dockerd, "info", lambda _dockerd: shows)
+    ledger = Ledger(files)
+    docker = Docker(files)
+
+    def run(*hosts: str) -> None:
+        nonlocal shows
+        for _ in range(2):
+            look = docker.look(hosts, ledger, allow_pending_edits=False)
+            assert look.problems == ()
+            shows = info(*hosts)
+            docker.act(look, ledger)
+
+    run("one:5000")
+    old.rename(new)
+    run("one:5000")
+    assert json.loads(old.read_bytes()) == {"insecure-registries": ["one:5000"]}
+    place = ELSEWHERE
+    run("one:5000")
+    assert not old.exists()
+    assert "one:5000" in new.read_text()
+    run()
+    assert docker.reverted(ledger)
+    assert json.loads(new.read_bytes()) == json.loads(before or b"{}")
+    assert before is None or new.read_bytes() == before
+    assert {path.name for path in (*old.parent.iterdir(), *new.parent.iterdir())} == {new.name}
+
+
 def test_a_file_like_the_one_of_before_that_was_cut_off_is_not_ours(
     files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,3 +206,19 @@ def test_a_file_like_the_one_of_before_that_was_cut_off_is_not_ours(
     Path(files.root + DEFAULT).write_bytes(BEFORE)
     assert Moved(files, ledger, monkeypatch).act()
     assert Path(files.root + DEFAULT).read_bytes() == BEFORE
+
+
+def test_a_file_as_it_was_before_us_has_nothing_of_ours(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its administrator put it where dockerd reads now, and took the other away."""
+    record = DockerRecord(path=ELSEWHERE, entries=("one:5000",), original=digest(BEFORE), written=digest(OURS))
+    ledger.write(docker=record)
+    Path(files.root + ELSEWHERE).unlink()
+    Path(files.root + ELSEWHERE + BACKUP_SUFFIX).write_bytes(BEFORE)
+    Path(files.root + DEFAULT).write_bytes(BEFORE)
+    moved = Moved(files, ledger, monkeypatch)
+    assert moved.act() or moved.act()
+    assert Path(files.root + DEFAULT).read_bytes() == BEFORE
+    for path in (ELSEWHERE, DEFAULT):
+        assert not Path(files.root + path + BACKUP_SUFFIX).exists()

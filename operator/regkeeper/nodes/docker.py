@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from regkeeper.nodes.daemon_json import BrokenError, entries_of, parse
 from regkeeper.nodes.damping import Damper
 from regkeeper.nodes.docker_edits import lost_settings
+from regkeeper.nodes.docker_moved import Moved, make_out
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX, SOCKET, DockerObservation, insecure_of, observe
 from regkeeper.nodes.docker_plan import DockerPlan, Step, make_plan
 from regkeeper.nodes.dockerd_api import Dockerd, DockerError
@@ -37,10 +37,8 @@ class DockerLook(Look):
 
     seen: DockerObservation | None = None
     plan: DockerPlan | None = None
-    is_forgotten: bool = False
-    """dockerd reads another file than the one in the record, in which nothing of ours is left."""
-    moved: DockerRecord | None = None
-    """Then: the record of the file that dockerd reads, if that is the one of the record, moved as a whole."""
+    moved: Moved | None = None
+    """dockerd reads another file than the one in the record, which is left alone from here on."""
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ class Docker:
         )
 
     def act(self, look: DockerLook, ledger: Ledger) -> None:
-        if look.is_forgotten and ledger.record.docker is not None:
+        if look.moved is not None and ledger.record.docker is not None:
             self._leave(ledger.record.docker, look.moved, ledger)
             return
         if look.seen is None or look.plan is None:
@@ -153,29 +151,28 @@ class Docker:
         self._rejection.damper.repaired(self._clock())
 
     def _look_at_moved_file(self, seen: DockerObservation, hosts: Sequence[str], record: DockerRecord) -> DockerLook:
-        content = self._files.read(record.path)
-        undo = record.intent.undo if record.intent is not None else None
-        left = {*record.entries, *(undo.entries if undo is not None else ())}
-        with suppress(BrokenError, UnicodeDecodeError):  # then any of them may be there
-            left &= set(entries_of(parse(content.data.decode()))) if content is not None else set()
-        if not left:
-            moved = _moved(record, seen)
-            return DockerLook(present=True, version=seen.version, acts=True, is_forgotten=True, moved=moved)
+        old = self._files.read(record.path)
+        moved = make_out(record, old, self._files.read(record.path + BACKUP_SUFFIX) or seen.backup, seen)
+        if not moved.left:
+            changes = (Change(record.path, old.data, None),) if old is not None and moved.is_ours else ()
+            return DockerLook(present=True, version=seen.version, changes=changes, acts=True, moved=moved)
         detail = (
             f"dockerd now reads {seen.path}; entries of ours are in {record.path}: point it back, or take "
-            f"{', '.join(sorted(left))} out of there"
+            f"{', '.join(sorted(moved.left))} out of there"
         )
         problem = Problem(Reason.UNSUPPORTED, {"detail": detail})
         suspects = dict.fromkeys(hosts, problem)
         return DockerLook(present=True, version=seen.version, suspects=suspects, problems=(problem,))
 
-    def _leave(self, record: DockerRecord, moved: DockerRecord | None, ledger: Ledger) -> None:
+    def _leave(self, record: DockerRecord, moved: Moved, ledger: Ledger) -> None:
         """Forget a file that dockerd no longer reads; where it was moved, go after it, with the backup."""
         backup = self._files.read(record.path + BACKUP_SUFFIX)
-        if moved is not None and backup is not None and backup.digest == moved.original:
-            self._files.write(moved.path + BACKUP_SUFFIX, backup.data, mode=0o600)
+        if moved.record is not None and backup is not None and backup.digest == moved.record.original:
+            self._files.write(moved.record.path + BACKUP_SUFFIX, backup.data, mode=0o600)
+        if moved.is_ours:
+            self._files.remove(record.path)
         self._files.remove(record.path + BACKUP_SUFFIX)
-        ledger.write(docker=moved)
+        ledger.write(docker=moved.record)
 
     def _write(self, seen: DockerObservation, step: Step, ledger: Ledger) -> None:
         """The file and the record; each crash in between is settled by the next look."""
@@ -261,16 +258,6 @@ def _settled(record: DockerRecord | None, content: Content | None, seen: DockerO
     if record is not None and record.revoking and seen.info is not None:
         record = replace(record, revoking=tuple(host for host in record.revoking if host in seen.insecure))
     return record
-
-
-def _moved(record: DockerRecord, seen: DockerObservation) -> DockerRecord | None:
-    """The record of the file that dockerd reads now, if that is byte for byte the one of the record; else None."""
-    known = (record.written, record.intent.before if record.intent is not None else "")
-    settled = _settled(record, seen.content, seen)
-    if seen.content is None or seen.content.digest not in known or settled is None or not settled.entries:
-        return None
-    # Where no file was before us, there has to stay one: dockerd does not start from a --config-file that is absent.
-    return replace(settled, path=seen.path, original=settled.original or None)
 
 
 def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:
