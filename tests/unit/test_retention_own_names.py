@@ -47,13 +47,18 @@ def test_a_name_that_is_not_known_yet_is_no_reason_to_take_an_image_for_unused(
 
 def test_what_nodes_were_told_to_call_it_is_a_name_of_it_too() -> None:
     registry = a_registry(**ON_NODES, nodeTrust={"hosts": ["registry.example:5000"]})
-    status = {"addresses": [CLUSTER_IP, HOST_PORT], "trustedHosts": ["k8smaster:5000", "former.example:5000"]}
-    assert own_names(registry, status, NARROWED) == [
-        "former.example:5000",
-        "k8smaster:5000",
-        "main.images.svc:5000",
-        "registry.example:5000",
-    ]
+    status = {"addresses": [CLUSTER_IP, HOST_PORT], "trustedHosts": ["k8smaster:5000", "former.example:80"]}
+    names = frozenset(own_names(registry, status, NARROWED))
+    assert names >= {"k8smaster:5000", "main.images.svc:5000", "former.example:80", "registry.example:5000"}
+
+
+def test_a_host_port_is_its_name_under_the_addresses_of_its_nodes_too() -> None:
+    """Pods may name them, and only `trustedHosts` has them, which is emptied where nodes forget the registry."""
+    registry, status = a_registry(access={"hostPort": {"port": 5001}}), [CLUSTER_IP, {**HOST_PORT, "host": "node:5001"}]
+    in_use = InUse(frozenset(own_names(registry, {"addresses": status}, NARROWED)))
+    for host in ("10.0.0.1:5001", "node:5001", "node.example:5001", "10.0.0.1:5000", "elsewhere.example"):
+        in_use.add(f"{host}/shop/{host[-1]}{host[:2]}", "Pod shop/web")
+    assert in_use.tags.keys() == {("shop/110", "latest"), ("shop/1no", "latest")}
 
 
 @pytest.mark.parametrize("port", [{}, {"port": 30500}])

@@ -12,8 +12,8 @@ from regkeeper.retention.in_use import any_host
 def own_names(registry: Registry, status: Mapping[str, Any], policies: Policies) -> list[str]:
     """Where it is reached, as its status says, and what its nodes were told to call it.
 
-    A NodePort is a name under every host: all nodes answer there, by name or address, and the status may name but those
-    that run its pods now.
+    A port of nodes is a name under every host: nodes have names and addresses, and the status may name but those that
+    run its pods now. Another registry's image that counts too for its port is only kept.
 
     Raises:
         InUseUnknownError: they matter, and the status has none of a kind and port that the spec asks for: it is new,
@@ -26,7 +26,7 @@ def own_names(registry: Registry, status: Mapping[str, Any], policies: Policies)
             f"protect.hosts: Registry {registry.metadata.name} has no address of type {', '.join(missing)} in its "
             "status yet, so nobody knows which references are to it"
         )
-    hosts = {any_host(host) if kind == "NodePort" else host for kind, host in addresses}
+    hosts = {host if kind == "ClusterIP" else any_host(host) for kind, host in addresses}
     return sorted({*hosts, *registry.spec.node_trust.hosts, *(status.get("trustedHosts") or ())})
 
 
