@@ -54,9 +54,11 @@ def published(path: Path, make: Callable[[Path], None]) -> Path:
 
 def forget_others(current: Path, pattern: str) -> None:
     """Remove what earlier inputs left: everything beside `current` that matches `pattern` and is not in use."""
-    for other in current.parent.glob(pattern):
-        if other != current and time.time() - other.stat().st_mtime > _IN_USE:
-            shutil.rmtree(other) if other.is_dir() else other.unlink(missing_ok=True)
+    # Clusters that start side by side tidy up at the same time.
+    with locked(current.parent / ".forgetting.lock"):
+        for other in current.parent.glob(pattern):
+            if other != current and time.time() - other.stat().st_mtime > _IN_USE:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
 
 def content_of(paths: Iterable[Path]) -> bytes:

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.cache import content_of, published
+from tests.cluster.cache import content_of, forget_others, published
 from tests.cluster.fixtures import GivenCluster
 from tests.cluster.images.archive import Directory, File, Image, Layer, Link, layer_tar, write_archive
 from tests.cluster.locks import locked
@@ -97,6 +98,18 @@ def test_what_was_half_made_is_not_published(tmp_path: Path) -> None:
         published(tmp_path / "thing", breaks)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_clusters_that_start_side_by_side_tidy_up_at_once(tmp_path: Path) -> None:
+    current = tmp_path / "store-current"
+    current.mkdir()
+    for number in range(100):
+        old = tmp_path / f"store-{number}"
+        (old / "layer").mkdir(parents=True)
+        os.utime(old, (0, 0))
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda _: forget_others(current, "store-*"), range(4)))
+    assert os.listdir(tmp_path) == ["store-current"]
 
 
 def test_content_sees_names_bytes_and_the_right_to_execute(tmp_path: Path) -> None:
