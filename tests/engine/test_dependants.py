@@ -142,7 +142,7 @@ def test_what_is_about_something_that_can_not_be_read_is_kept_and_told(
     assert planned.deleted_tags() == {"app:v1", "app:sbom"}
     assert planned.manifest("app", untagged.digest) == "kept: its subject can't be read"
     assert planned.manifest("app", tagged.digest) == "kept: its subject can't be read"
-    assert sorted(map(str, planned.plan.problems)) == sorted(
+    assert list(map(str, planned.plan.problems)) == sorted(
         f"app: manifest {image.digest}: its subject can't be read" for image in (untagged, tagged)
     )
     assert delete(volume, "app:sbom", f"app@{untagged.digest}").deleted_manifests() == {

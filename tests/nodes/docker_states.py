@@ -56,6 +56,7 @@ class State:
 def in_state(node: Node, state: State) -> Iterator[Daemon | None]:
     """Bring the node into the state, and back to an empty /etc/docker without dockerd."""
     with ExitStack() as stack:
+        _clear(node)
         stack.callback(_clear, node)
         if state.file is not None:
             node.path(FILE).write_bytes(state.file)

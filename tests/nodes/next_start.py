@@ -4,7 +4,10 @@ The one that runs is left alone: a second one, with directories and a socket of 
 20.10 has no `--validate`, and that of later ones says yes to entries with which the start fails (facts of node trust).
 """
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from tests.nodes.docker_states import FILE, State
 from tests.nodes.node import Node
@@ -43,9 +46,23 @@ class NextStart:
         if content is not None:
             self._node.path(_COPY).write_bytes(content)
             arguments = (*arguments, f"--config-file={_COPY}")
-        daemon = self._node.try_dockerd(*_ELSEWHERE, *arguments, socket=_SOCKET, name="next dockerd", env=environment)
-        if not daemon.running():
-            return None
-        indexes = self._node.docker_get("/info", _SOCKET)["RegistryConfig"]["IndexConfigs"]
-        daemon.stop()
+        with _put_back(self._node.path("/etc/docker")):
+            daemon = self._node.try_dockerd(
+                *_ELSEWHERE, *arguments, socket=_SOCKET, name="next dockerd", env=environment
+            )
+            if not daemon.running():
+                return None
+            indexes = self._node.docker_get("/info", _SOCKET)["RegistryConfig"]["IndexConfigs"]
+            daemon.stop()
         return frozenset(host for host, index in indexes.items() if not index["Secure"])
+
+
+@contextmanager
+def _put_back(folder: Path) -> Iterator[None]:
+    """Leave no directory behind where none was: dockerd 20.10 makes it for its key, wherever its configuration is."""
+    was_there = folder.exists()
+    try:
+        yield
+    finally:
+        if not was_there:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -98,6 +98,8 @@ class Planner:
             self._judge_repositories()
             self._find_blobs()
         self.plan.entries = sorted(self.entries.values(), key=lambda entry: entry.name)
+        # They come in the order in which directories list; plans of the same volume are the same.
+        self.plan.problems.sort(key=lambda problem: (problem.repository, problem.where, problem.message))
         self.plan.unmatched = [
             reference.text for reference in self.question.intent.deletions if reference.text not in self.answered
         ]
