@@ -58,7 +58,7 @@ def require_nothing_left(retained: RetainedRoom) -> None:
             found += [
                 f"{kind.kind} {body['metadata']['name']}"
                 for body in retained.room.listed(kind, f"{selector}={retained.name}")
-                if "binaryData" in body or (body["kind"] == "Job" and not is_done(body))
+                if "binaryData" in body or (kind == kube.JOB and not is_done(body))
             ]
         return found
 
