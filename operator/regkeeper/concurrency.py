@@ -1,4 +1,4 @@
-"""Work on many items at once, answers in the order of the items."""
+"""Work on many items at once with answers in the order of the items; wait for an event, or a while."""
 
 import asyncio
 from collections import deque
@@ -33,3 +33,17 @@ async def in_order(
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until an event is set; False if it was not within so many seconds (None: without limit).
+
+    In this very task: `asyncio.wait_for` makes another before Python 3.12, and kopf, at its end, waits five seconds for
+    every task that was born while it ran, and cancels it.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

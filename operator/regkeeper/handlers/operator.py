@@ -4,10 +4,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from regkeeper import kube, naming
+from regkeeper.concurrency import wait_at_most
 from regkeeper.distribution import open_session
 from regkeeper.handlers.endpoints import metrics_app, probe_app, serve
 from regkeeper.handlers.retentions import KINDS as RETENTION_KINDS
@@ -185,8 +186,7 @@ class Operator:
 
     async def _keep_comparing(self) -> None:
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._resync_now.wait(), min(self._resync.pause(), self._retentions.pause()))
+            await wait_at_most(self._resync_now, min(self._resync.pause(), self._retentions.pause()))
             self._resync_now.clear()
             try:
                 await self._resync.compare()

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from regkeeper import kube
+from regkeeper.concurrency import wait_at_most
 from regkeeper.nodes.desired import MAXIMUM_HOSTS
 from regkeeper.nodes.report import Report
 from regkeeper.reconcile import conditions
@@ -138,11 +139,7 @@ class TrustKeeper:
                 delay = await self._failed(error, failures)
             # A pass over many nodes takes its time, and leaves as much to the Registries.
             await asyncio.sleep(max(SHORTEST_PAUSE_SECONDS, self._clock() - began))
-            try:
-                async with asyncio.timeout(delay):
-                    await self._woken.wait()
-            except TimeoutError:
-                continue
+            await wait_at_most(self._woken, delay)
 
     async def close(self) -> None:
         """Ask and follow no more."""
