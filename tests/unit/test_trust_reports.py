@@ -10,10 +10,19 @@ import pytest
 
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.reasons import Problem, Reason
-from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
+from regkeeper.nodes.report import (
+    HostReport,
+    HostState,
+    Report,
+    ReportedProblem,
+    RuntimeReport,
+    StaleReportError,
+    reported,
+)
 from regkeeper.reconcile.trust.agents import Agent
 from regkeeper.reconcile.trust.questions import AgentSilentError
 from regkeeper.reconcile.trust.reports import (
+    BEHIND_SECONDS,
     CALM_SECONDS,
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
@@ -51,6 +60,9 @@ class Agents:
         self.hosts = HostReport(host="a:5000", state=HostState.TRUSTED, ours=True)
         self.silent = False
         self.broken = False
+        self.generation: int | None = None
+        """Of the list that they hold; None: of the one that they were told."""
+        self.list_problem: ReportedProblem | None = None
         self.asked = 0
         self.news = 0
         """Answers that the passes were to hear of."""
@@ -71,6 +83,8 @@ class Agents:
             raise ZeroDivisionError
         if self.silent:
             raise AgentSilentError("nobody there")
+        if self.generation is not None:
+            raise StaleReportError(self.generation, self.list_problem)
         runtime = RuntimeReport(runtime="docker", hosts=(self.hosts,), reverted=False)
         return Report(node=agent.node, pod_uid=agent.uid, nonce=f"{self.asked:032}", generation=5, runtimes=(runtime,))
 
@@ -96,6 +110,17 @@ class Agents:
     async def _answered(self, before: int) -> int:
         await wait_for_async(lambda: not self.reports._inquiries._tasks, 30, "all answers")
         return self.asked - before
+
+    def tell(self, generation: int) -> None:
+        """Have the pod of the first node say the same in a list of another generation."""
+        told = self.by_node["node-0"].told
+        assert told is not None
+        later = TrustList(generation=generation, cluster=told.cluster, sets=told.sets, nodes=told.nodes)
+        self.by_node["node-0"] = replace(self.by_node["node-0"], told=later)
+
+    @property
+    def floor(self) -> int:
+        return self.reports.floor(self.by_node["node-0"])
 
     def report(self, node: str = "node-0") -> Report | None:
         return self.reports.standing(self.by_node[node]).report
@@ -154,12 +179,42 @@ async def test_silence_is_news_once_it_has_lasted(agents: Agents) -> None:
 async def test_who_is_told_something_else_is_asked_at_once(agents: Agents) -> None:
     await agents.after(0)
     assert await agents.after(1) == 0, "it is calm"
-    told = agents.by_node["node-0"].told
-    assert told is not None
-    later = TrustList(generation=6, cluster=told.cluster, sets=told.sets, nodes=told.nodes)
-    agents.by_node["node-0"] = replace(agents.by_node["node-0"], told=later)
+    agents.tell(6)
     assert agents.report() is None, "what it said was about another list"
     assert await agents.after(0) == 1
+
+
+@pytest.mark.parametrize("reason", [None, Reason.LIST_MISSING], ids=["an earlier list", "none"])
+async def test_an_agent_whose_file_kubelet_left_as_it_was_is_told_again(agents: Agents, reason: Reason | None) -> None:
+    agents.generation = 4
+    agents.list_problem = reported(Problem(reason)) if reason else None
+    for generation, patience in ((5, BEHIND_SECONDS), (6, 2 * BEHIND_SECONDS), (7, 4 * BEHIND_SECONDS)):
+        agents.tell(generation)
+        await agents.after(0)
+        news = agents.news
+        await agents.after(patience * 0.9)
+        assert agents.floor == 0, "kubelet takes its time"
+        assert agents.news == news
+        await agents.after(patience)
+        assert agents.floor == generation + 1
+        assert agents.news == news + 1, "a pass writes to its pod"
+    agents.generation = None
+    agents.tell(8)
+    await agents.after(0)
+    assert agents.floor == 0
+    agents.generation = 8
+    agents.tell(9)
+    await agents.after(0)
+    await agents.after(BEHIND_SECONDS)
+    assert agents.floor == 10, "it followed meanwhile"
+
+
+@pytest.mark.parametrize("reason", [Reason.OTHER_AGENT, Reason.LIST_INVALID])
+async def test_who_does_not_follow_for_a_reason_is_not_told_again(agents: Agents, reason: Reason) -> None:
+    agents.generation, agents.list_problem = 4, reported(Problem(reason))
+    await agents.after(0)
+    await agents.after(2 * BEHIND_SECONDS)
+    assert agents.floor == 0
 
 
 async def test_who_does_not_run_is_asked_once_it_does(agents: Agents) -> None:

@@ -73,6 +73,23 @@ async def test_however_often_a_pass_is_woken_only_so_many_are_written_to_at_once
     assert len(stage.asked) == len(stage.agents), "who was told is not told again"
 
 
+async def test_no_two_lists_have_one_generation_although_the_watch_shows_an_earlier_one() -> None:
+    """A report about one would pass for a report about the other."""
+    stage = Stage(1)
+    await stage.have_told("h:1")
+    earlier = dict(stage.agents)
+    generations = set()
+    for hosts in (("h:1", "h:2"), ("h:2",), ()):
+        stage.now += BETWEEN_WRITES_SECONDS
+        stage.agents = dict(earlier)
+        await stage.have_told(*hosts)
+        told = stage.agents["node-00"].told
+        assert told is not None
+        assert told.sets == (hosts,)
+        generations.add(told.generation)
+    assert len(generations) == 3
+
+
 async def test_who_refuses_is_named_tried_again_later_and_holds_up_nobody() -> None:
     stage = Stage(3)
     stage.refusing["node-01"] = kube.ForbiddenError("a webhook says no", code=403)

@@ -1,7 +1,7 @@
 """The operator, installed by the chart before the first test of this folder and uninstalled after the last."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import yaml
 from regkeeper.kube.resources import REGISTRY
 from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
+from tests.e2e.installed.story import story
 from tests.operator_process import a_namespace
 from tests.release import Release, released
 from tests.retained_room import RetainedRoom
@@ -51,6 +52,16 @@ class MakeRoom(Protocol):
     """Makes a namespace of a test's own, which goes at the test's end."""
 
     def __call__(self, labels: Mapping[str, str] | None = None) -> Room: ...
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have a failure tell what the cluster was like: it is gone when somebody reads of it."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("installed")
+    if report.failed and cluster is not None:
+        report.sections += story(cluster)
+    return report
 
 
 @pytest.fixture(scope="package")

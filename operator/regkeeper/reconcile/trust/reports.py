@@ -36,6 +36,13 @@ A question costs 1.7 ms of a core: this much is 0.7 % of one, and 5,000 agents c
 """
 PATIENCE = 3
 """Questions in a row without an answer that are nobody's business: pods start, packets get lost."""
+BEHIND_SECONDS = 5.0
+"""How long an agent that answers may hold an earlier list than its pod says: kubelet takes up to a second.
+
+kubelet forgets a change that comes while it writes the one before into the mounted file, and looks again by itself only
+after 60 to 90 seconds. Another write to the pod makes it look at once; each waits twice as long as the one before.
+"""
+LONGEST_BEHIND_SECONDS = 320.0
 
 
 class Timer(Protocol):
@@ -59,6 +66,8 @@ class _Answer:
     """Nothing answered at all."""
     newer: int = 0
     """Generation of a later list, which the agent holds against this one."""
+    behind: bool = False
+    """Whether it has an earlier list or none, and no other reason not to do what this one says."""
 
 
 @dataclass(slots=True)
@@ -68,6 +77,12 @@ class _Known:
     due: float
     report: Report | None = None
     silence: str = ""
+    told: float = 0.0
+    """When it was first seen to be told this."""
+    patience: float = BEHIND_SECONDS
+    """Seconds from then on until it is told again."""
+    is_told_again: bool = False
+    """Whether the next list is this one again."""
     floor: int = 0
     """Generation that the next list must reach."""
     tries: int = 0
@@ -146,7 +161,7 @@ class Reports:
         return Standing(agent, known.report, known.silence)
 
     def floor(self, agent: Agent) -> int:
-        """The generation that the next list for this agent must reach; above its present one: it refuses that."""
+        """The generation that the next list must reach; above the present one: the agent refuses that, or missed it."""
         known = self._known.get(agent.uid)
         return known.floor if known is not None else 0
 
@@ -160,9 +175,12 @@ class Reports:
         generation = agent.told.generation if agent.told else 0
         known = self._known.get(agent.uid)
         if known is None or known.generation != generation:
+            patience = BEHIND_SECONDS
             if known is not None:
                 _stop(known)
-            known = self._known[agent.uid] = _Known(agent, generation, due=now)
+                if known.is_told_again:
+                    patience = min(LONGEST_BEHIND_SECONDS, 2 * known.patience)
+            known = self._known[agent.uid] = _Known(agent, generation, due=now, told=now, patience=patience)
         known.agent = agent
         return known
 
@@ -192,6 +210,9 @@ class Reports:
         if answer.report is not None or known.unheard == 0 or known.unheard >= PATIENCE:
             known.report, known.silence = answer.report, answer.words
         known.floor = answer.newer + 1 if answer.newer else 0
+        known.is_told_again = answer.behind and self._clock() - known.told >= known.patience
+        if known.is_told_again:
+            known.floor = known.generation + 1
         jitter = 0.8 + 0.4 * self._random()
         if answer.report is not None and _is_calm(answer.report):
             known.tries, pause = 0, min(LONGEST_CALM_SECONDS, self._calm * jitter)
@@ -212,9 +233,13 @@ class Reports:
             # The nonce has done its work; without it, a report that says the same is the same.
             return _Answer(generation, replace(await self._ask(agent, key), nonce=""))
         except StaleReportError as error:
-            older = error.problem is not None and error.problem.reason == Reason.LIST_OLDER
-            words = error.problem.words() if error.problem is not None else ""
-            return _Answer(generation, words=words, newer=error.generation if older else 0)
+            reason = error.problem.reason if error.problem is not None else None
+            return _Answer(
+                generation,
+                words=error.problem.words() if error.problem is not None else "",
+                newer=error.generation if reason == Reason.LIST_OLDER else 0,
+                behind=reason in (None, Reason.LIST_MISSING),
+            )
         except ReportRefusedError as error:
             return _Answer(generation, words=f"what answers for its agent is not believed: {error}")
         except AgentSilentError as error:

@@ -44,6 +44,8 @@ class Teller:
         self._cluster_id = ""
         self._wrote = -BETWEEN_WRITES_SECONDS
         """When pods were written to last."""
+        self._written: dict[str, int] = {}
+        """Generation that was written into a pod, by its uid. The watch may show what it said before for a moment."""
         self._refused: dict[str, tuple[float, str]] = {}
         """When a pod, by its uid, could not be written to, and why."""
 
@@ -58,6 +60,7 @@ class Teller:
         cluster = await self._find_cluster_id()
         uids = {agent.uid for agent in agents.values()}
         self._refused = {uid: refused for uid, refused in self._refused.items() if uid in uids}
+        self._written = {uid: generation for uid, generation in self._written.items() if uid in uids}
         pending: list[tuple[Agent, TrustList]] = []
         for node, agent in sorted(agents.items()):
             hosts = plan.hosts_of(node, agent.told.hosts_of(node) if agent.told else None)
@@ -98,6 +101,7 @@ class Teller:
             self._refused[agent.uid] = self._clock(), f"its agent can't be told what to trust: {error}"
         else:
             self._refused.pop(agent.uid, None)
+            self._written[agent.uid] = trust.generation
 
     def _may_be_tried(self, agent: Agent) -> bool:
         refused = self._refused.get(agent.uid)
@@ -105,7 +109,8 @@ class Teller:
 
     def _generation(self, agent: Agent) -> int:
         """Of the next list for an agent: the time, so that it grows even where every trace of the last one is lost."""
-        last = agent.told.generation if agent.told else 0
+        told = agent.told.generation if agent.told else 0
+        last = max(told, self._written.get(agent.uid, 0))
         return max(int(self._now().timestamp()), last + 1, self._reports.floor(agent))
 
     async def _find_cluster_id(self) -> str:
