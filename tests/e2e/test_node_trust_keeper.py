@@ -434,6 +434,8 @@ async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_fo
         return f"not yet seen of 1: {stage.node(3)}" in (await stage.condition(key)).get("message", "")
 
     await stage.until(owes, "two nodes to have forgotten")
+    (waiting,) = (await stage.status(key))["nodes"]
+    assert (waiting["name"], waiting["message"]) == (stage.node(3), "its agent has not reported yet")
     stage.ahead += timedelta(seconds=REVERT_SECONDS + 1)
     await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
     (said,) = await stage.events("NotReverted")

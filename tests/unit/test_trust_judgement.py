@@ -8,7 +8,7 @@ from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.reasons import Problem, Reason
 from regkeeper.nodes.report import HostReport, HostState, Report, RuntimeReport, reported
 from regkeeper.reconcile.trust.agents import STARTING, Agent
-from regkeeper.reconcile.trust.judgement import Standing, Verdict, has_forgotten, is_reverted, judge
+from regkeeper.reconcile.trust.judgement import Standing, Verdict, debt, has_forgotten, is_reverted, judge
 
 HOST = "k8smaster:5000"
 FLAG = reported(Problem(Reason.FLAG_CONFLICT, {"where": "docker.service", "path": "/etc/docker/daemon.json"}))
@@ -140,3 +140,31 @@ def test_only_a_report_about_what_the_pod_says_now_proves_that_a_node_has_forgot
 ) -> None:
     assert has_forgotten(standing, [HOST]) is forgotten
     assert is_reverted(standing) is reverted
+    assert (debt("node", standing, [HOST]) is None) is forgotten
+
+
+@pytest.mark.parametrize(
+    ("standing", "reason", "words", "passing"),
+    [
+        (Standing(), "NoAgent", "no agent runs there yet", True),
+        (Standing(agent(runs=False, trouble="ErrImagePull x")), "AgentNotRunning", "ErrImagePull x", False),
+        (Standing(agent(), silence="its agent does not answer"), "NoReport", "does not answer", False),
+        (Standing(agent(), report(), untold="refused by a webhook"), "NotTold", "a webhook", False),
+        (Standing(agent(HOST), report()), "Waiting", "has yet to be told", True),
+        (Standing(agent()), "Waiting", "has not reported yet", True),
+        (Standing(agent(), report(problems=(FLAG,))), "FlagConflict", "remove the flag", False),
+        (
+            Standing(agent(), report(runtime(HostState.TRUSTED, problems=(TWO_DAEMONS, FLAG)))),
+            "FlagConflict",
+            "remove the flag",
+            False,
+        ),
+    ],
+)
+def test_what_a_node_that_has_yet_to_forget_waits_for(
+    standing: Standing, reason: str, words: str, passing: bool
+) -> None:
+    lag = debt("node", standing, [HOST])
+    assert lag is not None
+    assert (lag.node, lag.reason, lag.passing) == ("node", reason, passing)
+    assert words in lag.message

@@ -1,6 +1,6 @@
 """Registries that nodes have to forget: held by a finalizer until they have, or until a deletion has waited enough."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from regkeeper.reconcile.conditions import State
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.store import Store
 from regkeeper.reconcile.trust import wishes as asking
-from regkeeper.reconcile.trust.judgement import Standing, has_forgotten
+from regkeeper.reconcile.trust.judgement import Lag, Standing, debt, in_words
 from regkeeper.reconcile.trust.plan import Labels
 from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings
@@ -19,8 +19,6 @@ REVERT_SECONDS = 60.0
 """How long the deletion of a Registry waits for nodes, once an operator knows of it; the agents go on after it."""
 AGAIN_SECONDS = 1.0
 """Until the next look where only the DaemonSet's own status is awaited."""
-NAMED = 5
-"""Nodes that a message names."""
 
 
 class Farewell:
@@ -78,17 +76,19 @@ class Farewell:
         # Where the status is lost, whatever nobody else wants may be this one's.
         hosts = set(asking.trusted_hosts(body)) or _told(standings)
         hosts -= trusted
-        owing = frozenset(node for node, standing in standings.items() if not has_forgotten(standing, hosts))
+        owing = [lag for node, standing in standings.items() if (lag := debt(node, standing, hosts)) is not None]
+        # What needs a person comes first.
+        owing.sort(key=lambda lag: (lag.passing, lag.node))
         await self._write_off(body, self._owing.get(key, frozenset()) - nodes.keys())
-        self._owing[key] = owing
+        self._owing[key] = frozenset(lag.node for lag in owing)
         waits = REVERT_SECONDS - self._waited(body)
         if (owing or not all_are_there) and waits > 0:
-            await self._status.state(body, _reverting(hosts, owing, remedy))
+            await self._status.state(body, _reverting(hosts, owing, remedy), owing)
             return waits if owing else AGAIN_SECONDS
         if owing:
             said = (
-                f"deleted, though {len(owing)} nodes still trust it or can't be asked: {some_of(owing)}; "
-                "their agents go on"
+                f"deleted, though {len(owing)} nodes still trust it or can't be asked; their agents go on. "
+                f"{in_words(owing)}"
             )
             await self._status.post(body, conditions.false("NotReverted", said))
         # First: what the status says of nodes counts without the finalizer too.
@@ -139,14 +139,9 @@ def _told(standings: Mapping[str, Standing]) -> set[str]:
     return {host for told in lists for group in told.sets for host in group}
 
 
-def _reverting(hosts: set[str], owing: frozenset[str], remedy: str) -> State:
-    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {some_of(owing)}"
+def _reverting(hosts: set[str], owing: Sequence[Lag], remedy: str) -> State:
+    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {in_words(owing)}"
     return conditions.false("Reverting", said + (f"; {remedy}" if remedy else ""))
-
-
-def some_of(nodes: frozenset[str]) -> str:
-    """The first few names."""
-    return ", ".join(sorted(nodes)[:NAMED]) + (", …" if len(nodes) > NAMED else "")
 
 
 def _key(body: kube.Object) -> Key:

@@ -74,10 +74,8 @@ def judge(hosts: Sequence[str], selected: Mapping[str, Standing], uncovered: Seq
     else:
         # What needs a person comes first.
         lags.sort(key=lambda lag: lag.passing)
-        told = "; ".join(f"{lag.node}: {lag.message}" for lag in lags[:MAXIMUM_NAMED])
-        more = f"; and {len(lags) - MAXIMUM_NAMED} more" if len(lags) > MAXIMUM_NAMED else ""
         reason = "Progressing" if all(lag.passing for lag in lags) else "NodesLag"
-        state = conditions.false(reason, f"{trusted}/{len(selected)} nodes trust {names}. {told}{more}")
+        state = conditions.false(reason, f"{trusted}/{len(selected)} nodes trust {names}. {in_words(lags)}")
     if uncovered:
         listed = ", ".join(sorted(uncovered)[:MAXIMUM_NAMED]) + (", …" if len(uncovered) > MAXIMUM_NAMED else "")
         state = State(state.status, state.reason, f"{state.message} Not covered, as they run no Linux: {listed}.")
@@ -131,6 +129,28 @@ def _host_lag(node: str, runtime: RuntimeReport, host: HostReport) -> Lag | None
     words = host.problem.words()
     said = words if runtime.runtime in words else f"{runtime.runtime}: {words}"
     return Lag(node, host.problem.reason, said[:LONGEST_WORDS], passing=host.state is HostState.PENDING)
+
+
+def debt(node: str, standing: Standing, hosts: Iterable[str]) -> Lag | None:
+    """Why it is not known of a node that it has forgotten these hosts, in words to act on; None: it has."""
+    if has_forgotten(standing, hosts):
+        return None
+    lag = _agent_lag(node, standing, ())
+    if lag is not None or standing.report is None:
+        return lag
+    if standing.told.intersection(hosts):
+        return Lag(node, "Waiting", "its agent has yet to be told", passing=True)
+    runtimes = (problem for runtime in standing.report.runtimes if not runtime.reverted for problem in runtime.problems)
+    for problem in (*standing.report.problems, *runtimes):
+        if not _is_notice(problem):
+            return Lag(node, problem.reason, problem.words()[:LONGEST_WORDS])
+    return Lag(node, "Waiting", "its agent has not reported yet", passing=True)
+
+
+def in_words(lags: Sequence[Lag]) -> str:
+    """The first few, each with its reason."""
+    told = "; ".join(f"{lag.node}: {lag.message}" for lag in lags[:MAXIMUM_NAMED])
+    return told + (f"; and {len(lags) - MAXIMUM_NAMED} more" if len(lags) > MAXIMUM_NAMED else "")
 
 
 def is_reverted(standing: Standing) -> bool:

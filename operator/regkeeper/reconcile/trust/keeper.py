@@ -29,9 +29,9 @@ from regkeeper.reconcile.trust import recall
 from regkeeper.reconcile.trust import wishes as asking
 from regkeeper.reconcile.trust.agents import Agent, AgentPods
 from regkeeper.reconcile.trust.daemon_set import AgentDaemonSet, is_complete
-from regkeeper.reconcile.trust.farewell import Farewell, some_of
+from regkeeper.reconcile.trust.farewell import Farewell
 from regkeeper.reconcile.trust.hosting import LocalRegistryHosting
-from regkeeper.reconcile.trust.judgement import Standing, is_reverted
+from regkeeper.reconcile.trust.judgement import MAXIMUM_NAMED, Standing, is_reverted
 from regkeeper.reconcile.trust.judgement import judge as judge_nodes
 from regkeeper.reconcile.trust.passing_over import passing_over
 from regkeeper.reconcile.trust.placement import Placement
@@ -239,7 +239,7 @@ class TrustKeeper:
             logger.info(
                 "the agents stay until %d nodes have said that nothing of ours is left there: %s",
                 len(awaited),
-                some_of(awaited),
+                ", ".join(sorted(awaited)[:MAXIMUM_NAMED]),
             )
         self._awaited = awaited
         if not awaited:

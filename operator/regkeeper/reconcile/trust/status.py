@@ -10,7 +10,7 @@ from regkeeper.reconcile.conditions import NODES_TRUSTED, State
 from regkeeper.reconcile.readiness import NODE_FIELDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.reconcile.trust.judgement import Verdict
+from regkeeper.reconcile.trust.judgement import MAXIMUM_NAMED, Lag, Verdict
 from regkeeper.reconcile.trust.wishes import trusted_hosts
 
 PASSING = frozenset({"Progressing", "NotServing", "Reverting"})
@@ -28,18 +28,17 @@ class TrustStatusWriter:
 
     async def verdict(self, body: kube.Object, hosts: Sequence[str], verdict: Verdict) -> None:
         """Write a verdict about these hosts."""
-        lags = [{"name": lag.node, "reason": lag.reason, "message": lag.message} for lag in verdict.lags]
         fields = {
             "trustedNodes": f"{verdict.trusted}/{verdict.selected}",
             "trustedHosts": list(hosts),
-            "nodes": sorted(lags, key=lambda lag: lag["name"]) or None,
+            "nodes": _listed(verdict.lags),
         }
         await self._write(body, verdict.state, fields)
 
-    async def state(self, body: kube.Object, state: State) -> None:
-        """Write why there is no verdict; the hosts that nodes may still trust stay."""
+    async def state(self, body: kube.Object, state: State, lags: Sequence[Lag] = ()) -> None:
+        """Write why there is no verdict, and which nodes that is about; the hosts that nodes may still trust stay."""
         hosts = list(trusted_hosts(body)) or None
-        await self._write(body, state, {"trustedNodes": None, "trustedHosts": hosts, "nodes": None})
+        await self._write(body, state, {"trustedNodes": None, "trustedHosts": hosts, "nodes": _listed(lags)})
 
     async def clear(self, body: kube.Object) -> None:
         """Say nothing of nodes."""
@@ -66,3 +65,8 @@ class TrustStatusWriter:
             was_trusted = last is not None and last["status"] == "True"
             if state.status == "True" or state.reason not in PASSING or was_trusted:
                 await self.post(body, state)
+
+
+def _listed(lags: Sequence[Lag]) -> list[dict[str, str]] | None:
+    entries = [{"name": lag.node, "reason": lag.reason, "message": lag.message} for lag in lags[:MAXIMUM_NAMED]]
+    return sorted(entries, key=lambda entry: entry["name"]) or None
