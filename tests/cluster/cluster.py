@@ -151,6 +151,11 @@ class Cluster:
         machine.await_docker()
         self._await_ready([machine])
 
+    def rejoin(self, node: str) -> None:
+        """Make a node again of a machine whose Node was deleted; returns when it is Ready."""
+        self.restart_kubelet(node)
+        self._await_ready([self.node(node)])
+
     def restart_kubelet(self, node: str) -> None:
         """Restart a node's kubelet; returns when it serves. Its pods go on."""
         machine = self.node(node)

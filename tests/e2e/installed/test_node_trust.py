@@ -231,6 +231,25 @@ def test_of_two_registries_one_stays(room: Room, before: dict[str, dict[str, byt
     await_agents_gone(room)
 
 
+def test_a_node_that_joins_later_is_trusted_too(room: Room, before: dict[str, dict[str, bytes]]) -> None:
+    """Issue 4: "A node that joins later is trusted within 5 s of its agent's start"."""
+    cluster = room.cluster
+    cluster.kubectl("delete", "node", MASTER)
+    room.registry(access={"hostPort": {"port": PORT}}, **on_node(WORKER))
+    room.await_condition("NodesTrusted", "Trusted")
+    assert room.status()["trustedNodes"] == "1/1"
+    assert not changed(cluster, {MASTER: before[MASTER]})
+    cluster.rejoin(MASTER)
+    wait_for(lambda: room.status().get("trustedNodes") == "2/2", SOON, lambda: f"2/2: {room.status()}")
+    image = IMAGE.replace(HOST, f"{WORKER}:{PORT}")
+    docker.load(cluster, MASTER, image)
+    docker.push(cluster, MASTER, image)
+    cluster.node_exec(MASTER, ["docker", "image", "prune", "--all", "--force"])
+    room.delete("registry")
+    assert not changed(cluster, before)
+    await_agents_gone(room)
+
+
 def test_other_namespaces_may_not(make_room: MakeRoom, before: dict[str, dict[str, bytes]]) -> None:
     room = make_room()
     room.registry(**SPEC)
