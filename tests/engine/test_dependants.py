@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from regkeeper.retention.moves import Kind
 from tests.engine import documents
 from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, Volume
@@ -295,3 +296,52 @@ def test_a_fallback_index_that_lists_its_own_subject_does_not_keep_it(volume: Vo
     index = app.push_fallback_tag(image, [image])
     planned = retain(volume, KEEP_NONE)
     assert planned.deleted_manifests() == {("app", image.digest), ("app", index.digest)}
+
+
+@pytest.mark.parametrize("kind", ["unknown", "index"])
+def test_what_a_fallback_tag_lists_does_not_keep_the_subject_that_it_mentions(volume: Volume, kind: str) -> None:
+    """A dependant takes along what it lists, which then needs nothing any more (found by the oracle, seed 6002)."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    listed = app.push(documents.unknown([image]) if kind == "unknown" else documents.index([image]))
+    index = app.push_fallback_tag(image, [listed])
+    about_it = app.push_signature(index)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {
+        "app:v1",
+        f"app:{image.digest.replace(':', '-')}",
+        f"app:{index.digest.replace(':', '-')}.sig",
+    }
+    assert planned.deleted_manifests() == {("app", one.digest) for one in (image, listed, index, about_it)}
+    other = app.push_index(children=[listed, about_it])
+    assert retain(volume, KEEP_NONE).deleted_manifests() == set()  # what is untagged stays, and what that lists
+    planned = retain(volume, {**KEEP_NONE, "untagged": {"deleteAfter": "24h"}})
+    assert planned.deleted_manifests() == {("app", one.digest) for one in (image, listed, index, about_it, other)}
+
+
+def test_a_dependant_keeps_all_that_it_needs_where_its_subject_may_be_out_of_sight(volume: Volume) -> None:
+    """Its tag stayed and its layer links went: nobody could pull it any more."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"])
+    app.push_signature(image)
+    app.push_image(layers=[b"sbom"], subject=image)
+    (volume.repositories / "elsewhere").symlink_to(volume.root)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"app:v1"}
+    assert planned.deleted_manifests() == {("app", image.digest)}
+    named = json.loads(volume.blob_data(image.digest).read_bytes())
+    assert planned.deleted_links() == {("app", each["digest"]) for each in (named["config"], *named["layers"])}
+
+
+def test_an_approval_takes_no_dependant_of_what_came_to_be_needed(volume: Volume) -> None:
+    """The signature went, though its image stays: an index that was pushed since, and lists it, is no victim."""
+    app, signatures = volume.repository("app"), volume.repository("signatures")
+    image = app.push_image("v1", layers=[b"1"])
+    signatures.push_signature(image)
+    planned = retain(volume, KEEP_NONE)
+    approved = frozenset(
+        [(move.repository, move.name, move.digest) for move in planned.moves(Kind.TAG)]
+        + [(name, "", digest) for name, digest in planned.deleted_manifests()]
+    )
+    app.push_index(children=[image], subject=image)
+    assert retain(volume, KEEP_NONE, approved=approved).deleted_tags() == {"app:v1"}

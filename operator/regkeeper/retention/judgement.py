@@ -5,18 +5,17 @@ been untagged for longer than the policy allows. And it goes only if nothing tha
 manifest that has no cause to go.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 
 from regkeeper.retention import digests
-from regkeeper.retention.closures import closure
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.manifest_verdicts import Departures, ManifestJudge
 from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.repository import Repository
+from regkeeper.retention.staying import Staying
 from regkeeper.retention.subjects import Subjects
 from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
 from regkeeper.retention.users import users_of_manifests
@@ -80,7 +79,7 @@ class _Judge:
         self.tag_judge = TagJudge(question, repository, self.used, subjects)
         self.asked = dict(self._named_digests())
         self.kept: dict[Digest, str] = {}
-        self.waiting: list[tuple[Digest, Subject]] = []  # dependants, and the subjects in this repository
+        self.waiting: list[tuple[Digest, Subject]] = []  # what tags of dependants point to; and their subjects, here
 
     def _named_digests(self) -> Iterable[tuple[Digest, str]]:
         for reference in self.tag_judge.references:
@@ -106,9 +105,9 @@ class _Judge:
         )
         manifests.judge(roots)
         candidates, self.kept = manifests.candidates, manifests.kept
-        self.waiting += manifests.waiting
         answer.orphaned = manifests.orphaned
-        alive = self._alive(roots, candidates)
+        waiting = [*self.waiting, *manifests.waiting]
+        alive = Staying(repository, candidates, self.kept, manifests.unclaimed, waiting).find(roots)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
             if digest in alive and digest not in pointed:
@@ -194,45 +193,19 @@ class _Judge:
             if tag.digest is None or tags.verdicts[name].goes:
                 continue
             subject = tags.waiting.get(name)
-            if subject is None or self.subjects.is_firm(subject, self.repository.name):
-                roots.add(tag.digest)
-            else:
+            if subject is not None and self._may_go(name, tag.digest, subject):
                 self.waiting.append((tag.digest, subject))
+            else:
+                roots.add(tag.digest)
         return roots
 
-    # What stays, and what it needs.
+    def _may_go(self, tag: str, digest: Digest, subject: Subject) -> bool:
+        """Whether a dependant's tag, which stays for its subject, goes if that goes here."""
+        name = self.repository.name
+        allowed = self.question.allows(name, tag, digest) and self.question.allows(name, "", digest)
+        return allowed and not self.subjects.is_firm(subject, name)
 
-    def _alive(self, roots: set[Digest], candidates: Mapping[Digest, str]) -> set[Digest]:
-        """Every manifest that stays: what tags point to, what has no cause to go, and what is below either.
-
-        A dependant keeps its own subject alive no more than it does itself: it counts once its subject is found to
-        stay for another reason.
-        """
-        alive: set[Digest] = set()
-        self._add(alive, roots, candidates)
-        doubtful = {digests.subject(digest) for digest in candidates}
-        waiting: dict[Subject, list[Digest]] = defaultdict(list)
-        for digest, subject in self.waiting:
-            if subject in doubtful:
-                waiting[subject].append(digest)
-        late = {digest for of_subject in waiting.values() for digest in of_subject}
-        self._add(alive, [digest for digest, _ in self.waiting if digest not in late], candidates)
-        self._add(alive, [digest for digest in self.kept if digest not in late], candidates)
-        new: Iterable[Digest] = alive
-        while ready := [digest for subject in map(digests.subject, new) for digest in waiting.pop(subject, ())]:
-            new = self._add(alive, ready, candidates)
-        return alive
-
-    def _add(self, alive: set[Digest], roots: Iterable[Digest], candidates: Mapping[Digest, str]) -> list[Digest]:
-        """Add manifests and what is below them; answers these."""
-        new = [digest for digest in roots if digest not in alive]
-        alive.update(new)
-        for child, parent in closure(self.repository, new):
-            if child in candidates or child not in self.kept:
-                self.kept[child] = f"child of {digests.short(parent)}"
-            alive.add(child)
-            new.append(child)
-        return new
+    # What is needed.
 
     def _collect_needs(self, answer: Judgement, alive: set[Digest]) -> None:
         repository = self.repository

@@ -6,18 +6,17 @@ something that stays needs it is found out afterwards (judgement.py).
 
 import sys
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 
 from regkeeper.retention import digests
 from regkeeper.retention.closures import closure
 from regkeeper.retention.dependants import dependant_verdict
 from regkeeper.retention.digests import Digest, Subject
-from regkeeper.retention.question import YOUNGER, Question, Verdict
+from regkeeper.retention.question import UNAPPROVED, YOUNGER, Question, Verdict
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.rules import plausible
 from regkeeper.retention.subjects import State, Subjects
 from regkeeper.retention.tag_verdicts import TagJudge, TagVerdicts
-
-_UNTAGGED = Verdict(False, "untagged; the policy has no `untagged`")
 
 Departures = Callable[[], Mapping[Digest, int]]
 """When the last tag left each digest of a repository, as its tags' histories tell; nanoseconds. Reads the volume."""
@@ -34,6 +33,7 @@ class ManifestJudge:
     Attributes:
         candidates: the revisions with a cause to go.
         kept: the reason of each that has none.
+        unclaimed: those of them that stay only as long as nothing takes them along.
         waiting: dependants that stay because their subject does, which is in this repository.
         orphaned: dependants that stay although their subject is nowhere.
     """
@@ -52,12 +52,13 @@ class ManifestJudge:
         self.question = question
         self.repository = repository
         self.subjects = subjects
-        self.departures = departures
+        self.departures = cache(departures)
         self.tag_judge = tag_judge
         self.tags = tags
         self.asked = asked
         self.candidates: dict[Digest, str] = {}
         self.kept: dict[Digest, str] = {}
+        self.unclaimed: set[Digest] = set()
         self.waiting: list[tuple[Digest, Subject]] = []
         self.orphaned: set[Digest] = set()
 
@@ -70,13 +71,12 @@ class ManifestJudge:
         loosely, exactly = self.tag_judge.whole_repository()
         pointed = {tag.digest for tag in repository.tags.values()}
         absent = self._versions_without_manifest()
-        departures: Mapping[Digest, int] | None = None
         for digest, link in repository.revisions.items():
             if digest in roots:
                 continue
             manifest = repository.manifests.get(digest)
             subject = digests.subject(manifest.subject) if manifest is not None and manifest.subject else None
-            verdict = _UNTAGGED
+            approved = self.question.allows(repository.name, "", digest)
             of_subject = dependant_verdict(self.question, self.subjects, subject, link.pushed) if subject else None
             restored = self.question.restored_from(repository.name, "", digest)
             if digest in self.tag_judge.used:
@@ -97,25 +97,19 @@ class ManifestJudge:
                 verdict = of_subject  # whatever lists it: it lives as long as its subject
             elif digest in carried:
                 verdict = Verdict(True, carried[digest])
-            elif loosely:
-                young = self.question.now - link.pushed < self.question.intent.younger_than
-                verdict = (
-                    Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
-                )
-            elif self.question.intent.untagged_after is not None and digest not in pointed:
-                if departures is None and self._old_enough(link.pushed):
-                    departures = self.departures()
-                verdict = self._untagged(digest, link.pushed, departures or {})
-                if verdict.goes and absent:
-                    verdict = Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")
-            verdict = self._approved(digest, verdict)
+            else:
+                verdict = self._by_itself(digest, link.pushed, loosely, absent, tagged=digest in pointed)
+                if approved and not verdict.goes:
+                    self.unclaimed.add(digest)
+            if verdict.goes and not approved:
+                verdict = Verdict(False, UNAPPROVED)
             if verdict.goes:
                 self.candidates[digest] = verdict.reason
                 continue
             self.kept[digest] = verdict.reason
             if verdict is not of_subject or subject is None:
                 continue
-            if not self.subjects.is_firm(subject, repository.name):
+            if approved and not self.subjects.is_firm(subject, repository.name):
                 self.waiting.append((digest, subject))
             elif self.subjects.state(subject) is State.NOWHERE:
                 self.orphaned.add(digest)
@@ -169,23 +163,34 @@ class ManifestJudge:
         after = self.question.intent.untagged_after
         return after is not None and plausible(moment, self.question.now) and self.question.now - moment >= after
 
-    def _untagged(self, digest: Digest, pushed: int, departures: Mapping[Digest, int]) -> Verdict:
+    def _by_itself(self, digest: Digest, pushed: int, loosely: str, absent: list[Digest], *, tagged: bool) -> Verdict:
+        """The verdict on a manifest that no other takes along and none keeps.
+
+        Args:
+            digest: the manifest.
+            pushed: when it was; nanoseconds.
+            loosely: the pattern by which a deletion is about the whole repository.
+            absent: what staying tags point to and is not there.
+            tagged: whether a tag points to it.
+        """
+        if loosely:
+            young = self.question.now - pushed < self.question.intent.younger_than
+            return Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
+        if tagged or self.question.intent.untagged_after is None:
+            return Verdict(False, "untagged; the policy has no `untagged`")
+        verdict = self._untagged(digest, pushed)
+        if verdict.goes and absent:
+            return Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")
+        return verdict
+
+    def _untagged(self, digest: Digest, pushed: int) -> Verdict:
         """The verdict on a manifest that no tag points to: its age counts from when the last tag left it."""
         if not self.question.intent.untagged_in(self.repository.name):
             return Verdict(False, "untagged")
-        since = max(
-            pushed,
-            departures.get(digest, 0),
-            self.question.departures.get((self.repository.name, digest), 0),
-        )
         if self.question.now - pushed < self.question.intent.younger_than:
             return Verdict(False, "pushed a short while ago")
-        if self._old_enough(since) and plausible(pushed, self.question.now):
-            return Verdict(True, "untagged for longer than the policy allows")
+        if self._old_enough(pushed):
+            departed = self.question.departures.get((self.repository.name, digest), 0)
+            if self._old_enough(max(pushed, self.departures().get(digest, 0), departed)):
+                return Verdict(True, "untagged for longer than the policy allows")
         return Verdict(False, "untagged, but not for long enough")
-
-    def _approved(self, digest: Digest, verdict: Verdict) -> Verdict:
-        approved = self.question.approved
-        if not verdict.goes or approved is None or (self.repository.name, "", digests.to_text(digest)) in approved:
-            return verdict
-        return Verdict(False, "not among what was approved")

@@ -12,6 +12,7 @@ from regkeeper.retention.policy import Intent
 from regkeeper.retention.references import Reference
 from regkeeper.retention.rules import Rule
 
+UNAPPROVED = "not among what was approved"
 YOUNGER = "younger than --older-than"
 
 
@@ -49,6 +50,12 @@ class Question(Struct, frozen=True):
     def restored_from(self, repository: str, tag: str, digest: Digest) -> str | None:
         """The run whose undo brought something back, if one did; `tag` is empty for a manifest."""
         return self.restored.get((repository, tag, digests.to_text(digest))) if self.restored else None
+
+    def allows(self, repository: str, tag: str, digest: Digest | None) -> bool:
+        """Whether something may go, as far as an approval limits that; `tag` is empty for a manifest."""
+        if self.approved is None:
+            return True
+        return (repository, tag, digests.to_text(digest) if digest is not None else "") in self.approved
 
     def references(self, repository: str) -> list[Reference]:
         """The deletions by name that are about a repository."""

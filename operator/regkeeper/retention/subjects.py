@@ -49,4 +49,5 @@ class Subjects(Struct):
 
     def is_firm(self, subject: Subject, repository: str) -> bool:
         """Whether the life of a subject is settled without a repository."""
-        return self.state(subject) is not State.ALIVE or self.kept_outside(subject, repository)
+        elsewhere = self.kept_outside(subject, repository) or not self.certain  # maybe in what could not be listed
+        return elsewhere or self.state(subject) is not State.ALIVE

@@ -9,7 +9,7 @@ from regkeeper.retention import digests
 from regkeeper.retention.dependants import dependant_verdict
 from regkeeper.retention.digests import Digest, Subject, subject_of_tag
 from regkeeper.retention.manifest import Shape
-from regkeeper.retention.question import YOUNGER, Question, Verdict
+from regkeeper.retention.question import UNAPPROVED, YOUNGER, Question, Verdict
 from regkeeper.retention.references import Reference
 from regkeeper.retention.repository import NO_LINK, Repository, Tag
 from regkeeper.retention.rules import Covered, Matching, plausible
@@ -283,11 +283,7 @@ class TagJudge:
         return None
 
     def _approved(self, name: str, tag: Tag, verdict: Verdict) -> Verdict:
-        approved = self.question.approved
-        if not verdict.goes or approved is None:
-            return verdict
-        digest = digests.to_text(tag.digest) if tag.digest is not None else ""
-        if (self.repository.name, name, digest) in approved:
+        if not verdict.goes or self.question.allows(self.repository.name, name, tag.digest):
             return verdict
         self.answer.by_rule.discard(name)
-        return Verdict(False, "not among what was approved")
+        return Verdict(False, UNAPPROVED)
