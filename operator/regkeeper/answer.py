@@ -120,7 +120,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
         deleted: What went, or would go.
         freed: What was purged.
         restored: What came back.
-        undone: Runs that were undone last, and those whose undo this run finished.
+        undone: Runs that were undone last.
         used: Bytes of all blobs of the registry.
         reclaimable: Bytes among them that the policy lets go, but that this run did not delete.
         quarantined: Bytes that purges will free.

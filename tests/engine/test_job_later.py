@@ -123,6 +123,19 @@ def test_an_undo_that_was_stopped_is_finished_by_a_purge_and_every_later_job_tel
 ) -> None:
     before = content(volume)
     run = pod.whole_run(KEEP_ONE).run or ""
+    stop_undo(pod, run, monkeypatch)
+    assert content(volume) != before
+    assert pod.foreseen(action="purge").outcome is Outcome.SWITCH
+    answer = pod.whole_run(action="purge")
+    assert content(volume) == before
+    assert (answer.outcome, answer.message) == (Outcome.DONE, f"finished the undo of run {run}")
+    assert answer.undone == [run]
+    # That answer may get lost, or the run be refused behind the undo that it finished.
+    assert pod.foreseen(action="purge").undone == [run]
+
+
+def stop_undo(pod: Pod, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SIGTERM comes when the first entry is back."""
     calls = count()
 
     def stopped(*arguments: Any) -> bool:
@@ -134,13 +147,19 @@ def test_an_undo_that_was_stopped_is_finished_by_a_purge_and_every_later_job_tel
     pod.tell(Stage.RUN, action="restore", restore=Undo(run=run))
     pod.container("plan")
     assert pod.container("run", status=1).message.endswith("the rest comes back when this is repeated")
-    assert content(volume) != before
-    assert pod.foreseen(action="purge").outcome is Outcome.SWITCH
-    answer = pod.whole_run(action="purge")
-    assert content(volume) == before
-    assert (answer.outcome, answer.message) == (Outcome.DONE, f"finished the undo of run {run}")
-    assert answer.undone == [run]
-    # That answer may get lost, or the run be refused behind the undo that it finished.
+
+
+def test_an_undo_is_told_though_what_newer_pushes_left_of_it_is_purged(
+    volume: Volume, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that finished it purged that too, and its journal said no more that it was undone: it stayed Failed."""
+    run = pod.whole_run({**KEEP_ONE, "undoWindow": "1s"}).run or ""
+    wait_for(lambda: pod.foreseen(action="purge").outcome is Outcome.SWITCH, 10, "the end of the window")
+    volume.repository("boke/wordpress").push_image("4.9", layers=[b"pushed since"], age=5 * DAY)
+    stop_undo(pod, run, monkeypatch)
+    answer = pod.whole_run({"rules": []})
+    assert (answer.outcome, answer.undone) == (Outcome.NOTHING_TO_DO, [run])
+    assert (answer.freed.runs, answer.quarantined) == (1, 0)
     assert pod.foreseen(action="purge").undone == [run]
 
 

@@ -25,13 +25,12 @@ def purge(request: Request, session: Session) -> Answer:
     reserve.replenish(volume)
     if not purged.runs:
         if undone:
-            return Answer(outcome=Outcome.DONE, message=f"finished the undo of run {', '.join(undone)}", undone=undone)
+            return Answer(outcome=Outcome.DONE, message=f"finished the undo of run {', '.join(undone)}")
         return Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
     answer = Answer(
         outcome=Outcome.DONE,
         message=f"freed {size_of(purged.bytes)}",
         restored=_restored(purged.returned) if purged.returned.moves else None,
-        undone=undone,
     )
     return with_purges(answer, [purged])
 

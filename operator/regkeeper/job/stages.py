@@ -123,7 +123,7 @@ def _completed(answer: Answer, request: Request, volume: Volume, journals: Journ
     return replace(
         answer,
         **space(volume, journals),
-        undone=undone_last(journals, answer.undone),
+        undone=undone_last(journals),
         in_use=len(request.document.in_use or ()),
         previous=None if lost is None else remembered(volume, lost),
     )

@@ -151,16 +151,10 @@ def with_purges(answer: Answer, purges: Iterable[Purged]) -> Answer:
     )
 
 
-def undone_last(journals: Journals, just_now: Iterable[str]) -> list[str]:
-    """Runs that are undone: any run finishes an undo that was stopped, and whoever asked for that one heard it failed.
-
-    Args:
-        journals: Of all runs.
-        just_now: By this run; what newer pushes left of them may be purged already.
-    """
-    restored = [journal for journal in journals.all() if journal.state is State.RESTORED]
-    newest = sorted(restored, key=lambda journal: journal.at)[-MOST_UNDONE:]
-    return sorted({*just_now, *(journal.run for journal in newest)})[-MOST_UNDONE:]
+def undone_last(journals: Journals) -> list[str]:
+    """Runs that are undone: any run finishes an undo that was stopped, and who asked for that one heard it failed."""
+    undone = sorted((journal for journal in journals.all() if journal.undone), key=lambda journal: journal.undone)
+    return sorted(journal.run for journal in undone[-MOST_UNDONE:])
 
 
 def space(volume: Volume, journals: Journals) -> dict[str, int | str | None]:

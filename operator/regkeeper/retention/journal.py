@@ -92,6 +92,8 @@ class Journal(Struct, frozen=True, kw_only=True):
     """Bytes of the plan."""
     left: int = 0
     """Entries that a purge could not free: something needs them, or they can't be removed."""
+    undone: int = 0
+    """Nanoseconds since 1970 at which an undo of it ended, whatever came after; 0: none did."""
     end: int = 0
     """Where the next line goes."""
 
@@ -171,6 +173,8 @@ def summary(run: str, file: BinaryIO) -> Journal:
             facts |= {"state": State(entry["state"]), "at": entry.get("at", header.now), "left": left}
             if facts["state"] == State.OPEN:
                 facts |= {"count": entry["moves"], "bytes": entry["bytes"]}
+            elif facts["state"] == State.RESTORED:
+                facts["undone"] = facts["at"]
         end = offset
     if facts["state"] != State.UNPLANNED and facts["count"] != counted:
         raise ValueError(f"it announces {facts['count']} moves and has {counted}")
