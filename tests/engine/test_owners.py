@@ -1,5 +1,7 @@
 """Whose files they are: what the engine makes belongs to who owns the volume, and what it may not do it says first."""
 
+import errno
+import fcntl
 import os
 import subprocess
 import tempfile
@@ -10,7 +12,7 @@ import pytest
 
 from regkeeper.retention.errors import NotPermittedError, StorageError
 from tests.engine.running import STATE, Runner, content
-from tests.engine.volumes import DAY, Volume
+from tests.engine.volumes import DAY, SECOND, Volume
 
 pytestmark = pytest.mark.root
 
@@ -147,3 +149,29 @@ def test_what_was_half_written_and_is_immutable_stays_and_is_told(owned: Volume,
     (problem,) = outcome.plan.problems
     assert str(problem) == f"{half.relative_to(owned.v2)}: half written, and can't be moved: it is immutable (lsattr)"
     assert half.exists()
+
+
+def test_what_is_immutable_where_nobody_can_ask_for_that_stays_too(
+    owned: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network filesystem doesn't tell files' flags: the rename failed, and with it every run."""
+
+    def unsupported(*_: object) -> bytes:
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    monkeypatch.setattr(fcntl, "ioctl", unsupported)
+    half, other = owned.half_write_blob(b"base", age=9 * DAY), owned.half_write_blob(b"base", age=8 * DAY)
+    subprocess.run(["chattr", "+i", str(min(half, other))], check=True)
+    before = content(owned.root)
+    runner = Runner(owned.root, owned.now)
+    try:
+        outcome = runner.retain({"rules": [{"keep": {"last": 1}}]})
+        assert (min(half, other).exists(), max(half, other).exists()) == (True, False)
+        assert [path.name for path in owned.repository("app").tags.iterdir()] == ["v3"]
+        (problem,) = outcome.plan.problems
+        assert str(problem).startswith(f"{min(half, other).relative_to(owned.v2)}: half written, and can't be moved: ")
+        runner.restore()
+        assert content(owned.root) == before
+        assert runner.purge(now=owned.now + 9 * DAY * SECOND).stuck == []
+    finally:
+        subprocess.run(["chattr", "-i", str(min(half, other))], check=True)

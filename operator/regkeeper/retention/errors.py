@@ -75,9 +75,18 @@ class StorageError(RetentionError):
         self.path = path
 
     def __str__(self) -> str:
-        what = _ADVICE.get(self.errno or 0, "")
-        return f"{self.path}: {os.strerror(self.errno or 0)}{what and f': {what}'}"
+        return f"{self.path}: {self.words}"
 
+    @property
+    def words(self) -> str:
+        """What the operating system says, and what helps."""
+        what = _ADVICE.get(self.errno or 0, "")
+        return f"{os.strerror(self.errno or 0)}{what and f': {what}'}"
+
+
+OF_ONE_ENTRY = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENOTEMPTY})
+"""Error numbers of what can't be moved or removed while all else can: immutable, another's, a mount point, or still
+open by a client of a network filesystem."""
 
 _ADVICE = {
     errno.ENOSPC: "no space or no inode is left on the volume",

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from regkeeper.retention.repository import Problem
+
 
 class Kind(StrEnum):
     """What is moved, in the crash-safe order: references before what they refer to."""
@@ -63,6 +65,10 @@ class Plan(Protocol):
     @property
     def policies(self) -> Mapping[str, str]:
         """A digest of each policy's rules: marks of restored images hold until one changes. Empty: `delete`."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What can't be read; the sweep adds what can't be moved and may as well stay."""
 
     @property
     def repositories(self) -> int:

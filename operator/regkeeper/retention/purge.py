@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from regkeeper.retention import reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry
-from regkeeper.retention.errors import StoppedError, StorageError, translated
+from regkeeper.retention.errors import OF_ONE_ENTRY, StoppedError, StorageError, translated
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
@@ -30,11 +30,6 @@ _ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
 
 REMEMBERED_SECONDS = 366 * 86400
 """How long after a run's end its journal stays, to tell when something went and since when a manifest is untagged."""
-
-
-OF_ONE_ENTRY = frozenset({errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENOTEMPTY})
-"""Error numbers of what can't be removed while all else can: immutable, another's, a mount point, or still open by a
-client of a network filesystem."""
 
 
 @dataclass

@@ -168,7 +168,7 @@ def _sweep(
     with translated(path):
         try:
             with volume.directory(path) as quarantine:
-                ours = sweep(volume, quarantine, plan.moves, progress=order.progress)
+                ours = sweep(volume, quarantine, plan, progress=order.progress)
             refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), ours)
         except NotQuietError:
             # Whoever writes may need what was moved: it goes back at once and to the end, not with the next run.

@@ -5,14 +5,15 @@ at whatever point the power fails, every manifest that a registry can still reac
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 from regkeeper.retention import reserve
-from regkeeper.retention.errors import NotQuietError, StoppedError, translated
+from regkeeper.retention.errors import OF_ONE_ENTRY, NotQuietError, StoppedError, StorageError, translated
 from regkeeper.retention.layout import is_symbolic_link
-from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.moves import Kind, Move, Plan
 from regkeeper.retention.quarantine import Parents, opened_parents, split
+from regkeeper.retention.repository import Problem
 from regkeeper.retention.storage import WritableVolume
 
 _WITNESSES = {
@@ -29,15 +30,14 @@ _WITNESSES = {
 there."""
 
 
-def sweep(
-    volume: WritableVolume, quarantine: int, moves: Collection[Move], *, progress: Callable[[Move], None]
-) -> frozenset[str]:
+def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Callable[[Move], None]) -> frozenset[str]:
     """Move everything into the run's quarantine.
 
     Args:
         volume: Where it is.
         quarantine: Descriptor of the run's directory.
-        moves: In the order of `Kind`; the position is the name in the quarantine.
+        plan: Its moves; the position of each is its name in the quarantine. What was half written and can't be moved
+            is added to its problems: nobody needs that it goes.
         progress: Told of each move that was made.
 
     Returns:
@@ -51,16 +51,22 @@ def sweep(
     touched: frozenset[str] = frozenset()
     kind: Kind | None = None
     with opened_parents(volume) as parents:
-        for number, move in enumerate(moves):
+        for number, move in enumerate(plan.moves):
             if reason := volume.stop():
                 raise StoppedError(f"{reason}: stopped after {number} entries, which the next run puts back")
             if move.kind != kind:
                 touched |= _make_durable(volume, quarantine, parents)
                 kind = move.kind
-            _move(volume, quarantine, number, parents, move)
+            try:
+                _move(volume, quarantine, number, parents, move)
+            except StorageError as error:
+                if move.kind is not Kind.TEMPORARY or error.errno not in OF_ONE_ENTRY:
+                    raise
+                plan.problems.append(Problem("", move.path, f"half written, and can't be moved: {error.words}"))
+                continue
             progress(move)
         touched |= _make_durable(volume, quarantine, parents)
-    for number, move in enumerate(moves):
+    for number, move in enumerate(plan.moves):
         # Who had the file open, or came between the last look and the rename, has written into the quarantine.
         # The rename of a file changes its ctime, that of a directory not those of the files in it.
         if move.kind is not Kind.TEMPORARY and not is_symbolic_link(quarantine, str(number)):
