@@ -172,8 +172,8 @@ def test_apply_alone_is_enough_and_delete_leaves_no_trace(room: Room, before: di
         for image in (IMAGE, IMAGE.replace(HOST, address)):
             cluster.node_exec(MASTER, ["ctr", "images", "pull", "--hosts-dir=/etc/containerd/certs.d", image])
 
-        changed = json.loads((cluster.node(WORKER).root / "etc/docker/daemon.json").read_text())
-        assert changed == {**json.loads(WRITTEN_BY_HAND), "insecure-registries": [address, HOST]}
+        edited = json.loads((cluster.node(WORKER).root / "etc/docker/daemon.json").read_text())
+        assert edited == {**json.loads(WRITTEN_BY_HAND), "insecure-registries": [address, HOST]}
         room.delete("registry")
         assert not changed(cluster, before)
         await_agents_gone(room)
