@@ -94,6 +94,8 @@ class MemoryCluster:
     async def watch(
         self, resource: kube.Resource, namespace: str, **options: Any
     ) -> AsyncGenerator[tuple[str, kube.Object], None]:
+        if resource is not kube.POD:
+            await asyncio.Event().wait()
         while True:
             yield await self._events.get()
 

@@ -511,6 +511,17 @@ async def test_before_an_uninstall_nodes_forget_though_the_registry_stays(stage:
     await revert_nodes(stage.cluster, stage.agents_namespace)
 
 
+async def test_what_an_uninstall_asks_for_is_heard_at_once(stage: Stage) -> None:
+    """Else it would wait for the next pass, for half a minute."""
+    await stage.trusted(await stage.registry(), "3/3")
+    await stage.look()
+    woken = stage.keeper._woken
+    woken.clear()
+    annotation = f"{naming.REVERT_ANNOTATION}=true"
+    stage.admin.kubectl("annotate", "daemonset", naming.NODE_AGENT, "-n", stage.agents_namespace, annotation)
+    await wait_for_async(woken.is_set, SOON, "the next pass")
+
+
 async def test_a_deletion_is_not_held_up_where_the_agents_have_no_namespace(stage: Stage) -> None:
     key = await stage.registry()
     await stage.trusted(key, "3/3")

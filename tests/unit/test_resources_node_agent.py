@@ -1,5 +1,6 @@
 """The node agents' DaemonSet: what power its pods have, and where each setting lands."""
 
+from pathlib import Path
 from typing import Any
 
 from regkeeper import naming
@@ -31,6 +32,11 @@ def test_privileges_are_as_measured() -> None:
         "appArmorProfile": {"type": "Unconfined"},
     }
     assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/host"]
+
+
+def test_the_guide_says_first_that_this_makes_them_root() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/nodes.md").read_text()
+    assert "**The agent is root on your nodes.**" in guide.partition("\n## ")[0]
 
 
 def test_they_run_on_every_linux_node_whatever_its_taints() -> None:

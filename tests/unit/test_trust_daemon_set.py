@@ -1,5 +1,7 @@
 """The agents' DaemonSet is compared with what is wanted whenever it was read, whoever read it."""
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -29,6 +31,13 @@ class OldDaemonSet:
             return node_agent_key(SETTINGS, self.key)
         return self.live
 
+    async def list(self, *_: Any, **__: Any) -> AsyncIterator[kube.Object]:
+        yield self.live
+
+    async def watch(self, *_: Any, **__: Any) -> AsyncGenerator[tuple[str, kube.Object], None]:
+        await asyncio.Event().wait()
+        yield "ADDED", self.live
+
     async def apply(self, body: kube.Object, **_: Any) -> kube.Object:
         self.applied.append(body)
         self.live = body
@@ -37,11 +46,12 @@ class OldDaemonSet:
 
 async def test_a_new_operator_brings_its_image_to_the_agents_although_a_pass_looks_for_them_first() -> None:
     cluster, now = OldDaemonSet(), 0.0
-    daemon_set = AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: now)
+    daemon_set = AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: now, lambda: None)
     for _ in range(3):
         await daemon_set.find()
         await daemon_set.ensure()
         now += FRESH_SECONDS
+    await daemon_set.close()
     assert cluster.applied
     container = cluster.live["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "regkeeper:new"
@@ -51,5 +61,5 @@ async def test_a_key_that_is_none_is_named_with_what_to_do() -> None:
     """Agents refuse one that is too short, and would have no answer for ever."""
     cluster = OldDaemonSet(key=b"short")
     with pytest.raises(BlockedError, match=f"{naming.NODE_AGENT_KEY} .* delete it"):
-        await AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: 0.0).ensure()
+        await AgentDaemonSet(cast(kube.Cluster, cluster), SETTINGS, lambda: 0.0, lambda: None).ensure()
     assert not cluster.applied

@@ -3,9 +3,11 @@
 Proves of nodes.md: "Who may have what trusted".
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from regkeeper import naming
 from regkeeper.reconcile.trust.wishes import asks, kept_wish, refusal, refused_for_image, was_trusted, wish_of
@@ -68,6 +70,17 @@ def test_another_namespace_may_not_and_is_told_the_value() -> None:
     assert refused is not None
     assert refused.reason == "NotAllowed"
     assert "trust.namespaces" in refused.message
+
+
+def test_the_samples_are_in_the_one_namespace_that_may_by_default() -> None:
+    root = Path(__file__).parents[2]
+    default = yaml.safe_load((root / "charts/regkeeper/values.yaml").read_text())["trust"]["namespaces"]
+    assert tuple(default) == Settings().trust.namespaces
+    assert len(default) == 1
+    bodies = [yaml.safe_load(path.read_text()) for path in (root / "deploy/samples").glob("registry*.yaml")]
+    trusted = [body for body in bodies if asks(body)]
+    assert len(trusted) >= 2
+    assert [refusal(body, Settings()) for body in trusted] == [None] * len(trusted)
 
 
 def test_an_allowed_namespace_and_host_may() -> None:

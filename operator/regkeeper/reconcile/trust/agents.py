@@ -1,9 +1,7 @@
 """The agents' pods, as a listing and a watch of their own show them, and what each was told to trust."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +9,8 @@ from regkeeper import kube, naming
 from regkeeper.nodes import desired
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.reasons import NodeProblemError
+from regkeeper.reconcile.trust.following import follow
 
-logger = logging.getLogger(__name__)
-
-SELECTOR = ",".join(f"{key}={value}" for key, value in naming.node_agent_labels().items())
-WATCH_SECONDS = 300
-"""After this the pods are listed anew: a watch can end without a word (kopf#204)."""
-RETRY_SECONDS = 5.0
 STARTING = "its pod is starting"
 
 
@@ -87,8 +80,6 @@ class AgentPods:
         self._by_pod: dict[str, Agent] = {}
         self._watching: asyncio.Task[None] | None = None
         self._daemon_set = ""
-        self.deletions = 0
-        """Pods that were seen to go: perhaps with their DaemonSet."""
         self.is_listed = False
         """Whether the pods of the DaemonSet were listed: before, that there is none says nothing."""
         self.trouble = ""
@@ -108,7 +99,9 @@ class AgentPods:
             return
         self.stop()
         self._daemon_set = daemon_set_uid
-        self._watching = asyncio.create_task(self._follow())
+        self._watching = asyncio.create_task(
+            follow(self._cluster, kube.POD, self._namespace, listed=self._list, changed=self._take, broke=self._note)
+        )
 
     def stop(self) -> None:
         """Follow none."""
@@ -137,30 +130,20 @@ class AgentPods:
         except (kube.NotFoundError, kube.ConflictError):
             self._by_pod.pop(agent.pod, None)
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                listed = [pod async for pod in self._cluster.list(kube.POD, self._namespace, label_selector=SELECTOR)]
-                self._by_pod = {}
-                for pod in listed:
-                    self._put(pod)
-                self.is_listed, self.trouble = True, ""
-                self._changed()
-                # What happens between the two is shown as well: a watch without a version begins with what is there.
-                events = self._cluster.watch(kube.POD, self._namespace, label_selector=SELECTOR, seconds=WATCH_SECONDS)
-                async with aclosing(events):
-                    async for event, pod in events:
-                        self._take(event, pod)
-            except kube.ApiError as error:
-                logger.warning("the watch of the node agents' pods broke: %s", error)
-                self.trouble = str(error)
-                self._changed()
-                await asyncio.sleep(RETRY_SECONDS)
+    def _list(self, pods: list[kube.Object]) -> None:
+        self._by_pod = {}
+        for pod in pods:
+            self._put(pod)
+        self.is_listed, self.trouble = True, ""
+        self._changed()
+
+    def _note(self, error: kube.ApiError) -> None:
+        self.trouble = str(error)
+        self._changed()
 
     def _take(self, event: str, pod: kube.Object) -> None:
         if event == "DELETED":
             self._by_pod.pop(pod["metadata"]["name"], None)
-            self.deletions += 1
         else:
             self._put(pod)
         self._changed()

@@ -1,5 +1,6 @@
 """The agents' DaemonSet and the key: there while anything is to be trusted or taken back, and gone after."""
 
+import asyncio
 import logging
 import secrets
 from base64 import b64decode
@@ -9,6 +10,7 @@ from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
 from regkeeper.nodes.report import MINIMUM_KEY_BYTES
 from regkeeper.reconcile.drift import needs_apply
+from regkeeper.reconcile.trust.following import follow
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import KEY_FILE, node_agent_key
 from regkeeper.settings import Settings
@@ -16,7 +18,7 @@ from regkeeper.settings import Settings
 logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 10.0
-"""How long what was read is relied on: somebody may have edited or deleted it, and an uninstall waits until it is seen.
+"""How long what was read is relied on: somebody may have edited the key, which no watch shows.
 
 Where all is calm, a pass comes every half minute all the same.
 """
@@ -24,13 +26,17 @@ KEY_BYTES = 32
 
 
 class AgentDaemonSet:
-    """The one DaemonSet. `clock` gives seconds that only grow."""
+    """The one DaemonSet. `clock` gives seconds that only grow; `changed` hears of each change of it."""
 
-    def __init__(self, cluster: kube.Cluster, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, cluster: kube.Cluster, settings: Settings, clock: Callable[[], float], changed: Callable[[], None]
+    ) -> None:
         self._cluster = cluster
         self._settings = settings
         self._namespace = settings.trust.agents_namespace
         self._clock = clock
+        self._changed = changed
+        self._watching: asyncio.Task[None] | None = None
         self._live: kube.Object | None = None
         self._read = -FRESH_SECONDS
         self._compared: float | None = None
@@ -67,11 +73,25 @@ class AgentDaemonSet:
             self._read = self._clock()
             logger.info("applied DaemonSet %s", naming.NODE_AGENT)
         self._compared = self._read
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(
+                follow(
+                    self._cluster,
+                    kube.DAEMON_SET,
+                    self._namespace,
+                    listed=lambda _: self._doubt(),
+                    changed=lambda _, body: self._take(body),
+                    broke=lambda _: None,
+                )
+            )
         return live
 
-    def doubt(self) -> None:
-        """Something happened that may have been its deletion: read it again."""
-        self._read = self._clock() - FRESH_SECONDS
+    async def close(self) -> None:
+        """Follow it no more."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def remove(self) -> None:
         """Take it and the key away."""
@@ -85,6 +105,7 @@ class AgentDaemonSet:
                 kube.SECRET, self._namespace, naming.NODE_AGENT_KEY, uid=secret["metadata"]["uid"]
             )
         self._live, self._read, self.key = None, self._clock(), b""
+        await self.close()
 
     async def refusal(self, live: kube.Object) -> str:
         """Why its pods are not made, as its Events tell; empty: they don't."""
@@ -102,6 +123,15 @@ class AgentDaemonSet:
                 f"{self._namespace} {label} --overwrite ({said})"
             )
         return said
+
+    def _take(self, body: kube.Object) -> None:
+        if self._live is None or body["metadata"].get("resourceVersion") != self._live["metadata"]["resourceVersion"]:
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Read it again, at the next pass."""
+        self._read = self._clock() - FRESH_SECONDS
+        self._changed()
 
     async def _ensure_key(self) -> bytes:
         found = await self._get(kube.SECRET, naming.NODE_AGENT_KEY)

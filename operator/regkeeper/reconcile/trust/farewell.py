@@ -17,8 +17,6 @@ from regkeeper.settings import Settings
 
 REVERT_SECONDS = 60.0
 """How long the deletion of a Registry waits for nodes, once an operator knows of it; the agents go on after it."""
-AGAIN_SECONDS = 1.0
-"""Until the next look where only the DaemonSet's own status is awaited."""
 
 
 class Farewell:
@@ -84,7 +82,7 @@ class Farewell:
         waits = REVERT_SECONDS - self._waited(body)
         if (owing or not all_are_there) and waits > 0:
             await self._status.state(body, _reverting(hosts, owing, remedy), owing)
-            return waits if owing else AGAIN_SECONDS
+            return waits
         if owing:
             said = (
                 f"deleted, though {len(owing)} nodes still trust it or can't be asked; their agents go on. "

@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 SHORTEST_PAUSE_SECONDS = 0.1
 """Between two passes, so that a thousand answers are not a thousand passes."""
 LONGEST_PAUSE_SECONDS = 30.0
-INCOMPLETE_SECONDS = 5.0
-"""The same where the DaemonSet could go, but has yet to say that each node has its agent: no watch shows that."""
 REFUSAL_SECONDS = 10.0
 """Between two looks at the Events that tell why there are no pods."""
 
@@ -76,7 +74,7 @@ class TrustKeeper:
         self._woken = asyncio.Event()
         self._agents_namespace = settings.trust.agents_namespace
         nodes = Nodes(cluster, clock)
-        self._daemon_set = AgentDaemonSet(cluster, settings, clock)
+        self._daemon_set = AgentDaemonSet(cluster, settings, clock, self._woken.set)
         self._pods = AgentPods(cluster, self._agents_namespace, self._woken.set)
         self._placement = Placement(nodes, self._pods)
         self._reports = Reports(ask, clock=clock, random=random, arrived=self._woken.set)
@@ -104,8 +102,6 @@ class TrustKeeper:
         """Why there are no pods, and when that was looked up."""
         self._called_back = False
         """Whether nodes are to forget everything, since regkeeper is being uninstalled."""
-        self._deletions = 0
-        """Of agents' pods, that were known of at the last pass."""
         self._awaited: frozenset[str] = frozenset()
         """Nodes for which alone the agents are still there."""
 
@@ -144,6 +140,7 @@ class TrustKeeper:
     async def close(self) -> None:
         """Ask and follow no more."""
         await self._pods.close()
+        await self._daemon_set.close()
         await self._reports.close()
 
     async def look(self) -> float | None:
@@ -165,12 +162,10 @@ class TrustKeeper:
         if live is not None:
             self._called_back = recall.is_asked(live)
         requests = await self._requests.read(recall.state(self._agents_namespace) if self._called_back else None)
-        if self._pods.deletions != self._deletions:
-            self._deletions = self._pods.deletions
-            self._daemon_set.doubt()
         is_needed = bool(requests.wishes or requests.leaving)
         if not is_needed and await self._daemon_set.find() is None:
             self._pods.stop()
+            await self._daemon_set.close()
             self._reports.refresh({}, b"")
             return None
         daemon_set = await self._daemon_set.ensure()
@@ -193,7 +188,7 @@ class TrustKeeper:
             with passing_over(key, self._woken.set):
                 delay = min(delay, await self._let_go(key, plan, nodes, standings))
         if not is_needed and not requests.in_doubt:
-            delay = min(delay, await self._leave(standings))
+            await self._leave(standings)
         return BETWEEN_WRITES_SECONDS if unwritten else delay
 
     def _standing(self, agent: Agent) -> Standing:
@@ -232,8 +227,8 @@ class TrustKeeper:
         )
         return LONGEST_PAUSE_SECONDS if waits is None else waits
 
-    async def _leave(self, standings: Mapping[str, Standing]) -> float:
-        """Take the DaemonSet away if no node has anything of ours any more; return the seconds until the next look."""
+    async def _leave(self, standings: Mapping[str, Standing]) -> None:
+        """Take the DaemonSet away if no node has anything of ours any more."""
         awaited = frozenset(node for node, standing in standings.items() if not is_reverted(standing))
         if awaited and awaited != self._awaited:
             logger.info(
@@ -244,12 +239,9 @@ class TrustKeeper:
         self._awaited = awaited
         if not awaited:
             daemon_set = await self._daemon_set.find(fresh_seconds=0)
-            if daemon_set is not None and not is_complete(daemon_set, len(standings)):
-                return INCOMPLETE_SECONDS
-            if daemon_set is not None:
+            if daemon_set is not None and is_complete(daemon_set, len(standings)):
                 await self._daemon_set.remove()
                 self._pods.stop()
-        return LONGEST_PAUSE_SECONDS
 
     async def _failed(self, error: Exception, failures: int) -> float | None:
         """Log an error of a pass, and say it in the status of every Registry that nodes are to trust."""
