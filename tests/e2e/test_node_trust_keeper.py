@@ -445,6 +445,29 @@ async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_fo
     await stage.agents_gone()
 
 
+async def test_a_node_without_an_agent_is_told_of_when_a_deletion_has_waited_for_it(stage: Stage) -> None:
+    key = await stage.registry()
+    await stage.trusted(key, "3/3")
+    inside = ("-n", stage.agents_namespace)
+    stage.admin.kubectl("create", "quota", "none", "--hard=pods=0", *inside)
+    try:
+        stage.remove_pod(stage.pod(3))
+        await stage.delete(key)
+
+        async def waits() -> bool:
+            said = (await stage.condition(key)).get("message", "")
+            return "not yet seen" not in said and "not every node has its agent yet" in said
+
+        await stage.until(waits, "the deletion to wait")
+        stage.ahead += timedelta(seconds=REVERT_SECONDS + 1)
+        await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
+    finally:
+        stage.admin.kubectl("delete", "quota", "none", *inside)
+    (said,) = await stage.events("NotReverted")
+    assert "not every node has an agent" in said
+    await stage.agents_gone()
+
+
 async def test_a_node_that_is_deleted_before_it_forgot_is_written_off_in_an_event(stage: Stage) -> None:
     key = await stage.registry()
     await stage.trusted(key, "3/3")

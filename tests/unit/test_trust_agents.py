@@ -1,10 +1,12 @@
 """Which pods are agents, and what their status says of them."""
 
-from typing import Any
+from typing import Any, cast
 
-from regkeeper import naming
+import pytest
+
+from regkeeper import kube, naming
 from regkeeper.nodes.desired import TrustList, encode
-from regkeeper.reconcile.trust.agents import STARTING, agent_of
+from regkeeper.reconcile.trust.agents import STARTING, AgentPods, agent_of
 
 OWNER = "daemon-set-uid"
 TRUST = TrustList(generation=7, cluster="here", sets=(("k8smaster:5000",),), nodes={"node": 0})
@@ -57,3 +59,30 @@ def test_why_it_does_not_run() -> None:
     assert trouble(waiting={"reason": "ContainerCreating"}) == STARTING
     assert trouble(waiting={"reason": "ErrImagePull", "message": "no such image"}) == "ErrImagePull no such image"
     assert trouble(terminated={"reason": "OOMKilled"}) == "OOMKilled"
+
+
+class Refusing:
+    """An API server that refuses to change a pod."""
+
+    def __init__(self, error: kube.ApiError) -> None:
+        self.error = error
+
+    async def patch(self, *_: Any) -> kube.Object:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "left"), [(kube.ConflictError("busy", code=409), ["node"]), (kube.NotFoundError("gone", code=404), [])]
+)
+async def test_a_pod_that_others_write_to_at_the_same_time_is_still_an_agent(
+    error: kube.ApiError, left: list[str]
+) -> None:
+    """Else its node would count as one without an agent, until the watch shows another change of the pod."""
+    woken: list[None] = []
+    pods = AgentPods(cast(kube.Cluster, Refusing(error)), "agents", lambda: woken.append(None))
+    pods._daemon_set = OWNER
+    pods._take("ADDED", pod())
+    woken.clear()
+    await pods.tell(pods.by_node()["node"], TRUST)
+    assert list(pods.by_node()) == left
+    assert bool(woken) is bool(left), "the next pass tries again"

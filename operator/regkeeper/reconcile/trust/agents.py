@@ -127,8 +127,11 @@ class AgentPods:
         body = {"metadata": {"uid": agent.uid, "annotations": {naming.TRUST_ANNOTATION: document}}}
         try:
             self._put(await self._cluster.patch(kube.POD, self._namespace, agent.pod, body))
-        except (kube.NotFoundError, kube.ConflictError):
+        except kube.NotFoundError:
             self._by_pod.pop(agent.pod, None)
+        except kube.ConflictError:
+            # The name is another pod's, as the watch is about to show, or too many wrote at once: the next pass tells.
+            self._changed()
 
     def _list(self, pods: list[kube.Object]) -> None:
         self._by_pod = {}

@@ -81,14 +81,11 @@ class Farewell:
         self._owing[key] = frozenset(lag.node for lag in owing)
         waits = REVERT_SECONDS - self._waited(body)
         if (owing or not all_are_there) and waits > 0:
-            await self._status.state(body, _reverting(hosts, owing, remedy), owing)
+            state = _reverting(hosts, owing, all_are_there=all_are_there, remedy=remedy)
+            await self._status.state(body, state, owing)
             return waits
-        if owing:
-            said = (
-                f"deleted, though {len(owing)} nodes still trust it or can't be asked; their agents go on. "
-                f"{in_words(owing)}"
-            )
-            await self._status.post(body, conditions.false("NotReverted", said))
+        if owing or not all_are_there:
+            await self._status.post(body, conditions.false("NotReverted", _not_reverted(owing)))
         # First: what the status says of nodes counts without the finalizer too.
         with suppress(kube.ForbiddenError, kube.InvalidError):  # that holds no deletion up
             await self._status.clear(body)
@@ -137,9 +134,18 @@ def _told(standings: Mapping[str, Standing]) -> set[str]:
     return {host for told in lists for group in told.sets for host in group}
 
 
-def _reverting(hosts: set[str], owing: Sequence[Lag], remedy: str) -> State:
-    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; not yet seen of {len(owing)}: {in_words(owing)}"
+def _reverting(hosts: set[str], owing: Sequence[Lag], *, all_are_there: bool, remedy: str) -> State:
+    waits = [f"not yet seen of {len(owing)}: {in_words(owing)}"] if owing else []
+    if not all_are_there:
+        waits.append("not every node has its agent yet")
+    said = f"nodes are forgetting {', '.join(sorted(hosts)) or 'it'}; {'; '.join(waits)}"
     return conditions.false("Reverting", said + (f"; {remedy}" if remedy else ""))
+
+
+def _not_reverted(owing: Sequence[Lag]) -> str:
+    if not owing:
+        return "deleted, though not every node has an agent that could be asked; those that come later take it back"
+    return f"deleted, though {len(owing)} nodes still trust it or can't be asked; their agents go on. {in_words(owing)}"
 
 
 def _key(body: kube.Object) -> Key:
