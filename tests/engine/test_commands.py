@@ -31,6 +31,23 @@ def test_an_empty_root_is_not_the_directory_at_hand(
     assert tags(filled) == {"v1", "v2", "v3"}
 
 
+@pytest.mark.parametrize(
+    "command", ["retain --dry-run --policy", "delete app:v1 --dry-run", "runs", "restore", "purge", "du", "check"]
+)
+def test_all_commands_take_the_same_options(filled: Volume, tmp_path: Path, command: str) -> None:
+    """So that a script can give them to any."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(policy(KEEP_ONE))
+    driver.delete(filled, "app:v2")
+    words = [*command.split(), str(file)] if command.endswith("--policy") else command.split()
+    shared = ["--root", str(filled.root), "--json", "--now", "2026-06-28T10:31:45.5Z", "--mode", "Offline"]
+    outcome = invoke(*words, *shared, "--registry", "http://127.0.0.1:9")
+    assert outcome.code == 0, outcome.errors
+    for wrong, why in (("yesterday", "is no time"), ("2026-06-28T10:31:45", "has no time zone")):
+        outcome = invoke(*words, *shared, "--now", wrong)
+        assert (outcome.code, "--now" in outcome.errors, why in outcome.errors) == (2, True, True)
+
+
 @pytest.mark.parametrize("below", ["", "docker/registry/v2"])
 def test_the_root_may_be_the_mount_or_v2_or_come_from_the_environment(filled: Volume, below: str) -> None:
     root = {"REGISTRY_DATA_DIR": str(filled.root / below)}

@@ -133,6 +133,13 @@ def test_a_volume_is_listed_without_its_registry(volume: Volume) -> None:
     assert "b: tag v1" in result.stderr
 
 
+def test_a_volume_is_listed_as_its_registry_names_it(volume: Volume) -> None:
+    options = ["--root", str(volume.root), "--registry", "http://k8smaster:5000", "--now", "2026-01-01T00:00:00Z"]
+    result = CliRunner().invoke(app, ["list", *options, "--mode", "Offline"], catch_exceptions=False)
+    assert result.stdout.split() == [f"k8smaster:5000/{name}" for name in ("a:v1", "a:v2", "a:v10", "b:v1")]
+    assert CliRunner().invoke(app, ["list", "--root", str(volume.root), "--registry", "k8smaster"]).exit_code == 2
+
+
 def test_a_listing_wants_a_registry_or_a_volume(volume: Volume) -> None:
     assert CliRunner().invoke(app, ["list"]).exit_code == 2
     assert CliRunner().invoke(app, ["list", "http://localhost:1", "--root", str(volume.root)]).exit_code == 2

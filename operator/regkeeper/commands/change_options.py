@@ -1,12 +1,10 @@
 """The options of every command that changes a volume, in one place, and what they come to."""
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from functools import wraps
-from typing import Any
+from dataclasses import dataclass
 
+from regkeeper.commands.shared_options import taking
 from regkeeper.commands.volume_options import (
     AsJson,
     EndTimeOption,
@@ -56,21 +54,5 @@ class Change:
         session.refuse_writers(opened.volume, self.mode, self.registry)
 
 
-def changing_command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command with the options of `Change` behind its own; it takes them as one argument, `change`."""
-    own = inspect.signature(function)
-    shared = inspect.signature(Change)
-    names = [field.name for field in fields(Change)]
-
-    @wraps(function)
-    def command(**given: Any) -> None:
-        change = Change(**{name: given.pop(name) for name in names})
-        function(**given, change=change)
-
-    parameters = [
-        *(parameter for parameter in own.parameters.values() if parameter.name != "change"),
-        *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shared.parameters.values()),
-    ]
-    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
+changing_command = taking(Change, "change")
+"""A command that changes a volume, with the options of `Change`; it takes them as one argument, `change`."""

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, print_document, reading
+from regkeeper.commands.look_options import Look, looking_command
+from regkeeper.commands.volume_options import print_document
 from regkeeper.retention.inspection import Inspection, inspect
 from regkeeper.retention.printing import count, shown
 
@@ -12,23 +13,22 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@looking_command
 def check(
     *,
-    root: Root,
+    look: Look,
     deep: Annotated[bool, typer.Option("--deep", help="Read every blob and compare it with its digest.")] = False,
-    as_json: AsJson = False,
-    journal: JournalDirectory = None,
 ) -> None:
     """Look at every tag and every reference; exit status 1 if anything is missing, unreadable or corrupt.
 
     The command only reads, and reports what is odd but harmless too: children that an index names and its repository
     does not have, layers that clients fetch from elsewhere, tags without a link, malformed links that no image
-    needs. With --json: `whole`, `counts`, and
-    `missing`, `unreadable`, `corrupt`, each with `repository`, `where`, `message`.
+    needs. With --json: `whole`, `counts`, and `missing`, `unreadable`, `corrupt`, each with `repository`, `where`,
+    `message`.
     """
-    with failures(as_json=as_json), reading(root, journal) as seen:
+    with look.opened() as seen:
         found = inspect(seen.volume, seen.reader, deep=deep)
-    if as_json:
+    if look.as_json:
         print_document(found.document())
     else:
         _print(found)

@@ -2,7 +2,8 @@
 
 import typer
 
-from regkeeper.commands.volume_options import AsJson, JournalDirectory, Root, failures, note, print_document, reading
+from regkeeper.commands.look_options import Look, looking_command
+from regkeeper.commands.volume_options import note, print_document
 from regkeeper.retention.printing import shown
 from regkeeper.retention.usage import lines, measure
 
@@ -10,18 +11,19 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def du(*, root: Root, as_json: AsJson = False, journal: JournalDirectory = None) -> None:
+@looking_command
+def du(*, look: Look) -> None:
     """Show the bytes of each repository, the largest first: its own, and those that it shares with others.
 
     Then the bytes that no repository names, those that runs have deleted and a purge will free, and all. The command
     only reads. With --json: `total`, `unreachable`, `quarantined`, `repositories` (`repository`, `own`, `shared`),
     `problems`.
     """
-    with failures(as_json=as_json), reading(root, journal) as seen:
+    with look.opened() as seen:
         usage = measure(seen.volume, seen.reader)
     for problem in usage.problems:
         note(f"can't be read: {shown(str(problem))}")
-    if as_json:
+    if look.as_json:
         print_document(usage.document())
         return
     for line in lines(usage):

@@ -93,6 +93,11 @@ def list_images(
             "--json", help="Print one JSON object a line: reference, repository, tag and, if asked for, digest."
         ),
     ] = False,
+    registry: Annotated[
+        str | None, typer.Option("--registry", help="With --root: the registry's URL, whose address is printed then.")
+    ] = None,
+    now: Annotated[str | None, typer.Option("--now", hidden=True)] = None,  # noqa: ARG001 (for scripts, as with du)
+    mode: Annotated[str | None, typer.Option("--mode", hidden=True)] = None,  # noqa: ARG001
 ) -> None:
     """List every image of a registry as host/repository:tag, a line each, v2 before v10.
 
@@ -107,18 +112,16 @@ def list_images(
     root = root or (None if url else os.environ.get("REGISTRY_DATA_DIR"))
     if (url is None) == (root is None):
         raise typer.BadParameter("say either the address of a registry or the --root of a volume", param_hint="URL")
-    if url is None:
-        reporter = Reporter("", as_json=as_json)
-        list_volume(root or "", reporter, journal=journal, digests=digests)
-        if reporter.failed:
-            raise typer.Exit(1)
-        return
+    address = url or registry
     try:
-        origin = registry_url(url)
+        origin = registry_url(address) if address is not None else None
     except RegistryUrlError as error:
         raise typer.BadParameter(str(error), param_hint="URL") from error
-    reporter = Reporter(origin.authority, as_json=as_json)
-    asyncio.run(list_registry(origin, reporter, digests=digests))
+    reporter = Reporter(origin.authority if origin is not None else "", as_json=as_json)
+    if origin is None or root is not None:
+        list_volume(root or "", reporter, journal=journal, digests=digests)
+    else:
+        asyncio.run(list_registry(origin, reporter, digests=digests))
     if reporter.failed:
         raise typer.Exit(1)
 

@@ -4,45 +4,27 @@ from typing import Any
 
 import typer
 
-from regkeeper.commands.volume_options import (
-    AsJson,
-    JournalDirectory,
-    ModeOption,
-    Now,
-    RegistryOption,
-    Root,
-    failures,
-    present,
-    print_document,
-    reading,
-)
+from regkeeper.commands.look_options import Look, looking_command
+from regkeeper.commands.volume_options import present, print_document
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.moments import moment
 from regkeeper.retention.printing import count, size_of
-from regkeeper.retention.quiet import Mode
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def runs(
-    *,
-    root: Root,
-    as_json: AsJson = False,
-    now: Now = None,
-    mode: ModeOption = Mode.READ_ONLY,  # noqa: ARG001 (all commands take it, and this one changes nothing)
-    registry: RegistryOption = None,  # noqa: ARG001
-    journal: JournalDirectory = None,
-) -> None:
+@looking_command
+def runs(*, look: Look) -> None:
     """List the runs that deleted something, oldest first.
 
     With --json: `runs`, each with `run`, `command`, `now`, `state` (open, rolled-back, done, restoring, restored,
     purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `due` (by --now), `plan` (the hash); and `underWay`.
     """
-    moment_now = present(now)
-    with failures(as_json=as_json), reading(root, journal) as seen:
+    moment_now = present(look.now)
+    with look.opened() as seen:
         every = [item for item in seen.journals.all() if item.state != State.UNPLANNED]
-    if as_json:
+    if look.as_json:
         print_document({"underWay": seen.under_way, "runs": [_document(item, moment_now) for item in every]})
         return
     for item in every:

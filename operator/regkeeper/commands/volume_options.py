@@ -27,12 +27,15 @@ KEPT_AGAINST_WILL = 3
 
 def parsed_moment(text: str | None) -> int | None:
     """Nanoseconds since 1970, as an option gives them."""
-    if text is None:
-        return None
+    return None if text is None else parse_moment(text)
+
+
+def _moment(text: str | None) -> str | None:
     try:
-        return parse_moment(text)
+        parsed_moment(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{error}; write it as 2026-11-24T10:31:45Z") from None
+        raise typer.BadParameter(str(error)) from None
+    return text
 
 
 def _registry(text: str | None) -> str | None:
@@ -66,7 +69,9 @@ Root = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Now = Annotated[
     str | None,
-    typer.Option("--now", help="Judge every age by this time (RFC 3339) instead of the volume's clock."),
+    typer.Option(
+        "--now", callback=_moment, help="Judge every age by this time (RFC 3339) instead of the volume's clock."
+    ),
 ]
 ModeOption = Annotated[
     Mode, typer.Option("--mode", help="What the registry does meanwhile: takes no pushes, or is stopped.")
@@ -87,7 +92,10 @@ JournalDirectory = Annotated[
     ),
 ]
 EndTimeOption = Annotated[
-    str | None, typer.Option("--end-time", help="Change nothing after this time (RFC 3339), by this machine's clock.")
+    str | None,
+    typer.Option(
+        "--end-time", callback=_moment, help="Change nothing after this time (RFC 3339), by this machine's clock."
+    ),
 ]
 InUseFile = Annotated[
     str | None,

@@ -35,7 +35,10 @@ def parse_moment(text: str) -> int:
     """
     # Python's own reading ends at the microsecond.
     fraction = _FRACTION.fullmatch(text)
-    parsed = datetime.fromisoformat(text if fraction is None else fraction[1] + fraction[3])
+    try:
+        parsed = datetime.fromisoformat(text if fraction is None else fraction[1] + fraction[3])
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: write it as 2026-11-24T10:31:45Z") from None
     if parsed.tzinfo is None:
         raise ValueError(f"{text} has no time zone: append Z for UTC")
     return round(parsed.timestamp()) * SECOND + (int(fraction[2].ljust(9, "0")) if fraction else 0)
