@@ -25,6 +25,19 @@ def volume(tmp_path: Path) -> Volume:
     return Volume(tmp_path)
 
 
+def test_an_untagged_manifest_says_what_keeps_it(volume: Volume) -> None:
+    """A child said that the policy has no `untagged`, though it would have stayed all the same."""
+    app = volume.repository("app")
+    child, alone = app.push_image(layers=[b"child"]), app.push_image(layers=[b"alone"])
+    index = app.push_index("v1", children=[child])
+    for planned, reason in (
+        (retain(volume, {}), "untagged; the policy has no `untagged`"),
+        (delete(volume, "app:v2"), "untagged"),
+    ):
+        assert planned.manifest("app", child.digest) == f"kept: child of {index.digest[:19]}"
+        assert planned.manifest("app", alone.digest) == f"kept: {reason}"
+
+
 def test_a_deleted_tag_takes_its_index_and_children(volume: Volume) -> None:
     app = volume.repository("app")
     child = app.push_image(layers=[b"1"])

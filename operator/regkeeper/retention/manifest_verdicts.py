@@ -177,7 +177,8 @@ class ManifestJudge:
             young = self.question.now - pushed < self.question.intent.younger_than
             return Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
         if tagged or self.question.intent.untagged_after is None:
-            return Verdict(False, "untagged; the policy has no `untagged`")
+            by_policy = bool(self.question.intent.policies)
+            return Verdict(False, "untagged; the policy has no `untagged`" if by_policy else "untagged")
         verdict = self._untagged(digest, pushed)
         if verdict.goes and absent:
             return Verdict(False, f"it may belong to {digests.short(absent[0])}, whose manifest is missing")

@@ -72,7 +72,7 @@ class Staying:
         new = [digest for digest in roots if digest not in self.alive]
         self.alive.update(new)
         for child, parent in closure(self.repository, new):
-            if child in self.candidates or child not in self.kept:
+            if child in self.candidates or child in self.unclaimed or child not in self.kept:
                 self.kept[child] = f"child of {digests.short(parent)}"
             self.alive.add(child)
             new.append(child)
