@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.job_pod import Pod
+from tests.engine.running import Runner
 from tests.engine.volumes import DAY, Volume
 
 
@@ -14,6 +15,12 @@ from tests.engine.volumes import DAY, Volume
 def volume(tmp_path: Path) -> Volume:
     """An empty registry volume."""
     return Volume(tmp_path / "registry")
+
+
+@pytest.fixture
+def runner(volume: Volume) -> Runner:
+    """The engine on that volume."""
+    return Runner(volume.root, volume.now)
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +44,11 @@ def filled(volume: Volume) -> Volume:
         repository.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(31 - number) * DAY)
     repository.push_image(layers=[b"untagged"], age=30 * DAY)
     return volume
+
+
+@pytest.fixture
+def two_images(volume: Volume) -> None:
+    """app:v1 and v2, 30 and 20 days old: `keep last 1` deletes the first."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"], age=30 * DAY)
+    app.push_image("v2", layers=[b"two"], age=20 * DAY)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from regkeeper.cli import app
 from tests.engine.oracle_policy import InUse
+from tests.engine.oracle_reading import complete_tags, read
 from tests.engine.volumes import SECOND, Volume
 
 REFUSES_NOTHING = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}
@@ -104,3 +105,8 @@ def invoke(*arguments: str, standard_input: str | None = None, environment: dict
 def tags(volume: Volume, repository: str = "app") -> set[str]:
     """The tags that a repository has."""
     return {path.name for path in volume.repository(repository).tags.iterdir()}
+
+
+def complete(volume: Volume) -> set[tuple[str, str]]:
+    """(repository, tag) of each that pulls in full, found out without the engine."""
+    return complete_tags(read(volume.v2))

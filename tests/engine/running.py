@@ -26,6 +26,7 @@ from regkeeper.retention.recovery import recover
 from regkeeper.retention.references import parse_reference
 from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.restore import Restored, last_undoable, undo
+from regkeeper.retention.restore_images import restore_reference
 from regkeeper.retention.run import Order, Outcome, carry_out
 from regkeeper.retention.stop import Stop, never
 from regkeeper.retention.storage import Guard, WritableVolume, no_guard, open_writable
@@ -109,6 +110,16 @@ class Runner:
             for restored in (*recovered.rolled_back.values(), *recovered.undone.values()):
                 return restored
             return undo(volume, journals, last_undoable(journals), self.now)
+
+    def restore_image(self, reference: str) -> Restored:
+        """Bring one image back."""
+        with self.changing() as (volume, journals):
+            return restore_reference(volume, journals, parse_reference(reference), self.now)
+
+    def stop_after(self, entries: int) -> None:
+        """Let a SIGTERM come once so many entries were looked at."""
+        answers = iter([None] * entries)
+        self.stop = lambda: next(answers, "SIGTERM")
 
     def purge(self, *, now: int | None = None, in_use: InUse | None = None) -> Purged:
         """Purge what is due at `now`: two days later, if none is given."""

@@ -5,15 +5,11 @@ distribution/distribution. That the programs do behave so is seen in test_real_r
 """
 
 from tests.engine import documents
-from tests.engine.driver import REFUSES_NOTHING, delete, retain
-from tests.engine.oracle_reading import complete_tags, read
+from tests.engine.driver import REFUSES_NOTHING, complete, delete, retain
+from tests.engine.oracle_reading import read
 from tests.engine.volumes import DAY, Volume
 
 UNTAGGED = {"untagged": {"deleteAfter": "24h"}, "garbage": {"deleteAfter": "24h"}, "limits": REFUSES_NOTHING}
-
-
-def complete(volume: Volume) -> set[tuple[str, str]]:
-    return complete_tags(read(volume.v2))
 
 
 def test_the_children_of_a_tagged_index_stay(volume: Volume) -> None:

@@ -26,11 +26,6 @@ MOVES = [
 ]
 
 
-@pytest.fixture
-def runner(volume: Volume) -> Runner:
-    return Runner(volume.root, volume.now)
-
-
 def planned(runner: Runner) -> Path:
     """A journal that has planned `MOVES`."""
     with runner.changing() as (_, journals):

@@ -23,11 +23,6 @@ from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 
-@pytest.fixture
-def runner(volume: Volume) -> Runner:
-    return Runner(volume.root, volume.now)
-
-
 def test_a_run_is_purged_when_its_window_is_over_and_not_before(volume: Volume, runner: Runner) -> None:
     volume.repository("app").push_image("v1")
     deleted = runner.delete("app:v1")

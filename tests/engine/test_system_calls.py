@@ -15,8 +15,8 @@ import pytest
 
 from tests.engine.driver import policy
 from tests.engine.planning import UNLIMITED
+from tests.engine.remembered import remember
 from tests.engine.running import Counting, Runner, content, copied, quarantined
-from tests.engine.test_remembering import remember
 from tests.engine.volumes import DAY, Volume
 
 SPEC = {"rules": [{"keep": {"last": 1}}], "undoWindow": "0s"}

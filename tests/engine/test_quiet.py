@@ -1,0 +1,134 @@
+"""Is it quiet? What writes to the volume stops a run: uploads, pushes, copies; and what its registry answers."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from regkeeper.retention.errors import (
+    NotQuietError,
+)
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moves import Move
+from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
+from tests.engine.running import Runner, content
+from tests.engine.volumes import DAY, SECOND, Volume
+
+pytestmark = pytest.mark.usefixtures("two_images")
+
+KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
+
+
+@pytest.mark.parametrize("age", [1, 599])
+def test_an_upload_under_way_stops_the_run(volume: Volume, runner: Runner, age: int) -> None:
+    volume.repository("other").start_upload("u-1", age=age)
+    before = content(volume.root)
+    with pytest.raises(NotQuietError, match=rf"other \(u-1\) was touched {age} s ago.* in {600 - age} s"):
+        runner.retain(KEEP_ONE)
+    assert content(volume.root) == before
+
+
+def test_an_old_upload_stops_nothing(volume: Volume, runner: Runner) -> None:
+    volume.repository("other").start_upload("u-1", age=601)
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+def test_a_push_after_the_mark_stops_the_run_before_its_first_rename(volume: Volume, runner: Runner) -> None:
+    runner.quiet = lambda: volume.repository("app").tag("v3", volume.put_blob(b"pushed"), age=0)
+    with pytest.raises(NotQuietError, match=r"something writes here: .*app.* changed"):
+        runner.retain(KEEP_ONE)
+    assert volume.repository("app").tag_link("v1").exists()
+
+
+def test_a_push_during_the_sweep_brings_everything_back_at_once(volume: Volume, runner: Runner) -> None:
+    """Old layers may be needed again by it."""
+    before = content(volume.root)
+    mounted = volume.repository("app")
+
+    def push(move: Move) -> None:
+        if move.kind == "blob":
+            mounted.mount("sha256:" + "0" * 64, age=0)
+
+    runner.progress = push
+    with pytest.raises(NotQuietError, match="something writes here"):
+        runner.retain(KEEP_ONE)
+    after = content(volume.root)
+    assert {path: entry for path, entry in after.items() if "0" * 64 not in path} == before
+    assert [journal.state for journal in runner.journals()] == ["rolled-back"]
+
+
+def test_a_candidate_that_changed_since_the_plan_stays(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+
+    def push_again(move: Move) -> None:
+        if move.kind == "tag":
+            app.push_image("v1", layers=[b"one"], age=0)
+
+    runner.progress = push_again
+    with pytest.raises(NotQuietError):
+        runner.retain(KEEP_ONE)
+    assert app.tag_link("v1").exists()
+    assert volume.blob_data(volume.put_blob(b"one")).exists()
+
+
+def test_a_pull_through_cache_is_for_offline_only(volume: Volume) -> None:
+    (volume.root / "scheduler-state.json").write_text("{}")
+    with open_volume(str(volume.root)) as opened:
+        with pytest.raises(NotQuietError, match="pull-through cache"):
+            refuse_pull_through_cache(opened, Mode.READ_ONLY)
+        refuse_pull_through_cache(opened, Mode.OFFLINE)
+
+
+def preserving_times(source: Path, target: Path) -> None:
+    """As rsync -a, cp -a and tar write."""
+    shutil.copytree(source, target, copy_function=shutil.copy2)
+    for directory in (target.parent, target.parent.parent):
+        os.utime(directory, (1, 1))
+
+
+@pytest.mark.parametrize("kind", ["layers", "revisions"])
+def test_a_writer_that_keeps_old_times_stops_the_run(volume: Volume, runner: Runner, kind: str) -> None:
+    app, other = volume.repository("app"), volume.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    source = next((getattr(app, kind) / "sha256").iterdir())
+    runner.quiet = lambda: preserving_times(source, getattr(other, kind) / "sha256" / ("0" * 64))
+    with pytest.raises(NotQuietError, match=r"something writes here: .*other.* changed"):
+        runner.retain(KEEP_ONE)
+
+
+def test_times_of_a_clock_that_was_ahead_stop_nothing(volume: Volume, runner: Runner) -> None:
+    other = volume.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    other.start_upload("u-1", age=-300 * DAY)
+    for directory in (other.layers / "sha256", other.revisions / "sha256"):
+        os.utime(directory, (2 << 30, 2 << 30))
+    assert runner.retain(KEEP_ONE).journal is not None
+
+
+def test_a_change_that_lies_ahead_of_the_clock_is_none(volume: Volume, runner: Runner) -> None:
+    """A machine that once booted with a wrong clock left ctimes that no writer could set."""
+    with open_volume(str(volume.root)) as opened:
+        refuse_changes(opened, 1, lambda: time.time_ns() - DAY * SECOND)
+        with pytest.raises(NotQuietError, match="something writes here"):
+            refuse_changes(opened, 1, time.time_ns)
+
+
+@pytest.mark.parametrize("tag", ["v1", "unlinked"])
+def test_a_push_between_the_last_look_and_the_rename_is_put_back(volume: Volume, runner: Runner, tag: str) -> None:
+    """Into the tag that goes: in place, as distribution up to 3.0 writes, or into a directory that had no link."""
+    app = volume.repository("app")
+    (app.tags / "unlinked").mkdir()
+    pushed = app.push_image(layers=[b"pushed"])
+
+    def push(call: str) -> None:
+        if call == "rename" and (app.tags / tag).exists():
+            app.tag_link(tag).parent.mkdir(exist_ok=True)
+            app.tag_link(tag).write_text(pushed.digest)
+
+    runner.guard = push
+    with pytest.raises(NotQuietError, match=f"something writes here: .*/{tag} has changed"):
+        runner.delete(f"app:{tag}")
+    assert app.tag_link(tag).read_text() == pushed.digest
+    assert app.revision_link(pushed.digest).exists()
