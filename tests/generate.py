@@ -65,10 +65,15 @@ def main(arguments: list[str]) -> int:
         for path in outdated():
             print(f"{path} is not what the models say: run `make generate`")
         return 1 if outdated() else 0
-    for path, text in (generated() | rendered()).items():
+    _write(generated())
+    _write(rendered())  # the chart, with what has just been written into it
+    return 0
+
+
+def _write(files: dict[str, str]) -> None:
+    for path, text in files.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """The CRD that comes out of the models."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from regkeeper.api.crd import KINDS, custom_resource_definition
 from regkeeper.api.v1alpha1.registry import Registry
+from tests import generate
 from tests.generate import generated, outdated
 
 CRD = custom_resource_definition(Registry)
@@ -38,6 +40,18 @@ def fields(path: str) -> dict[str, Any]:
 
 def test_committed_files_are_up_to_date() -> None:
     assert outdated() == [], "run `make generate`"
+
+
+def test_one_run_writes_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest comes out of the chart's copies, which are to be there by then."""
+
+    def manifest() -> str:
+        return "".join(path.read_text() for path in (tmp_path / "charts/regkeeper/templates").glob("crd-*.yaml"))
+
+    monkeypatch.setattr("tests.install_manifest.install_manifest", manifest)
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    assert generate.main([]) == 0
+    assert outdated() == []
 
 
 def test_the_chart_keeps_the_definition_when_it_goes() -> None:
