@@ -4,13 +4,16 @@ import os
 
 import pytest
 from hypothesis import settings
+from hypothesis.internal.conjecture import engine
 
 pytest_plugins = ["tests.cluster.fixtures"]
 
 # The same random cases on every machine: what fails in CI fails for everybody. Benchmarks try others each time.
-settings.register_profile("reproducible", derandomize=True)
+settings.register_profile("reproducible", derandomize=True, report_multiple_bugs=False)
 if "REGKEEPER_CASES" not in os.environ:
     settings.load_profile("reproducible")
+    # Of the five minutes that a failure may take to be made smaller; there is no setting, and they say that we may.
+    engine.MAX_SHRINKING_SECONDS = 30
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
