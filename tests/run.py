@@ -21,6 +21,8 @@ from tests.cluster import requirements
 from tests.cluster.fixtures import KUBECONFIG_VARIABLE
 
 UNITS = "not control_plane and not nodes"
+GROUPS = ("--dist", "loadgroup")
+"""One test after the other to whichever worker is free, but those of an `xdist_group` all to one."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Ended:
 LANES = (
     (
         Phase("static checks", module="tests.check"),
-        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", "--dist", "loadgroup")),
+        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", *GROUPS)),
         # The tests of a file share their namespaces, and so a worker.
         Phase("API server", "control_plane and not nodes", ("-n", "2", "--dist", "loadfile")),
     ),

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,26 @@ def test_no_worker_takes_the_place_of_one_that_crashed_beside_nodes(tmp_path: Pa
     assert done.returncode != 0
     assert "crashed while running" in done.stdout
     assert [path.name for path in tmp_path.glob("worker-*")] == ["worker-gw0"]
+
+
+GROUP = """
+import os, pathlib, pytest
+
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("number", range(4))
+def test_of_a_group(number):
+    pathlib.Path("worker-" + os.environ["PYTEST_XDIST_WORKER"]).touch()
+"""
+
+
+def test_the_tests_of_a_group_run_in_one_worker(tmp_path: Path) -> None:
+    """They share what is dear to make, or would disturb each other side by side."""
+    test = tmp_path / "test_group.py"
+    test.write_text(GROUP)
+    command = [sys.executable, "-m", "pytest", "-p", "xdist", f"--config-file={os.devnull}", f"--rootdir={tmp_path}"]
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    subprocess.run([*command, *run.GROUPS, "-n2", test], check=True, cwd=tmp_path, env=environment)
+    assert len(list(tmp_path.glob("worker-*"))) == 1
 
 
 def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
