@@ -1,9 +1,11 @@
 """What tests of passes on a real API server share: the server as an administrator and as the operator have it."""
 
+import copy
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,12 +15,18 @@ from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.trust.questions import Questioner
 from tests.chart_account import apply_account, await_confinement, user_of, write_kubeconfig
 from tests.cluster import Cluster
-from tests.e2e import directories
+from tests.e2e import directories, tenant
+from tests.e2e.asker import Asker, is_refused
 from tests.e2e.operated_room import Operated, OperatedRoom
+from tests.e2e.refused_objects import FIRST_OF_EACH_POLICY
 from tests.e2e.retention_bench import RetentionBench
+from tests.e2e.trust_stage import AgentsAccount, Stage
+from tests.fake_agents import fake_agents
 from tests.operator_process import a_namespace, install_crds, operator_process
+from tests.waiting import wait_for
 
 _MOST_NAMESPACES = 56
 """Of the tests of one worker that use directories of a node."""
@@ -67,6 +75,23 @@ async def operators(account: Account, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     """The API server as the operator has it: with its service account's rights, and confined by the policies."""
     async with AsyncExitStack() as connections:
         yield await _connected(account.kubeconfig, monkeypatch, connections)
+
+
+@pytest.fixture(scope="session")
+def confined(control_plane: Cluster) -> Iterator[Asker]:
+    """The account of the tenant's operator, for what tests ask without making it; no operator runs."""
+    install_crds(control_plane)
+    control_plane.kubectl("create", "namespace", tenant.TENANT)
+    made = apply_account(control_plane, {"localStorage": [tenant.RULE]}, release=tenant.RELEASE)
+    asker = Asker(control_plane, tenant.OPERATOR, tenant.TENANT)
+    # A policy works from a moment after its making.
+    for body, change, message in FIRST_OF_EACH_POLICY:
+        changed = copy.deepcopy(body)
+        change(changed)
+        wait_for(partial(is_refused, asker, changed, message), 30, f"the policy that says: {message}")
+    yield asker
+    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+    control_plane.kubectl("delete", "namespace", tenant.TENANT, "--wait=false")
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +153,45 @@ def room(control_plane: Cluster, operated: Operated) -> Iterator[OperatedRoom]:
     room.kubectl(
         "delete", "horizontalpodautoscalers,deployments,persistentvolumeclaims,services,configmaps,events", "--all"
     )
+
+
+@pytest.fixture(scope="session")
+def keepers_account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsAccount]:
+    """The operator's account, for passes over nodes."""
+    install_crds(control_plane)
+    release = f"keeper-{uuid4().hex[:6]}"
+    agents_namespace = f"{release}-nodes"
+    trust = {"agentsNamespace": agents_namespace, "localRegistryHosting": "default/main"}
+    image = {"repository": "regkeeper", "tag": "dev"}
+    made = apply_account(control_plane, {"image": image, "trust": trust}, release=release)
+    kubeconfig = tmp_path_factory.mktemp("keeper") / "kubeconfig"
+    write_kubeconfig(control_plane, made, kubeconfig)
+    await_confinement(control_plane, made)
+    yield AgentsAccount(kubeconfig, agents_namespace)
+    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+
+
+@pytest.fixture
+async def stage(
+    control_plane: Cluster, cluster: kube.ApiCluster, keepers_account: AgentsAccount, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Stage]:
+    """Three nodes of a test's own. Agents are on those of all stages: one is set at a time (xdist_group "stage")."""
+    monkeypatch.setenv("KUBECONFIG", str(keepers_account.kubeconfig))
+    async with kube.connect() as operators, fake_agents() as agents, open_session(keep_alive=False) as session:
+        questioner = Questioner(session, port=agents.port)
+        stage = Stage(control_plane, cluster, operators, keepers_account.agents_namespace, agents, questioner)
+        await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": stage.namespace}})
+        for number in (1, 2, 3):
+            await stage.add_node(number)
+        yield stage
+        await stage.keeper.close()
+        async for registry in cluster.list(kube.REGISTRY, stage.namespace):
+            name = registry["metadata"]["name"]
+            await cluster.patch(kube.REGISTRY, stage.namespace, name, {"metadata": {"finalizers": None}})
+        agents_namespace = keepers_account.agents_namespace
+        inside = ("-n", agents_namespace)
+        control_plane.kubectl("delete", "daemonset,pods,secrets", *inside, "--all", "--force", "--grace-period=0")
+        level = "pod-security.kubernetes.io/enforce=privileged"
+        control_plane.kubectl("label", "--overwrite", "namespace", agents_namespace, level)
+        control_plane.kubectl("delete", "namespace", stage.namespace, "--wait=false")
+        control_plane.kubectl("delete", "nodes", f"--selector=stage={stage.token}")

@@ -16,11 +16,11 @@ from regkeeper.settings import Settings, TrustSettings
 from tests.chart_account import apply_account
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
-from tests.e2e.test_chart_policies import Asker, is_refused
+from tests.e2e.asker import Asker, is_refused
 from tests.helm import NAMESPACE, Object
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("agent-policies")]
 
 RELEASE = "agents"
 AGENTS = f"{RELEASE}-nodes"
@@ -41,7 +41,7 @@ PRIVILEGE = "no privilege, no capability"
 def operator(control_plane: Cluster) -> Iterator[Asker]:
     """The chart's objects under a release name of their own; no operator runs."""
     account = apply_account(control_plane, release=RELEASE)
-    asker = Asker(control_plane, f"system:serviceaccount:{NAMESPACE}:{RELEASE}-regkeeper")
+    asker = Asker(control_plane, f"system:serviceaccount:{NAMESPACE}:{RELEASE}-regkeeper", AGENTS)
     # A policy works from a moment after its making.
     wait_for(partial(is_refused, asker, changed(update_pod(hostIPC=True)), SHARES), 30, "the policy over DaemonSets")
     other = {**KEY, "metadata": {**KEY["metadata"], "name": "other"}}
@@ -58,7 +58,7 @@ def test_what_tells_tools_of_the_registry_is_admitted_only_where_a_value_asks_fo
     assert body is not None
     other = {**body, "metadata": {**body["metadata"], "name": "cluster-info"}}
     asker, stranger = (
-        Asker(control_plane, f"system:serviceaccount:{NAMESPACE}:{release}-regkeeper")
+        Asker(control_plane, f"system:serviceaccount:{NAMESPACE}:{release}-regkeeper", "default")
         for release in (with_value, without)
     )
     for who, what in ((asker, other), (stranger, body)):
@@ -144,12 +144,12 @@ def test_nothing_else_is_made_in_their_namespace(operator: Asker) -> None:
 
 def test_a_daemon_set_elsewhere_or_of_another_name_is_beyond_its_rights(operator: Asker) -> None:
     named = changed(lambda body: body["metadata"].update(name="other"))
-    assert operator.can("create", "daemonsets", AGENTS)
+    assert operator.can("create", "daemonsets")
     assert not operator.can("create", "daemonsets", "default")
     with pytest.raises(CommandError, match="make one DaemonSet"):
         operator.run("create", "--dry-run=server", "--filename=-", stdin=json.dumps(named))
-    assert not operator.can("create", "pods", AGENTS)
-    assert not operator.can("get", "secrets", AGENTS), "but the one with the key, by its name"
+    assert not operator.can("create", "pods")
+    assert not operator.can("get", "secrets"), "but the one with the key, by its name"
     assert operator.run("auth", "can-i", "get", f"secret/{naming.NODE_AGENT_KEY}", f"--namespace={AGENTS}")
 
 

@@ -15,7 +15,7 @@ from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import LOCAL, SHARED, registry_object
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("crd")]
 
 CLAIM = {"storage": {"size": "10Gi"}}
 

@@ -15,7 +15,7 @@ from tests.engine.strategies import SPECS
 from tests.operator_process import a_namespace, install_crds
 from tests.retention_objects import retention_object
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("crd-retention")]
 
 
 @pytest.fixture(scope="module")

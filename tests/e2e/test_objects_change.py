@@ -13,7 +13,7 @@ from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import a_registry
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("objects-change")]
 
 CLAIM: dict[str, Any] = {"existingClaim": "mine"}
 ONE, SHARED = ["ReadWriteOnce"], ["ReadWriteMany"]

@@ -10,7 +10,7 @@ from tests.operator_process import a_namespace
 from tests.room import Room
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-ownership")]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.e2e.operated_room import SOON, Operated, OperatedRoom
 from tests.room import Room
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-process")]
 
 EVERYTHING: dict[str, Any] = {
     "storage": {"size": "1Gi", "accessModes": ["ReadWriteOnce", "ReadWriteMany"]},

@@ -17,7 +17,7 @@ from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import LOCAL, a_registry
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("pod-security")]
 
 LEVELS = ("privileged", "baseline", "restricted")
 

@@ -16,7 +16,7 @@ from regkeeper.uninstall import release_finalizers
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, install_crds
 
-pytestmark = pytest.mark.control_plane
+pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("release-finalizers")]
 
 FOREIGN = "example.com/other"
 
