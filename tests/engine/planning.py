@@ -7,11 +7,12 @@ from typing import Any
 
 from regkeeper.retention import digests
 from regkeeper.retention.in_use import InUse
+from regkeeper.retention.intent import Intent, deletion_intent
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Intent, Policy, deletion_intent, merge, read_policies
+from regkeeper.retention.policy import Policy, merge, read_policies
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import waits_for_nothing
 from regkeeper.retention.references import parse_reference

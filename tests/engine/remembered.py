@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.places import CACHE
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Intent, merge
+from regkeeper.retention.policy import merge
 from regkeeper.retention.question import Question
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.remembering import RememberingReader

@@ -13,13 +13,14 @@ from regkeeper.retention import lock
 from regkeeper.retention.asking import ask
 from regkeeper.retention.history import due
 from regkeeper.retention.in_use import InUse
+from regkeeper.retention.intent import Intent, deletion_intent
 from regkeeper.retention.journal import Journal
 from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
 from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.plan import Plan
-from regkeeper.retention.policy import Intent, deletion_intent, merge
+from regkeeper.retention.policy import merge
 from regkeeper.retention.purge import Purged, purge
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover

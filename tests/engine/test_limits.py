@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from regkeeper.retention.errors import NotPermittedError
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.layout import Volume as OpenVolume
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.plan import Outcome
 from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Intent
 from regkeeper.retention.question import Question
 from tests.engine import driver
 from tests.engine.planning import delete, retain

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from regkeeper.commands.progress import progress
 from regkeeper.retention.errors import NotPermittedError, RetentionError, StorageError, translated
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.planner import WAITING, Planner
-from regkeeper.retention.policy import Intent, merge
+from regkeeper.retention.policy import merge
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import WAITS, waits_for_nothing
 from regkeeper.retention.spread import spread

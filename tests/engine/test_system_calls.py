@@ -88,7 +88,7 @@ PLAN = """
 import sys
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Intent
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import waits_for_nothing
 from regkeeper.retention.record_files import RecordFiles

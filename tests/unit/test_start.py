@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-ELSEWHERE = {"aiohttp", "asyncio", "click", "kopf", "kubernetes", "rich", "ssl"}
+ELSEWHERE = {"aiohttp", "asyncio", "click", "kopf", "kubernetes", "pydantic", "rich", "ssl", "yaml"}
 CHANGING = {f"regkeeper.retention.{name}" for name in ("purge", "recovery", "restore", "run", "sweep")}
 
 

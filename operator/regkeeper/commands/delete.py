@@ -18,11 +18,11 @@ from regkeeper.commands.volume_options import (
 )
 from regkeeper.retention import session
 from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.intent import Intent, deletion_intent
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.patterns import matcher
 from regkeeper.retention.plan import Plan
-from regkeeper.retention.policy import Intent, deletion_intent
 from regkeeper.retention.presence import absent
 from regkeeper.retention.printing import count
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference

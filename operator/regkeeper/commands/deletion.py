@@ -12,10 +12,10 @@ from regkeeper.retention.asking import ask
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.history import due
 from regkeeper.retention.in_use import InUse
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved
-from regkeeper.retention.policy import Intent
 from regkeeper.retention.printing import print_plan
 from regkeeper.retention.spread import processors
 

@@ -16,10 +16,11 @@ from regkeeper.commands.volume_options import (
     read_in_use,
 )
 from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import exact_moment
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved, approved_plan, refuse_other_rules
-from regkeeper.retention.policy import Intent, InvalidPolicyError, Policy, merge, read_policies
+from regkeeper.retention.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -29,6 +30,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @changing_command
 def retain(
+    context: typer.Context,
     *,
     change: Change,
     policy: Annotated[list[str], typer.Option(metavar="FILE", help="ImageRetention manifests; repeatable.")],
@@ -57,7 +59,7 @@ def retain(
     undo window begins when the run does.
     """
     plan_hash, approved = _approval(approve)
-    intent = merge(_read(policy, "--policy"), _read(also_keep or [], "--also-keep"))
+    intent = _intent(context.obj, policy, also_keep or [])
     with failures(as_json=change.as_json):
         used = read_in_use(in_use, _hosts(intent, change.registry))
     if intent.in_use and used is None:
@@ -107,12 +109,8 @@ def _hosts(intent: Intent, registry: str | None) -> frozenset[str] | None:
     return None if intent.hosts is None else intent.hosts | own
 
 
-def _read(files: list[str], option: str) -> list[Policy]:
-    policies = []
-    for name in files:
-        try:
-            with open(name, encoding="utf-8") as file:
-                policies += read_policies(file.read(), name)
-        except (OSError, UnicodeDecodeError, InvalidPolicyError) as error:
-            raise typer.BadParameter(str(error), param_hint=option) from None
-    return policies
+def _intent(process: PolicyProcess | None, policies: list[str], also_keep: list[str]) -> Intent:
+    try:
+        return process.read_intent(policies, also_keep) if process else read_intent(policies, also_keep)
+    except UnreadablePolicyError as error:
+        raise typer.BadParameter(error.message, param_hint=error.option) from None

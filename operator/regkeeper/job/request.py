@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from regkeeper.api.v1alpha1.retention_spec import Approval
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse, InvalidInUseError
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import parse_moment
-from regkeeper.retention.policy import Intent, InvalidPolicyError, Policy, merge, parse_policy
+from regkeeper.retention.policy import InvalidPolicyError, Policy, merge, parse_policy
 from regkeeper.retention.quiet import Mode
 from regkeeper.snapshot import Document
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from regkeeper.retention import history
 from regkeeper.retention.in_use import InUse
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.journals import Journals
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.marks import kept
@@ -11,7 +12,6 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.plan_files import Approved
 from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Intent
 from regkeeper.retention.question import Question
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import WritableRecordFiles

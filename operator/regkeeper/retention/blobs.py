@@ -42,15 +42,8 @@ Place = tuple[Algorithm, int]
 _DIGITS = [f"{number:02x}" for number in range(256)]
 
 
-class BlobFile(NamedTuple):
-    """A blob's `data`."""
-
-    digest: Digest
-    size: int
-    modified: int
-    """mtime, nanoseconds since the epoch."""
-    witness: tuple[int, int]
-    """Inode and ctime in nanoseconds."""
+BlobFile = tuple[Digest, os.stat_result]
+"""A blob, and the status of its `data`."""
 
 
 class Temporary(NamedTuple):
@@ -114,14 +107,6 @@ class BlobStore:
 
     def files(self, wanted: set[Digest]) -> Iterator[BlobFile]:
         """The `data` of blobs of one shard, in the order of digests; those that have none are left out."""
-        for digest, status in self._statuses(wanted):
-            yield BlobFile(digest, status.st_size, status.st_mtime_ns, (status.st_ino, status.st_ctime_ns))
-
-    def sizes(self, wanted: set[Digest]) -> Iterator[int]:
-        """Their bytes alone."""
-        return (status.st_size for _, status in self._statuses(wanted))
-
-    def _statuses(self, wanted: set[Digest]) -> Iterator[tuple[Digest, os.stat_result]]:
         if not wanted:
             return
         ordered = sorted(wanted)

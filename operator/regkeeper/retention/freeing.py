@@ -95,9 +95,8 @@ class _Freeing:
             rest = unneeded(shard, (ledger.needed, ledger.counts.kept_blobs), ledger.held)
             gone: set[Digest] = set()
             if rest:
-                before = freed.moves.bytes()
-                gone = self._move(shard, rest, freed)
-                freed.kept_bytes += self._kept(shard, freed.moves.bytes() - before)
+                gone, size = self._move(shard, rest, freed)
+                freed.kept_bytes += self._kept(shard, size)
             if self._is_looked_into(shard):
                 self._move_temporaries(sorted(shard.digests - gone), freed)
         freed.problems = self.blobs.problems
@@ -108,8 +107,8 @@ class _Freeing:
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        sizes = self.blobs.sizes(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
-        return next((size for size in accumulate(sizes) if size >= enough), 0)
+        kept = self.blobs.files(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
+        return next((size for size in accumulate(status.st_size for _, status in kept) if size >= enough), 0)
 
     def _is_looked_into(self, shard: Shard) -> bool:
         wanted = 256 * len(shard.digests) // _LOOKED_INTO
@@ -129,30 +128,37 @@ class _Freeing:
                     witness = status.st_ino, status.st_ctime_ns
                     to.moves.add_temporary(digest, name, witness, size=status.st_size)
 
-    def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> set[Digest]:
-        """Move the blobs that the run itself sets free, and those that have been garbage for long enough; which?"""
+    def _move(self, shard: Shard, rest: set[Digest], to: Freed) -> tuple[set[Digest], int]:
+        """Move the blobs that the run itself sets free, and those that have been garbage for long enough.
+
+        Returns:
+            Which these are, and their bytes.
+        """
         edge = self.question.now - self.question.intent.garbage_after
         owners, freed = self.ledger.owners.take(*shard.place)
         manifests = self.ledger.manifests.among(rest, *shard.place)
         if not self.question.intent.sweeps_garbage:
             rest &= freed
-        whole, gone = set[Digest](), set[Digest]()
+        whole, gone, total = set[Digest](), set[Digest](), 0
         moved: dict[Kind, list[BlobFile]] = {Kind.BLOB: [], Kind.MANIFEST_BLOB: []}
-        for blob in self.blobs.files(rest):
-            whole.add(blob.digest)
-            if blob.digest not in freed and (blob.modified > edge or not is_swept(self.question, "", blob.digest)):
+        for digest, status in self.blobs.files(rest):
+            whole.add(digest)
+            if digest not in freed and (status.st_mtime_ns > edge or not is_swept(self.question, "", digest)):
                 continue
-            moved[Kind.MANIFEST_BLOB if blob.digest in manifests else Kind.BLOB].append(blob)
-            gone.add(blob.digest)
-            owner = owners.get(blob.digest)
+            moved[Kind.MANIFEST_BLOB if digest in manifests else Kind.BLOB].append((digest, status))
+            gone.add(digest)
+            owner = owners.get(digest)
             if owner is not None:
-                to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + blob.size
+                to.deleted_bytes[owner] = to.deleted_bytes.get(owner, 0) + status.st_size
         for kind, blobs in moved.items():
-            names, sizes = [blob.digest for blob in blobs], [blob.size for blob in blobs]
-            to.moves.add(kind, "", names, [blob.witness for blob in blobs], sizes=sizes)
+            sizes = [status.st_size for _, status in blobs]
+            witnesses = [(status.st_ino, status.st_ctime_ns) for _, status in blobs]
+            to.moves.add(kind, "", [digest for digest, _ in blobs], witnesses, sizes=sizes)
+            total += sum(sizes)
         for digest in sorted(rest - whole):
             leftover = self.blobs.leftover(digest) if is_swept(self.question, "", digest) else None
             if leftover is not None and leftover[1] <= edge:
                 to.moves.add(Kind.LEFTOVER, "", [digest], [NO_WITNESS], sizes=[leftover[0]])
                 gone.add(digest)
-        return gone
+                total += leftover[0]
+        return gone, total

@@ -103,7 +103,7 @@ def inspect(volume: Volume, reader: RepositoryReader, *, deep: bool = False) -> 
     store = BlobStore(volume)
     present: set[Digest] = set()
     for shard in store.shards():
-        present.update(blob.digest for blob in store.files(shard.digests))
+        present.update(digest for digest, _ in store.files(shard.digests))
     answer.blobs = len(present)
     links = LinkContents(volume, reader)
     for found in walk_repositories(volume):

@@ -150,7 +150,8 @@ class Limits:
     def _sizes(self, kept: Shards) -> Iterator[int]:
         store = BlobStore(self.volume)
         for shard in store.shards():
-            yield from store.sizes(kept.among(shard.digests, *shard.place))
+            for _, status in store.files(kept.among(shard.digests, *shard.place)):
+                yield status.st_size
 
     def _times_were_reset(self, plan: Plan) -> bool:
         times = sorted(chain.from_iterable(entry.tags.covered_times() for entry in plan.entries))
@@ -210,7 +211,7 @@ def kept_within(share: Fraction | None, deleted: int) -> int | None:
     """How many bytes must stay so that a share of all at most goes; None: no number would do."""
     if share is None or share >= 1 or not deleted:
         return 0
-    return ceil(deleted * (1 - share) / share) if share else None
+    return -(-deleted * (share.denominator - share.numerator) // share.numerator) if share else None  # rounded up
 
 
 def _is_version(tag: str) -> bool:

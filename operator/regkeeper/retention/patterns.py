@@ -7,7 +7,8 @@ A glob's `*`, `?` and `[…]` stay within a path component, `{a,b}` is either, `
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+
+from msgspec import Struct
 
 _MAGIC = frozenset("*?[{")
 _RANGE = re.compile("(.)-(.)", re.DOTALL)
@@ -25,8 +26,13 @@ def is_glob(text: str) -> bool:
     return not _MAGIC.isdisjoint(text)
 
 
+def everything(name: str) -> bool:  # noqa: ARG001 - a matcher
+    """Matches every name."""
+    return True
+
+
 def matcher(patterns: Iterable[str], *, regular_expressions: bool = True) -> Matcher:
-    """A function that tells whether one of the patterns matches a name.
+    """A function that tells whether one of the patterns matches a name. It can be pickled.
 
     Raises:
         PatternError: one can't be understood.
@@ -35,31 +41,46 @@ def matcher(patterns: Iterable[str], *, regular_expressions: bool = True) -> Mat
     expressions = []
     for pattern in patterns:
         if regular_expressions and len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):
-            expressions.append(_compiled(pattern[1:-1], pattern))
+            expressions.append(_Expression(pattern[1:-1], pattern))
         elif pattern == "**":
-            return lambda _: True
+            return everything
         elif is_glob(pattern):
-            expressions.append(_compiled(translate(pattern), pattern))
+            expressions.append(_Expression(translate(pattern), pattern))
         else:
             names.add(pattern)
-    if not expressions:
-        return names.__contains__
-    return lambda name: name in names or any(expression(name) for expression in expressions)
+    return _AnyOf(names, expressions) if expressions else names.__contains__
 
 
-def _compiled(expression: str, pattern: str) -> Callable[[str], Any]:
-    import re2  # only where a policy has patterns
+class _AnyOf(Struct, frozen=True):
+    names: set[str]
+    expressions: list["_Expression"]
 
-    options = re2.Options()
-    options.log_errors = False
-    options.dot_nl = True
-    try:
-        fullmatch = re2.compile(expression, options).fullmatch
-    except re2.error as error:
-        detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        raise PatternError(f"{pattern}: {detail}") from None
-    # A directory may have a name that no registry made and RE2 can't take.
-    return lambda name: name.isascii() and fullmatch(name)
+    def __call__(self, name: str) -> bool:
+        return name in self.names or any(matches(name) for matches in self.expressions)
+
+
+class _Expression:
+    """Whether a name matches a regular expression, which another process compiles anew."""
+
+    def __init__(self, expression: str, pattern: str) -> None:
+        import re2  # only where a policy has patterns
+
+        options = re2.Options()
+        options.log_errors = False
+        options.dot_nl = True
+        self._arguments = expression, pattern
+        try:
+            self._fullmatch = re2.compile(expression, options).fullmatch
+        except re2.error as error:
+            detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+            raise PatternError(f"{pattern}: {detail}") from None
+
+    def __call__(self, name: str) -> bool:
+        # A directory may have a name that no registry made and RE2 can't take.
+        return name.isascii() and self._fullmatch(name) is not None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _Expression, self._arguments
 
 
 def translate(glob: str) -> str:

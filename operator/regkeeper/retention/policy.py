@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import yaml
-from msgspec import Struct, field
+from msgspec import Struct
 from pydantic import ValidationError
 
 from regkeeper.api.v1alpha1 import policy as model
 from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.retention_spec import ImageRetentionDocument, ImageRetentionSpec
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.patterns import Matcher, PatternError, matcher
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.rules import SECOND, HighestVersions, Keeper, Last, Matching, PushedWithin, Rule
 from regkeeper.retention.versions import ConstraintError, constraint
-
-EVERYTHING = matcher(["**"])
 
 LARGEST_POLICY = 1 << 20
 """Characters of a policy file."""
@@ -37,50 +36,6 @@ class Policy(Struct, frozen=True):
 
     label: str
     spec: ImageRetentionSpec
-
-
-class Intent(Struct, frozen=True):
-    """What a run is asked to do: several policies as one. Times are in nanoseconds.
-
-    Attributes:
-        rules: of all policies; those of a policy that only keeps have `deletes` False.
-        deletions: what goes by name.
-        untagged_after: age of untagged manifests that go; None: they stay.
-        untagged_in: repositories whose untagged manifests may go.
-        garbage_after: age of blobs and layer links that go when nothing needs them.
-        sweeps_garbage: False: of these only what the run itself sets free.
-        orphaned_for: age of dependants that go when their subject is nowhere; None: they stay.
-        uploads_after: age of uploads that go; None: they stay.
-        younger_than: a tag pushed within this time stays, save by an exact deletion.
-        older_than: what a deletion names exactly stays, too, if it was pushed within this time.
-        largest_share: what a plan may delete of the covered repositories; None: anything (the command `delete`).
-        allow_empty: rules may take the last tag of a repository.
-        in_use: whether the images in use have to be known.
-        hosts: names of the registry besides its own, to which references have to be to count as in use; None: all do.
-        undo_window: how long a run can be undone.
-        fingerprint: a digest of the rules; empty for the command `delete`.
-        policies: a digest of the rules of each policy that deletes, by its label.
-        known: the same of those too that only keep.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    deletions: tuple[Reference, ...] = ()
-    untagged_after: int | None = None
-    untagged_in: Matcher = EVERYTHING
-    garbage_after: int = 24 * 3600 * SECOND
-    sweeps_garbage: bool = True
-    orphaned_for: int | None = None
-    uploads_after: int | None = None
-    younger_than: int = 0
-    older_than: int = 0
-    largest_share: Fraction | None = None
-    allow_empty: bool = True
-    in_use: bool = False
-    hosts: frozenset[str] | None = None
-    undo_window: int = 24 * 3600 * SECOND
-    fingerprint: str = ""
-    policies: Mapping[str, str] = field(default_factory=dict)
-    known: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_policies(text: str, source: str) -> list[Policy]:
@@ -151,23 +106,6 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         fingerprint=_fingerprint(policies),
         policies=_fingerprints(policies),
         known=_fingerprints([*policies, *also_keep]),
-    )
-
-
-def deletion_intent(
-    references: Iterable[Reference],
-    *,
-    untagged_after: int | None = None,
-    untagged_in: Matcher = EVERYTHING,
-    undo_window: int = 24 * 3600 * SECOND,
-) -> Intent:
-    """What the command `delete` asks for: no rules, no limits, and no garbage save what it sets free itself."""
-    return Intent(
-        deletions=tuple(references),
-        untagged_after=untagged_after,
-        untagged_in=untagged_in,
-        sweeps_garbage=False,
-        undo_window=undo_window,
     )
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.in_use import InUse
-from regkeeper.retention.policy import Intent
+from regkeeper.retention.intent import Intent
 from regkeeper.retention.references import Reference
 from regkeeper.retention.rules import Rule
 

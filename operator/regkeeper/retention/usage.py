@@ -105,15 +105,15 @@ def _add_sizes(
     sizes: dict[Digest, int] = {}
     store = BlobStore(volume)
     for shard in store.shards():
-        for blob in store.files(shard.digests):
-            usage.total += blob.size
-            owner = owners.get(blob.digest)
+        for digest, status in store.files(shard.digests):
+            usage.total += status.st_size
+            owner = owners.get(digest)
             if owner is None:
-                usage.unreachable += blob.size
+                usage.unreachable += status.st_size
             elif owner == _SHARED:
-                sizes[blob.digest] = blob.size
+                sizes[digest] = status.st_size
             else:
-                own[owner] += blob.size
+                own[owner] += status.st_size
     usage.problems.extend(store.problems)
     for number, name in enumerate(names):
         with_others = sum(sizes.get(digest, 0) for digest in shared.get(number, ()))
@@ -123,7 +123,7 @@ def _add_sizes(
 def blob_bytes(volume: Volume) -> int:
     """Bytes of all blobs."""
     store = BlobStore(volume)
-    return sum(size for shard in store.shards() for size in store.sizes(shard.digests))
+    return sum(status.st_size for shard in store.shards() for _, status in store.files(shard.digests))
 
 
 def quarantined_bytes(volume: Volume) -> int:
