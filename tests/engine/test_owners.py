@@ -107,9 +107,15 @@ def test_one_refusal_names_what_may_not_be_changed_before_anything_is(owned: Vol
 
 
 def test_a_stranger_is_refused(owned: Volume) -> None:
-    error = as_user(4321, lambda: Runner(owned.root, owned.now).delete("app:v0"), group=4321)
-    assert error.startswith(StorageError.__name__)
-    assert "run as the owner" in error
+    """He was told to run as the owner, and not who that is: in a container, the image's own user is the stranger."""
+    runner = Runner(owned.root, owned.now)
+    for place in (owned.v2, owned.root / STATE / "journals"):
+        error = as_user(4321, lambda: runner.delete("app:v0"), group=4321)
+        assert error == (
+            f"NotPermittedError: {place}: Permission denied. Run as user {OWNER} (its owner), group {GROUP}, or root; "
+            "this process is user 4321, groups 4321"
+        )
+        runner.delete("app:v1")
 
 
 def test_an_immutable_directory_stops_the_run_and_the_next_one_ends_the_same(owned: Volume) -> None:

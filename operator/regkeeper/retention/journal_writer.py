@@ -1,5 +1,6 @@
 """Writes journals: each line is durable before what it announces begins. journal.py has the format and the reasons."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from regkeeper.retention.errors import translated
 from regkeeper.retention.journal import RUN_FORMAT, Header, Journal, State, encode, encode_header, encode_move
 from regkeeper.retention.journals import Journals, open_directory_of_journals
+from regkeeper.retention.layout import permission_refused
 from regkeeper.retention.moves import Move
 from regkeeper.retention.places import JOURNALS, QUARANTINE, STATE
 from regkeeper.retention.storage import WritableVolume
@@ -63,10 +65,11 @@ class WritableJournals(Journals):
             now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
 
         Raises:
+            NotPermittedError: this user may not write to the volume.
             StorageError: it can't be written. An empty file, which plans nothing, may be left.
         """
         with translated(_name(run)):
-            descriptor = self._volume.create_file(self._writable, run)
+            descriptor = self._create(run)
             try:
                 began = os.fstat(descriptor).st_mtime_ns
                 header = Header(
@@ -82,6 +85,15 @@ class WritableJournals(Journals):
                 os.close(descriptor)
             self._volume.sync(self._writable)
         return Journal(header=header, state=State.UNPLANNED, at=header.now, end=end)
+
+    def _create(self, run: str) -> int:
+        try:
+            return self._volume.create_file(self._writable, run)
+        except PermissionError as error:
+            if error.errno != errno.EACCES or self._elsewhere:
+                raise
+            place = next((path for path in (JOURNALS, STATE) if self._volume.exists(path)), ".")
+            raise permission_refused(self._volume, place, error) from None
 
     def discard(self, run: str) -> None:
         """Remove the journal of a run that moved nothing, or whose life is over."""

@@ -174,7 +174,7 @@ def open_volume(root: str) -> Volume:
 
 def permission_refused(volume: Volume, path: str, error: OSError) -> NotPermittedError:
     """What to say of EACCES: who owns the thing, and as whom to run."""
-    return _refused(os.path.join(volume.path, path), error, path, volume.descriptor)
+    return _refused(os.path.normpath(os.path.join(volume.path, path)), error, path, volume.descriptor)
 
 
 def _refused(name: str, error: OSError, path: str, directory: int | None) -> NotPermittedError:
