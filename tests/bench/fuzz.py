@@ -12,4 +12,4 @@ the engine could not make sense of.
 
 
 def run() -> Iterator[Section]:
-    yield from run_cases("Hostile input", EXPLANATION, "tests/engine/test_fuzz.py", 5_000)
+    yield from run_cases("Hostile input", EXPLANATION, {"tests/engine/test_fuzz.py": 5_000})

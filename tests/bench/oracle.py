@@ -12,4 +12,6 @@ by the engine and by a second implementation, written from the specification alo
 
 
 def run() -> Iterator[Section]:
-    yield from run_cases("Engine and oracle agree", EXPLANATION, "tests/engine/test_oracle.py", 20_000)
+    agree, limits = "test_engine_and_oracle_agree", "test_engine_and_oracle_agree_on_the_limits"
+    tests = {f"tests/engine/test_oracle.py::{agree}": 20_000, f"tests/engine/test_oracle.py::{limits}": 1_000}
+    yield from run_cases("Engine and oracle agree", EXPLANATION, tests)

@@ -12,4 +12,4 @@ serve can be pulled in full after each step, and nothing is lost before a purge 
 
 
 def run() -> Iterator[Section]:
-    yield from run_cases("Sequences of runs and crashes", EXPLANATION, "tests/engine/test_sequences.py", 3_000)
+    yield from run_cases("Sequences of runs and crashes", EXPLANATION, {"tests/engine/test_sequences.py": 3_000})
