@@ -151,6 +151,15 @@ def test_one_reference_comes_back(filled: Volume) -> None:
     assert (outcome.code, outcome.document["reason"]) == (1, "NothingToUndo")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--all"]])
+def test_when_nothing_can_come_back_the_command_says_when_it_was_purged(filled: Volume, arguments: list[str]) -> None:
+    """With --all it said only that there is no run."""
+    assert "there is no run to undo" in driver.run(filled, "restore", *arguments).errors
+    driver.delete(filled, "app:v1", "--undo-window", "0s")
+    outcome = driver.run(filled, "restore", *arguments)
+    assert (outcome.code, "was purged at 2026-05-28T20:26:40Z" in outcome.errors) == (1, True)
+
+
 @pytest.mark.parametrize("arguments", [["x", "--all"], ["--ref", "a:b", "--all"], ["--ref", ".."], ["--ref", ""]])
 def test_contradicting_or_hostile_arguments_of_restore_are_wrong_usage(filled: Volume, arguments: list[str]) -> None:
     assert driver.run(filled, "restore", *arguments).code == 2

@@ -18,10 +18,9 @@ from regkeeper.commands.volume_options import (
 )
 from regkeeper.retention import marks, reserve
 from regkeeper.retention.contents import UNDOABLE
-from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
-from regkeeper.retention.restore import Restored, last_undoable, undo, undoable
+from regkeeper.retention.restore import Restored, last_undoable, nothing_to_undo, undo, undoable
 from regkeeper.retention.restore_images import restore_reference
 from regkeeper.retention.session import Session
 
@@ -99,7 +98,7 @@ def _restore(
         for journal in [item for item in reversed(journals.all()) if item.state in UNDOABLE]:
             restored.add(undo(volume, journals, journal, session.present))
         if not restored.runs:
-            raise NothingToUndoError("there is no run to undo")
+            raise nothing_to_undo(journals.all())
         return restored
     if run in ended or (run is None and ended):
         # The run that had not ended was the last one, and it has just been put back.

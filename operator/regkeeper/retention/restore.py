@@ -121,7 +121,7 @@ def last_undoable(journals: WritableJournals) -> Journal:
     for journal in reversed(every):
         if journal.state in UNDOABLE:
             return journal
-    raise NothingToUndoError(f"there is no run to undo{_purged_last(every)}")
+    raise nothing_to_undo(every)
 
 
 def undoable(journals: Journals, run: str) -> Journal:
@@ -138,9 +138,11 @@ def undoable(journals: Journals, run: str) -> Journal:
     return journal
 
 
-def _purged_last(journals: list[Journal]) -> str:
+def nothing_to_undo(journals: list[Journal]) -> NothingToUndoError:
+    """What to say when no run can be undone: when the last one was purged."""
     purged = [journal for journal in journals if journal.state == State.PURGED]
-    return f": the last one, {purged[-1].run}, was {_words(purged[-1])}" if purged else ""
+    when = f": the last one, {purged[-1].run}, was {_words(purged[-1])}" if purged else ""
+    return NothingToUndoError(f"there is no run to undo{when}")
 
 
 def _words(journal: Journal) -> str:
