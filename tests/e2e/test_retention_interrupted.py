@@ -1,26 +1,91 @@
 """Runs of ImageRetentions on a control plane that are cut off: the registry is given back, and the status says why."""
 
+import re
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
 from regkeeper.resources.retention.lock import Stage
+from tests.cluster import Cluster
 from tests.e2e.faults import Fault
-from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
+from tests.e2e.retention_bench import DONE, KEEP_TWO, SOON, SWITCH, RetentionBench
+from tests.waiting import wait_for_async
 
 pytestmark = pytest.mark.control_plane
 
+Change = Callable[[RetentionBench, Cluster], Awaitable[None]]
 
-async def test_a_pod_that_does_not_start_ends_the_run(bench: RetentionBench) -> None:
-    await bench.make(**KEEP_TWO)
+
+async def leave_alone(*_: Any) -> None:
+    """Nobody says anything."""
+
+
+async def mount_in_vain(bench: RetentionBench, _: Cluster) -> None:
+    """Say of a run's pod what kubelet says of a volume that can't be mounted. No status has it."""
+
+    async def pods() -> list[kube.Object]:
+        return [pod async for pod in bench.cluster.list(kube.POD, bench.key.namespace, label_selector="job-name")]
+
+    (pod,) = await wait_for_async(pods, SOON, "the pod of the run")
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "of-kubelet", "namespace": bench.key.namespace},
+        "involvedObject": {key: pod["metadata"][key] for key in ("namespace", "name", "uid")},
+        "type": "Warning",
+        "reason": "FailedMount",
+        "message": "mount failed: exit status 32",
+        "lastTimestamp": "2026-01-01T00:00:00Z",
+    }
+    await bench.cluster.create(event)
+
+
+async def refuse_pods(bench: RetentionBench, control_plane: Cluster) -> None:
+    """Let a quota refuse all further pods, and with that the run's, which is gone."""
+    control_plane.kubectl("create", "quota", "full", "--hard=pods=0", f"--namespace={bench.key.namespace}")
+
+
+async def await_the_refusal(bench: RetentionBench, _: Cluster) -> None:
+    async def refusals() -> list[kube.Object]:
+        events = bench.cluster.list(kube.EVENT, bench.key.namespace, field_selector="involvedObject.kind=Job")
+        return [event async for event in events if event["reason"] == "FailedCreate"]
+
+    await wait_for_async(refusals, SOON, "the Job controller to say that it can make no pod")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (leave_alone, mount_in_vain, "FailedMount: pod .*: mount failed: exit status 32"),
+        (refuse_pods, await_the_refusal, "FailedCreate: job .*: .*exceeded quota: full"),
+        (leave_alone, leave_alone, "kubelet has not started its containers"),
+    ],
+)
+async def test_a_pod_that_does_not_start_ends_the_run_and_the_reason_is_told(
+    bench: RetentionBench, control_plane: Cluster, before: Change, after: Change, says: str
+) -> None:
+    """retention.md: "ends the run and lifts read-only, with the scheduler's or kubelet's reason"."""
+    await bench.make_registry()
+
+    async def has_its_pod() -> bool:
+        live = await bench.get(kube.DEPLOYMENT, "main")
+        return live is not None and live.get("status", {}).get("availableReplicas") == 1
+
+    await bench.work_until_async(has_its_pod)
+    await before(bench, control_plane)
     bench.kubelet.idle = True
+    await bench.retain(**KEEP_TWO)
     await bench.work_until(lambda status: status.get("lastRun", {}).get("outcome") == "Running")
     await bench.pass_without_a_run()
+    await after(bench, control_plane)
     bench.later = timedelta(minutes=3)
     await bench.settle("Failed")
-    assert "did not start within startTimeout" in (await bench.condition("Ready"))["message"]
+    message = (await bench.condition("Ready"))["message"]
+    assert re.search(f"its pod did not start within startTimeout: {says}", message), message
     assert await bench.jobs() == []
 
 

@@ -27,8 +27,9 @@ _TELLING_EVENTS = (
     "ProvisioningFailed",
     "VolumeResizeFailed",
     "ExternalExpanding",
+    "FailedCreate",
 )
-"""Reasons of Events that say what nothing in a pod's or claim's status says, before the pod runs."""
+"""Reasons of Events that say what nothing in the status of a pod, a claim or a Job says, before a pod runs."""
 
 _TELLING_OF_RUNNING = ("Unhealthy", "NodeNotReady")
 """The same of a pod that runs and is not ready."""

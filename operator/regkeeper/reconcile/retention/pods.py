@@ -83,10 +83,8 @@ def last_to_hold(pods: Iterable[kube.Object]) -> kube.Object | None:
     return min(holding, key=lambda pod: "deletionTimestamp" in pod["metadata"], default=None)
 
 
-def waiting_reason(pod: Mapping[str, Any] | None) -> str:
-    """Why a pod does not start, in the scheduler's or kubelet's words."""
-    if pod is None:
-        return "the Job controller has made no pod"
+def waiting_reason(pod: Mapping[str, Any]) -> str:
+    """Why a pod does not start, in the scheduler's or kubelet's words; empty if its status does not say."""
     for each in _statuses(pod):
         waiting = (each.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
@@ -94,7 +92,7 @@ def waiting_reason(pod: Mapping[str, Any] | None) -> str:
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
             return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
-    return "kubelet has not started its containers"
+    return ""
 
 
 def writers(pods: Iterable[Mapping[str, Any]], claim: str, *, may: Callable[[Mapping[str, Any]], bool]) -> list[str]:

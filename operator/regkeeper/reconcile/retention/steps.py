@@ -1,10 +1,12 @@
 """The steps of a run, one method a stage. Each may be cut off anywhere and be made again."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.answer import Outcome
+from regkeeper.reconcile.diagnosis import event_problem
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
@@ -122,10 +124,27 @@ class Steps:
         if run.pod is None or not pods.has_begun(run.pod):
             left = run.left_to_start(datetime.fromisoformat(started) if started else run.holder.since)
             if left <= 0:
-                why = pods.waiting_reason(run.pod)
+                why = await self._why_it_does_not_start(run)
                 return await self._locks.abort(run, f"its pod did not start within startTimeout: {why}")
             return Turn(seconds=left)
         return Turn(seconds=max(1.0, run.left))
+
+    async def _why_it_does_not_start(self, run: Run) -> str:
+        """In the words of the scheduler, of kubelet, or of whoever refuses the pod."""
+        if run.pod is not None and (said := pods.waiting_reason(run.pod)):
+            return said
+        about = run.job if run.pod is None else run.pod
+        metadata = about["metadata"]
+        problem = None
+        with suppress(kube.ApiError):  # to know why is not worth that the run goes on
+            listed = self._cluster.list(
+                kube.EVENT, metadata["namespace"], field_selector=f"involvedObject.uid={metadata['uid']}"
+            )
+            name = f"{about['kind'].lower()} {metadata['name']}"
+            problem = event_problem([event async for event in listed], name)
+        if problem is not None:
+            return f"{problem.reason}: {problem.message}"
+        return "the Job controller has made no pod" if run.pod is None else "kubelet has not started its containers"
 
 
 def _plans_first(run: Run) -> bool:
