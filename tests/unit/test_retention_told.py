@@ -98,19 +98,46 @@ async def test_a_registry_without_a_volume_has_no_runs() -> None:
     assert bench.lock.holder is None
 
 
-async def test_a_policy_says_for_whom_its_job_waits() -> None:
+async def test_a_policy_says_for_whom_its_job_waits_and_when_that_was_in_vain() -> None:
+    """retention.md: "A Job still suspended after startingDeadline ends as missed", however long that run takes."""
     bench = RetentionPasses(HOLDER, pod=a_pod(None, phase="Running", running={}))
-    bench.put(retention_object("other", rules=[{"name": "all", "keep": {"last": 2}}], schedule="@daily"))
-    waiting = bench.job(suspend=True)
-    waiting["metadata"] |= {
-        "name": "other-1",
-        "labels": {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "other"},
-    }
-    bench.put(waiting)
-    await bench.reconciler.look(KEY)
-    listed = bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]
-    (said,) = [each for each in listed if each["type"] == "Reconciling"]
+    spec: dict[str, Any] = {"schedule": "@daily", "startingDeadline": "1m"}
+    for name, more in (("other", spec), ("keep-last", {**spec, "startingDeadline": "2m"})):
+        bench.put(retention_object(name, rules=[{"name": "all", "keep": {"last": 2}}], **more))
+        waiting = bench.job(suspend=True)
+        labels = {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: name}
+        waiting["metadata"] |= {"name": f"{name}-1", "labels": labels}
+        bench.put(waiting)
+    assert await bench.reconciler.look(KEY) == 60
+    other = bench.cluster.objects["ImageRetention", "other"]["status"]
+    (said,) = [each for each in other["conditions"] if each["type"] == "Reconciling"]
     assert (said["reason"], said["message"]) == ("Queued", "Job other-1 waits: Job job has the volume.")
+    bench.now += timedelta(minutes=3)
+    await bench.reconciler.look(KEY)
+    assert bench.cluster.objects["ImageRetention", "other"]["status"]["lastRun"]["outcome"] == "Missed"
+    assert ("Job", "other-1") not in bench.cluster.objects
+    assert bench.is_held()
+    assert "lastRun" not in bench.status, "the run under way is what it is about"
+    bench.finish(DONE)
+    await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"]["outcome"] == "Missed"
+
+
+async def test_an_approval_that_can_no_longer_be_given_is_not_asked_for_any_more() -> None:
+    """retention.md: "It ends after 7 days", also where no schedule brings a pass."""
+    bench = RetentionPasses(HOLDER)
+    bench.finish(DONE)
+    await bench.reconciler.look(KEY)
+    expires = (NOON + timedelta(hours=2)).isoformat()
+    awaiting = {"hash": "c" * 64, "now": NOON.isoformat(), "expires": expires, "tags": 9, "bytes": 9}
+    policy = retention_object("keep-last", suspend=True, rules=[{"name": "all", "keep": {"last": 2}}])
+    bench.put({**policy, "status": {"awaiting": awaiting}})
+    delay = await bench.reconciler.look(KEY)
+    assert "awaiting" in bench.status
+    assert delay is not None
+    bench.now += timedelta(seconds=delay)
+    await bench.reconciler.look(KEY)
+    assert "awaiting" not in bench.status
 
 
 async def test_a_policy_that_became_invalid_meanwhile_tells_the_outcome_of_its_run() -> None:

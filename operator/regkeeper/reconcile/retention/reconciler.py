@@ -4,7 +4,7 @@ A pass may be cut off anywhere and be repeated any number of times; it makes no 
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,7 +24,7 @@ from regkeeper.reconcile.retention.policies import Policies, read_policies
 from regkeeper.reconcile.retention.requests import Action, read_request, request_of, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
-from regkeeper.reconcile.retention.waiting import is_waiting, line_up
+from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.lock import Holder, Lock, read_lock
@@ -112,8 +112,9 @@ class RetentionReconciler:
             else:
                 await self._statuses.report(scene, name, self._why_it_waits(scene, name, idle.why))
         delays.append(troubles.delay())
-        delays += [reports.seconds_until_next_run(policy, self._now()) for policy in policies.valid.values()]
-        return min((delay for delay in delays if delay is not None), default=None)
+        for name, policy in policies.valid.items():
+            delays.append(reports.seconds_until_change(policy, self._statuses.of(key, name), self._now()))
+        return _earliest(*delays)
 
     async def tell(self, key: Key, error: Exception, verdict: Verdict) -> None:
         """Put an error of a pass into the conditions of the Registry's ImageRetentions."""
@@ -132,7 +133,7 @@ class RetentionReconciler:
         if delay is None:
             await self.gate.tidy(key)
         await self._stop_invalid(key, policies, troubles)
-        return min((each for each in (delay, troubles.delay()) if each is not None), default=None)
+        return _earliest(delay, troubles.delay())
 
     async def _stop_invalid(self, key: Key, policies: Policies, troubles: "_Troubles") -> None:
         """Let no more Jobs be made of policies that mean nothing, and say why."""
@@ -146,17 +147,17 @@ class RetentionReconciler:
 
     async def _wind_down(self, key: Key, besides: str = "") -> float | None:
         """Await the ends of runs on volumes that are no longer the Registry's; `besides` is the lock of its own."""
-        delays = []
+        delays: list[float | None] = []
         for live in self._store.children(key, kube.LEASE):
             lock = read_lock(live)
             if live["metadata"]["name"] == besides or lock.holder is None:
                 continue
             turn = await self.gate.wind_down(key, live, lock, lock.holder)
             if turn.ended is None:
-                delays += [] if turn.seconds is None else [turn.seconds]
+                delays.append(turn.seconds)
             else:
                 await self._ending.end_elsewhere(key, live, lock, lock.holder, turn.ended)
-        return min(delays, default=None)
+        return _earliest(*delays)
 
     async def _run(self, scene: Scene) -> "_Idle":
         """Take the run that has the lock as far as it goes, then let the next one in."""
@@ -168,7 +169,11 @@ class RetentionReconciler:
                 if turn.ended is not None:
                     await self._ending.end(scene, live, lock, lock.holder, turn.ended)
                 elif not turn.again:
-                    return _Idle(turn.seconds, f"Job {lock.holder.job} has the volume")
+                    line = self._line(scene)
+                    # While a run is under way, the status of its own policy is about that.
+                    missed = [job for job in line.missed if retention_of(job) != lock.holder.retention]
+                    await self._dismiss_missed(scene, missed)
+                    return _Idle(_earliest(turn.seconds, line.until), f"Job {lock.holder.job} has the volume")
                 continue
             if await self.gate.adopt(scene, live, lock):
                 continue
@@ -189,9 +194,8 @@ class RetentionReconciler:
 
     async def _let_in(self, scene: Scene, live: kube.Object | None, lock: Lock) -> "_Idle | None":
         """Open the gate for the Job whose turn it is; how long to wait if there is none."""
-        line = line_up(self._store.children(scene.key, kube.JOB), scene.policies.valid, self._now())
-        for job in line.missed:
-            await self._dismiss(scene, job, "Missed", "its startingDeadline passed before its turn came")
+        line = self._line(scene)
+        await self._dismiss_missed(scene, line.missed)
         for job in line.superseded:
             await self._dismiss(scene, job, "", "a newer Job of the same policy runs instead")
         for job, why in line.unfit:
@@ -208,9 +212,16 @@ class RetentionReconciler:
                 await self.gate.postpone_purge(scene, live, lock)
             return None
         except WaitingError as error:
-            return _Idle(error.delay, str(error))
+            return _Idle(_earliest(error.delay, line.until), str(error))
         await self._statuses.remember(scene, holder.retention, read_request(line.next), outcome.began(holder))
         return None
+
+    def _line(self, scene: Scene) -> Line:
+        return line_up(self._store.children(scene.key, kube.JOB), scene.policies.valid, self._now())
+
+    async def _dismiss_missed(self, scene: Scene, jobs: Iterable[kube.Object]) -> None:
+        for job in jobs:
+            await self._dismiss(scene, job, "Missed", "its startingDeadline passed before its turn came")
 
     async def _dismiss(self, scene: Scene, job: kube.Object, what: str, why: str) -> None:
         """End a Job whose gate never opened."""
@@ -222,6 +233,11 @@ class RetentionReconciler:
                 said = conditions.false("PlanNotShown", f"Job {job['metadata']['name']}: {why}")
                 await self._statuses.post(scene, retention_of(job), said)
         await self._jobs.remove(job)
+
+
+def _earliest(*delays: float | None) -> float | None:
+    """The shortest of some times; None: nothing passes by itself."""
+    return min((delay for delay in delays if delay is not None), default=None)
 
 
 def _is_stalled(error: Exception) -> bool:

@@ -154,10 +154,12 @@ def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: d
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def seconds_until_next_run(policy: ImageRetention, now: datetime) -> float | None:
-    """After which the status speaks of another one."""
-    due = next_run(policy, now)
-    return None if due is None else (due - now).total_seconds() + 1
+def seconds_until_change(policy: ImageRetention, fields: Mapping[str, Any], now: datetime) -> float | None:
+    """After which the status speaks of another next run, or no more of an approval."""
+    awaiting = fields.get("awaiting")
+    ends = datetime.fromisoformat(awaiting["expires"]) if awaiting is not None and is_open(awaiting, now) else None
+    due = [moment for moment in (next_run(policy, now), ends) if moment is not None]
+    return (min(due) - now).total_seconds() + 1 if due else None
 
 
 def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None, waits: str = "") -> States:
