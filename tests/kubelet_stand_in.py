@@ -6,12 +6,11 @@ What a real one does with these pods is proved on the two nodes (tests/e2e/insta
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome, encode
-
-NOW = "2026-01-01T00:00:00Z"
 
 Script = Callable[[kube.Object], tuple[Answer, Answer | None]]
 """Given a run's pod: what its first stage answers and what its second one does; None: it never ends."""
@@ -26,6 +25,8 @@ class KubeletStandIn:
         self.script = script
         self.idle = False
         """Whether it leaves the pods of runs alone."""
+        self.starts = True
+        """Whether the pods of registries begin to serve."""
         self.told: list[dict[str, Any]] = []
         """Headers of the snapshots on whose word a second stage began."""
 
@@ -38,22 +39,23 @@ class KubeletStandIn:
             if naming.RETENTION_LABEL in labels:
                 if not self.idle:
                     await self._run(pod)
-            elif naming.REGISTRY_LABEL in labels:
+            elif naming.REGISTRY_LABEL in labels and self.starts:
                 await self._serve(pod)
 
     async def _serve(self, pod: kube.Object) -> None:
         if (pod.get("status") or {}).get("phase") == "Running":
             return
+        now = _now()
         names = [container["name"] for container in pod["spec"]["containers"]]
         await self._set(
             pod,
             {
                 "phase": "Running",
                 "conditions": [
-                    {"type": kind, "status": "True", "lastTransitionTime": NOW}
+                    {"type": kind, "status": "True", "lastTransitionTime": now}
                     for kind in ("Initialized", "ContainersReady", "Ready")
                 ],
-                "containerStatuses": [_status(name, {"running": {"startedAt": NOW}}, ready=True) for name in names],
+                "containerStatuses": [_status(name, {"running": {"startedAt": now}}, ready=True) for name in names],
             },
         )
 
@@ -68,7 +70,7 @@ class KubeletStandIn:
                 {
                     "phase": "Running",
                     "initContainerStatuses": [_status("plan", _terminated(plan))],
-                    "containerStatuses": [_status("run", {"running": {"startedAt": NOW}})],
+                    "containerStatuses": [_status("run", {"running": {"startedAt": _now()}})],
                 },
             )
             return
@@ -106,6 +108,10 @@ class KubeletStandIn:
             await self._cluster.patch_status(kube.POD, metadata["namespace"], metadata["name"], {"status": status})
         except kube.NotFoundError:
             return
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _terminated(answer: Answer, code: int = 0) -> dict[str, Any]:

@@ -117,6 +117,8 @@ class RetentionPasses:
         self.cluster = PlayedCluster()
         self.now = NOON
         self.store, self.registries = Store(), Store()
+        self.changed: set[Key] = set()
+        """Registries that have to become quiet, or may cease to be."""
         lock = replace(lock or Lock(), holder=holder)
         spec: dict[str, Any] = {"rules": [{"name": "all", "keep": {"last": 2}}], "schedule": "@daily"}
         self.put(retention_object("keep-last", **spec))
@@ -133,7 +135,7 @@ class RetentionPasses:
             settings=Settings(),
             status=StatusWriter(cast(kube.Cluster, self.cluster), self.store, lambda: self.now),
             now=lambda: self.now,
-            changed=lambda _: None,
+            changed=self.changed.add,
         )
 
     def write_lock(self, lock: Lock) -> None:

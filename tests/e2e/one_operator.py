@@ -59,7 +59,7 @@ class OneOperator:
                 kinds=kinds,
                 selector=f"{naming.REGISTRY_LABEL},{selector}",
                 namespaces=[namespace],
-                notify=lambda _: None,
+                notify=lambda *_: None,
                 seconds=300,
                 clock=lambda: 0.0,
             )

@@ -25,14 +25,14 @@ class Net:
     def __init__(self, cluster: kube.ApiCluster, namespace: str) -> None:
         self.now = 0.0
         self.store = Store()
-        self.notified: list[Key] = []
+        self.notified: list[tuple[Key, str]] = []
         self.resync = Resync(
             cluster,
             self.store,
             kinds=(kube.REGISTRY, *CHILDREN),
             selector=naming.REGISTRY_LABEL,
             namespaces=[namespace],
-            notify=self.notified.append,
+            notify=lambda key, kind: self.notified.append((key, kind)),
             seconds=SECONDS,
             clock=lambda: self.now,
         )
@@ -49,7 +49,7 @@ async def net(cluster: kube.ApiCluster, operators: kube.ApiCluster, namespace: s
     net = Net(operators, namespace)
     await cluster.create(registry_object(namespace=namespace))
     await net.resync.load()
-    assert net.notified == [Key(namespace, "main")]
+    assert net.notified == [(Key(namespace, "main"), "Registry")]
     net.notified.clear()
     return net
 
@@ -66,7 +66,7 @@ async def test_a_change_that_no_watch_showed_is_found_and_ends_the_operator_in_t
 ) -> None:
     changed = await cluster.patch(kube.REGISTRY, namespace, "main", {"spec": {"readOnly": True}})
     await net.resync.compare()
-    assert net.notified == [Key(namespace, "main")]
+    assert net.notified == [(Key(namespace, "main"), "Registry")]
     seen = net.store.registry(Key(namespace, "main"))
     assert seen is not None
     assert seen["spec"]["readOnly"] is True
@@ -119,7 +119,7 @@ async def test_a_backup_that_was_restored_is_taken_for_the_truth(
     assert restored is not None
     assert restored["spec"]["readOnly"] is False
     assert there == [True]
-    assert net.notified == [key]
+    assert net.notified == [(key, "Registry")]
     net.now = LATEST_SECONDS + 1
     assert net.resync.late() == []
 
@@ -129,9 +129,14 @@ async def test_what_is_gone_and_what_is_new_is_found(net: Net, cluster: kube.Api
     metadata = {"name": "main-config", "namespace": namespace, "labels": naming.object_labels("main")}
     made = await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
     await net.resync.compare()
-    assert net.notified == [key]
+    assert net.notified == [(key, "ConfigMap")]
     assert net.store.children(key, kube.CONFIG_MAP) != []
     await cluster.delete(kube.CONFIG_MAP, namespace, made["metadata"]["name"], uid=made["metadata"]["uid"])
     await net.resync.compare()
-    assert net.notified == [key, key]
+    assert net.notified == [(key, "ConfigMap")] * 2
     assert net.store.children(key, kube.CONFIG_MAP) == []
+    registry = await cluster.get(kube.REGISTRY, *key)
+    await cluster.delete(kube.REGISTRY, *key, uid=registry["metadata"]["uid"])
+    await net.resync.compare()
+    assert net.notified[2:] == [(key, "Registry")]
+    assert net.store.registry(key) is None

@@ -10,6 +10,7 @@ from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
 from regkeeper.resources.retention.lock import Lock, Quiet, Stage, lease, read_lock
+from tests.registry_objects import registry_object
 from tests.retention_passes import CLAIM, DONE, HOLDER, KEY, NOON, RetentionPasses, a_pod
 
 
@@ -83,6 +84,18 @@ async def test_a_lock_on_a_volume_that_is_no_longer_the_registrys_is_given_back_
     await bench.reconciler.look(KEY)
     assert read_lock(bench.cluster.objects["Lease", naming.lock_name("old-claim")]).holder is None
     assert bench.status["lastRun"]["outcome"] == "Done"
+
+
+async def test_a_registry_that_got_the_volume_during_a_run_hears_of_its_end() -> None:
+    """Nothing of it changes then, and until it is looked at it takes no pushes."""
+    bench = RetentionPasses(HOLDER)
+    bench.finish(DONE)
+    bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    for name, storage in (("next", {"existingClaim": CLAIM}), ("beside", {"existingClaim": "another"})):
+        bench.registries.put(bench.cluster.put(registry_object(name, storage=storage)))
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.changed == {KEY, Key(KEY.namespace, "next")}
 
 
 async def test_an_outcome_is_read_although_somebody_deleted_the_lock_after_the_run_had_ended() -> None:

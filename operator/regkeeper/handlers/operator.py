@@ -20,7 +20,7 @@ from regkeeper.reconcile.queue import LONGEST_LOOK_SECONDS, Key, Result, WorkQue
 from regkeeper.reconcile.registry import RegistryReconciler
 from regkeeper.reconcile.resync import CHILDREN, Resync
 from regkeeper.reconcile.status import StatusWriter
-from regkeeper.reconcile.store import Store, owner_key
+from regkeeper.reconcile.store import Store, subject
 from regkeeper.reconcile.trust.keeper import TrustKeeper
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.reconcile.trust.status import TrustStatusWriter
@@ -88,7 +88,7 @@ class Operator:
             kinds=self._kinds,
             selector=f"{naming.REGISTRY_LABEL},!{naming.RETENTION_LABEL}",
             namespaces=settings.watch_namespaces,
-            notify=self._queue.add,
+            notify=self._noticed,
             seconds=settings.resync_seconds,
             clock=clock,
         )
@@ -115,9 +115,7 @@ class Operator:
     def show(self, event: EventType, body: kube.Object) -> None:
         """Take one event of a watch."""
         if self._retentions.concerns(body):
-            key = self._retentions.show(event, body)
-            if key is not None and body["kind"] == kube.LEASE.kind:
-                self._queue.add(key)
+            self._retentions.show(event, body)
             return
         self._resync.saw(body)
         if event == "DELETED":
@@ -125,18 +123,17 @@ class Operator:
             changed = True
         else:
             changed = self._store.put(body)
-        if not changed:
-            return  # Our own write, or one that a listing showed before.
-        if body["kind"] != kube.REGISTRY.kind:
-            if (owner := owner_key(body)) is not None:
-                self._queue.add(owner)
-                self._retentions.registry_changed(owner, body["kind"])
-            return
-        key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
+        # Else it is our own write, or one that a listing showed before.
+        if changed and (about := subject(body)) is not None:
+            self._noticed(about, body["kind"])
+
+    def _noticed(self, key: Key, kind: str) -> None:
+        """Have looked at all that the news of a Registry may concern; `kind` is that of the object that changed."""
         self._queue.add(key)
-        self._retentions.registry_changed(key, body["kind"])
-        for blocked in self._reconciler.blocked - {key}:
-            self._queue.add(blocked)
+        self._retentions.registry_changed(key, kind)
+        if kind == kube.REGISTRY.kind:
+            for blocked in self._reconciler.blocked - {key}:
+                self._queue.add(blocked)
 
     async def _look(self, key: Key) -> float | None:
         try:

@@ -42,6 +42,7 @@ class Retentions:
         clock: Callable[[], float],
     ) -> None:
         self._metrics = metrics
+        self._changed = changed
         self._store = Store()
         self._reconciler = RetentionReconciler(
             cluster=cluster,
@@ -50,7 +51,7 @@ class Retentions:
             settings=settings,
             status=StatusWriter(cluster, self._store, _now),
             now=_now,
-            changed=changed,
+            changed=self._lock_changed,
         )
         self._queue = WorkQueue(
             look=self._reconciler.look, tell=self._reconciler.tell, observer=self, random=random.random
@@ -61,7 +62,7 @@ class Retentions:
             kinds=(*KINDS, kube.POD),
             selector=f"{naming.REGISTRY_LABEL},{naming.RETENTION_LABEL}",
             namespaces=settings.watch_namespaces,
-            notify=self._queue.add,
+            notify=self._noticed,
             seconds=settings.resync_seconds,
             clock=clock,
         )
@@ -93,23 +94,32 @@ class Retentions:
         labels = body["metadata"].get("labels") or {}
         return body["kind"] == kube.IMAGE_RETENTION.kind or naming.RETENTION_LABEL in labels
 
-    def show(self, event: EventType, body: kube.Object) -> Key | None:
-        """Take one event of a watch about what concerns retention; the Registry that it is about, if it is news."""
+    def show(self, event: EventType, body: kube.Object) -> None:
+        """Take one event of a watch about what concerns retention."""
         self._resync.saw(body)
         if event == "DELETED":
             self._store.remove(body)
             if body["kind"] == kube.POD.kind:
                 self._reconciler.gate.saw_the_end(body)
         elif not self._store.put(body):
-            return None
-        owner = owner_key(body)
-        if owner is not None:
-            self._queue.add(owner)
-        return owner
+            return
+        if (about := owner_key(body)) is not None:
+            self._noticed(about, body["kind"])
+
+    def _noticed(self, key: Key, kind: str) -> None:
+        self._queue.add(key)
+        if kind == kube.LEASE.kind:
+            # As when somebody releases a lock by hand.
+            self._changed(key)
+
+    def _lock_changed(self, key: Key) -> None:
+        """A run made a Registry quiet, or gave one back, which may not be the one that is looked at."""
+        self._changed(key)
+        self._queue.add(key)
 
     def registry_changed(self, key: Key, kind: str) -> None:
-        """Something of a Registry changed. Its policies ask only what it is, a run also whether it is quiet yet."""
-        if key in self._store.owners() and (kind == kube.REGISTRY.kind or self._reconciler.is_under_way(key)):
+        """Something of a Registry changed. Its policies ask only what it is, a run also how its pods are."""
+        if key in self._store.owners() and (kind == kube.REGISTRY.kind or self._reconciler.follows(key)):
             self._queue.add(key)
 
     def workers(self) -> list[Coroutine[Any, Any, None]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.store import Identity, Store, identity, owner_key, version
+from regkeeper.reconcile.store import Identity, Store, identity, subject, version
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class _Missed:
 class Resync:
     """Compares listings with what the watches showed: all objects of our kinds, of the others what `selector` selects.
 
-    `seconds` is the time between two listings where all is well; `clock` gives seconds that only grow.
+    `notify` is told of each Registry of which something is new, and of which kind that is; `seconds` is the time
+    between two listings where all is well; `clock` gives seconds that only grow.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Resync:
         kinds: Sequence[kube.Resource],
         selector: str,
         namespaces: Sequence[str],
-        notify: Callable[[Key], None],
+        notify: Callable[[Key, str], None],
         seconds: float,
         clock: Callable[[], float],
     ) -> None:
@@ -75,8 +76,9 @@ class Resync:
         for resource in self._kinds:
             async for body in self._list(resource, metadata_only=False):
                 self._store.put(body)
-        for key in self._store.owners():
-            self._notify(key)
+        for resource in self._kinds:
+            for key in {about for _, _, about in self._store.identities(resource) if about is not None}:
+                self._notify(key, resource.kind)
 
     def saw(self, body: kube.Object) -> None:
         """A watch showed an object."""
@@ -96,9 +98,9 @@ class Resync:
                 at = known.get(identity(body), 0)
                 if version(body) != at:
                     await self._catch_up(resource, body, at)
-            for entry, _, owner in self._store.identities(resource):
+            for entry, _, about in self._store.identities(resource):
                 if entry in known and entry not in listed:
-                    await self._confirm_gone(resource, entry, owner)
+                    await self._confirm_gone(resource, entry, about)
         self._store.forget_gone()
 
     async def _catch_up(self, resource: kube.Resource, listed: kube.Object, at: int) -> None:
@@ -118,9 +120,10 @@ class Resync:
         if version(listed) > at:
             now = self._clock()
             self._missed.setdefault(identity(body), _Missed(version(body), now, now))
-        self._tell(body)
+        if (about := subject(body)) is not None:
+            self._notify(about, resource.kind)
 
-    async def _confirm_gone(self, resource: kube.Resource, entry: Identity, owner: Key | None) -> None:
+    async def _confirm_gone(self, resource: kube.Resource, entry: Identity, about: Key | None) -> None:
         _, namespace, name = entry
         try:
             body = await self._cluster.get(resource, namespace or None, name)
@@ -130,14 +133,8 @@ class Resync:
         else:
             # It lost our label, or came back under its name.
             self._store.put(body)
-        if owner is not None:
-            self._notify(owner)
-
-    def _tell(self, body: kube.Object) -> None:
-        if body["kind"] == kube.REGISTRY.kind:
-            self._notify(Key(body["metadata"]["namespace"], body["metadata"]["name"]))
-        elif (owner := owner_key(body)) is not None:
-            self._notify(owner)
+        if about is not None:
+            self._notify(about, resource.kind)
 
     def late(self) -> list[str]:
         """Objects on which a watch has been behind for too long."""

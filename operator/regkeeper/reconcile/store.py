@@ -64,6 +64,13 @@ def owner_key(body: Mapping[str, Any]) -> Key | None:
     return Key(namespace, name) if name and namespace else None
 
 
+def subject(body: Mapping[str, Any]) -> Key | None:
+    """The Registry that an object is about: the one to which it belongs, or which it is."""
+    if body["kind"] == kube.REGISTRY.kind:
+        return Key(body["metadata"]["namespace"], body["metadata"]["name"])
+    return owner_key(body)
+
+
 def trim(body: Mapping[str, Any]) -> kube.Object:
     """Keep what passes read: no foreign managed fields, no status that nobody looks at, of a pod hardly any spec."""
     metadata: dict[str, Any] = dict(body["metadata"])
@@ -188,7 +195,7 @@ class Store:
 
     def identities(self, resource: kube.Resource) -> Iterable[tuple[Identity, int, Key | None]]:
         """Every object of a kind: its name, its version and its Registry. For the comparison with a listing."""
-        return [(key, version(body), owner_key(body)) for key, body in self._objects.items() if key[0] == resource.kind]
+        return [(key, version(body), subject(body)) for key, body in self._objects.items() if key[0] == resource.kind]
 
     def discard(self, entry: Identity) -> None:
         """Forget an object of which the API server says that it is not there."""

@@ -55,7 +55,7 @@ class Gate:
         self._objects = objects
         self._volume = Volume(cluster, store, registries)
         self.briefing = Briefing(cluster, registries, settings.in_use)
-        self._locks = Locks(cluster, store, objects, changed)
+        self._locks = Locks(cluster, store, registries, objects, changed)
         self._steps = Steps(cluster, objects, self._locks, self._volume, self.briefing)
         self._now = now
         self._gone: dict[str, kube.Object] = {}

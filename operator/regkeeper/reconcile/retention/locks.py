@@ -7,7 +7,8 @@ from typing import Any
 
 from regkeeper import kube
 from regkeeper.errors import BlockedError
-from regkeeper.naming import FIELD_MANAGER, REGISTRY_LABEL, RETENTION_LABEL
+from regkeeper.naming import FIELD_MANAGER, REGISTRY_LABEL, RETENTION_LABEL, lock_name
+from regkeeper.reconcile.exclusivity import place_of
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
@@ -21,9 +22,17 @@ logger = logging.getLogger(__name__)
 class Locks:
     """The Leases. `changed` is told of each Registry that has to become quiet, or may cease to be."""
 
-    def __init__(self, cluster: kube.Cluster, store: Store, objects: Objects, changed: Callable[[Key], None]) -> None:
+    def __init__(
+        self,
+        cluster: kube.Cluster,
+        store: Store,
+        registries: Store,
+        objects: Objects,
+        changed: Callable[[Key], None],
+    ) -> None:
         self._cluster = cluster
         self._store = store
+        self._registries = registries
         self._objects = objects
         self._changed = changed
 
@@ -81,6 +90,11 @@ class Locks:
         return await self.advance(run, aborted=reason)
 
     async def release(self, key: Key, live: kube.Object, lock: Lock) -> None:
-        """Give the lock free; with that the registry takes pushes again."""
+        """Give the lock free; with that the registry takes pushes again, or another one that got its volume since."""
         await self.note(live, replace(lock, holder=None))
         self._changed(key)
+        lease_of = (key.namespace, live["metadata"]["name"])
+        for body in self._registries.registries():
+            place = place_of(body)
+            if place.claim is not None and (place.claim[0], lock_name(place.claim[1])) == lease_of:
+                self._changed(Key(key.namespace, body["metadata"]["name"]))

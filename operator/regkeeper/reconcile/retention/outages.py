@@ -12,6 +12,11 @@ LONGEST = timedelta(minutes=10)
 """After it pods are taken to have been replaced for another reason than a run."""
 
 
+def is_awaited(last: Mapping[str, Any]) -> bool:
+    """Whether a run that has ended has yet to tell when its registry served as before."""
+    return "pushesWaited" in last and "resumedAfter" not in last
+
+
 def is_alone(deployment: Mapping[str, Any]) -> bool:
     """Whether a registry has one pod, which goes before its successor comes."""
     spec = deployment["spec"]

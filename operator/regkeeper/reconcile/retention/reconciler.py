@@ -77,9 +77,10 @@ class RetentionReconciler:
         """The run that has the lock of a claim, and may ask something of the Registry on it."""
         return read_lock(self._store.get(kube.LEASE, key.namespace, naming.lock_name(claim))).holder
 
-    def is_under_way(self, key: Key) -> bool:
-        """Whether a run has the lock of a Registry."""
-        return any(read_lock(body).holder is not None for body in self._store.children(key, kube.LEASE))
+    def follows(self, key: Key) -> bool:
+        """Whether a run waits for the objects of a Registry: until it is quiet, or to tell when it served again."""
+        locks = self._store.children(key, kube.LEASE)
+        return any(read_lock(body).holder is not None for body in locks) or self._statuses.await_pods(key)
 
     async def look(self, key: Key) -> float | None:
         """Make a pass; return the seconds after which to look again, or None.

@@ -12,7 +12,7 @@ from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome, reports
-from regkeeper.reconcile.retention.outages import is_alone, replaced_within
+from regkeeper.reconcile.retention.outages import LONGEST, is_alone, is_awaited, replaced_within
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.requests import Request
 from regkeeper.reconcile.retention.scene import Scene
@@ -83,10 +83,18 @@ class Statuses:
             return None  # It was so before.
         return self._replaced_within(scene, read_only=True, since=holder.quiet_since)
 
+    def await_pods(self, key: Key) -> bool:
+        """Whether a run of a Registry that has ended has yet to tell when its pods served as before."""
+        runs = [
+            (body.get("status") or {}).get("lastRun") or {} for body in self._store.children(key, kube.IMAGE_RETENTION)
+        ]
+        earliest = self._now() - LONGEST
+        return any(is_awaited(last) and datetime.fromisoformat(last["finished"]) >= earliest for last in runs)
+
     def _resumed(self, scene: Scene, name: str) -> dict[str, Any]:
         """What to add to a run that has ended, once its registry serves as before."""
         last = self.of(scene.key, name).get("lastRun") or {}
-        if "pushesWaited" not in last or "resumedAfter" in last or self.holder(scene) is not None:
+        if not is_awaited(last) or self.holder(scene) is not None:
             return {}
         if scene.registry.spec.read_only and "pullsWaited" not in last:
             return {}  # It was read-only before, and was not stopped: its pod went for another reason than the run.
