@@ -23,8 +23,8 @@ def seconds(text: str) -> int:
 
 
 def test_a_named_image_goes_and_the_others_stay(retained: RetainedRoom) -> None:
-    """retention.md: "With one replica the switch replaces the pod: pulls fail …, measured and shown". For how long,
-    tests/bench says: it depends on what else the machine does.
+    """retention.md: "With one replica the switch replaces the pod: pulls fail …, measured and shown". That it is for at
+    most 10 s, tests/bench/gate.py expects: it depends on what else the machine does.
     """
     url = retained.url
     gone = push(url, "boke/wordpress", "latest", seed=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper import naming
+from regkeeper import kube, naming
 from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, hand_made_volume, make_shared_claim
 from tests.pulls import Pulls
 from tests.registry_content import pull, push
@@ -22,12 +22,17 @@ def keep_one(repository: str) -> dict[str, Any]:
 
 def test_a_volume_for_one_pod_alone_is_cleaned_offline(room: Room) -> None:
     """retention.md: "`ReadWriteOncePod` wants Offline"; "read-only (or scaled to zero, the count remembered and given
-    back)"; "pulls fail …, measured and shown".
+    back)"; "pulls fail …, measured and shown"; "Offline pins by the volume's node affinity", here by that alone: no pod
+    of the registry is left by which a run could find the volume, and both may go to either node.
     """
     path = f"{DIRECTORIES}/one"
     room.cluster.node_exec(WORKER, ["mkdir", "--parents", path])
     hand_made_volume(room, "one", path, "ReadWriteOncePod")
-    room.registry(storage={"existingClaim": "one"}, access={"nodePort": {"nodes": [WORKER]}}, **on_node(WORKER))
+    room.registry(
+        storage={"existingClaim": "one"},
+        access={"nodePort": {"nodes": [WORKER]}},
+        tolerations=on_node(WORKER)["tolerations"],
+    )
     room.await_serving()
     retained = RetainedRoom(room, "main", node=WORKER, path=path)
     gone, stays = (push(retained.url, "app", tag, seed=number) for number, tag in enumerate(("old", "new")))
@@ -44,6 +49,9 @@ def test_a_volume_for_one_pod_alone_is_cleaned_offline(room: Room) -> None:
         # A pull that was begun to the pod that went may fail for a while after the new one takes pushes.
         wait_for(lambda: pulls.outages, RUN, lambda: f"pulls to fail and succeed again: {pulls.failures}")
     assert done["tagsDeleted"] == 1
+    (pod,) = room.listed(kube.POD, "job-name=clean-2")
+    assert pod["spec"]["nodeName"] == WORKER
+    assert not {"nodeSelector", "affinity"} & pod["spec"].keys(), "it was pinned otherwise"
     assert not retained.has_blob(gone)
     assert pull(retained.url, "app", "new") == stays
     assert done["pullsWaited"] == done["pushesWaited"]
