@@ -46,6 +46,16 @@ def push_index(url: str, name: str, tag: str, *, seed: int = 0, platforms: tuple
         connection.close()
 
 
+def push_blob(url: str, name: str, blob: bytes) -> str:
+    """Push a blob that no manifest names. Returns its digest."""
+    connection = HTTPConnection(urlsplit(url).netloc)
+    try:
+        _push_blob(connection, name, blob)
+    finally:
+        connection.close()
+    return _digest(blob)
+
+
 def _push_image(connection: HTTPConnection, name: str, seed: int, layers: int) -> bytes:
     contents = [f"{name} {seed} layer {number}".encode() for number in range(layers)]
     config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()

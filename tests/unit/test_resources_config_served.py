@@ -1,8 +1,11 @@
 """The generated config.yml under the real registries, 2.8 and 3.1."""
 
 import http.client
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -10,11 +13,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from regkeeper.resources.config import config_file
-from tests.registry_content import IMAGE_TYPE, push
+from tests.registry_content import IMAGE_TYPE, push, push_blob
 from tests.registry_objects import UID, a_registry
 from tests.registry_process import registry_program, serve_registry
+from tests.waiting import wait_for
 
 Version = Literal["2.8", "3.1"]
+
+LARGE = 32 * 1024 * 1024
+"""Bytes of a blob: more than the kernel takes on the way to a client that does not read."""
 
 
 @pytest.fixture(params=["2.8", "3.1"])
@@ -78,3 +85,27 @@ def test_read_only_refuses_pushes_and_deletions_and_serves_pulls(version: Versio
         assert ask(url, "POST", "/v2/boke/wordpress/blobs/uploads/").status == 405
         assert ask(url, "DELETE", f"/v2/boke/wordpress/manifests/{digest}").status == 405
         assert ask(url, "GET", "/v2/boke/wordpress/manifests/latest").status == 200
+
+
+def is_closed(url: str) -> bool:
+    """Whether nobody listens there."""
+    parts = urlsplit(url)
+    with socket.socket() as client:
+        return client.connect_ex((parts.hostname, parts.port)) != 0
+
+
+def test_a_pull_that_is_under_way_is_served_to_its_end(version: Version, tmp_path: Path) -> None:
+    """retention.md: "`http.draintimeout` lets running transfers end", after the registry was told to end."""
+
+    def read_on(answer: http.client.HTTPResponse) -> bytes:
+        wait_for(lambda: is_closed(url), 10, "the registry to take no more connections")
+        return answer.read()
+
+    with ThreadPoolExecutor() as beside:
+        with serving(version, tmp_path, read_only=False) as url:
+            digest = push_blob(url, "boke/wordpress", bytes(LARGE))
+            connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+            connection.request("GET", f"/v2/boke/wordpress/blobs/{digest}")
+            rest = beside.submit(read_on, connection.getresponse())
+        with closing(connection):
+            assert f"sha256:{sha256(rest.result()).hexdigest()}" == digest
