@@ -42,6 +42,9 @@ async def test_an_address_on_a_node_outlives_a_restart_of_the_pod(access: dict[s
     assert await hosts([pod("k8smaster")]) == [here, CLUSTER_IP]
     assert await hosts([], here) == [here, CLUSTER_IP]
     assert await hosts([pod("k8smaster", deletionTimestamp="now")]) == [CLUSTER_IP]
+    evicted = pod("k8smaster")
+    evicted["status"]["phase"] = "Failed"
+    assert await hosts([evicted, pod("k8sworker1")]) == [f"k8sworker1:{port}", CLUSTER_IP], "nobody removes it for long"
     assert await hosts([pod("k8sworker1")], "k8smaster:1") == [f"k8sworker1:{port}", CLUSTER_IP], "another port"
     assert await hosts([], f"gone:{port}") == [CLUSTER_IP], "a node that is no more"
 

@@ -139,6 +139,7 @@ def test_ports_are_held_by_pods_by_the_last_addresses_and_by_the_service() -> No
     ports = [{"containers": [{"ports": [{"hostPort": 5000, "containerPort": 5000}]}]}]
     placed, pending = ({"spec": {**ports[0], "nodeName": node}} for node in ("k8smaster", None))
     assert held_ports({}, [placed, pending], None, NODES) == {5000: {"k8smaster"}}
+    assert held_ports({}, [{**placed, "status": {"phase": "Failed"}}], None, NODES) == {}, "it was evicted"
     addresses = [{"type": "HostPort", "host": "k8sworker1:5001"}, {"type": "ClusterIP", "host": "a.b.svc:5000"}]
     assert held_ports({"status": {"addresses": addresses}}, [], None, NODES) == {5001: {"k8sworker1"}}
     service = {"spec": {"ports": [{"port": 5000, "nodePort": 30500}]}}

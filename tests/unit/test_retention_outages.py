@@ -37,6 +37,7 @@ def a_pod(served: float | None, **metadata: Any) -> kube.Object:
     return {"metadata": metadata, "status": {"phase": "Running", "conditions": [ready]}}
 
 
+EVICTED = {**a_pod(None), "status": {"phase": "Failed", "reason": "Evicted"}}
 GOES = a_pod(-90, deletionTimestamp=NOON.isoformat())
 RUN = a_pod(99, ownerReferences=[{"kind": "Job", "name": "job", "controller": True, "uid": "y"}])
 
@@ -44,7 +45,7 @@ RUN = a_pod(99, ownerReferences=[{"kind": "Job", "name": "job", "controller": Tr
 @pytest.mark.parametrize(
     ("deployment", "pods", "seconds"),
     [
-        (a_deployment(), [a_pod(6), GOES, RUN], 6),
+        (a_deployment(), [a_pod(6), GOES, EVICTED, RUN], 6),
         (a_deployment(ready=2, replicas=2), [a_pod(6), a_pod(9)], 9),
         (a_deployment(), [a_pod(-3)], None),  # nothing was replaced
         (a_deployment(), [a_pod(LONGEST.total_seconds() + 1)], None),

@@ -13,6 +13,7 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.distribution import Answer, Counts, Limits, RegistryClient, RegistryReadError
 from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.nodes import Nodes
+from regkeeper.reconcile.pod_life import is_to_stay
 from regkeeper.resources.config import REGISTRY_PORT
 
 PING = Limits(seconds=3, request_seconds=3)
@@ -60,7 +61,7 @@ async def endpoints(
     hosts = {
         pod["spec"]["nodeName"]: pod["status"]["hostIP"]
         for pod in pods
-        if pod["spec"].get("nodeName") and pod["status"].get("hostIP") and "deletionTimestamp" not in pod["metadata"]
+        if pod["spec"].get("nodeName") and pod["status"].get("hostIP") and is_to_stay(pod)
     }
 
     async def on_nodes(kind: Literal["HostPort", "NodePort"], port: int, names: Sequence[str]) -> None:

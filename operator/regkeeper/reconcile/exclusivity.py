@@ -7,10 +7,12 @@ ever getting a pod on its node has no port: else a Registry that can't run would
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Any
 
 from regkeeper import naming
 from regkeeper.reconcile.directories import Directory, same_files
+from regkeeper.reconcile.pod_life import has_ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def held_ports(
     Its last addresses count too, since for a moment in each roll-out it has no pod.
     """
     held: defaultdict[int, set[str]] = defaultdict(set)
-    for pod in pods:
+    for pod in filterfalse(has_ended, pods):
         for container in pod["spec"].get("containers") or ():
             for port in container.get("ports") or ():
                 if port.get("hostPort") and pod["spec"].get("nodeName"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
+from regkeeper.reconcile.pod_life import has_ended
 from regkeeper.retention.in_use import InUse, InvalidInUseError
 from regkeeper.settings import FurtherKind
 
@@ -140,13 +141,12 @@ def _collect(body: Mapping[str, Any], source: Source, uses: Uses) -> bool:
 
 def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
     """Whether it is a pod or a Job that will never start a container again."""
-    status = body.get("status") or {}
     if resource is kube.POD:
-        return status.get("phase") in ("Succeeded", "Failed")
+        return has_ended(body)
     if resource is kube.JOB:
         return any(
             condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
-            for condition in status.get("conditions") or ()
+            for condition in (body.get("status") or {}).get("conditions") or ()
         )
     return False
 

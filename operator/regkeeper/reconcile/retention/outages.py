@@ -6,6 +6,7 @@ from typing import Any
 
 from regkeeper.naming import CONFIG_HASH_ANNOTATION
 from regkeeper.reconcile import conditions, readiness
+from regkeeper.reconcile.pod_life import is_to_stay
 from regkeeper.reconcile.retention import pods
 
 LONGEST = timedelta(minutes=10)
@@ -32,7 +33,7 @@ def replaced_within(
 
     Args:
         deployment: The registry's.
-        listed: Its pods; those of others, and some that go, may be among them.
+        listed: Its pods; those of others, and some that go or have ended, may be among them.
         config: Digest of the config.yml that the new pods have.
         since: When they began to be replaced.
     """
@@ -40,7 +41,7 @@ def replaced_within(
     if template.get(CONFIG_HASH_ANNOTATION) != config or readiness.progress(deployment) is not None:
         return None
     name = deployment["metadata"]["name"]
-    own = [pod for pod in listed if pods.is_of_registry(pod, name) and "deletionTimestamp" not in pod["metadata"]]
+    own = [pod for pod in listed if pods.is_of_registry(pod, name) and is_to_stay(pod)]
     ready = [conditions.find((pod.get("status") or {}).get("conditions") or (), "Ready") for pod in own]
     served = [datetime.fromisoformat(each["lastTransitionTime"]) for each in ready if each and each["status"] == "True"]
     if not own or len(served) < len(own):

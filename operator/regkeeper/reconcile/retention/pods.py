@@ -6,9 +6,8 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, AnswerError, decode
+from regkeeper.reconcile.pod_life import has_ended
 from regkeeper.resources.retention.run_pod import PLAN_CONTAINER, RUN_CONTAINER
-
-_ENDED = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,9 @@ def has_begun(pod: Mapping[str, Any]) -> bool:
 
 def has_stopped(pod: Mapping[str, Any]) -> bool:
     """Whether it is known that no container of it runs, nor will: a phase alone may be a guess about a lost node."""
-    status = pod.get("status") or {}
     if any("running" in (each.get("state") or {}) for each in _statuses(pod)):
         return False
-    return status.get("phase") in _ENDED or not (pod.get("spec") or {}).get("nodeName")
+    return has_ended(pod) or not (pod.get("spec") or {}).get("nodeName")
 
 
 def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -77,9 +75,7 @@ def _statuses(pod: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def last_to_hold(pods: Iterable[kube.Object]) -> kube.Object | None:
     """The pod by which a volume is attached to its node: one that ends holds it until another one is there."""
-    holding = [
-        pod for pod in pods if pod["spec"].get("nodeName") and (pod.get("status") or {}).get("phase") not in _ENDED
-    ]
+    holding = [pod for pod in pods if pod["spec"].get("nodeName") and not has_ended(pod)]
     return min(holding, key=lambda pod: "deletionTimestamp" in pod["metadata"], default=None)
 
 
@@ -100,9 +96,7 @@ def writers(pods: Iterable[Mapping[str, Any]], claim: str, *, may: Callable[[Map
     return sorted(
         pod["metadata"]["name"]
         for pod in pods
-        if (pod.get("status") or {}).get("phase") not in _ENDED
-        and _writes(pod.get("spec") or {}, claim)
-        and not may(pod)
+        if not has_ended(pod) and _writes(pod.get("spec") or {}, claim) and not may(pod)
     )
 
 
