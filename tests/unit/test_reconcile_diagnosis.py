@@ -141,6 +141,14 @@ def test_events_of_a_pod_that_is_ready_by_now_are_history() -> None:
     assert diagnose(None, [ready], [event("FailedMount", "once")]) is None
 
 
+def test_a_pod_that_was_evicted_speaks_only_where_none_is_in_its_place() -> None:
+    evicted = pod("main-0", phase="Failed", reason="Evicted", message="The node was low on resource")
+    starts = pod("main-1", "2026-01-01T00:00:09Z")
+    assert reason_of(diagnose(deployment(), [evicted], [])) == "Evicted"
+    assert diagnose(deployment(), [evicted, starts], []) is None
+    assert reason_of(diagnose(deployment(), [evicted, starts], [event("FailedMount", "no disk")])) == "FailedMount"
+
+
 def test_the_newest_pod_speaks_first_and_one_that_goes_not_at_all() -> None:
     old = pod("old", containerStatuses=[waiting("ErrImagePull")])
     new = pod("new", "2026-01-02T00:00:00Z", containerStatuses=[waiting("CreateContainerConfigError")])

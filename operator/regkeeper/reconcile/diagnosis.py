@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regkeeper.reconcile import conditions
+from regkeeper.reconcile.pod_life import has_ended
 from regkeeper.resources.pod import CHECK_CONTAINER
 
 _WAITING_FOR_NOTHING = frozenset({"ContainerCreating", "PodInitializing"})
@@ -66,10 +67,12 @@ def diagnose(
 ) -> Problem | None:
     """The most telling problem, of the newest pod first; None if nothing is wrong but time.
 
-    `events` are those about the pods, newest last.
+    What has ended, as by an eviction, says nothing of the pods in its place. `events` are those about the pods, newest
+    last.
     """
     living = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
-    newest_first = sorted(living, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    current = [pod for pod in living if not has_ended(pod)] or living
+    newest_first = sorted(current, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
     events = list(events)
     for pod in newest_first:
         problem = _of_pod(pod, events)
