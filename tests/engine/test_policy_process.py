@@ -1,6 +1,7 @@
 """Policies are read by another process as they would be here, and here when something becomes of it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from regkeeper.retention.early import reading_early
 from regkeeper.retention.intent import Intent
+from regkeeper.retention.layout import open_volume
+from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
-from tests.engine.volumes import Volume
+from regkeeper.retention.question import Question
+from tests.engine.volumes import DAY, Volume
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -53,8 +58,18 @@ def facts(intent: Intent) -> object:
     return rules, deletions, structs.replace(intent, rules=())
 
 
+def elsewhere(policies: list[str], also_keep: list[str]) -> Intent:
+    """What another process answers."""
+    process = PolicyProcess()
+    process.ask(policies, also_keep)
+    intent = process.answer()
+    assert intent is not None
+    assert not (Path("/proc") / str(process.child)).exists()
+    return intent
+
+
 def test_another_process_reads_what_this_one_would(files: list[str]) -> None:
-    read = PolicyProcess().read_intent(files[:1], files[1:])
+    read = elsewhere(files[:1], files[1:])
     assert facts(read) == facts(read_intent(files[:1], files[1:]))
     assert [rule.covers_repository("xx") for rule in read.rules] == [True, True]
 
@@ -63,15 +78,16 @@ def test_another_process_reads_what_this_one_would(files: list[str]) -> None:
 def test_it_tells_which_file_means_nothing(files: list[str], option: str, number: int) -> None:
     Path(files[number]).write_text("kind: Pod")
     with pytest.raises(UnreadablePolicyError) as raised:
-        PolicyProcess().read_intent(files[:1], files[1:])
+        elsewhere(files[:1], files[1:])
     assert raised.value.option == option
     assert raised.value.message.startswith(f"{files[number]}: apiVersion: Field required")
 
 
-def test_files_are_read_here_when_it_was_killed(files: list[str]) -> None:
+def test_it_has_no_answer_when_it_was_killed(files: list[str]) -> None:
     process = PolicyProcess()
     os.kill(process.child, signal.SIGKILL)
-    assert facts(process.read_intent(files, [])) == facts(read_intent(files, []))
+    process.ask(files, [])
+    assert process.answer() is None
 
 
 COMMAND = """
@@ -80,18 +96,70 @@ from regkeeper.__main__ import main
 
 try:
     main()
-except SystemExit as ended:
-    print(ended.code, *sys.modules)
+finally:
+    print(*sys.modules)
 """
+
+
+def command(volume: Volume, *options: str) -> tuple[int, str, str]:
+    """Exit status, the last line of the output, and the errors of a dry run in a process of its own."""
+    arguments = ["retain", "--root", str(volume.root), "--dry-run", *options]
+    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=False, capture_output=True, text=True)
+    return done.returncode, done.stdout.splitlines()[-1], done.stderr
 
 
 def test_the_command_itself_imports_no_models(volume: Volume, files: list[str]) -> None:
     volume.repository("app").push_image("v1", layers=[b"base"])
-    options = ["--root", str(volume.root), "--policy", files[0], "--dry-run"]
-    done = subprocess.run([sys.executable, "-c", COMMAND, "retain", *options], check=True, capture_output=True)
-    code, *modules = done.stdout.decode().splitlines()[-1].split()
-    assert code == "0", done.stderr
-    assert {"regkeeper.retention.planner"} == {"regkeeper.retention.planner", "pydantic", "yaml"} & {*modules}
+    code, modules, errors = command(volume, "--policy", files[0])
+    assert code == 0, errors
+    assert {"regkeeper.retention.planner", "pydantic", "yaml"} & {*modules.split()} == {"regkeeper.retention.planner"}
+
+
+def test_without_a_volume_a_policy_that_means_nothing_is_told_first(volume: Volume, files: list[str]) -> None:
+    """The volume is opened before the policy is known."""
+    shutil.rmtree(volume.root)
+    code, _, errors = command(volume, "--policy", files[0])
+    assert (code, errors.count("no registry volume at")) == (1, 1)
+    Path(files[0]).write_text("kind: Pod")
+    code, _, errors = command(volume, "--policy", files[0])
+    assert code == 2
+    assert "Invalid value for --policy" in errors
+
+
+LATE = """\
+apiVersion: regkeeper.dev/v1alpha1
+kind: ImageRetention
+metadata: {name: late}
+spec:
+  rules: [{keep: {last: 1}}]
+  limits: {maxDeletedShare: 100%}
+"""
+
+
+def test_what_was_read_early_makes_the_same_plan(volume: Volume, tmp_path: Path) -> None:
+    """Of more repositories than are held until the policy is known, some that can't be read among them."""
+    for number in range(70):
+        repository = volume.repository(f"app{number:02d}")
+        for tag in range(3):
+            repository.push_image(f"v{tag}", layers=[b"base", b"%d %d" % (number, tag)], age=(9 - tag) * DAY)
+    volume.repository("app03").tag_link("v1").write_bytes(b"")
+    policy = tmp_path / "policy"
+    os.mkfifo(policy)
+    process = PolicyProcess()
+    process.ask([str(policy)], [])
+    with reading_early(str(volume.root), None, process) as early:
+        assert early is not None
+        assert len(early.repositories) == 64
+        policy.write_text(LATE)
+        intent = process.answer()
+        assert intent is not None
+        question = Question(intent, volume.now)
+        planner = Planner(early.seen.volume, question, reader=early.seen.reader, processes=2, early=early)
+        plan = planner.make()
+    with open_volume(str(volume.root)) as opened:
+        assert plan.document() == Planner(opened, question).make().document()
+    assert plan.problems
+    assert plan.moves
 
 
 WAITING = """

@@ -1,14 +1,17 @@
 """What `retain` and `delete` share: what was asked for, the plan alone, and the answer."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import typer
 from msgspec import Struct
 
 from regkeeper.commands.change_options import Change
 from regkeeper.commands.progress import progress
-from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, failures, note, present, print_document, reading
+from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, failures, note, note_state, present, print_document
+from regkeeper.retention import session
 from regkeeper.retention.asking import ask
+from regkeeper.retention.early import Early
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.history import due
 from regkeeper.retention.in_use import InUse
@@ -47,24 +50,30 @@ class Deletion(Struct, frozen=True, kw_only=True):
         return present(self.change.now) if self.plan_now and self.change.now else now
 
 
-def perform(deletion: Deletion, *, dry_run: bool) -> None:
-    """Plan, and unless it is a dry run carry the plan out; then answer, and end the command with its status."""
+def perform(deletion: Deletion, *, dry_run: bool, early: Early | None = None) -> None:
+    """Plan, and unless it is a dry run carry the plan out; then answer, and end the command with its status.
+
+    `early`: what a dry run has read before it knew the question.
+    """
     if dry_run:
-        _plan_only(deletion)
+        _plan_only(deletion, early)
         return
     from regkeeper.commands.carrying_out import plan_and_carry_out  # with the sweep, the purge and the undo
 
     plan_and_carry_out(deletion)
 
 
-def _plan_only(deletion: Deletion) -> None:
+def _plan_only(deletion: Deletion, early: Early | None) -> None:
     """Print the plan and change nothing at all."""
     now = deletion.judged_at(present(deletion.change.now))
     with (
         failures(as_json=deletion.change.as_json),
-        reading(deletion.change.root, deletion.change.journal, remembering=True) as seen,
+        nullcontext(early.seen)
+        if early
+        else session.reading(deletion.change.root, deletion.change.journal, remembering=True) as seen,
         progress() as shown,
     ):
+        note_state(seen)
         plan = ask(
             seen.volume,
             seen.reader,
@@ -75,6 +84,7 @@ def _plan_only(deletion: Deletion) -> None:
             mode=deletion.change.mode,
             approved=deletion.approved,
             processes=processors(),
+            early=early,
             progress=shown.read,
         )
         first = [journal.run for journal in due(seen.journals, seen.volume, now)]

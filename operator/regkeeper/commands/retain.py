@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import nullcontext
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from regkeeper.commands.volume_options import (
     note,
     read_in_use,
 )
+from regkeeper.retention.early import reading_early
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import exact_moment
@@ -58,13 +60,11 @@ def retain(
     them was pushed again, or another would go, it differs and nothing is deleted; it wants the plan's own --now. The
     undo window begins when the run does.
     """
+    files = policy, also_keep or []
+    process: PolicyProcess | None = context.obj
+    if process is not None:
+        process.ask(*files)
     plan_hash, approved = _approval(approve)
-    intent = _intent(context.obj, policy, also_keep or [])
-    with failures(as_json=change.as_json):
-        used = read_in_use(in_use, _hosts(intent, change.registry))
-    if intent.in_use and used is None:
-        note("images in use are not known (--in-use): none is kept for being used")
-    change.note_unasked()
 
     def accept(plan: Plan) -> None:
         if approved is not None:
@@ -80,16 +80,23 @@ def retain(
             exceeded = "; ".join(limit.message for limit in plan.limits)
             raise RefusedError(f"{exceeded}. If that is meant: --approve {plan.hash} --now {exact_moment(plan.now)}")
 
-    deletion = Deletion(
-        command="retain",
-        change=change,
-        intent=intent,
-        in_use=used,
-        accept=accept,
-        plan_now=plan_hash is not None,
-        approved=approved,
-    )
-    perform(deletion, dry_run=dry_run)
+    early = reading_early(change.root, change.journal, process) if process and dry_run else nullcontext()
+    with failures(as_json=change.as_json), early as read:
+        intent = _intent(process, *files)
+        used = read_in_use(in_use, _hosts(intent, change.registry))
+        if intent.in_use and used is None:
+            note("images in use are not known (--in-use): none is kept for being used")
+        change.note_unasked()
+        deletion = Deletion(
+            command="retain",
+            change=change,
+            intent=intent,
+            in_use=used,
+            accept=accept,
+            plan_now=plan_hash is not None,
+            approved=approved,
+        )
+        perform(deletion, dry_run=dry_run, early=read)
 
 
 def _approval(given: str | None) -> tuple[str | None, Approved | None]:
@@ -111,6 +118,6 @@ def _hosts(intent: Intent, registry: str | None) -> frozenset[str] | None:
 
 def _intent(process: PolicyProcess | None, policies: list[str], also_keep: list[str]) -> Intent:
     try:
-        return process.read_intent(policies, also_keep) if process else read_intent(policies, also_keep)
+        return (process and process.answer()) or read_intent(policies, also_keep)
     except UnreadablePolicyError as error:
         raise typer.BadParameter(error.message, param_hint=error.option) from None

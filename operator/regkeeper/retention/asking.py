@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from regkeeper.retention import history
+from regkeeper.retention.early import Early
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.journals import Journals
@@ -31,6 +32,7 @@ def ask(
     mode: Mode,
     approved: Approved | None = None,
     processes: int = 1,
+    early: Early | None = None,
     progress: Callable[[str], None],
 ) -> Plan:
     """Make the plan of a run.
@@ -45,6 +47,7 @@ def ask(
         mode: Uploads go only while the registry is stopped.
         approved: A plan whose victims alone may go; None: no approval limits them.
         processes: How many may read at once.
+        early: What was read already.
         progress: Told of each repository that was read.
     """
     departures = {}
@@ -65,6 +68,7 @@ def ask(
         offline=mode == Mode.OFFLINE,
         repositories_before=history.repositories_left(volume),
         processes=processes,
+        early=early,
         progress=progress,
     ).make()
 

@@ -1,6 +1,5 @@
 """Facts about layer links that nothing needs: read only for these, since they are few."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
@@ -15,6 +14,7 @@ from regkeeper.retention.layout import (
     REVISIONS,
     TAGS,
     Volume,
+    is_symbolic_link,
     permission_refused,
     repository_path,
 )
@@ -37,10 +37,10 @@ class LinkTimes:
         """
         for algorithm, ordered in groupby(sorted(wanted), digests.algorithm_of):
             path = f"{repository_path(repository)}/{LAYERS}/{algorithm.name}"
-            with self._opened(path) as (directory, astray):
+            with self._opened(path) as directory:
                 for digest in ordered:
                     name = digests.to_hex(digest)
-                    if directory is None or name in astray:
+                    if directory is None or is_symbolic_link(directory, name):
                         yield digest, None
                         continue
                     try:
@@ -54,21 +54,17 @@ class LinkTimes:
                     yield digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[tuple[int | None, set[str]]]:
-        """The directory, None if it can't be read, and its entries that are symbolic links.
+    def _opened(self, path: str) -> Iterator[int | None]:
+        """The directory; None if it can't be opened.
 
         `NOT_THERE` if it is absent: all its links may be about to come back (rolled_back.py).
         """
-        descriptor: int | None
-        astray = set[str]()
         with ExitStack() as stack:
             try:
-                descriptor = stack.enter_context(self.volume.directory(path))
-                with os.scandir(descriptor) as entries:  # at once: a call for each entry would cost as much again
-                    astray = {entry.name for entry in entries if entry.is_symlink()}
+                descriptor: int | None = stack.enter_context(self.volume.directory(path))
             except OSError as error:
                 descriptor = NOT_THERE if error.errno in ABSENT else None
-            yield descriptor, astray
+            yield descriptor
 
     def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""

@@ -93,7 +93,7 @@ def record_run(volume: WritableVolume, run: str, plan: Plan, *, keep: int) -> No
     Raises:
         StorageError: there is no room.
     """
-    _write(volume, f"{PLANS}/{run}", "".join(f"{line.text}\n" for line in lines(plan)))
+    _write(volume, f"{PLANS}/{run}", "".join(f"{text}\n" for _, text in lines(plan)))
     keep_newest(volume, PLANS, keep)
 
 

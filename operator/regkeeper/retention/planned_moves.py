@@ -80,7 +80,7 @@ class PlannedMoves(Collection[Move]):
         return iter(self._of[kind])
 
     def __len__(self) -> int:
-        return self.count(*Kind)
+        return sum(map(len, self._of.values()))
 
     def __iter__(self) -> Iterator[Move]:
         for kind in Kind:

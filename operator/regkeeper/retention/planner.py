@@ -14,6 +14,7 @@ from itertools import groupby
 from math import ceil
 from operator import itemgetter
 
+from regkeeper.retention.early import Early
 from regkeeper.retention.freeing import freed_blobs
 from regkeeper.retention.histories import departures
 from regkeeper.retention.judgement import Judgement, judge
@@ -55,6 +56,7 @@ class Planner:
         offline: no registry serves the volume, so that old uploads may go.
         repositories_before: how many the last run saw, if that is known.
         processes: how many may read at once; the others know nothing of what `reader` would change.
+        early: what was read of it before the question was known.
         waits: as for `read_ahead`.
         progress: called with the name of each repository that has been read.
     """
@@ -68,6 +70,7 @@ class Planner:
         offline: bool = False,
         repositories_before: int | None = None,
         processes: int = 1,
+        early: Early | None = None,
         waits: Callable[[], int] = waits_of_this_thread,
         progress: Progress = lambda _: None,
     ) -> None:
@@ -77,6 +80,7 @@ class Planner:
         self.offline = offline
         self.repositories_before = repositories_before
         self.processes = processes
+        self.early = early
         self.progress = progress
         self.plan = Plan(question.now, rules=question.intent.fingerprint, policies=question.intent.policies)
         self.settler = Settler(volume, question, offline=offline)
@@ -119,7 +123,7 @@ class Planner:
     # Repositories.
 
     def _judge_repositories(self) -> None:
-        found = list(walk_repositories(self.volume))
+        found = list(walk_repositories(self.volume)) if self.early is None else self.early.found
         self._note_waiting(found)
         size = max(1, min(_STRETCH, len(found) // (4 * self.processes)))
         waiting: dict[int, Stretch] = {}
@@ -134,6 +138,7 @@ class Planner:
             while taken in waiting:  # in the order of the walk, whichever process was faster
                 self._take(waiting.pop(taken))
                 taken += 1
+        self.early = None
         self._settle_pending()
 
     def _note_waiting(self, found: Sequence[Found]) -> None:
@@ -186,7 +191,8 @@ class Planner:
             stretch.problems.append(Problem(found.name, repository_path(found.name), found.problem))
             stretch.uncertain = True
             return
-        repository = self.reader.read(found.name)
+        early = None if self.early is None else self.early.repositories.pop(place, None)
+        repository = early or self.reader.read(found.name)
         stretch.names.append(found.name)
         stretch.uncertain |= repository.opaque
         if any(True for _ in subjects_named(repository)):

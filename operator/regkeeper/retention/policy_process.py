@@ -6,6 +6,8 @@ and ends. Whatever else becomes of it, it answers nothing, and the files are rea
 """
 
 import os
+import pickle
+import select
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -55,7 +57,7 @@ def read_intent(policies: Sequence[str], also_keep: Sequence[str]) -> "Intent":
 
 
 class PolicyProcess:
-    """The process. It ends with the first question, or with this process."""
+    """The process. It ends with its answer, or with this process."""
 
     def __init__(self) -> None:
         asked, self._asking = os.pipe()
@@ -70,22 +72,27 @@ class PolicyProcess:
             os.close(asked)
             os.close(answering)
 
-    def read_intent(self, policies: Sequence[str], also_keep: Sequence[str]) -> "Intent":
-        """What the policies in some files come to; arguments and errors are those of the function."""
-        answer = self._answer(policies, also_keep)
-        if isinstance(answer, UnreadablePolicyError):
-            raise answer
-        return answer or read_intent(policies, also_keep)
+    def ask(self, policies: Sequence[str], also_keep: Sequence[str]) -> None:
+        """Ask, once, for what the policies in some files come to."""
+        with suppress(BrokenPipeError), open(self._asking, "wb") as asking:
+            pickle.dump((policies, also_keep), asking)
 
-    def _answer(self, policies: Sequence[str], also_keep: Sequence[str]) -> "Intent | UnreadablePolicyError | None":
-        """None: the process was killed, or failed in some other way."""
-        import pickle
+    @property
+    def is_busy(self) -> bool:
+        """It has been asked, and its answer, if ever there is one, is not here."""
+        return not select.select([self._answered], [], [], 0)[0]
 
+    def answer(self) -> "Intent | None":
+        """What the policies come to; None: it was killed, or failed in some other way.
+
+        Raises:
+            UnreadablePolicyError: one can't be read.
+        """
         try:
-            with suppress(BrokenPipeError), open(self._asking, "wb") as asking:
-                pickle.dump((policies, also_keep), asking)
             with suppress(EOFError, pickle.UnpicklingError), open(self._answered, "rb") as answered:
                 answer: Intent | UnreadablePolicyError = pickle.load(answered)  # noqa: S301 - what a fork has written
+                if isinstance(answer, UnreadablePolicyError):
+                    raise answer
                 return answer
             return None
         finally:
@@ -107,8 +114,6 @@ def _serve(asked: int, answering: int) -> NoReturn:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (1, 2):  # who waits for the command's output to end must not wait for this process
             os.dup2(nowhere, stream)
-        import pickle
-
         import regkeeper.retention.policy  # noqa: F401 - what takes so long
 
         with open(asked, "rb") as question:

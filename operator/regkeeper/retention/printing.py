@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum
 from itertools import islice
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from regkeeper.retention import digests
 from regkeeper.retention.moments import moment
@@ -25,9 +25,8 @@ class Style(Enum):
     PLAIN = ""
 
 
-class Line(NamedTuple):
-    style: Style
-    text: str
+Line = tuple[Style, str]
+"""How a line looks, and its text."""
 
 
 def print_plan(plan: Plan, output: TextIO | None = None) -> None:
@@ -42,8 +41,8 @@ def print_plan(plan: Plan, output: TextIO | None = None) -> None:
     from rich.text import Text
 
     console = Console(file=output, soft_wrap=True)
-    for line in lines(plan):
-        console.print(Text(line.text, style=line.style.value))
+    for style, text in lines(plan):
+        console.print(Text(text, style=style.value))
 
 
 def lines(plan: Plan) -> Iterator[Line]:
@@ -51,49 +50,46 @@ def lines(plan: Plan) -> Iterator[Line]:
     for entry in plan.entries:
         yield from _entry(entry)
     for upload in plan.moves.of(Kind.UPLOAD):
-        yield Line(Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it")
+        yield Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it"
     for leftover in plan.moves.of(Kind.LEFTOVER):
-        yield Line(Style.GOES, f"- {shown(leftover.name)}: a blob that the registry did not write to its end")
+        yield Style.GOES, f"- {shown(leftover.name)}: a blob that the registry did not write to its end"
     for temporary in plan.moves.of(Kind.TEMPORARY):
-        yield Line(Style.GOES, f"- {shown(temporary.path)}: the registry did not write it to its end")
+        yield Style.GOES, f"- {shown(temporary.path)}: the registry did not write it to its end"
     for problem in plan.problems:
-        yield Line(Style.WARNING, f"! {shown(str(problem))}")
+        yield Style.WARNING, f"! {shown(str(problem))}"
     for text in plan.unmatched:
-        yield Line(Style.WARNING, f"! delete: {shown(text)} names nothing")
+        yield Style.WARNING, f"! delete: {shown(text)} names nothing"
     for refused in plan.kept:
         where = f"{refused.repository} {refused.name}"
-        yield Line(
-            Style.WARNING, f"! delete: {refused.asked} asks for {shown(where)}, but it is kept: {refused.reason}"
-        )
+        yield Style.WARNING, f"! delete: {refused.asked} asks for {shown(where)}, but it is kept: {refused.reason}"
     for warning in plan.warnings:
-        yield Line(Style.WARNING, f"! {warning}")
+        yield Style.WARNING, f"! {warning}"
     yield from _summary(plan)
 
 
 def _entry(entry: RepositoryPlan) -> Iterator[Line]:
     size = f", {size_of(entry.deleted_bytes)} that it alone had" if entry.deleted_bytes else ""
     empty = ", nothing is left" if entry.empty else ""
-    yield Line(
-        Style.HEADING,
-        f"{shown(entry.name)}: {entry.tags.deleted_count} of {count(len(entry.tags), 'tag')} to delete{size}{empty}",
-    )
-    for tag, time, goes, reason in entry.tags.shown():
+    deleted = f"{entry.tags.deleted_count} of {count(len(entry.tags), 'tag')} to delete"
+    yield Style.HEADING, f"{shown(entry.name)}: {deleted}{size}{empty}"
+    goes, stays = Style.GOES, Style.STAYS
+    for tag, time, going, reason in entry.tags.shown():
         pushed = moment(time) or "an unknown time"
-        if goes:
-            yield Line(Style.GOES, f"  - {tag}  delete: {reason} · pushed {pushed}")
+        if going:
+            yield goes, f"  - {tag}  delete: {reason} · pushed {pushed}"
         else:
-            yield Line(Style.STAYS, f"  + {tag}  kept: {reason} · pushed {pushed}")
+            yield stays, f"  + {tag}  kept: {reason} · pushed {pushed}"
     for manifest in entry.manifests:
         name = digests.to_text(manifest.digest)
         if manifest.deleted:
-            yield Line(Style.GOES, f"  - {name}  delete: {manifest.reason}")
+            yield Style.GOES, f"  - {name}  delete: {manifest.reason}"
         else:
-            yield Line(Style.STAYS, f"  + {name}  kept: {manifest.reason}")
+            yield Style.STAYS, f"  + {name}  kept: {manifest.reason}"
 
 
 def _summary(plan: Plan) -> Iterator[Line]:
     if plan.outcome is Outcome.NOTHING:
-        yield Line(Style.HEADING, f"Nothing to delete in {count(plan.repositories, 'repository')}.")
+        yield Style.HEADING, f"Nothing to delete in {count(plan.repositories, 'repository')}."
     else:
         parts = (
             count(plan.count(Kind.TAG), "tag"),
@@ -102,12 +98,12 @@ def _summary(plan: Plan) -> Iterator[Line]:
             count(plan.count(Kind.BLOB, Kind.MANIFEST_BLOB), "blob"),
         )
         text = f"To delete in {count(plan.repositories, 'repository')}: {', '.join(parts)}."
-        yield Line(Style.HEADING, f"{text} A purge then frees {size_of(plan.deleted_bytes)}.")
+        yield Style.HEADING, f"{text} A purge then frees {size_of(plan.deleted_bytes)}."
     for exceeded in plan.limits:
-        yield Line(Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}")
+        yield Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}"
     if plan.refusal:
-        yield Line(Style.WARNING, f"! refused: {plan.refusal}")
-    yield Line(Style.PLAIN, f"Plan {plan.hash}")
+        yield Style.WARNING, f"! refused: {plan.refusal}"
+    yield Style.PLAIN, f"Plan {plan.hash}"
 
 
 def count(number: int, noun: str) -> str:

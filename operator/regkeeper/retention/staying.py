@@ -44,7 +44,7 @@ class Staying:
         self._add(roots)
         self._add([digest for digest, _ in self.waiting if digest not in doubtful])
         self._add([digest for digest in self.kept if digest not in doubtful])
-        new: Iterable[Digest] = self.alive
+        new: Iterable[Digest] = self.alive if waiting else ()
         while ready := [digest for subject in map(digests.subject, new) for digest in waiting.pop(subject, ())]:
             new = self._add(ready)
         return self.alive

@@ -1,0 +1,55 @@
+"""What is read of a volume while it is not yet known what to plan: another process is busy reading the policies."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from msgspec import Struct
+
+from regkeeper.errors import RegkeeperError
+from regkeeper.retention import session
+from regkeeper.retention.layout import Found, walk_repositories
+from regkeeper.retention.policy_process import PolicyProcess
+from regkeeper.retention.repository import Repository
+from regkeeper.retention.session import Reading
+
+_MOST = 64
+"""Repositories that are held until somebody judges them. On an idle machine it comes to half as many."""
+
+
+class Early(Struct):
+    """A volume that is open for reading, and what was read of it.
+
+    Attributes:
+        found: all that a walk came across.
+        repositories: by their number in it, those that were read.
+    """
+
+    seen: Reading
+    found: list[Found]
+    repositories: dict[int, Repository]
+
+
+@contextmanager
+def reading_early(root: str, journal: str | None, process: PolicyProcess) -> Iterator[Early | None]:
+    """Read a volume, which stays open, as long as a process is busy with policies.
+
+    None if that fails: who opens it in due time hears of it after what else is wrong with the question.
+    """
+    with ExitStack() as stack:
+        try:
+            seen = stack.enter_context(session.reading(root, journal, remembering=True))
+            early: Early | None = _read(seen, process)
+        except (RegkeeperError, OSError):
+            stack.close()
+            early = None
+        yield early
+
+
+def _read(seen: Reading, process: PolicyProcess) -> Early:
+    early = Early(seen, list(walk_repositories(seen.volume)), {})
+    for number, found in enumerate(early.found[:_MOST]):
+        if not process.is_busy:
+            break
+        if not found.problem:
+            early.repositories[number] = seen.reader.read(found.name)
+    return early
