@@ -27,7 +27,7 @@ from regkeeper.retention.layout import (
 )
 from regkeeper.retention.read_ahead import read_ahead, waits_of_this_thread
 from regkeeper.retention.repository import Problem
-from regkeeper.retention.shards import Shards
+from regkeeper.retention.shards import BEGINNING, Shards
 
 _PART = 16
 """Blobs that a thread looks at for once."""
@@ -56,15 +56,37 @@ class Temporary(NamedTuple):
 
 
 class Shard(Struct, frozen=True):
-    """One directory of blobs, `blobs/<alg>/<hh>`."""
+    """One directory of blobs, `blobs/<alg>/<hh>`, with its names, whatever they are."""
 
     algorithm: Algorithm
     first: int
-    digests: set[Digest]
+    names: list[str]
 
     @property
     def place(self) -> Place:
         return self.algorithm, self.first
+
+    @property
+    def digests(self) -> set[Digest]:
+        """All blobs."""
+        return self.blobs(self.names)
+
+    def blobs(self, names: Iterable[str]) -> set[Digest]:
+        """The blobs that have some of the names: a foreign file has none's, and may have another shard's."""
+        return {digest for digest in digests.from_names(self.algorithm, names).values() if digest[1] == self.first}
+
+    def among(self, some: Shards) -> set[Digest]:
+        """The blobs that are in a bag."""
+        beginnings = some.beginnings(*self.place)
+        return self.blobs([name for name in self.names if name[:BEGINNING] in beginnings])
+
+    def without(self, every: Iterable[Shards]) -> set[Digest]:
+        """The blobs that are in none of some bags."""
+        rest = self.names
+        for some in every:
+            beginnings = some.beginnings(*self.place)
+            rest = [name for name in rest if name[:BEGINNING] not in beginnings]
+        return self.blobs(rest) if rest else set()
 
 
 class BlobStore:
@@ -92,7 +114,7 @@ class BlobStore:
             yield from ((algorithm, number) for number in range(256))
 
     def shards(self, places: Iterable[Place] | None = None) -> Iterator[Shard]:
-        """The shards at some places, or all, with the digests of their directories. A symbolic link is no blob of ours.
+        """The shards at some places, or all, with the names in their directories. A symbolic link is no blob of ours.
 
         Raises:
             NotPermittedError: a directory may not be read.
@@ -101,9 +123,8 @@ class BlobStore:
             self.places() if places is None else places, self._touch_shard, waits=self.waits
         ):
             names = self._names(_path(algorithm, number), symbolic_links=False)
-            found = {digest for digest in digests.from_names(algorithm, names).values() if digest[1] == number}
-            if found:
-                yield Shard(algorithm, number, found)
+            if names:
+                yield Shard(algorithm, number, names)
 
     def files(self, wanted: set[Digest]) -> Iterator[BlobFile]:
         """The `data` of blobs of one shard, in the order of digests; those that have none are left out."""
@@ -204,11 +225,3 @@ def _is_immutable(descriptor: int) -> bool:
     except OSError:
         return False
     return bool(int.from_bytes(flags[:4], sys.byteorder) & _IMMUTABLE)
-
-
-def unneeded(shard: Shard, needed: Iterable[Shards], held: set[Digest]) -> set[Digest]:
-    """The digests of a shard that nothing needs and no young link holds."""
-    rest = shard.digests
-    for some in needed:
-        rest = rest - some.among(rest, *shard.place)
-    return rest - held if rest else rest

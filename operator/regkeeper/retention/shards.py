@@ -55,6 +55,10 @@ class ShardedRecords:
         self._count = 0
 
 
+BEGINNING = 2 * (_REMEMBERED - 1)
+"""Hexadecimal digits of a digest in a bag."""
+
+
 class Shards:
     """A bag of digests of which half is remembered; one that is added twice takes its place twice.
 
@@ -71,6 +75,14 @@ class Shards:
     def merge(self, other: "Shards") -> None:
         """Add all digests of another bag."""
         self._records.merge(other._records)
+
+    def beginnings(self, algorithm: Algorithm, first: int) -> set[str]:
+        """The first `BEGINNING` hexadecimal digits of the digests of an algorithm that have the first byte `first`.
+
+        A directory's names are found among them in a third of the time that it takes to read digests out of the names.
+        """
+        joined = self._records.get(algorithm, first).hex()
+        return {joined[start : start + BEGINNING] for start in range(2, len(joined), 2 * _REMEMBERED)}
 
     def among(self, digests: Iterable[Digest], algorithm: Algorithm, first: int) -> set[Digest]:
         """Those of some digests that are in the bag; all are of an algorithm and have the first byte `first`."""
