@@ -12,8 +12,8 @@ from regkeeper.retention.policy_process import PolicyProcess
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.session import Reading
 
-_MOST = 64
-"""Repositories that are held until somebody judges them. On an idle machine it comes to half as many."""
+_MOST = 8192
+"""Manifests, of some 1.5 KiB each, that are held until somebody judges them."""
 
 
 class Early(Struct):
@@ -47,9 +47,11 @@ def reading_early(root: str, journal: str | None, process: PolicyProcess) -> Ite
 
 def _read(seen: Reading, process: PolicyProcess) -> Early:
     early = Early(seen, list(walk_repositories(seen.volume)), {})
-    for number, found in enumerate(early.found[:_MOST]):
-        if not process.is_busy:
+    held = 0
+    for number, found in enumerate(early.found):
+        if held >= _MOST or not process.is_busy:
             break
         if not found.problem:
-            early.repositories[number] = seen.reader.read(found.name)
+            early.repositories[number] = repository = seen.reader.read(found.name)
+            held += len(repository.manifests)
     return early

@@ -1,8 +1,8 @@
 """The intent that files of policies come to, read by a process of its own.
 
-Pydantic, the models and YAML take as long to import as 2,000 images to read. So the process is forked before anything
-is imported, imports that while the first one imports the command line, is told the files once they are known, answers,
-and ends. Whatever else becomes of it, it answers nothing, and the files are read here.
+Pydantic, the models and YAML take as long to import as 2,000 images to read. So the process is forked when what both
+need is imported, imports that while the first one imports the command line, is told the files once they are known,
+answers, and ends. Whatever else becomes of it, it answers nothing, and the files are read here.
 """
 
 import os
@@ -11,10 +11,9 @@ import select
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from regkeeper.retention.intent import Intent
+from regkeeper.retention.intent import Intent
 
 
 class UnreadablePolicyError(ValueError):
@@ -31,7 +30,7 @@ class UnreadablePolicyError(ValueError):
         self.message = message
 
 
-def read_intent(policies: Sequence[str], also_keep: Sequence[str]) -> "Intent":
+def read_intent(policies: Sequence[str], also_keep: Sequence[str]) -> Intent:
     """What the policies in some files come to.
 
     Args:
@@ -82,7 +81,7 @@ class PolicyProcess:
         """It has been asked, and its answer, if ever there is one, is not here."""
         return not select.select([self._answered], [], [], 0)[0]
 
-    def answer(self) -> "Intent | None":
+    def answer(self) -> Intent | None:
         """What the policies come to; None: it was killed, or failed in some other way.
 
         Raises:
