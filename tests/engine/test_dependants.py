@@ -181,3 +181,31 @@ def test_an_approval_takes_no_dependant_of_what_came_to_be_needed(volume: Volume
     )
     app.push_index(children=[image], subject=image)
     assert retain(volume, KEEP_NONE, approved=approved).deleted_tags() == {"app:v1"}
+
+
+@pytest.mark.parametrize("copies", [("app",), ("app", "team"), ("app", "team", "zoo")])
+def test_copies_of_an_image_do_not_keep_each_other_by_what_is_about_them(
+    volume: Volume, copies: tuple[str, ...]
+) -> None:
+    """Each stayed because of an index with a subject, which stayed because the other did."""
+    for name in copies:
+        image = volume.repository(name).push_image("v1", layers=[b"1"])
+        index = volume.repository(name).push_index(children=[image], subject=image)
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_manifests() == {(name, each.digest) for name in copies for each in (image, index)}
+    last = copies[-1]
+    planned = retain(volume, {"rules": [{"repositories": ["*"], "keep": {"last": 0}}]}, in_use=used(f"{last}:v1"))
+    assert planned.deleted_tags() == {f"{name}:v1" for name in copies if name != last}
+    assert planned.deleted_manifests() == set(), "the index stays everywhere, with the image that it lists"
+
+
+def test_what_is_about_a_dependant_elsewhere_does_not_keep_the_subject_of_both(volume: Volume) -> None:
+    image = volume.repository("app").push_image("v1", layers=[b"1"])
+    signature = volume.repository("signatures").push_image(layers=[b"signature"], subject=image)
+    index = volume.repository("app").push_index(children=[image], subject=signature)
+    assert retain(volume, KEEP_NONE).deleted_manifests() == {
+        ("app", image.digest),
+        ("signatures", signature.digest),
+        ("app", index.digest),
+    }
+    assert retain(volume, {"untagged": {"deleteAfter": "0s"}}).deleted_manifests() == set()

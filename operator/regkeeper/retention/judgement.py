@@ -27,6 +27,8 @@ class Judgement(Struct):
     Attributes:
         tags: the verdicts on its tags.
         manifests: the verdicts on the manifests that no staying tag points to.
+        alive: the manifests that stay, those that can't be read too.
+        doubtful: those that stay only for a reason of others, and those that go.
         orphaned: those of them that stay although their subject is nowhere.
         going: revisions that go, indexes before what they list.
         needed: digests of all blobs that it needs from now on.
@@ -42,6 +44,8 @@ class Judgement(Struct):
     name: str
     tags: TagVerdicts
     manifests: dict[Digest, Verdict] = field(default_factory=dict)
+    alive: set[Digest] = field(default_factory=set)
+    doubtful: set[Digest] = field(default_factory=set)
     orphaned: set[Digest] = field(default_factory=set)
     going: list[Digest] = field(default_factory=list)
     needed: set[Digest] = field(default_factory=set)
@@ -107,12 +111,22 @@ class _Judge:
         candidates, self.kept = manifests.candidates, manifests.kept
         answer.orphaned = manifests.orphaned
         waiting = [*self.waiting, *manifests.waiting]
-        alive = Staying(repository, candidates, self.kept, manifests.unclaimed, waiting).find(roots)
+        staying = Staying(
+            repository,
+            candidates,
+            self.kept,
+            unclaimed=manifests.unclaimed,
+            waiting=waiting,
+            doubted=self.subjects.doubted,
+        )
+        alive = staying.find(roots)
+        answer.doubtful = staying.doubtful.union(candidates)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
             if digest in alive and digest not in pointed:
                 answer.manifests[digest] = Verdict(False, reason)
         going = {digest: reason for digest, reason in candidates.items() if digest not in alive}
+        answer.alive = alive.union(digest for digest in repository.corrupt if digest not in going)
         for digest, reason in going.items():
             answer.manifests[digest] = Verdict(True, reason)
         answer.going = _parents_first(repository, going)
@@ -162,6 +176,7 @@ class _Judge:
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
         self._need_all_links(answer)
+        answer.alive.update(self.repository.revisions, self.repository.corrupt)
         for digest, manifest in self.repository.manifests.items():
             answer.needed.add(digest)
             answer.needed.update(manifest.blobs)

@@ -1,10 +1,10 @@
 """Judges the repositories with dependants, in rounds: what goes in one may be the subject of what goes in the next."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest, Subject
+from regkeeper.retention.digests import Subject
 from regkeeper.retention.judgement import Judgement
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.subjects import Subjects
@@ -29,39 +29,103 @@ def judge_in_rounds(
     """
     if not repositories:
         return []
-    subjects = Subjects(certain=certain)
-    named = [set(subjects_named(repository)) for repository in repositories]
-    wanted = set[Subject]().union(*named)
-    elsewhere: set[Subject] = set()
-    for kept, lost in settled:
-        elsewhere.update(wanted.intersection(_split(kept)))
-        subjects.present.update(wanted.intersection(_split(lost)))
-    subjects.present |= elsewhere
-    here = [wanted & _subjects(repository) for repository in repositories]
-    subjects.present = subjects.present.union(*here)
-    subjects.keepers = {subject: {""} for subject in elsewhere}
-    for repository, kept_here in zip(repositories, here, strict=True):
-        for subject in kept_here:
-            subjects.keepers.setdefault(subject, set()).add(repository.name)
-    subjects.going = subjects.present - subjects.keepers.keys()
-    judgements: dict[int, Judgement] = {}
-    waiting: Sequence[int] = range(len(repositories))
-    while waiting:
-        departed: dict[Subject, set[str]] = defaultdict(set)
-        for number in waiting:
-            repository = repositories[number]
-            judgements[number] = judge(repository, subjects)
-            gone = here[number] - _subjects(repository, without=set(judgements[number].going))
-            here[number] -= gone
-            for subject in gone:
-                departed[subject].add(repository.name)
-        # Together, so that the order of repositories decides nothing.
-        for subject, names in departed.items():
-            subjects.keepers[subject] -= names
-            if not subjects.keepers[subject]:
-                subjects.going.add(subject)
-        waiting = [number for number, wants in enumerate(named) if not departed.keys().isdisjoint(wants)]
-    return [judgements[number] for number in range(len(repositories))]
+    return _Rounds(repositories, settled, judge, Subjects(certain=certain)).judge()
+
+
+class _Rounds:
+    def __init__(
+        self,
+        repositories: Sequence[Repository],
+        settled: Iterable[tuple[bytes, bytes]],
+        judge: Callable[[Repository, Subjects], Judgement],
+        subjects: Subjects,
+    ) -> None:
+        self.repositories = repositories
+        self.ask = judge
+        self.subjects = subjects
+        self.judgements: dict[int, Judgement] = {}
+        self.named = [set(subjects_named(repository)) for repository in repositories]
+        wanted = set[Subject]().union(*self.named)
+        elsewhere: set[Subject] = set()
+        for kept, lost in settled:
+            elsewhere.update(wanted.intersection(_split(kept)))
+            subjects.doubted.update(wanted.intersection(_split(lost)))
+        self.here = [wanted & _subjects(repository) for repository in repositories]
+        staying = elsewhere.union(*self.here)
+        subjects.present = staying | subjects.doubted
+        subjects.going = subjects.present - staying
+        subjects.keepers = {subject: {""} if subject in elsewhere else set() for subject in subjects.present}
+
+    def judge(self) -> list[Judgement]:
+        subjects = self.subjects
+        changed = set(range(len(self.repositories)))
+        while changed:
+            self._judge(changed)
+            departed = {subject for subject, names in subjects.keepers.items() if not names} - subjects.going
+            subjects.going |= departed
+            changed = self._concerned(departed)
+        return [self.judgements[number] for number in range(len(self.repositories))]
+
+    def _judge(self, numbers: Set[int]) -> None:
+        """Judge some repositories, each again when others change what it went by.
+
+        First what is doubtful; then which of that is kept all the same. What no repository keeps for a reason of its
+        own goes: copies of an image, each of which would stay for the dependants of another one. In steps of all
+        together, so that the order of repositories decides nothing.
+        """
+        for number in numbers:
+            for subject in self.here[number]:
+                self.subjects.keepers[subject].discard(self.repositories[number].name)
+        waiting = set(numbers)
+        while waiting:
+            waiting = self._doubt(waiting)
+        waiting = set(numbers)
+        while waiting := self._find_keepers(waiting):
+            self._ask(waiting)
+
+    def _ask(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.judgements[number] = self.ask(self.repositories[number], self.subjects)
+
+    def _doubt(self, numbers: Set[int]) -> set[int]:
+        """Judge; answers the repositories in whose judgement there were not yet all doubts."""
+        self._ask(numbers)
+        doubted = self.subjects.doubted
+        known = {
+            number: self.here[number].intersection(map(digests.subject, self.judgements[number].doubtful))
+            for number in numbers
+        }
+        new = set[Subject]().union(*known.values()) - doubted
+        doubted |= new
+        if not new:
+            return set()
+        return {number for number, named in enumerate(self.named) if named & (new - known.get(number, set()))}
+
+    def _find_keepers(self, numbers: Set[int]) -> set[int]:
+        """Note which subjects repositories keep; answers those where dependants waited for that."""
+        keepers = self.subjects.keepers
+        found: dict[Subject, set[str]] = defaultdict(set)
+        for number in numbers:
+            for subject in self.here[number].intersection(map(digests.subject, self.judgements[number].alive)):
+                found[subject].add(self.repositories[number].name)
+        new = {subject for subject in found if not keepers[subject]} & self.subjects.doubted
+        for subject, names in found.items():
+            keepers[subject] |= names
+        return {
+            number
+            for number, named in enumerate(self.named)
+            if any(self.repositories[number].name not in keepers[subject] for subject in named & new)
+        }
+
+    def _concerned(self, departed: Set[Subject]) -> set[int]:
+        """The repositories that name subjects which go, and all that may keep something because one of them does."""
+        found: set[int] = set()
+        lost = set(departed)
+        while lost:
+            new = {number for number, named in enumerate(self.named) if named & lost} - found
+            found |= new
+            lost = set[Subject]().union(*(self.here[number] for number in new))
+        return found
 
 
 def subjects_named(repository: Repository) -> Iterable[Subject]:
@@ -75,10 +139,9 @@ def subjects_named(repository: Repository) -> Iterable[Subject]:
             yield subject
 
 
-def _subjects(repository: Repository, without: frozenset[Digest] | set[Digest] = frozenset()) -> set[Subject]:
+def _subjects(repository: Repository) -> set[Subject]:
     """The manifests of a repository as others may name them."""
-    here = repository.revisions.keys() | repository.corrupt.keys()
-    return {digests.subject(digest) for digest in here if digest not in without}
+    return {digests.subject(digest) for digest in (*repository.revisions, *repository.corrupt)}
 
 
 def _split(joined: bytes) -> Iterable[Subject]:

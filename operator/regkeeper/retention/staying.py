@@ -20,7 +20,12 @@ class Staying:
         candidates: the manifests with a cause to go.
         kept: the reason of each without one. Those of what is found below others are added.
         unclaimed: those of them that stay only as long as nothing takes them along.
-        waiting: dependants that stay because their subject does, which is in this repository alone.
+        waiting: dependants that stay if their subject does, with their subjects, which no other repository is known
+            to keep.
+        doubted: subjects that may go in another repository.
+
+    Attributes:
+        doubtful: the manifests that go if their subject does, or what lists them.
     """
 
     def __init__(
@@ -28,44 +33,48 @@ class Staying:
         repository: Repository,
         candidates: Collection[Digest],
         kept: dict[Digest, str],
+        *,
         unclaimed: set[Digest],
         waiting: list[tuple[Digest, Subject]],
+        doubted: set[Subject],
     ) -> None:
         self.repository = repository
         self.candidates = candidates
         self.kept = kept
         self.unclaimed = unclaimed
         self.waiting = waiting
+        self.doubted = doubted
+        self.doubtful: set[Digest] = set()
         self.alive: set[Digest] = set()
 
     def find(self, roots: Iterable[Digest]) -> set[Digest]:
         """The manifests that stay, given those that staying tags point to."""
-        waiting, doubtful = self._doubtful()
+        waiting = self._doubt()
         self._add(roots)
-        self._add([digest for digest, _ in self.waiting if digest not in doubtful])
-        self._add([digest for digest in self.kept if digest not in doubtful])
+        self._add([digest for digest, _ in self.waiting if digest not in self.doubtful])
+        self._add([digest for digest in self.kept if digest not in self.doubtful])
         new: Iterable[Digest] = self.alive if waiting else ()
         while ready := [digest for subject in map(digests.subject, new) for digest in waiting.pop(subject, ())]:
             new = self._add(ready)
         return self.alive
 
-    def _doubtful(self) -> tuple[dict[Subject, list[Digest]], set[Digest]]:
-        """The dependants, by subject, whose subject may go; and all that would go then, itself a subject of others."""
+    def _doubt(self) -> dict[Subject, list[Digest]]:
+        """Find what is doubtful; answers the dependants among it, by subject."""
         dependants: dict[Subject, list[Digest]] = defaultdict(list)
         for digest, subject in self.waiting:
             dependants[subject].append(digest)
         waiting: dict[Subject, list[Digest]] = {}
-        doubtful: set[Digest] = set()
-        new = list(self.candidates) if dependants else []
+        new = dependants.keys() & self.doubted
+        new |= set(map(digests.subject, self.candidates)) if dependants else set()
         while new:
-            subject = digests.subject(new.pop())
+            subject = new.pop()
             if ready := dependants.pop(subject, None):
                 waiting[subject] = ready
                 below = [child for child, _ in closure(self.repository, ready, mentions=False)]
-                more = {*ready, *self.unclaimed.intersection(below)} - doubtful
-                doubtful |= more
-                new.extend(more)
-        return waiting, doubtful
+                more = {*ready, *self.unclaimed.intersection(below)} - self.doubtful
+                self.doubtful |= more
+                new.update(map(digests.subject, more))
+        return waiting
 
     def _add(self, roots: Iterable[Digest]) -> list[Digest]:
         """Add manifests and what is below them; answers these."""

@@ -28,12 +28,14 @@ class Subjects(Struct):
         going: those that no repository keeps. Only ever grows while a plan is made: what is deleted with a subject
             may itself be one.
         certain: False if a repository could not be listed, so that nothing can be said to be nowhere.
-        keepers: the names of the repositories that keep each of those that are present.
+        doubted: those that one of the repositories may delete; the others stay wherever they are.
+        keepers: the names of the repositories that are known to keep each of those that are present.
     """
 
     present: set[Subject] = field(default_factory=set)
     going: set[Subject] = field(default_factory=set)
     certain: bool = True
+    doubted: set[Subject] = field(default_factory=set)
     keepers: dict[Subject, set[str]] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> State:
