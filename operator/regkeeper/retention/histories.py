@@ -1,6 +1,7 @@
 """When tags left digests: `tags/<tag>/index/<alg>/<hex>/link` has the time of each digest's last push under a tag."""
 
 import os
+from bisect import bisect_right
 
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
@@ -19,12 +20,14 @@ def departures(volume: Volume, repository: Repository) -> dict[Digest, int]:
     """
     left: dict[Digest, int] = {}
     for name, tag in repository.tags.items():
-        pushes = sorted((time, digest) for digest, time in _pushes(volume, repository.name, name).items())
-        for position, (time, digest) in enumerate(pushes):
-            if digest == tag.digest:
-                continue
-            later = pushes[position + 1][0] if position + 1 < len(pushes) else tag.link.pushed
-            left[digest] = max(left.get(digest, 0), later, time)
+        pushes = _pushes(volume, repository.name, name)
+        times = sorted(pushes.values())
+        for digest, time in pushes.items():
+            if digest != tag.digest:
+                # Of two at the same time nobody knows which came first, and so left at once.
+                position = bisect_right(times, time)
+                later = times[position] if position < len(times) else tag.link.pushed
+                left[digest] = max(left.get(digest, 0), later, time)
     for tag in repository.tags.values():
         left.pop(tag.digest or b"", None)
     return left
