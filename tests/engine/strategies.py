@@ -8,6 +8,7 @@ No age lies on a boundary of a policy's duration: which side a boundary belongs 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -315,15 +316,31 @@ OFTEN_OLD = st.one_of(st.sampled_from(AGES[4:-1]), st.sampled_from(AGES))
 """Were every age as likely as the next, most volumes would be too young for most policies."""
 
 
+ABOUT_OTHERS: tuple[Kind, ...] = (
+    "image",
+    "index",
+    "unknown type",
+    "referring index",
+    "referrer",
+    "signature",
+    "fallback tag",
+    "copy",
+    "retag",
+)
+"""What makes images that are about others, and lists of them, in several repositories."""
+
+
 @st.composite
-def histories(draw: st.DrawFn, *, damages: int = 2) -> History:
+def histories(
+    draw: st.DrawFn, *, damages: int = 2, kinds: Sequence[Kind] = get_args(Kind), repositories: int = len(REPOSITORIES)
+) -> History:
     """Registries of up to 14 steps in chronological order, with up to `damages` damages."""
     ages = sorted(draw(st.lists(OFTEN_OLD, min_size=1, max_size=14)), reverse=True)
     numbers = st.lists(st.integers(-1, 6), max_size=3).map(tuple)
     steps = tuple(
         Step(
-            draw(st.sampled_from(get_args(Kind))),
-            draw(st.sampled_from(REPOSITORIES)),
+            draw(st.sampled_from(kinds)),
+            draw(st.sampled_from(REPOSITORIES[:repositories])),
             age,
             draw(st.lists(st.sampled_from(TAGS), max_size=2, unique=True).map(tuple)),
             draw(st.lists(st.integers(0, len(LAYERS) - 1), max_size=3, unique=True).map(tuple)),

@@ -21,7 +21,7 @@ from tests.engine.driver import in_use_file
 from tests.engine.oracle import Verdict, judge
 from tests.engine.oracle_limits import exceeded
 from tests.engine.oracle_policy import InUse
-from tests.engine.strategies import SPECS, History, build, histories, in_use
+from tests.engine.strategies import ABOUT_OTHERS, SPECS, History, build, histories, in_use
 from tests.engine.volumes import DAY, Volume
 
 CROWDS = st.dictionaries(st.sampled_from(["app", "team/app"]), st.integers(15, 30), max_size=2)
@@ -92,6 +92,22 @@ def test_engine_and_oracle_agree(history: History, specs: list[dict[str, Any]], 
         build(volume, history)
         offline = data.draw(st.booleans(), label="offline")
         compare(volume, specs, data.draw(in_use(volume), label="in use"), offline=offline)
+
+
+@cases(50)
+@given(
+    history=histories(damages=0, kinds=ABOUT_OTHERS, repositories=3),
+    specs=st.lists(SPECS, min_size=1, max_size=2),
+    data=st.data(),
+)
+def test_engine_and_oracle_agree_on_what_is_about_others(
+    history: History, specs: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Signatures, fallback tags and copies of both, which keep or take each other in several repositories."""
+    with tempfile.TemporaryDirectory() as folder:
+        volume = Volume(Path(folder))
+        build(volume, history)
+        compare(volume, specs, data.draw(in_use(volume), label="in use"))
 
 
 @cases(25)
