@@ -1,10 +1,12 @@
 """The order in which people expect names with numbers: v2 before v10."""
 
 import re
+from functools import lru_cache
 
 _DIGITS = re.compile(r"([0-9]+)")
 
 
+@lru_cache(4096)  # repositories share tags' names
 def natural_key(text: str) -> tuple[list[str | int], str]:
     """Key for `sorted`: runs of digits compare as numbers; `text` itself breaks the tie of v1 and v01.
 

@@ -138,7 +138,8 @@ class Planner:
             while taken in waiting:  # in the order of the walk, whichever process was faster
                 self._take(waiting.pop(taken))
                 taken += 1
-        self.early = None
+        if self.early is not None:
+            self.early.repositories.clear()  # those that other processes took
         self._settle_pending()
 
     def _note_waiting(self, found: Sequence[Found]) -> None:

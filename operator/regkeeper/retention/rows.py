@@ -59,8 +59,8 @@ class TagRows(Collection[TagRow]):
         judged = [verdicts[name] for name in names]
         self._reasons = [reason for _, reason in judged]
         # The link of one that can't be read tells neither digest nor time: it counts for no limit.
-        counted = [name in covered and digest is not None for name, (digest, _) in zip(names, ordered, strict=True)]
-        self._flags = bytes([goes | counts << 1 for (goes, _), counts in zip(judged, counted, strict=True)])
+        counted = [2 if name in covered and tags[name].digest is not None else 0 for name in names]
+        self._flags = bytes([goes | counts for (goes, _), counts in zip(judged, counted, strict=True)])
 
     @property
     def names(self) -> list[str]:
