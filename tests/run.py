@@ -65,7 +65,8 @@ LANES = (
     (
         # They always have something to compute. Who waits for something goes first when it comes.
         Phase("static checks", module="tests.check", niceness=5),
-        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", *GROUPS), niceness=5),
+        # Some of them wait for a dockerd.
+        Phase("units, engine and agent, side by side", UNITS, ("-n", "3", *GROUPS), niceness=5),
     ),
     (Phase("API server", "control_plane and not nodes", ("-n", "3", *GROUPS)),),
     # The files in their order: those of the folder `installed` share an operator, which others install themselves.

@@ -1,14 +1,24 @@
 """Fixtures of the engine's tests."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from regkeeper.retention import patient_links, reserve
 from tests.engine.job_pod import Pod
+from tests.engine.memory import folder_in_memory
 from tests.engine.running import Runner
 from tests.engine.volumes import DAY, Volume
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quick() -> Iterator[None]:
+    """Nobody writes a link beside these tests, for which an unreadable one would be waited for; and a small reserve."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patient_links, "PAUSE", 0)
+        patch.setattr(reserve, "SPACE_BYTES", 4096)
+        yield
 
 
 @pytest.fixture
@@ -26,7 +36,7 @@ def runner(volume: Volume) -> Runner:
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Path]:
     """A folder in memory, where fsync costs nothing: a killed process loses nothing that it has written."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with folder_in_memory() as folder:
         yield Path(folder)
 
 

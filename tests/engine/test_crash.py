@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError, StorageError
 from regkeeper.retention.quiet import Mode
 from tests.engine.planning import used
@@ -27,14 +26,6 @@ ERRORS = {errno.EIO: False, errno.ENOSPC: True, errno.EROFS: True}
 
 FURTHER_ERRORS = {errno.EPERM: False, errno.EXDEV: False, errno.EDQUOT: True}
 """They take the same ways, so one operation is enough."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_reserve() -> Iterator[None]:
-    """Thousands of copies are made of it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reserve, "SPACE_BYTES", 4096)
-        yield
 
 
 @pytest.fixture(scope="module")

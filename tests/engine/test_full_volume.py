@@ -46,6 +46,11 @@ def small_volume(kind: str, tmp_path: Path) -> Iterator[Path]:
         yield stack.enter_context(mounted(tmp_path / kind, *options))
 
 
+@pytest.fixture(autouse=True)
+def quick() -> None:
+    """The reserve is as large as it is: it is what these tests are about."""
+
+
 @pytest.fixture(params=["tmpfs", "ext4"])
 def small(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Volume]:
     """A volume with ten images, the first two of which an earlier run has deleted."""

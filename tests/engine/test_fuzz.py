@@ -5,7 +5,6 @@ it can't make sense of it doesn't delete. `make test` tries some, `python -m tes
 """
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.engine import documents
 from tests.engine.cases import cases
 from tests.engine.documents import Manifest
 from tests.engine.driver import REFUSES_NOTHING, complete, delete, ours, policy, retain, run
+from tests.engine.memory import folder_in_memory
 from tests.engine.oracle_reading import read
 from tests.engine.strategies import SPECS
 from tests.engine.volumes import Volume, files, snapshot
@@ -38,7 +38,7 @@ JSON = st.recursive(
 @contextmanager
 def volumes() -> Iterator[Volume]:
     """A volume in a directory that has something beside it, which nothing may touch."""
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         beside = Path(folder) / "beside"
         beside.mkdir()
         (beside / "v1").write_text("not the registry's")

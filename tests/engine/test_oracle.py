@@ -4,7 +4,6 @@
 they differ, the text of the specification decides.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from regkeeper.retention.plan import Exceeded
 from tests.engine import planning
 from tests.engine.cases import cases
 from tests.engine.driver import in_use_file
+from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import Verdict, judge
 from tests.engine.oracle_limits import exceeded
 from tests.engine.oracle_policy import InUse
@@ -87,7 +87,7 @@ def compare(volume: Volume, specs: list[dict[str, Any]], used: InUse, *, offline
 @cases(300)
 @given(history=histories(), specs=st.lists(SPECS, min_size=1, max_size=2), data=st.data())
 def test_engine_and_oracle_agree(history: History, specs: list[dict[str, Any]], data: st.DataObject) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         build(volume, history)
         offline = data.draw(st.booleans(), label="offline")
@@ -104,7 +104,7 @@ def test_engine_and_oracle_agree_on_what_is_about_others(
     history: History, specs: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     """Signatures, fallback tags and copies of both, which keep or take each other in several repositories."""
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         build(volume, history)
         compare(volume, specs, data.draw(in_use(volume), label="in use"))
@@ -120,7 +120,7 @@ def test_engine_and_oracle_agree_on_what_is_about_others(
 def test_engine_and_oracle_agree_on_the_limits(
     history: History, crowds: dict[str, int], specs: list[tuple[dict[str, Any], dict[str, Any]]], data: st.DataObject
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         build(volume, history)
         for name, tags in crowds.items():

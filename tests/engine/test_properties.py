@@ -1,6 +1,5 @@
 """What holds of every run on every volume, asked of the command itself."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.engine.cases import cases
 from tests.engine.driver import Outcome, delete, ours, retain, run
+from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import judge
 from tests.engine.oracle_patterns import is_pattern
 from tests.engine.oracle_policy import DEPENDANT
@@ -24,7 +24,7 @@ MINUTE = 60 * SECOND
 @contextmanager
 def built(history: History) -> Iterator[Volume]:
     """With one more image, which always stays: blobs without any repository are refused, as an unmounted half."""
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         volume.repository("anchor").push_image("kept", age=FUTURE)
         build(volume, history)

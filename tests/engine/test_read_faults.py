@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from regkeeper.retention import beneath, layout, patient_links, reserve
+from regkeeper.retention import beneath, layout
 from regkeeper.retention.moves import Kind
 from tests.engine import driver, planning
 from tests.engine.driver import REFUSES_NOTHING
@@ -73,14 +73,6 @@ class Faults:
             for name in ("read", "listdir", "scandir", "stat"):
                 patch.setattr(os, name, failing(getattr(os, name)))
             yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reserve, "SPACE_BYTES", 4096)
-        patch.setattr(patient_links, "PAUSE", 0)
-        yield
 
 
 @pytest.fixture(scope="module")

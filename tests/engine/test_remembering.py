@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from regkeeper.retention.remembering import SETTLED_NANOSECONDS, RememberingRead
 from regkeeper.retention.storage import open_writable
 from tests.engine import documents
 from tests.engine.cases import cases
+from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import judge
 from tests.engine.remembered import (
     KEEP_ONE,
@@ -230,7 +230,7 @@ def test_a_run_leaves_no_records_of_what_it_has_moved(volume: Volume) -> None:
 def test_with_records_from_before_the_plan_is_what_the_oracle_says(
     before: History, after: History, specs: list[dict[str, Any]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         build(volume, before)
         remember(volume)

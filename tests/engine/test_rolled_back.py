@@ -1,7 +1,6 @@
 """Commands that only read see a volume on which a run has not ended as it will be once that run is rolled back."""
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from regkeeper.retention.storage import no_guard
 from regkeeper.retention.usage import measure
 from tests.engine.cases import cases
 from tests.engine.driver import delete, run
+from tests.engine.memory import folder_in_memory
 from tests.engine.planning import UNLIMITED, policies
 from tests.engine.running import Runner
 from tests.engine.strategies import SPECS, History, build, histories
@@ -96,7 +96,7 @@ def roll_back(volume: Volume) -> None:
 def test_a_dry_run_beside_an_open_journal_plans_what_the_rollback_leaves(
     history: History, spec: dict[str, Any], others: list[dict[str, Any]], share: float
 ) -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with folder_in_memory() as folder:
         volume = Volume(Path(folder))
         build(volume, history)
         planned = len(see(volume, spec).moves)

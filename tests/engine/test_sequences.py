@@ -4,14 +4,12 @@ Nothing damages the volume, so whatever tag a registry would serve, at whatever 
 was there is there, in its place or in the quarantine, until a purge that was due has taken it.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,7 +21,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from regkeeper.retention import reserve
 from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.quiet import Mode
@@ -32,6 +29,7 @@ from regkeeper.retention.references import parse_reference
 from regkeeper.retention.restore_images import restore_reference
 from tests.engine.cases import cases
 from tests.engine.documents import Descriptor
+from tests.engine.memory import folder_in_memory
 from tests.engine.oracle_reading import complete_tags, read
 from tests.engine.running import STATE, Killing, Runner, content, killed
 from tests.engine.volumes import DAY, HOUR, SECOND, Entry, Volume, files
@@ -58,7 +56,7 @@ class Sequences(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.folder = tempfile.TemporaryDirectory(dir="/dev/shm")
+        self.folder = folder_in_memory()
         self.volume = Volume(Path(self.folder.name) / "registry")
         self.volume.repository("anchor").push_image("kept", age=-DAY)  # a tag of the future always stays
         self.images: list[Descriptor] = []
@@ -212,8 +210,7 @@ def _undo_or_nothing(work: Callable[[Runner], object], runner: Runner) -> None:
         work(runner)
 
 
-def test_every_tag_is_whole_and_nothing_is_lost_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reserve, "SPACE_BYTES", 4096)
+def test_every_tag_is_whole_and_nothing_is_lost_whatever_happens() -> None:
     # Shrinking takes minutes: the story of a failure is short enough.
     phases = (Phase.explicit, Phase.reuse, Phase.generate)
     run_state_machine_as_test(Sequences, settings=settings(cases(15), stateful_step_count=25, phases=phases))
