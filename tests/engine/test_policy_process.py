@@ -91,38 +91,41 @@ def test_it_has_no_answer_when_it_was_killed(files: list[str]) -> None:
     assert process.answer() is None
 
 
-COMMAND = """
-import sys
-from regkeeper.__main__ import main
-
-try:
-    main()
-finally:
-    print(*sys.modules)
-"""
-
-
-def command(volume: Volume, *options: str) -> tuple[int, str, str]:
-    """Exit status, the last line of the output, and the errors of a dry run in a process of its own."""
-    arguments = ["retain", "--root", str(volume.root), "--dry-run", *options]
-    done = subprocess.run([sys.executable, "-c", COMMAND, *arguments], check=False, capture_output=True, text=True)
-    return done.returncode, done.stdout.splitlines()[-1], done.stderr
+def command(volume: Volume, *options: str, python: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Exit status and errors of a dry run in a process of its own."""
+    arguments = ["-m", "regkeeper", "retain", "--root", str(volume.root), "--dry-run", *options]
+    done = subprocess.run([sys.executable, *python, *arguments], check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
 
 
 def test_the_command_itself_imports_no_models(volume: Volume, files: list[str]) -> None:
     volume.repository("app").push_image("v1", layers=[b"base"])
-    code, modules, errors = command(volume, "--policy", files[0])
+    code, errors = command(volume, "--policy", files[0], python=("-X", "importtime"))
     assert code == 0, errors
-    assert {"regkeeper.retention.planner", "pydantic", "yaml"} & {*modules.split()} == {"regkeeper.retention.planner"}
+    modules = {line.rpartition("|")[2].strip() for line in errors.splitlines()}
+    assert {"regkeeper.retention.planner", "pydantic", "yaml"} & modules == {"regkeeper.retention.planner"}
+
+
+def test_what_cannot_be_printed_is_told(volume: Volume, files: list[str]) -> None:
+    """The command ends at once, with what is printed still in a buffer."""
+    volume.repository("app").push_image("v1", layers=[b"base"])
+    arguments = ["-m", "regkeeper", "retain", "--root", str(volume.root), "--dry-run", "--policy", files[0]]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *arguments], check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered
+        )
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr
 
 
 def test_without_a_volume_a_policy_that_means_nothing_is_told_first(volume: Volume, files: list[str]) -> None:
     """The volume is opened before the policy is known."""
     shutil.rmtree(volume.root)
-    code, _, errors = command(volume, "--policy", files[0])
+    code, errors = command(volume, "--policy", files[0])
     assert (code, errors.count("no registry volume at")) == (1, 1)
     Path(files[0]).write_text("kind: Pod")
-    code, _, errors = command(volume, "--policy", files[0])
+    code, errors = command(volume, "--policy", files[0])
     assert code == 2
     assert "Invalid value for --policy" in errors
 

@@ -18,8 +18,8 @@ from regkeeper.retention.repository import Problem
 from regkeeper.retention.settling import Ledger, is_swept
 from regkeeper.retention.spread import spread
 
-_GROUP = 16
-"""Shards that a process takes at once."""
+_GROUP = 4
+"""Shards that a process takes at once: few, so that none has long to wait for the last."""
 
 _LOOKED_INTO = 1024
 """Directories of blobs that stay into which a run looks for what was half written beside them. To look into all of them

@@ -119,7 +119,7 @@ class Plan(Struct):
         """Whatever goes, in order."""
         for entry in self.entries:
             rows = list(entry.tags.deleted())
-            rows += [("", row.digest) for row in entry.manifests if row.deleted]
+            rows += [("", digest) for digest in entry.manifests.deleted()]
             for tag, digest in sorted(rows, key=lambda row: (row[0], row[1] or b"")):
                 yield entry.name, tag, digests.to_text(digest) if digest else ""
 

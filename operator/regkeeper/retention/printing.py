@@ -79,12 +79,12 @@ def _entry(entry: RepositoryPlan) -> Iterator[Line]:
             yield goes, f"  - {tag}  delete: {reason} · pushed {pushed}"
         else:
             yield stays, f"  + {tag}  kept: {reason} · pushed {pushed}"
-    for manifest in entry.manifests:
-        name = digests.to_text(manifest.digest)
-        if manifest.deleted:
-            yield Style.GOES, f"  - {name}  delete: {manifest.reason}"
+    for digest, going, reason in entry.manifests.shown():
+        name = digests.to_text(digest)
+        if going:
+            yield goes, f"  - {name}  delete: {reason}"
         else:
-            yield Style.STAYS, f"  + {name}  kept: {manifest.reason}"
+            yield stays, f"  + {name}  kept: {reason}"
 
 
 def _summary(plan: Plan) -> Iterator[Line]:

@@ -5,6 +5,7 @@ As named tuples a quarter of a million tags take 60 MB, here 20.
 
 from array import array
 from collections.abc import Collection, Container, Iterator, Mapping
+from itertools import compress
 from typing import NamedTuple
 
 from regkeeper.natural_order import natural_key
@@ -125,11 +126,19 @@ class ManifestRows(Collection[ManifestRow]):
         self._deleted.append(row.deleted)
         self._reasons.append(row.reason)
 
+    def deleted(self) -> Iterator[Digest]:
+        """Those that go."""
+        return compress(self._digests, self._deleted)
+
+    def shown(self) -> Iterator[tuple[Digest, int, str]]:
+        """Digest, whether it goes, and why, of each."""
+        return zip(self._digests, self._deleted, self._reasons, strict=True)
+
     def __len__(self) -> int:
         return len(self._reasons)
 
     def __iter__(self) -> Iterator[ManifestRow]:
-        for digest, deleted, reason in zip(self._digests, self._deleted, self._reasons, strict=True):
+        for digest, deleted, reason in self.shown():
             yield ManifestRow(digest, bool(deleted), reason)
 
     def __contains__(self, row: object) -> bool:
