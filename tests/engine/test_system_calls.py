@@ -31,6 +31,11 @@ CREATING = re.compile(r"^(?:\d+ +)?(?:openat|open|openat2|creat)\(.*O_CREAT")
 CALL = re.compile(r"^(?:\d+ +)?(\w+)\(")
 
 
+@pytest.fixture(autouse=True)
+def quick() -> None:
+    """The reserve is as large as it is: a command in a process of its own writes it beside one in this process."""
+
+
 @pytest.fixture
 def asked(volume: Volume, tmp_path: Path) -> list[str]:
     """A command that deletes one of two images and frees it."""
