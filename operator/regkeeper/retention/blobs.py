@@ -75,10 +75,10 @@ class Shard(Struct, frozen=True):
         """The blobs that have some of the names: a foreign file has none's, and may have another shard's."""
         return {digest for digest in digests.from_names(self.algorithm, names).values() if digest[1] == self.first}
 
-    def among(self, some: Shards) -> set[Digest]:
-        """The blobs that are in a bag."""
+    def among(self, some: Shards) -> list[str]:
+        """The names of blobs that are in a bag."""
         beginnings = some.beginnings(*self.place)
-        return self.blobs([name for name in self.names if name[:BEGINNING] in beginnings])
+        return [name for name in self.names if name[:BEGINNING] in beginnings]
 
     def without(self, every: Iterable[Shards]) -> set[Digest]:
         """The blobs that are in none of some bags."""

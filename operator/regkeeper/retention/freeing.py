@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, chain
+from itertools import chain
 
 from msgspec import Struct, field
 
@@ -29,6 +29,9 @@ another part of them in each run, by the day."""
 _PARTS = [parts for parts in range(11, 257) if all(parts % days for days in (2, 3, 5, 7))]
 """In how many parts a run may look into a larger volume: the turn of each comes whether there is a run each day, each
 second day, or each week, for which a multiple of 7 would always be the same few."""
+
+_SOME = 32
+"""Blobs that stay of which the sizes are added up at once: a few of them are often enough."""
 
 _STAYS = "half written, and can't be moved: it is immutable (lsattr)"
 
@@ -107,8 +110,14 @@ class _Freeing:
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        kept = self.blobs.files(shard.among(self.ledger.counts.kept_blobs))
-        return next((size for size in accumulate(status.st_size for _, status in kept) if size >= enough), 0)
+        size = 0
+        names = shard.among(self.ledger.counts.kept_blobs)
+        for start in range(0, len(names), _SOME):
+            for _, status in self.blobs.files(shard.blobs(names[start : start + _SOME])):
+                size += status.st_size
+                if size >= enough:
+                    return size
+        return 0
 
     def _is_looked_into(self, shard: Shard) -> bool:
         wanted = 256 * len(shard.names) // _LOOKED_INTO

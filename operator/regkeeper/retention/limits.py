@@ -150,7 +150,7 @@ class Limits:
     def _sizes(self, kept: Shards) -> Iterator[int]:
         store = BlobStore(self.volume)
         for shard in store.shards():
-            for _, status in store.files(shard.among(kept)):
+            for _, status in store.files(shard.blobs(shard.among(kept))):
                 yield status.st_size
 
     def _times_were_reset(self, plan: Plan) -> bool:
