@@ -66,7 +66,7 @@ def measure_again(folder: Path, root: Path, repositories: int) -> Section:
         "Planning again",
         f"The same volume of {repositories} repositories after a run that deleted nothing and remembered what it "
         f"read: a dry run that finds nothing to delete (`keep: {{last: {TAGS}}}`), and one that finds a quarter of the "
-        f"tags. Warm cache, the median of {2 * ROUNDS + 1}. A fifth of regkeeper's CPU time is the start of Python "
+        f"tags. Warm cache, the median of {2 * ROUNDS + 1}. A quarter of regkeeper's CPU time is the start of Python "
         f"and its libraries, which no record saves. {load()}",
         HEADER,
         rows(costs, "regkeeper, again"),

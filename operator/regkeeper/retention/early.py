@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from regkeeper.errors import RegkeeperError
 from regkeeper.retention import session
+from regkeeper.retention.collector import paused_collector
 from regkeeper.retention.layout import Found, walk_repositories
 from regkeeper.retention.policy_process import PolicyProcess
 from regkeeper.retention.repository import Repository
@@ -38,7 +39,8 @@ def reading_early(root: str, journal: str | None, process: PolicyProcess) -> Ite
     with ExitStack() as stack:
         try:
             seen = stack.enter_context(session.reading(root, journal, remembering=True))
-            early: Early | None = _read(seen, process)
+            with paused_collector():
+                early: Early | None = _read(seen, process)
         except (RegkeeperError, OSError):
             stack.close()
             early = None

@@ -6,14 +6,13 @@ only when every subject has been looked up on the whole volume. What remains of 
 in bytes, the digests that they need.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from math import ceil
 from operator import itemgetter
 
+from regkeeper.retention.collector import paused_collector
 from regkeeper.retention.early import Early
 from regkeeper.retention.freeing import freed_blobs
 from regkeeper.retention.histories import departures
@@ -98,7 +97,7 @@ class Planner:
             NotPermittedError: something may not be read.
             RetentionError: another process that read for it was killed.
         """
-        with _paused_collector():
+        with paused_collector():
             self._judge_repositories()
             self._find_blobs()
         self.plan.entries = sorted(self.entries.values(), key=lambda entry: entry.name)
@@ -230,15 +229,3 @@ class Planner:
             self.settler.ledger.counts.kept_bytes += freed.kept_bytes
             for number, size in freed.deleted_bytes.items():
                 self.entries[number].deleted_bytes += size
-
-
-@contextmanager
-def _paused_collector() -> Iterator[None]:
-    """Without Python's search for cycles: a plan is very many small objects and has none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
