@@ -28,7 +28,7 @@ from tests.fake_agents import fake_agents
 from tests.operator_process import a_namespace, install_crds, operator_process
 from tests.waiting import wait_for
 
-_MOST_NAMESPACES = 56
+_MOST_NAMESPACES = 80
 """Of the tests of one worker that use directories of a node."""
 
 
@@ -59,7 +59,7 @@ def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     """Its rights, and the admission policies that confine it, for the passes that tests make themselves."""
     install_crds(control_plane)
     # Short names: the policy on volumes repeats them for each directory, and the API server bounds its length.
-    worker = f"p{uuid4().hex[:6]}"
+    worker = f"p{uuid4().hex[:4]}"
     namespaces = [f"{worker}-{number}" for number in range(_MOST_NAMESPACES)]
     values = {"localStorage": directories.local_storage(namespaces)}
     made = apply_account(control_plane, values, release=f"passes-{worker}")
