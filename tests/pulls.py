@@ -14,13 +14,14 @@ ANSWER_SECONDS = 2.0
 
 
 class Pulls:
-    """Pulls an image again and again from each of several addresses."""
+    """Pulls an image again and again from each of several addresses, and waits so many seconds for each answer."""
 
-    def __init__(self, urls: list[str], repository: str, tag: str) -> None:
+    def __init__(self, urls: list[str], repository: str, tag: str, *, patience: float = ANSWER_SECONDS) -> None:
         self.count = 0
         self.failures: list[str] = []
         self.outages: list[float] = []
         """Seconds from the first pull in a row that failed until one succeeded."""
+        self._patience = patience
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._ask, args=(url, repository, tag)) for url in urls]
 
@@ -29,7 +30,7 @@ class Pulls:
         while not self._stop.wait(ASK_SECONDS):
             began = time.monotonic()
             try:
-                pull(url, repository, tag, timeout=ANSWER_SECONDS)
+                pull(url, repository, tag, timeout=self._patience)
             except (AssertionError, OSError, HTTPException) as error:
                 self.failures.append(f"{url}: {error!r}")
                 failing_since = failing_since or began

@@ -131,11 +131,12 @@ class RetainedRoom:
             return found
 
     def serving_pods(self) -> set[str]:
-        """The uids of the registry's pods; those of runs have one of its labels too."""
+        """The uids of the registry's pods that are not about to go; those of runs have one of its labels too."""
+        found = [pod["metadata"] for pod in self.room.pods(self.name)]
         return {
-            pod["metadata"]["uid"]
-            for pod in self.room.pods(self.name)
-            if naming.RETENTION_LABEL not in pod["metadata"]["labels"]
+            metadata["uid"]
+            for metadata in found
+            if naming.RETENTION_LABEL not in metadata["labels"] and "deletionTimestamp" not in metadata
         }
 
     def blob(self, digest: str) -> Path:

@@ -10,6 +10,9 @@ from tests.cluster.cache import cache_directory
 from tests.cluster.commands import run
 from tests.cluster.plan import Plan
 
+_OF_OTHER_TESTS = ("/pytest-of-", "regkeeper-node-", "regkeeper-cgroups-")
+"""Of temporary folders, of the agent's nodes and of played clusters: tests beside this one have mounts and cgroups."""
+
 _SETTINGS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "kernel/panic", "vm/overcommit_memory")
 
 
@@ -22,7 +25,7 @@ class MachineState:
 
     def difference(self, other: "MachineState") -> set[str]:
         """What is there at one moment alone and carries no foreign mark."""
-        marks = self.foreign | other.foreign
+        marks = (*self.foreign, *other.foreign, *_OF_OTHER_TESTS)
         return {line for line in self.lines ^ other.lines if not any(mark in f"{line} " for mark in marks)}
 
 

@@ -98,7 +98,10 @@ def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
                 if event.wd != watch:
                     os.kill(engine, signal.SIGKILL)
                     return
+                # It must not have moved everything before this is seen.
+                os.kill(engine, signal.SIGSTOP)
                 changes.add_watch(str(quarantine / event.name), flags.MOVED_TO)
+                os.kill(engine, signal.SIGCONT)
 
 
 def pod_of_run(retained: RetainedRoom, job: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from regkeeper import kube, naming
 from tests.cluster import Cluster
 from tests.e2e.installed.conftest import DIRECTORIES, WORKER, MakeRoom, hand_made_volume, make_shared_claim
 from tests.registry_content import pull, push
-from tests.retained_room import BY_HAND, RetainedRoom
+from tests.retained_room import BY_HAND, RUN, RetainedRoom
 from tests.room import SOON, Room, on_node
 from tests.waiting import wait_for
 
@@ -50,7 +50,7 @@ def test_whoever_else_has_the_volume_is_named(retained: RetainedRoom, make_room:
     refused = retained.await_run("found", "Refused")
     assert "Pod backup mounts PersistentVolumeClaim retained-storage for writing" in refused["message"]
     assert "end it, or mount the claim read-only there" in refused["message"]
-    assert room.get("job", "found-1") is None
+    wait_for(lambda: room.get("job", "found-1") is None, RUN, "the Job to go, which waits for nothing any more")
     room.kubectl("delete", "pod/backup")
     room.delete("imageretention", "found")
 

@@ -16,7 +16,7 @@ from tests.cluster import Cluster
 from tests.cluster.images.archive import File, Image, Link, layer_tar, write_archive
 from tests.cluster.images.system import OLD_REGISTRY_IMAGE, old_registry_image
 from tests.e2e.installed.conftest import DIRECTORIES, GROUP, ROOT, WORKER
-from tests.registry_content import pull, push, push_index
+from tests.registry_content import pull, push, push_index, takes_pushes
 from tests.registry_process import registry_program, serve_registry
 from tests.retained_room import BY_HAND, RetainedRoom
 from tests.room import SOON, Room, on_node
@@ -125,10 +125,11 @@ def hand_made(installed: Cluster) -> Iterator[str]:
     """A registry that somebody ran by hand on the worker, with an image; its digest."""
     installed.docker_load(WORKER, old_registry_image())
     run = ["docker", "run", "--detach", "--name=registry", "--publish=5000:5000"]
-    installed.node_exec(WORKER, [*run, "--volume=/srv/registry:/var/lib/registry", "registry:2"])
     image = f"{INHERITED}/boke/wordpress:latest"
-    docker.load(installed, WORKER, image)
     try:
+        installed.node_exec(WORKER, [*run, "--volume=/srv/registry:/var/lib/registry", "registry:2"])
+        docker.load(installed, WORKER, image)
+        wait_for(lambda: takes_pushes(f"http://{installed.node_ip(WORKER)}:5000"), SOON, "the registry to listen")
         with docker.trusted(installed, WORKER, registry=INHERITED):
             yield docker.push(installed, WORKER, image)
     finally:
@@ -261,7 +262,7 @@ def test_links_that_an_image_planted_open_nothing_of_the_node(local_room: Room, 
     with registry(local_room, "planted", **in_directory("planted"), image=planting, imagePullPolicy="Never"):
         wait_for((volume / "shadow").is_symlink, SOON, lambda: f"links: {local_room.status('planted')}")
     # Process 1 would have gone on until its grace of 40 seconds was over.
-    wait_for(lambda: not local_room.pods("planted"), 20, "a pod that heeds no signal to end all the same")
+    wait_for(lambda: not local_room.pods("planted"), 35, "a pod that heeds no signal to end all the same")
     # A root that does not match lets kubelet go through everything again.
     os.chown(volume, 0, 0)
     with registry(local_room, "planted", **in_directory("planted")):
