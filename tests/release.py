@@ -38,6 +38,12 @@ class Release:
             file.flush()
             self._helm("upgrade", "regkeeper", self.chart, "--values", file.name, *options)
 
+    def restart(self) -> None:
+        """Have another operator take over, and wait until it is ready."""
+        inside = ("deployment/regkeeper", "--namespace", NAMESPACE)
+        self._cluster.kubectl("rollout", "restart", *inside)
+        self._cluster.kubectl("rollout", "status", *inside, "--timeout=120s")
+
     def test(self) -> None:
         """Run the chart's own test."""
         self._helm("test", "regkeeper", "--timeout=60s")
