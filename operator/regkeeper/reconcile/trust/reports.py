@@ -40,8 +40,8 @@ BEHIND_SECONDS = 5.0
 """How long an agent that answers may hold an earlier list than its pod says: kubelet takes up to a second.
 
 By its source (1.36, MarkVolumeAsMounted), kubelet forgets a change that comes while it writes the one before into the
-mounted file, and looks again by itself only after 60 to 90 seconds. Another write to the pod makes it look at once; each
-waits twice as long as the one before.
+mounted file, and looks again by itself only after 60 to 90 seconds. Another write to the pod makes it look at once, and
+each waits twice as long as the one before.
 """
 LONGEST_BEHIND_SECONDS = 320.0
 
