@@ -1,8 +1,11 @@
-"""A report is of a whole pass: asked in the middle of one, the agent answers with the last that it finished."""
+"""A report is of a whole pass: asked in the middle of one, the agent answers with the last that it finished.
+
+And with what it has got meanwhile, so that nobody tells it again."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from regkeeper.nodes.agent import Agent
 from regkeeper.nodes.engine import Engine
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.record import Ledger
@@ -37,3 +40,20 @@ def test_a_report_in_the_middle_of_a_pass_is_the_last_passes(tmp_path: Path) -> 
 def said(engine: Engine) -> tuple[int, list[str]]:
     report = engine.report()
     return report.generation, [host.host for runtime in report.runtimes for host in runtime.hosts]
+
+
+def test_an_agent_says_which_list_it_has_got_before_it_has_carried_it_out(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    agent = Agent(
+        node="node", pod_uid="uid", root=str(tmp_path), list_path=str(path), key_path=str(tmp_path / "key"), port=0
+    )
+    try:
+        heard = [agent.server.report()]
+        for document in (trust_list(generation=2), trust_list(generation=3)[:-5]):
+            path.write_bytes(document)
+            heard.append(agent.server.report())
+    finally:
+        agent.server.server_close()
+        agent._engine.verifier.close()
+        agent._watcher.close()
+    assert [(report.generation, report.mounted) for report in heard] == [(0, None), (0, 2), (0, None)]

@@ -200,8 +200,8 @@ def test_another_agents_answer(fields: dict[str, object], match: str) -> None:
 def test_an_answer_about_another_generation_says_why() -> None:
     problem = report.reported(Problem(Reason.LIST_INVALID))
     with pytest.raises(StaleReportError) as caught:
-        read(*answer(generation=2, list_problem=problem))
-    assert (caught.value.generation, caught.value.problem) == (2, problem)
+        read(*answer(generation=2, list_problem=problem, mounted=3))
+    assert (caught.value.generation, caught.value.problem, caught.value.mounted) == (2, problem, 3)
 
 
 def test_an_answer_of_an_agent_that_may_not_act_says_why() -> None:

@@ -61,7 +61,9 @@ class Agents:
         self.silent = False
         self.broken = False
         self.generation: int | None = None
-        """Of the list that they hold; None: of the one that they were told."""
+        """Of the list that they carried out; None: of the one that they were told."""
+        self.mounted: int | None = None
+        """Of the list that they got; None: they are older, and do not say it."""
         self.list_problem: ReportedProblem | None = None
         self.asked = 0
         self.news = 0
@@ -84,7 +86,7 @@ class Agents:
         if self.silent:
             raise AgentSilentError("nobody there")
         if self.generation is not None:
-            raise StaleReportError(self.generation, self.list_problem)
+            raise StaleReportError(self.generation, self.list_problem, self.mounted)
         runtime = RuntimeReport(runtime="docker", hosts=(self.hosts,), reverted=False)
         return Report(node=agent.node, pod_uid=agent.uid, nonce=f"{self.asked:032}", generation=5, runtimes=(runtime,))
 
@@ -207,6 +209,39 @@ async def test_an_agent_whose_file_kubelet_left_as_it_was_is_told_again(agents: 
     await agents.after(0)
     await agents.after(BEHIND_SECONDS)
     assert agents.floor == 10, "it followed meanwhile"
+
+
+@pytest.mark.parametrize("reason", [None, Reason.LIST_MISSING], ids=["another before", "none before"])
+async def test_who_has_got_the_list_and_is_at_work_on_it_is_not_told_again(
+    agents: Agents, reason: Reason | None
+) -> None:
+    """Else a pass of 16 s is made thrice, and a deletion ends before the node has said that it forgot."""
+    agents.generation, agents.mounted = 4, 4
+    agents.list_problem = reported(Problem(reason)) if reason else None
+    await agents.after(0)
+    agents.mounted = 5
+    for _ in range(10):
+        await agents.after(BEHIND_SECONDS)
+        assert agents.floor == 0
+    agents.mounted = 4
+    await agents.after(LONGEST_PAUSE_SECONDS)
+    assert agents.floor == 6, "what it has got is older"
+
+
+@pytest.mark.parametrize("starts", ["kubelet", "agent"])
+async def test_an_agent_that_starts_long_after_it_was_told_is_not_told_again_at_once(
+    agents: Agents, starts: str
+) -> None:
+    running = agents.by_node["node-0"]
+    agents.by_node["node-0"] = replace(running, runs=starts != "kubelet")
+    agents.silent = True
+    await agents.after(0)
+    await agents.after(2 * BEHIND_SECONDS)
+    agents.by_node["node-0"], agents.silent, agents.generation = running, False, 0
+    assert await agents.after(2 * BEHIND_SECONDS) == 1
+    assert agents.floor == 0, "it has just begun"
+    await agents.after(BEHIND_SECONDS)
+    assert agents.floor == 6
 
 
 @pytest.mark.parametrize("reason", [Reason.OTHER_AGENT, Reason.LIST_INVALID])

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from regkeeper.nodes.desired import MAXIMUM_BYTES
+from regkeeper.nodes.desired import MAXIMUM_BYTES, decode
 from regkeeper.nodes.engine import RESYNC_SECONDS, Engine
 from regkeeper.nodes.files import NodeFiles
+from regkeeper.nodes.reasons import NodeProblemError
 from regkeeper.nodes.runtimes import runtimes
 from regkeeper.nodes.server import ReportServer
 from regkeeper.nodes.watch import Watcher
@@ -43,9 +44,7 @@ class Agent:
         self._watcher = Watcher(root)
         files = NodeFiles(root)
         self._engine = Engine(files, runtimes(files), node=node, pod_uid=pod_uid, answered=self._watcher.wake)
-        self.server = ReportServer(
-            port, key_path=key_path, pod_uid=pod_uid, report=self._engine.report, healthy=self._healthy
-        )
+        self.server = ReportServer(port, key_path=key_path, pod_uid=pod_uid, report=self._report, healthy=self._healthy)
         self._stopping = False
         self._last_turn = time.monotonic()
         self._logged: Report | None = None
@@ -77,6 +76,11 @@ class Agent:
         self._stopping = True
         self._watcher.wake()
 
+    def _report(self) -> "Report":
+        """The last pass's, and what a longer one is about: the operator is not to tell that again meanwhile."""
+        report = self._engine.report()
+        return msgspec.structs.replace(report, mounted=_mounted(self._list_path))
+
     def _healthy(self) -> bool:
         return time.monotonic() - self._last_turn < _STUCK_SECONDS
 
@@ -96,4 +100,12 @@ def read_list(path: str) -> bytes | None:
         with open(path, "rb") as file:
             return file.read(MAXIMUM_BYTES + 1)
     except OSError:
+        return None
+
+
+def _mounted(path: str) -> int | None:
+    """Generation of the mounted list; None if it can't be read."""
+    try:
+        return decode(read_list(path) or b"").generation
+    except NodeProblemError:
         return None

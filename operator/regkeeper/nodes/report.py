@@ -109,6 +109,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     nonce: Short = ""
     generation: int = 0
     """Of the list that this is about; 0 before the first."""
+    mounted: int | None = None
+    """Of the list that is there now, of which a pass may be making something; None: none that can be read.
+
+    Older agents do not say it.
+    """
     cluster: Short = ""
     list_problem: ReportedProblem | None = None
     """Why the list that is there now is not carried out."""
@@ -122,12 +127,16 @@ class ReportRefusedError(Exception):
 
 
 class StaleReportError(ReportRefusedError):
-    """A genuine reply about another `generation`; `problem` says why the agent has not carried the asked one out."""
+    """A genuine reply about another `generation`; `problem` says why the agent has not carried the asked one out.
 
-    def __init__(self, generation: int, problem: "ReportedProblem | None") -> None:
+    `mounted` is the generation that it has got, if it says so: it may be at work on that.
+    """
+
+    def __init__(self, generation: int, problem: "ReportedProblem | None", mounted: int | None) -> None:
         super().__init__("its generation is another")
         self.generation = generation
         self.problem = problem
+        self.mounted = mounted
 
 
 def reported(problem: Problem) -> ReportedProblem:
@@ -192,7 +201,8 @@ def decode_answer(
         if expected != found:
             raise ReportRefusedError(f"its {name} is another")
     if report.generation != generation:
-        raise StaleReportError(report.generation, report.list_problem or next(iter(report.problems), None))
+        problem = report.list_problem or next(iter(report.problems), None)
+        raise StaleReportError(report.generation, problem, report.mounted)
     return report
 
 

@@ -68,7 +68,7 @@ class _Answer:
     newer: int = 0
     """Generation of a later list, which the agent holds against this one."""
     behind: bool = False
-    """Whether it has an earlier list or none, and no other reason not to do what this one says."""
+    """Whether it got an earlier list or none, and has no other reason not to do what this one says."""
 
 
 @dataclass(slots=True)
@@ -78,8 +78,8 @@ class _Known:
     due: float
     report: Report | None = None
     silence: str = ""
-    told: float = 0.0
-    """When it was first seen to be told this."""
+    behind_since: float | None = None
+    """When it first answered that it had not got this. Before, it may have been starting."""
     patience: float = BEHIND_SECONDS
     """Seconds from then on until it is told again."""
     is_told_again: bool = False
@@ -181,7 +181,7 @@ class Reports:
                 _stop(known)
                 if known.is_told_again:
                     patience = min(LONGEST_BEHIND_SECONDS, 2 * known.patience)
-            known = self._known[agent.uid] = _Known(agent, generation, due=now, told=now, patience=patience)
+            known = self._known[agent.uid] = _Known(agent, generation, due=now, patience=patience)
         known.agent = agent
         return known
 
@@ -211,7 +211,7 @@ class Reports:
         if answer.report is not None or known.unheard == 0 or known.unheard >= PATIENCE:
             known.report, known.silence = answer.report, answer.words
         known.floor = answer.newer + 1 if answer.newer else 0
-        known.is_told_again = answer.behind and self._clock() - known.told >= known.patience
+        known.is_told_again = answer.behind and self._has_waited(known)
         if known.is_told_again:
             known.floor = known.generation + 1
         jitter = 0.8 + 0.4 * self._random()
@@ -223,6 +223,13 @@ class Reports:
         self._again(known, pause)
         if known.said != before:
             self._arrived()
+
+    def _has_waited(self, known: _Known) -> bool:
+        """Whether an agent that is behind has been so for as long as kubelet may take."""
+        now = self._clock()
+        if known.behind_since is None:
+            known.behind_since = now
+        return now - known.behind_since >= known.patience
 
     def _again(self, known: _Known, pause: float) -> None:
         known.due = self._clock() + pause
@@ -239,7 +246,8 @@ class Reports:
                 generation,
                 words=error.problem.words() if error.problem is not None else "",
                 newer=error.generation if reason == Reason.LIST_OLDER else 0,
-                behind=reason in (None, Reason.LIST_MISSING),
+                # An older agent does not say what it has got: that it is behind is the safe guess.
+                behind=reason in (None, Reason.LIST_MISSING) and (error.mounted is None or error.mounted < generation),
             )
         except ReportRefusedError as error:
             return _Answer(generation, words=f"what answers for its agent is not believed: {error}")
