@@ -16,6 +16,7 @@ from tests.cluster import Cluster
 from tests.e2e.conftest import Account
 from tests.operator_process import a_namespace
 from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
 
 pytestmark = pytest.mark.control_plane
 
@@ -131,6 +132,23 @@ async def test_a_condition_that_somebody_added_meanwhile_is_not_lost(
     await writer.write(await cluster.get(kube.REGISTRY, namespace, "main"), states)
     after = await cluster.get(kube.REGISTRY, namespace, "main")
     assert [condition["type"] for condition in after["status"]["conditions"]] == ["Scanned", "Ready"]
+
+
+async def test_what_a_status_says_no_more_is_gone_also_from_within_it(
+    cluster: kube.ApiCluster, operators: kube.ApiCluster, namespace: str
+) -> None:
+    """A merge patch keeps what it does not name: a run would be told with what was true of the one before."""
+    await cluster.create(retention_object("keep-last", namespace=namespace))
+    run = {"job": "earlier", "uid": "1", "outcome": "Done", "message": "", "run": "20260101T000000Z"}
+    earlier = {"lastRun": {**run, "resumedAfter": "4s"}, "policyRun": "ab"}
+    await cluster.patch_status(kube.IMAGE_RETENTION, namespace, "keep-last", {"status": earlier})
+    writer = StatusWriter(operators, Store(), lambda: datetime.now(UTC))
+    last = {"job": "later", "uid": "2", "outcome": "Running", "message": "", "started": MOMENT}
+    states = {conditions.READY: conditions.true("Waiting", "It runs.")}
+    await writer.write(await cluster.get(kube.IMAGE_RETENTION, namespace, "keep-last"), states, {"lastRun": last})
+    after = await cluster.get(kube.IMAGE_RETENTION, namespace, "keep-last")
+    assert after["status"].keys() == {"lastRun", "conditions", "observedGeneration"}
+    assert after["status"]["lastRun"] == last
 
 
 async def test_another_object_of_the_name_is_a_conflict_and_a_word_about_uids_is_not(

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from regkeeper import naming
-from regkeeper.answer import Deleted
+from regkeeper.answer import Deleted, Outcome
 from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.resources.config import config_file
 from regkeeper.resources.retention.lock import Lock, Quiet, Stage
 from regkeeper.sketch import name_of_tag, sketch
@@ -121,6 +122,38 @@ async def test_a_policy_says_for_whom_its_job_waits_and_when_that_was_in_vain() 
     bench.finish(DONE)
     await bench.reconciler.look(KEY)
     assert bench.status["lastRun"]["outcome"] == "Missed"
+
+
+EARLIER = {"uid": "earlier", "outcome": "Done", "message": "", "run": "20260101T000000Z"}
+
+
+async def test_nothing_of_an_earlier_run_is_told_as_of_the_last_one() -> None:
+    """`regkeeper undo` without a name brings back what `lastRun.run` says."""
+    bench = RetentionPasses(replace(HOLDER, quiet=None, quiet_since=None, stage=Stage.PLANNING))
+    policy = bench.cluster.objects["ImageRetention", "keep-last"]
+    more = {"job": "earlier", "undoUntil": "2026-01-02T00:00:00Z", "pushesWaited": "9s", "resumedAfter": "4s"}
+    bench.put({**policy, "status": {"lastRun": {**EARLIER, **more}}})
+    bench.finish(msgspec.structs.replace(DONE, outcome=Outcome.NOTHING_TO_DO))
+    await bench.reconciler.look(KEY)
+    last = bench.status["lastRun"]
+    assert last["outcome"] == "NothingToDo"
+    assert last.keys().isdisjoint({"run", "undoUntil", "pushesWaited", "resumedAfter"})
+
+
+async def test_an_undo_that_forgets_nothing_is_not_made_again_after_one_that_did() -> None:
+    bench = RetentionPasses(replace(HOLDER, action="restore"))
+    policy = bench.cluster.objects["ImageRetention", "keep-last"]
+    bench.put({**policy, "status": {"undone": {**EARLIER, "forget": True}}})
+    bench.finish(DONE)
+    undo = "20260102T000000Z"
+    job = bench.job(suspend=False, **Request(action=Action.RESTORE, run=undo).annotations)
+    bench.put({**bench.cluster.objects["Job", "job"], "metadata": job["metadata"]})
+    await bench.reconciler.look(KEY)
+    assert bench.status["undone"]["run"] == undo
+    policy = bench.cluster.objects["ImageRetention", "keep-last"]
+    bench.put({**policy, "spec": {**policy["spec"], "undo": {"run": undo}}})
+    await bench.reconciler.look(KEY)
+    assert rescues(bench) == []
 
 
 async def test_an_approval_that_can_no_longer_be_given_is_not_asked_for_any_more() -> None:

@@ -44,9 +44,9 @@ class StatusWriter:
         if after == before:
             return
         metadata = body["metadata"]
-        # A merge patch keeps what it does not name, but replaces the list of conditions, in which others have theirs.
+        # A merge patch replaces the list of conditions, in which others have theirs.
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
-        patch = {"status": {**dict.fromkeys(before, None), **after}, "metadata": guard}
+        patch = {"status": _turning(before, after), "metadata": guard}
         patched = await self._cluster.patch_status(
             kube.resource_of(body), metadata["namespace"], metadata["name"], patch
         )
@@ -99,6 +99,16 @@ class StatusWriter:
             await self._cluster.create(event)
         except kube.ApiError as error:
             logger.warning("an Event could not be posted: %s", error)
+
+
+def _turning(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The merge patch that makes the one of the other: objects in it are merged too, and keep what it does not name."""
+    patch: dict[str, Any] = dict.fromkeys(before)
+    for key, value in after.items():
+        earlier = before.get(key)
+        both = isinstance(earlier, Mapping) and isinstance(value, Mapping)
+        patch[key] = _turning(before[key], value) if both else value
+    return patch
 
 
 def _transition(before: Mapping[str, Any] | None, states: Mapping[str, State]) -> State | None:
