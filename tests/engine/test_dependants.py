@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -209,3 +210,66 @@ def test_what_is_about_a_dependant_elsewhere_does_not_keep_the_subject_of_both(v
         ("app", index.digest),
     }
     assert retain(volume, {"untagged": {"deleteAfter": "0s"}}).deleted_manifests() == set()
+
+
+SHARED = ("two tags", "listed by a fallback index", "subject and tag", "marked by an undo")
+
+
+def push_shared(volume: Volume, how: str, repository: str) -> tuple[set[str], dict[str, Any]]:
+    """Images v1 and v2 of app, an SBOM that stays if v1 goes, though it is about both, and a signature of the SBOM.
+
+    Answers the tags that go with v1, and what an undo has marked.
+    """
+    app, others = volume.repository("app"), volume.repository(repository)
+    old = app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    new = app.push_image("v2", layers=[b"2"], age=8 * DAY)
+    app.push_signature(old, age=7 * DAY)
+    of_old, of_new = (f"{image.digest.replace(':', '-')}.sbom" for image in (old, new))
+    names = {
+        "two tags": (of_old, of_new),
+        "listed by a fallback index": (of_new,),
+        "subject and tag": (of_old,),
+        "marked by an undo": (of_old,),
+    }[how]
+    subject = new if how == "subject and tag" else None
+    sbom = others.push_image(*names, layers=[b"sbom"], subject=subject, age=7 * DAY)
+    gone = {f"{repository}:{of_old}"}
+    if how == "listed by a fallback index":
+        others.push_fallback_tag(old, [sbom])
+        gone = {f"{repository}:{old.digest.replace(':', '-')}"}
+    others.push_signature(sbom, age=6 * DAY)
+    marked = {(repository, "", sbom.digest): "run-1"} if how == "marked by an undo" else {}
+    return {"app:v1", f"app:{old.digest.replace(':', '-')}.sig", *gone}, {"restored": marked}
+
+
+@pytest.mark.parametrize("repository", ["app", "signatures"])
+@pytest.mark.parametrize("how", SHARED)
+def test_what_is_about_a_dependant_that_stays_for_another_reason_stays(
+    volume: Volume, how: str, repository: str
+) -> None:
+    """Of an SBOM of two images, one of which went, the signature went: it was judged as if the SBOM had gone."""
+    gone, question = push_shared(volume, how, repository)
+    assert (
+        retain(volume, {"rules": [{"repositories": ["app"], "keep": {"last": 1}}]}, **question).deleted_tags() == gone
+    )
+    if how != "marked by an undo":  # a deletion by name takes what an undo marked along
+        assert delete(volume, "app:v1", **question).deleted_tags() == gone
+
+
+@pytest.mark.parametrize("holder", ["tag", "index", "digest"])
+def test_what_is_about_a_dependant_that_is_needed_all_the_same_stays(volume: Volume, holder: str) -> None:
+    """The same where nothing that it is about keeps it: an ordinary tag, a list, or a pod."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    name = f"{image.digest.replace(':', '-')}.sbom"
+    sbom = app.push_image(name, layers=[b"sbom"], subject=image, age=7 * DAY)
+    app.push_signature(sbom)
+    in_use = used(f"app@{sbom.digest}") if holder == "digest" else None
+    if holder == "tag":
+        app.tag("x", sbom.digest)
+    elif holder == "index":
+        app.push_index(children=[sbom])
+    kept = {"app:v1"} if in_use else {"app:v1", f"app:{name}"}  # a pod keeps the tags that point to what it runs
+    rules = {"rules": [{"tags": ["v*"], "keep": {"last": 0}}]}
+    assert retain(volume, rules, in_use=in_use).deleted_tags() == kept
+    assert delete(volume, "app:v1", in_use=in_use).deleted_tags() == kept

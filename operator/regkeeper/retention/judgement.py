@@ -117,6 +117,7 @@ class _Judge:
             self.kept,
             unclaimed=manifests.unclaimed,
             waiting=waiting,
+            loose=manifests.unclaimed.union(digest for digest, _ in manifests.waiting),
             doubted=self.subjects.doubted,
         )
         alive = staying.find(roots)

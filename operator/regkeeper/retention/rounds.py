@@ -57,6 +57,20 @@ class _Rounds:
         subjects.keepers = {subject: {""} if subject in elsewhere else set() for subject in subjects.present}
 
     def judge(self) -> list[Judgement]:
+        """Judge until no judgement keeps what goes by another.
+
+        What goes in a round goes in all later ones, in which less is kept. Should it not be so, what stays after all is
+        from then on known to stay, and all is judged again: never may it lose what is about it.
+        """
+        self._judge_all()
+        while mistaken := {subject for subject in self.subjects.going if self.subjects.keepers[subject]}:
+            self.subjects.going -= mistaken
+            for subject in mistaken:
+                self.subjects.keepers[subject].add("")
+            self._judge_all()
+        return [self.judgements[number] for number in range(len(self.repositories))]
+
+    def _judge_all(self) -> None:
         subjects = self.subjects
         changed = set(range(len(self.repositories)))
         while changed:
@@ -64,7 +78,6 @@ class _Rounds:
             departed = {subject for subject, names in subjects.keepers.items() if not names} - subjects.going
             subjects.going |= departed
             changed = self._concerned(departed)
-        return [self.judgements[number] for number in range(len(self.repositories))]
 
     def _judge(self, numbers: Set[int]) -> None:
         """Judge some repositories, each again when others change what it went by.

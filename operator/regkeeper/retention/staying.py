@@ -21,11 +21,13 @@ class Staying:
         kept: the reason of each without one. Those of what is found below others are added.
         unclaimed: those of them that stay only as long as nothing takes them along.
         waiting: dependants that stay if their subject does, with their subjects, which no other repository is known
-            to keep.
+            to keep. One that has several stays if any of them does.
+        loose: those of `kept` that stay only for a subject, or only as long as nothing takes them along: the others
+            stay, whatever becomes of what they are about.
         doubted: subjects that may go in another repository.
 
     Attributes:
-        doubtful: the manifests that go if their subject does, or what lists them.
+        doubtful: the manifests that go if their subject does, or what lists them, and nothing else keeps them.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Staying:
         *,
         unclaimed: set[Digest],
         waiting: list[tuple[Digest, Subject]],
+        loose: set[Digest],
         doubted: set[Subject],
     ) -> None:
         self.repository = repository
@@ -43,6 +46,7 @@ class Staying:
         self.kept = kept
         self.unclaimed = unclaimed
         self.waiting = waiting
+        self.loose = loose
         self.doubted = doubted
         self.doubtful: set[Digest] = set()
         self.alive: set[Digest] = set()
@@ -51,8 +55,8 @@ class Staying:
         """The manifests that stay, given those that staying tags point to."""
         waiting = self._doubt()
         self._add(roots)
-        self._add([digest for digest, _ in self.waiting if digest not in self.doubtful])
-        self._add([digest for digest in self.kept if digest not in self.doubtful])
+        self._add([digest for digest, subject in self.waiting if subject not in waiting])
+        self._add([digest for digest in self.kept if digest not in self.doubtful or digest not in self.loose])
         new: Iterable[Digest] = self.alive if waiting else ()
         while ready := [digest for subject in map(digests.subject, new) for digest in waiting.pop(subject, ())]:
             new = self._add(ready)
