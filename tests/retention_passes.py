@@ -107,6 +107,8 @@ class PlayedCluster:
 
     async def delete(self, resource: kube.Resource, _namespace: str | None, name: str, *, uid: str) -> None:
         assert self.objects[resource.kind, name]["metadata"]["uid"] == uid
+        if f"delete {resource.kind}" in self.refused:
+            raise self.refused[f"delete {resource.kind}"]
         del self.objects[resource.kind, name]
 
 

@@ -72,6 +72,29 @@ async def test_a_run_whose_answer_the_status_refuses_is_not_adopted_after_its_en
     assert patches.count("ImageRetention") <= 3
 
 
+async def test_a_missed_job_that_cannot_be_removed_holds_up_no_other_policys_run() -> None:
+    bench = RetentionPasses(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    rules = [{"name": "all", "keep": {"last": 2}}]
+    bench.put(retention_object("other", rules=rules, schedule="@daily", startingDeadline="1m"))
+    waiting = bench.job(suspend=True)
+    waiting["metadata"] |= {
+        "name": "other-1",
+        "labels": {**waiting["metadata"]["labels"], naming.RETENTION_LABEL: "other"},
+    }
+    bench.put(waiting)
+    bench.now += timedelta(minutes=2)
+    bench.cluster.refused["delete Job"] = kube.ForbiddenError("a policy forbids it", code=403, reason="Forbidden")
+    delay = await bench.reconciler.look(KEY)
+    assert delay is not None
+    assert delay <= TROUBLED_SECONDS
+    bench.finish(DONE)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Done"
+    said = {each["type"]: each for each in bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]}
+    assert (said["Ready"]["reason"], said["Ready"]["message"]) == ("Forbidden", "a policy forbids it")
+
+
 async def test_a_run_of_which_the_status_takes_nothing_is_not_adopted_after_its_end() -> None:
     bench = RetentionPasses(HOLDER)
     status = {"lastRun": {"job": "job", "uid": "job-uid", "outcome": "Running", "message": ""}}

@@ -104,7 +104,7 @@ class RetentionReconciler:
         for name, policy in policies.valid.items():
             with troubles.of(name):
                 await self._jobs.ensure(scene, policy)
-        idle = await self._run(scene)
+        idle = await self._run(scene, troubles)
         delays = [await self._wind_down(key, besides=naming.lock_name(claim)), idle.seconds]
         await self._stop_invalid(key, policies, troubles)
         for name in policies.valid:
@@ -160,7 +160,7 @@ class RetentionReconciler:
                 await self._ending.end_elsewhere(key, live, lock, lock.holder, turn.ended)
         return _earliest(*delays)
 
-    async def _run(self, scene: Scene) -> "_Idle":
+    async def _run(self, scene: Scene, troubles: "_Troubles") -> "_Idle":
         """Take the run that has the lock as far as it goes, then let the next one in."""
         for _ in range(MOST_STEPS):
             live = self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))
@@ -173,14 +173,14 @@ class RetentionReconciler:
                     line = self._line(scene)
                     # While a run is under way, the status of its own policy is about that.
                     missed = [job for job in line.missed if retention_of(job) != lock.holder.retention]
-                    await self._dismiss_missed(scene, missed)
+                    await self._dismiss_missed(scene, missed, troubles)
                     return _Idle(_earliest(turn.seconds, line.until), f"Job {lock.holder.job} has the volume")
                 continue
             if await self.gate.adopt(scene, live, lock):
                 continue
             await self.gate.tidy(scene.key)
             await self._jobs.purge(scene, lock)
-            waiting = await self._let_in(scene, live, lock)
+            waiting = await self._let_in(scene, live, lock, troubles)
             if waiting is not None:
                 return waiting
         raise WaitingError("its run needs further steps", reason="Progressing", delay=0.1)
@@ -193,14 +193,18 @@ class RetentionReconciler:
         waiting = [job for job in waiting if holder is None or holder.job != job]
         return f"Job {waiting[0]} waits: {why}" if waiting and why else ""
 
-    async def _let_in(self, scene: Scene, live: kube.Object | None, lock: Lock) -> "_Idle | None":
+    async def _let_in(
+        self, scene: Scene, live: kube.Object | None, lock: Lock, troubles: "_Troubles"
+    ) -> "_Idle | None":
         """Open the gate for the Job whose turn it is; how long to wait if there is none."""
         line = self._line(scene)
-        await self._dismiss_missed(scene, line.missed)
+        await self._dismiss_missed(scene, line.missed, troubles)
         for job in line.superseded:
-            await self._dismiss(scene, job, "", "a newer Job of the same policy runs instead")
+            with troubles.of(retention_of(job)):
+                await self._dismiss(scene, job, "", "a newer Job of the same policy runs instead")
         for job, why in line.unfit:
-            await self._dismiss(scene, job, "Refused", why)
+            with troubles.of(retention_of(job)):
+                await self._dismiss(scene, job, "Refused", why)
         if line.next is None:
             due = lock.purge_due
             return _Idle(None if due is None else max(1.0, (due - self._now()).total_seconds()))
@@ -220,9 +224,10 @@ class RetentionReconciler:
     def _line(self, scene: Scene) -> Line:
         return line_up(self._store.children(scene.key, kube.JOB), scene.policies.valid, self._now())
 
-    async def _dismiss_missed(self, scene: Scene, jobs: Iterable[kube.Object]) -> None:
+    async def _dismiss_missed(self, scene: Scene, jobs: Iterable[kube.Object], troubles: "_Troubles") -> None:
         for job in jobs:
-            await self._dismiss(scene, job, "Missed", "its startingDeadline passed before its turn came")
+            with troubles.of(retention_of(job)):
+                await self._dismiss(scene, job, "Missed", "its startingDeadline passed before its turn came")
 
     async def _dismiss(self, scene: Scene, job: kube.Object, what: str, why: str) -> None:
         """End a Job whose gate never opened."""
