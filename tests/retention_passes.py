@@ -72,6 +72,12 @@ class PlayedCluster:
             raise self.refused[what]
         return self.put(body)
 
+    def _merge(self, what: str, there: kube.Object, body: kube.Object) -> kube.Object:
+        version = there["metadata"]["resourceVersion"]
+        if body.get("metadata", {}).get("resourceVersion", version) != version:
+            raise kube.ConflictError(there["metadata"]["name"], code=409, reason="Conflict")
+        return self._write(what, merged(there, body))
+
     async def get(self, resource: kube.Resource, _namespace: str | None, name: str) -> kube.Object:
         try:
             return deepcopy(self.objects[resource.kind, name])
@@ -94,16 +100,12 @@ class PlayedCluster:
         return self._write(f"create {body['kind']}", body)
 
     async def patch(self, resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object) -> kube.Object:
-        there = self.objects[resource.kind, name]
-        version = there["metadata"]["resourceVersion"]
-        if body["metadata"].get("resourceVersion", version) != version:
-            raise kube.ConflictError(name, code=409, reason="Conflict")
-        return self._write(f"patch {resource.kind}", merged(there, body))
+        return self._merge(f"patch {resource.kind}", self.objects[resource.kind, name], body)
 
     async def patch_status(
         self, resource: kube.Resource, _namespace: str | None, name: str, body: kube.Object
     ) -> kube.Object:
-        return self._write(f"status {resource.kind}", merged(self.objects[resource.kind, name], body))
+        return self._merge(f"status {resource.kind}", self.objects[resource.kind, name], body)
 
     async def delete(self, resource: kube.Resource, _namespace: str | None, name: str, *, uid: str) -> None:
         assert self.objects[resource.kind, name]["metadata"]["uid"] == uid

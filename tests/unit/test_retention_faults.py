@@ -91,8 +91,12 @@ async def test_a_missed_job_that_cannot_be_removed_holds_up_no_other_policys_run
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
     assert bench.status["lastRun"]["outcome"] == "Done"
-    said = {each["type"]: each for each in bench.cluster.objects["ImageRetention", "other"]["status"]["conditions"]}
+    told = bench.cluster.objects["ImageRetention", "other"]
+    said = {each["type"]: each for each in told["status"]["conditions"]}
     assert (said["Ready"]["reason"], said["Ready"]["message"]) == ("Forbidden", "a policy forbids it")
+    bench.now += timedelta(minutes=1)
+    await bench.reconciler.look(KEY)
+    assert bench.cluster.objects["ImageRetention", "other"] == told
 
 
 async def test_a_run_of_which_the_status_takes_nothing_is_not_adopted_after_its_end() -> None:

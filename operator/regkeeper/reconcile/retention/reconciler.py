@@ -109,7 +109,7 @@ class RetentionReconciler:
         await self._stop_invalid(key, policies, troubles)
         for name in policies.valid:
             if name in troubles.lasting:
-                await self._statuses.write(policies.bodies[name], troubles.lasting[name])
+                await self._statuses.write(self._live(key, policies, name), troubles.lasting[name])
             else:
                 await self._statuses.report(scene, name, self._why_it_waits(scene, name, idle.why))
         delays.append(troubles.delay())
@@ -142,9 +142,11 @@ class RetentionReconciler:
             with troubles.of(name):
                 await self._jobs.stop_schedule(key.namespace, name)
             with troubles.of(name):
-                # This pass may have written the outcome of its run.
-                body = self._store.get(kube.IMAGE_RETENTION, key.namespace, name) or policies.bodies[name]
-                await self._statuses.write(body, reports.invalid(why))
+                await self._statuses.write(self._live(key, policies, name), reports.invalid(why))
+
+    def _live(self, key: Key, policies: Policies, name: str) -> kube.Object:
+        """A policy as it is now: this pass may have written the outcome of its run."""
+        return self._store.get(kube.IMAGE_RETENTION, key.namespace, name) or policies.bodies[name]
 
     async def _wind_down(self, key: Key, besides: str = "") -> float | None:
         """Await the ends of runs on volumes that are no longer the Registry's; `besides` is the lock of its own."""
@@ -232,7 +234,9 @@ class RetentionReconciler:
     async def _dismiss(self, scene: Scene, job: kube.Object, what: str, why: str) -> None:
         """End a Job whose gate never opened."""
         logger.warning("Job %s does not run: %s", job["metadata"]["name"], why)
-        if what:
+        last = self._statuses.of(scene.key, retention_of(job)).get("lastRun") or {}
+        # An earlier pass may have told this, and not have removed it.
+        if what and (last.get("uid"), last.get("outcome")) != (job["metadata"]["uid"], what):
             fields = outcome.not_begun(job, what, why, self._now())
             await self._statuses.remember(scene, retention_of(job), request_of(job), fields)
             if request_of(job).action is Action.SHOW:
