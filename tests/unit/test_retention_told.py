@@ -32,6 +32,8 @@ from tests.retention_passes import (
     use,
 )
 
+EARLIER = {"uid": "earlier", "outcome": "Done", "message": "", "run": "20260101T000000Z"}
+
 
 async def test_a_registry_whose_names_are_not_known_is_waited_for_and_ends_a_run_that_has_begun() -> None:
     narrowed = retention_object("keep-last", schedule="@daily", protect={"hosts": ["mirror.example"]})
@@ -119,12 +121,15 @@ async def test_a_policy_says_for_whom_its_job_waits_and_when_that_was_in_vain() 
     assert ("Job", "other-1") not in bench.cluster.objects
     assert bench.is_held()
     assert "lastRun" not in bench.status, "the run under way is what it is about"
-    bench.finish(DONE)
+    bench.finish(msgspec.structs.replace(DONE, run=EARLIER["run"], undo_until="2026-01-02T12:00:00Z"))
     await bench.reconciler.look(KEY)
-    assert bench.status["lastRun"]["outcome"] == "Missed"
-
-
-EARLIER = {"uid": "earlier", "outcome": "Done", "message": "", "run": "20260101T000000Z"}
+    assert ("Job", "keep-last-1") not in bench.cluster.objects
+    assert bench.status["lastRun"].items() >= {"outcome": "Done", "undoUntil": "2026-01-02T12:00:00Z"}.items()
+    events = [body for (kind, _), body in bench.cluster.objects.items() if kind == "Event"]
+    said = "Job keep-last-1: its startingDeadline passed before its turn came"
+    assert ("keep-last", "RunMissed", said) in [
+        (event["involvedObject"]["name"], event["reason"], event["message"]) for event in events
+    ]
 
 
 async def test_nothing_of_an_earlier_run_is_told_as_of_the_last_one() -> None:

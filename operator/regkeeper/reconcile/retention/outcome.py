@@ -204,3 +204,8 @@ def not_begun(job: kube.Object, outcome: str, message: str, now: datetime) -> di
         "message": message[:LONGEST_MESSAGE],
         "finished": timestamp(now),
     }
+
+
+def ran_since(last: Mapping[str, Any], moment: datetime) -> bool:
+    """Whether `status.lastRun` is about a run that took place, and ended after a moment."""
+    return "started" in last and "finished" in last and datetime.fromisoformat(last["finished"]) >= moment

@@ -21,7 +21,7 @@ from regkeeper.reconcile.retention.ending import Ending
 from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
 from regkeeper.reconcile.retention.policies import Policies, read_policies
-from regkeeper.reconcile.retention.requests import Action, read_request, request_of, retention_of
+from regkeeper.reconcile.retention.requests import Action, created, read_request, request_of, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
 from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
@@ -234,14 +234,19 @@ class RetentionReconciler:
     async def _dismiss(self, scene: Scene, job: kube.Object, what: str, why: str) -> None:
         """End a Job whose gate never opened."""
         logger.warning("Job %s does not run: %s", job["metadata"]["name"], why)
-        last = self._statuses.of(scene.key, retention_of(job)).get("lastRun") or {}
+        name, request = retention_of(job), request_of(job)
+        last = self._statuses.of(scene.key, name).get("lastRun") or {}
         # An earlier pass may have told this, and not have removed it.
         if what and (last.get("uid"), last.get("outcome")) != (job["metadata"]["uid"], what):
-            fields = outcome.not_begun(job, what, why, self._now())
-            await self._statuses.remember(scene, retention_of(job), request_of(job), fields)
-            if request_of(job).action is Action.SHOW:
-                said = conditions.false("PlanNotShown", f"Job {job['metadata']['name']}: {why}")
-                await self._statuses.post(scene, retention_of(job), said)
+            fields, event = outcome.not_begun(job, what, why, self._now()), ""
+            if request.action is Action.SHOW:
+                event = "PlanNotShown"
+            elif what == "Missed" and request.action is Action.RETAIN and outcome.ran_since(last, created(job)):
+                # It waited for that run, whose victims and `undoUntil` would be told for no moment.
+                fields, event = last, "RunMissed"
+            await self._statuses.remember(scene, name, request, fields)
+            if event:
+                await self._statuses.post(scene, name, conditions.false(event, f"Job {job['metadata']['name']}: {why}"))
         await self._jobs.remove(job)
 
 
