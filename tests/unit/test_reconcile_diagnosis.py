@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.diagnosis import Problem, diagnose, secret_is_missing
+from regkeeper.reconcile.diagnosis import Problem, diagnose, secret_is_missing, worth_asking_about
 
 
 def pod(name: str = "main-1", created: str = "2026-01-01T00:00:00Z", **status: Any) -> dict[str, Any]:
@@ -147,6 +147,14 @@ def test_a_pod_that_was_evicted_speaks_only_where_none_is_in_its_place() -> None
     assert reason_of(diagnose(deployment(), [evicted], [])) == "Evicted"
     assert diagnose(deployment(), [evicted, starts], []) is None
     assert reason_of(diagnose(deployment(), [evicted, starts], [event("FailedMount", "no disk")])) == "FailedMount"
+
+
+def test_events_of_a_pod_that_has_ended_are_asked_for_only_where_none_is_in_its_place() -> None:
+    """Each peek lists them, and hundreds that were evicted stay listed."""
+    evicted = pod("main-0", phase="Failed", reason="Evicted")
+    starts, serves = pod(), pod("main-2", phase="Running", conditions=[{"type": "Ready", "status": "True"}])
+    assert worth_asking_about([evicted, starts, serves]) == [starts]
+    assert worth_asking_about([evicted]) == [evicted]
 
 
 def test_the_newest_pod_speaks_first_and_one_that_goes_not_at_all() -> None:

@@ -84,6 +84,12 @@ def diagnose(
     return next((lost for pod in pods if (lost := _from_events(pod, events, _TELLING_OF_ENDING)) is not None), None)
 
 
+def worth_asking_about(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Pods whose Events may tell more: not ready, and not ended where others are in their place."""
+    current = [pod for pod in pods if not has_ended(pod)] or pods
+    return [pod for pod in current if not is_ready(pod)]
+
+
 def secret_is_missing(pods: Iterable[Mapping[str, Any]], secret: str) -> bool:
     """Whether a pod can't start because the Secret of that name is not there."""
     return any(

@@ -11,7 +11,7 @@ from regkeeper.reconcile import claims, conditions, readiness
 from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, CONTESTED, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.counting import Counting
-from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, is_ready
+from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, worth_asking_about
 from regkeeper.reconcile.exclusivity import matching_nodes
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.probing import Probes
@@ -146,10 +146,9 @@ class Reporter:
     async def _find_problem(self, seen: Observation) -> Problem | None:
         """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
         problem = diagnose(seen.deployment, seen.pods, ())
-        waiting = [pod for pod in seen.pods if not is_ready(pod)]
-        if problem is not None or not waiting:
+        about = worth_asking_about(seen.pods)
+        if problem is not None or not about:
             return problem
-        about = [*waiting]
         claim = seen.storage.claim
         if claim is not None and (claim.get("status") or {}).get("phase") != "Bound":
             about.append(claim)
