@@ -84,7 +84,7 @@ def machine() -> str:
 def write(section: Section, *, now: datetime, document: Path = DOCUMENT) -> None:
     """Put the section into the document in the place of its earlier self, or at the end."""
     text = document.read_text() if document.exists() else INTRODUCTION
-    mine = section.markdown(now=now)
+    mine = section.markdown(now=now).rstrip() + "\n\n"
     earlier = re.compile(rf"^## {re.escape(section.title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     text = earlier.sub(lambda _: mine, text) if earlier.search(text) else f"{text.rstrip()}\n\n{mine}"
     document.write_text(text.rstrip() + "\n")
