@@ -46,7 +46,11 @@ async def mount_in_vain(bench: RetentionBench, _: Cluster) -> None:
 
 async def refuse_pods(bench: RetentionBench, control_plane: Cluster) -> None:
     """Let a quota refuse all further pods, and with that the run's, which is gone."""
-    control_plane.kubectl("create", "quota", "full", "--hard=pods=0", f"--namespace={bench.key.namespace}")
+    namespace = f"--namespace={bench.key.namespace}"
+    control_plane.kubectl("create", "quota", "full", "--hard=pods=0", namespace)
+    # Until its controller has seen it, pods are refused with "status unknown for quota".
+    counted = "--for=jsonpath={.status.hard.pods}=0"
+    control_plane.kubectl("wait", "quota/full", counted, f"--timeout={SOON}s", namespace)
 
 
 async def await_the_refusal(bench: RetentionBench, _: Cluster) -> None:
