@@ -46,6 +46,7 @@ Kind = Literal[
     "sparse index",
     "referring index",
     "retag",
+    "retag as dependant",
     "copy",
     "referrer",
     "referrer of something unreadable",
@@ -127,6 +128,8 @@ class _Builder:
             self.remember(repository, manifest, repository.push(manifest, *tags, age=step.age, algorithm=algorithm))
         elif step.kind == "retag":
             self.retag(repository, step)
+        elif step.kind == "retag as dependant":
+            self.retag_as_dependant(repository, step)
         elif step.kind == "copy":
             self.copy(repository, step)
         elif step.kind == "mount":
@@ -238,6 +241,15 @@ class _Builder:
             if own:
                 repository.tag(tag, own[number % len(own)][1].digest, age=step.age)
 
+    def retag_as_dependant(self, repository: Repository, step: Step) -> None:
+        """A manifest that there is already becomes an SBOM of earlier ones, of several at once too."""
+        own = self.own(repository)
+        digest = own[step.of[0] % len(own)][1].digest if own and step.of else ""
+        for subject in self.earlier(step)[1:] if digest else ():
+            if digest != subject.digest:
+                tag = f"{subject.digest.replace(':', '-')[: len('sha256-') + 64]}.sbom"
+                repository.tag(tag, digest, age=step.age)
+
     def copy(self, repository: Repository, step: Step) -> None:
         """A manifest with the blobs that it names, as a client copies it; an index without its children."""
         if not self.pushed or not step.of:
@@ -326,6 +338,7 @@ ABOUT_OTHERS: tuple[Kind, ...] = (
     "fallback tag",
     "copy",
     "retag",
+    "retag as dependant",
 )
 """What makes images that are about others, and lists of them, in several repositories."""
 

@@ -273,3 +273,19 @@ def test_what_is_about_a_dependant_that_is_needed_all_the_same_stays(volume: Vol
     rules = {"rules": [{"tags": ["v*"], "keep": {"last": 0}}]}
     assert retain(volume, rules, in_use=in_use).deleted_tags() == kept
     assert delete(volume, "app:v1", in_use=in_use).deleted_tags() == kept
+
+
+@pytest.mark.parametrize("repository", ["app", "signatures"])
+def test_two_that_are_about_each_other_go_when_nothing_else_keeps_one(volume: Volume, repository: str) -> None:
+    """One by its subject, the other by a tag: each stayed for the other, and nothing could take them."""
+    app, others = volume.repository("app"), volume.repository(repository)
+    first = others.push_image(layers=[b"1"], age=9 * DAY)
+    second = app.push_image("v1", layers=[b"2"], subject=first, age=8 * DAY)
+    name = f"{second.digest.replace(':', '-')}.att"
+    others.tag(name, first.digest, age=7 * DAY)
+    assert not retain(volume, {}).plan.moves
+    planned = retain(volume, KEEP_NONE)
+    assert planned.deleted_tags() == {"app:v1", f"{repository}:{name}"}
+    assert planned.deleted_manifests() == {(repository, first.digest), ("app", second.digest)}
+    others.tag("stable", first.digest)
+    assert retain(volume, {"rules": [{"tags": ["v*"], "keep": {"last": 0}}]}).deleted_tags() == {"app:v1"}

@@ -117,11 +117,12 @@ class _Judge:
             self.kept,
             unclaimed=manifests.unclaimed,
             waiting=waiting,
+            fallen=manifests.fallen,
             loose=manifests.unclaimed.union(digest for digest, _ in manifests.waiting),
             doubted=self.subjects.doubted,
         )
         alive = staying.find(roots)
-        answer.doubtful = staying.doubtful.union(candidates)
+        answer.doubtful = staying.doubtful.union(candidates, manifests.fallen)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
             if digest in alive and digest not in pointed:

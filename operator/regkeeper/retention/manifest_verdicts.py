@@ -35,6 +35,7 @@ class ManifestJudge:
         kept: the reason of each that has none.
         unclaimed: those of them that stay only as long as nothing takes them along.
         waiting: dependants that stay because their subject does, which is in this repository.
+        fallen: those of them whose tag goes, or what lists them.
         orphaned: dependants that stay although their subject is nowhere.
     """
 
@@ -60,6 +61,7 @@ class ManifestJudge:
         self.kept: dict[Digest, str] = {}
         self.unclaimed: set[Digest] = set()
         self.waiting: list[tuple[Digest, Subject]] = []
+        self.fallen: set[Digest] = set()
         self.orphaned: set[Digest] = set()
 
     def judge(self, roots: set[Digest]) -> None:
@@ -111,6 +113,8 @@ class ManifestJudge:
                 continue
             if approved and not self.subjects.is_firm(subject, repository.name):
                 self.waiting.append((digest, subject))
+                if digest in carried:
+                    self.fallen.add(digest)
             elif self.subjects.state(subject) is State.NOWHERE:
                 self.orphaned.add(digest)
 

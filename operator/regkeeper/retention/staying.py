@@ -22,6 +22,7 @@ class Staying:
         unclaimed: those of them that stay only as long as nothing takes them along.
         waiting: dependants that stay if their subject does, with their subjects, which no other repository is known
             to keep. One that has several stays if any of them does.
+        fallen: dependants that only their subjects keep any more, which may be about them in turn.
         loose: those of `kept` that stay only for a subject, or only as long as nothing takes them along: the others
             stay, whatever becomes of what they are about.
         doubted: subjects that may go in another repository.
@@ -38,6 +39,7 @@ class Staying:
         *,
         unclaimed: set[Digest],
         waiting: list[tuple[Digest, Subject]],
+        fallen: set[Digest],
         loose: set[Digest],
         doubted: set[Subject],
     ) -> None:
@@ -46,6 +48,7 @@ class Staying:
         self.kept = kept
         self.unclaimed = unclaimed
         self.waiting = waiting
+        self.fallen = fallen
         self.loose = loose
         self.doubted = doubted
         self.doubtful: set[Digest] = set()
@@ -69,13 +72,13 @@ class Staying:
             dependants[subject].append(digest)
         waiting: dict[Subject, list[Digest]] = {}
         new = dependants.keys() & self.doubted
-        new |= set(map(digests.subject, self.candidates)) if dependants else set()
+        new |= set(map(digests.subject, (*self.candidates, *self.fallen))) if dependants else set()
         while new:
             subject = new.pop()
             if ready := dependants.pop(subject, None):
                 waiting[subject] = ready
                 below = [child for child, _ in closure(self.repository, ready, mentions=False)]
-                more = {*ready, *self.unclaimed.intersection(below)} - self.doubtful
+                more = {*ready, *self.loose.intersection(below)} - self.doubtful
                 self.doubtful |= more
                 new.update(map(digests.subject, more))
         return waiting
