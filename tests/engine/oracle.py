@@ -13,6 +13,8 @@ Where the specification leaves a choice, this is the reading taken here:
   about it, or about something that can't be read, goes only with an exact entry for its tag or its repository.
 - An untagged dependant whose subject is nowhere stays for as long, though an index goes that lists it.
 - A dependant follows its subject even if it is younger than `protect.youngerThan` ("exactly as long").
+- A subject that one repository keeps lets nothing that is about it fall elsewhere: what nobody asked about would go
+  with a copy of it, where the two hold each other.
 - What a dependant lists goes along with it, though it mentions the subject itself: what would go with the subject keeps
   it from going no more than the dependant does.
 - The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.

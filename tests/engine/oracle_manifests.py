@@ -74,11 +74,12 @@ class ManifestJudge(TagJudge):
                 fallen.add((place[0], str(self.places[place].digest)))
         fallen |= self.untagged_of_named_repositories() | self.orphans_too_long
         untagged = self.untagged_too_long(victims)
-        for _, digest in untagged:
-            fallen |= self.dependants(digest)
         while True:
+            standing = {node[1] for node in self.nodes - fallen - untagged}
+            standing |= {node[1] for node in self.nodes if node in self.nodes_in_use or node[0] in self.pinned}
+            lost = {node[1] for node in (fallen | untagged) & self.nodes} - standing
             more = {child for node in fallen & self.nodes for child in self.platforms(node)}
-            more |= {dependant for node in fallen & self.nodes for dependant in self.dependants(node[1])}
+            more |= {dependant for digest in lost for dependant in self.dependants(digest)}
             if more <= fallen:
                 return {node for node in (fallen | untagged) & self.nodes if node[0] not in self.pinned}
             fallen |= more

@@ -289,3 +289,21 @@ def test_two_that_are_about_each_other_go_when_nothing_else_keeps_one(volume: Vo
     assert planned.deleted_manifests() == {(repository, first.digest), ("app", second.digest)}
     others.tag("stable", first.digest)
     assert retain(volume, {"rules": [{"tags": ["v*"], "keep": {"last": 0}}]}).deleted_tags() == {"app:v1"}
+
+
+def test_a_copy_that_nobody_asked_about_stays_with_what_is_about_it(volume: Volume) -> None:
+    """An untagged copy, and an index about it that lists it, went with the tag of another repository: each of the two
+    stayed only for the other.
+    """
+    app, mirror, third = (volume.repository(name) for name in ("app", "mirror", "third"))
+    image = app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    mirror.push_image(layers=[b"1"], age=9 * DAY)
+    mirror.push_index(children=[image], subject=image, age=8 * DAY)
+    assert delete(volume, "app:v1").deleted_manifests() == {("app", image.digest)}
+
+    # The same by way of what another repository has about what the first one has about it.
+    listed = app.push_image(layers=[b"listed"], age=9 * DAY)
+    app.push_index(children=[listed], subject=image, age=8 * DAY)
+    third.push_image(layers=[b"1"], age=9 * DAY)
+    third.push_index(children=[image], subject=listed, age=8 * DAY)
+    assert delete(volume, "app:v1").deleted_manifests() == {("app", image.digest)}

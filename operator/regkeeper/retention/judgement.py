@@ -119,7 +119,7 @@ class _Judge:
             waiting=waiting,
             fallen=manifests.fallen,
             loose=manifests.unclaimed.union(digest for digest, _ in manifests.waiting),
-            doubted=self.subjects.doubted,
+            subjects=self.subjects,
         )
         alive = staying.find(roots)
         answer.doubtful = staying.doubtful.union(candidates, manifests.fallen)

@@ -47,12 +47,19 @@ class _Rounds:
         self.named = [set(subjects_named(repository)) for repository in repositories]
         wanted = set[Subject]().union(*self.named)
         elsewhere: set[Subject] = set()
-        for kept, lost in settled:
+        lost: set[Subject] = set()
+        for kept, deleted in settled:
             elsewhere.update(wanted.intersection(_split(kept)))
-            subjects.doubted.update(wanted.intersection(_split(lost)))
+            lost.update(wanted.intersection(_split(deleted)))
         self.here = [wanted & _subjects(repository) for repository in repositories]
+        self.certain: dict[Subject, set[int]] = defaultdict(set)
+        """Of each subject the repositories that have it and have not been found to doubt it."""
+        for number, here in enumerate(self.here):
+            for subject in here:
+                self.certain[subject].add(number)
+        subjects.shared = {subject for subject, numbers in self.certain.items() if len(numbers) > 1}
         staying = elsewhere.union(*self.here)
-        subjects.present = staying | subjects.doubted
+        subjects.present = staying | lost
         subjects.going = subjects.present - staying
         subjects.keepers = {subject: {""} if subject in elsewhere else set() for subject in subjects.present}
 
@@ -103,16 +110,22 @@ class _Rounds:
     def _doubt(self, numbers: Set[int]) -> set[int]:
         """Judge; answers the repositories in whose judgement there were not yet all doubts."""
         self._ask(numbers)
-        doubted = self.subjects.doubted
-        known = {
-            number: self.here[number].intersection(map(digests.subject, self.judgements[number].doubtful))
-            for number in numbers
-        }
-        new = set[Subject]().union(*known.values()) - doubted
-        doubted |= new
+        subjects = self.subjects
+        new: set[Subject] = set()
+        for number in numbers:
+            for subject in self.here[number].intersection(map(digests.subject, self.judgements[number].doubtful)):
+                self.certain[subject].discard(number)
+                if not self.certain[subject]:
+                    new.add(subject)
+        new -= subjects.doubted
+        subjects.doubted |= new
         if not new:
             return set()
-        return {number for number, named in enumerate(self.named) if named & (new - known.get(number, set()))}
+        return {
+            number
+            for number, named in enumerate(self.named)
+            if named & (new & subjects.shared | new - self.here[number])  # what it alone has, it has doubted by itself
+        }
 
     def _find_keepers(self, numbers: Set[int]) -> set[int]:
         """Note which subjects repositories keep; answers those where dependants waited for that."""

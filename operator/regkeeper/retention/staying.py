@@ -7,6 +7,7 @@ from regkeeper.retention import digests
 from regkeeper.retention.closures import closure
 from regkeeper.retention.digests import Digest, Subject
 from regkeeper.retention.repository import Repository
+from regkeeper.retention.subjects import Subjects
 
 
 class Staying:
@@ -25,7 +26,8 @@ class Staying:
         fallen: dependants that only their subjects keep any more, which may be about them in turn.
         loose: those of `kept` that stay only for a subject, or only as long as nothing takes them along: the others
             stay, whatever becomes of what they are about.
-        doubted: subjects that may go in another repository.
+        subjects: what is known of other repositories. A subject that one of them keeps, whatever it is about, starts no
+            doubt: else what nobody asked about would go with a copy elsewhere.
 
     Attributes:
         doubtful: the manifests that go if their subject does, or what lists them, and nothing else keeps them.
@@ -41,7 +43,7 @@ class Staying:
         waiting: list[tuple[Digest, Subject]],
         fallen: set[Digest],
         loose: set[Digest],
-        doubted: set[Subject],
+        subjects: Subjects,
     ) -> None:
         self.repository = repository
         self.candidates = candidates
@@ -50,7 +52,7 @@ class Staying:
         self.waiting = waiting
         self.fallen = fallen
         self.loose = loose
-        self.doubted = doubted
+        self.subjects = subjects
         self.doubtful: set[Digest] = set()
         self.alive: set[Digest] = set()
 
@@ -71,8 +73,8 @@ class Staying:
         for digest, subject in self.waiting:
             dependants[subject].append(digest)
         waiting: dict[Subject, list[Digest]] = {}
-        new = dependants.keys() & self.doubted
-        new |= set(map(digests.subject, (*self.candidates, *self.fallen))) if dependants else set()
+        new = dependants.keys() & self.subjects.doubted
+        new |= self._here_alone((*self.candidates, *self.fallen)) if dependants else set()
         while new:
             subject = new.pop()
             if ready := dependants.pop(subject, None):
@@ -80,8 +82,12 @@ class Staying:
                 below = [child for child, _ in closure(self.repository, ready, mentions=False)]
                 more = {*ready, *self.loose.intersection(below)} - self.doubtful
                 self.doubtful |= more
-                new.update(map(digests.subject, more))
+                new |= self._here_alone(more)
         return waiting
+
+    def _here_alone(self, manifests: Iterable[Digest]) -> set[Subject]:
+        """Those that no other repository has, as subjects."""
+        return set(map(digests.subject, manifests)) - self.subjects.shared
 
     def _add(self, roots: Iterable[Digest]) -> list[Digest]:
         """Add manifests and what is below them; answers these."""

@@ -28,7 +28,8 @@ class Subjects(Struct):
         going: those that no repository keeps. Only ever grows while a plan is made: what is deleted with a subject
             may itself be one.
         certain: False if a repository could not be listed, so that nothing can be said to be nowhere.
-        doubted: those that one of the repositories may delete; the others stay wherever they are.
+        doubted: those that every repository may delete that has them; the others stay somewhere.
+        shared: those that several of the repositories have that name subjects.
         keepers: the names of the repositories that are known to keep each of those that are present.
     """
 
@@ -36,6 +37,7 @@ class Subjects(Struct):
     going: set[Subject] = field(default_factory=set)
     certain: bool = True
     doubted: set[Subject] = field(default_factory=set)
+    shared: set[Subject] = field(default_factory=set)
     keepers: dict[Subject, set[str]] = field(default_factory=dict)
 
     def state(self, subject: Subject) -> State:
