@@ -12,7 +12,7 @@ from tests.engine.running import Runner
 from tests.engine.volumes import DAY, Volume
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Nobody writes a link beside these tests, for which an unreadable one would be waited for; and a small reserve."""
     with pytest.MonkeyPatch.context() as patch:
