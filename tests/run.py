@@ -68,7 +68,7 @@ LANES = (
         # Some of them wait for a dockerd.
         Phase("units, engine and agent, side by side", UNITS, ("-n", "3", *GROUPS), niceness=5),
     ),
-    (Phase("API server", "control_plane and not nodes", ("-n", "3", *GROUPS)),),
+    (Phase("API server", "control_plane and not nodes", ("-n", "2", *GROUPS)),),
     # The files in their order: those of the folder `installed` share an operator, which others install themselves.
     # A worker that took the place of one that crashed would build a third cluster.
     (Phase("two nodes", "nodes", ("-n2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")),),

@@ -24,6 +24,7 @@ BENCHMARKS: tuple[str, ...] = (
     "node_trust",
     "oracle",
     "sequences",
+    "trusted_nodes",
 )
 
 
