@@ -7,6 +7,7 @@ from contextlib import suppress
 
 
 def main() -> None:
+    _open_standard_streams()
     gc.disable()  # until everything is imported: what makes modules is no garbage
     policies = None
     if sys.argv[1:2] == ["retain"]:
@@ -21,6 +22,20 @@ def main() -> None:
         if policies is not None and isinstance(ended.code, int):
             _end(ended.code)
         raise
+
+
+def _open_standard_streams() -> None:
+    """Those with which the command was started closed (`>&-`): what is said goes nowhere, as was asked for.
+
+    Left closed, the first files that are opened would have their numbers, and to print would fail after all is done.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            taken = os.open(os.devnull, os.O_RDWR)
+            if taken != number:
+                os.dup2(taken, number)
+                os.close(taken)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def _end(code: int) -> None:

@@ -152,3 +152,13 @@ def test_a_reference_that_names_nothing_leaves_the_volume_as_it_is(filled: Volum
         outcome = driver.delete(filled, "--repository", "app:v1", reference)
         assert (outcome.code, f"nothing is named {reference}" in outcome.errors) == (1, True)
     assert files(filled.root) == before
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_with_closed_streams_does_its_work(filled: Volume, closed: str) -> None:
+    """It ended in a traceback after all had been moved: Python has None for such a stream."""
+    command = [sys.executable, "-m", "regkeeper", "delete", "--root", str(filled.root), "app:v1"]
+    script = f'"$@" --dry-run {closed} && "$@" {closed}'
+    outcome = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, text=True, check=False)
+    assert (outcome.returncode, "Traceback" in outcome.stderr) == (0, False)
+    assert tags(filled) == {"v2", "v3"}
