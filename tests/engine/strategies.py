@@ -342,6 +342,9 @@ ABOUT_OTHERS: tuple[Kind, ...] = (
 )
 """What makes images that are about others, and lists of them, in several repositories."""
 
+ABOUT_SEVERAL: tuple[Kind, ...] = ("image", "image", "signature", "retag as dependant", "fallback tag")
+"""What makes manifests that are about several others: among all kinds such are too rare."""
+
 
 @st.composite
 def histories(

@@ -21,7 +21,7 @@ from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import Verdict, judge
 from tests.engine.oracle_limits import exceeded
 from tests.engine.oracle_policy import InUse
-from tests.engine.strategies import ABOUT_OTHERS, SPECS, History, build, histories, in_use
+from tests.engine.strategies import ABOUT_OTHERS, ABOUT_SEVERAL, SPECS, History, build, histories, in_use
 from tests.engine.volumes import DAY, Volume
 
 CROWDS = st.dictionaries(st.sampled_from(["app", "team/app"]), st.integers(15, 30), max_size=2)
@@ -108,6 +108,19 @@ def test_engine_and_oracle_agree_on_what_is_about_others(
         volume = Volume(Path(folder))
         build(volume, history)
         compare(volume, specs, data.draw(in_use(volume), label="in use"))
+
+
+@cases(100)
+@given(history=histories(damages=0, kinds=ABOUT_SEVERAL, repositories=2), spec=SPECS, data=st.data())
+def test_engine_and_oracle_agree_on_what_is_about_several(
+    history: History, spec: dict[str, Any], data: st.DataObject
+) -> None:
+    """An SBOM of two images, of which one goes, and its signature."""
+    with folder_in_memory() as folder:
+        volume = Volume(Path(folder))
+        build(volume, history)
+        keep_one = {**spec, "rules": [{"keep": {"last": 1}}]}
+        compare(volume, [keep_one], data.draw(in_use(volume), label="in use"))
 
 
 @cases(25)
