@@ -307,6 +307,18 @@ def test_the_agents_are_reached_by_the_operator_at_their_port_and_by_nobody_else
     assert not peer["podSelector"]["matchLabels"].items() <= others.items()
 
 
+@pytest.mark.parametrize("release", ["regkeeper", "mine"])
+def test_the_agents_have_a_namespace_of_their_own_that_admits_them(release: str) -> None:
+    """nodes.md: "labelled `enforce: privileged`, nothing else in it"."""
+    objects = render({**EVERYTHING, "watchNamespaces": []}, release=release)
+    (namespace,) = [body for body in objects if body["kind"] == "Namespace"]
+    name = namespace["metadata"]["name"]
+    assert name == Settings().trust.agents_namespace != NAMESPACE
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "privileged"
+    inside = {body["kind"] for body in objects if body["metadata"].get("namespace") == name}
+    assert inside == {"Role", "RoleBinding", "NetworkPolicy"}, "no pod of ours but the agents"
+
+
 def test_nodes_forget_before_an_uninstall_only_if_asked() -> None:
     assert not [body for body in render() if body["metadata"]["name"] == "regkeeper-revert"]
     kinds = [

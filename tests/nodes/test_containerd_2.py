@@ -78,8 +78,13 @@ def test_an_import_is_merged_deeply(node: Node) -> None:
     assert names(node) == [f"certs.d/{HOST}/hosts.toml"]
 
 
-def test_mirrors_exclude_a_config_path(node: Node) -> None:
-    start(node, f'{DEFAULT}[{TABLE[1:-2]}.mirrors."other.example"]\nendpoint = ["https://other.example"]\n')
+@pytest.mark.parametrize(
+    "table",
+    ['mirrors."other.example"]\nendpoint = ["https://other.example"]', 'configs."other.example".tls]\nca_file = "x"'],
+    ids=["mirrors", "configs"],
+)
+def test_mirrors_exclude_a_config_path(node: Node, table: str) -> None:
+    start(node, f"{DEFAULT}[{TABLE[1:-2]}.{table}\n")
     report = run_agent(node, HOST).host(HOST, "containerd")
     assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, Reason.MIRRORS_IN_CONFIG)
     assert names(node) == []

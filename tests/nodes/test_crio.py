@@ -103,6 +103,19 @@ def test_localhost_needs_an_entry(node: Node) -> None:
     assert trusted(node, "localhost:5000")
 
 
+def test_certificates_of_docker_are_honoured(node: Node) -> None:
+    """So what an administrator gave to Docker works at CRI-O too, and is none of ours."""
+    host, made = f"{ADDRESS}:5443", node.folder / "ca"
+    subject = ("-subj", "/CN=registry", "-addext", f"subjectAltName=IP:{ADDRESS}")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{made}.key")
+    node.run("openssl", "req", "-x509", *key, *subject, "-out", f"{made}.crt")
+    node.start_registry(host, certificate=str(made))
+    assert "x509" in skopeo(node, host)
+    node.run("install", "-D", f"{made}.crt", f"/etc/docker/certs.d/{host}/ca.crt")
+    assert "manifest unknown" in skopeo(node, host)
+    node.run("rm", "-r", "/etc/docker/certs.d")
+
+
 def test_a_broken_drop_in_fails_every_pull(node: Node) -> None:
     """Which is why the agent adds nothing where it can't read a file."""
     start(node)

@@ -13,7 +13,7 @@ from regkeeper.nodes.report import HostState
 from tests.cluster.programs import PAUSE
 from tests.nodes.agent import PROGRAM, SETTLE_SECONDS, run_agent, trust_list
 from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
-from tests.nodes.node import ADDRESS, Daemon, Node
+from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]
@@ -57,6 +57,7 @@ def test_push_and_pull_with_nothing_edited_by_hand(node: Node, dockerd: Daemon) 
     assert "server gave HTTP response to HTTPS client" in refused.stderr
     run_agent(node, HOST)
     node.run("docker", "push", image)
+    assert node.docker_get(f"/distribution/{image}/json")["Descriptor"]["digest"].startswith("sha256:")
     node.run("docker", "rmi", "-f", image)
     node.run("docker", "pull", image)
     assert node.run("docker", "inspect", "-f", "{{.State.Pid}}", container).stdout == running
@@ -286,6 +287,53 @@ def test_a_stopped_dockerd_with_our_entries(node: Node, dockerd: Daemon) -> None
     assert secure(node)
 
 
+def test_a_dockerd_that_does_not_answer_is_not_signalled(node: Node, dockerd: Daemon) -> None:
+    aside = node.path("/run/dockerd.sock")
+    node.path("/run/docker.sock").rename(aside)
+    outcome = run_agent(node, HOST)
+    aside.rename(node.path("/run/docker.sock"))
+    assert (outcome.reasons(), outcome.operations) == ({Reason.NOT_PROVED}, [])
+    assert_untouched(node)
+    assert dockerd.running()
+
+
+def test_a_process_that_is_not_dockerd_is_not_signalled(node: Node, dockerd: Daemon) -> None:
+    """It answers at dockerd's socket, and has SIGHUP end it."""
+    script = """import os, socket
+os.rename("/run/docker.sock", "/run/dockerd.sock")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/run/docker.sock")
+listener.listen()
+print("listening", flush=True)
+while True:
+    connection = listener.accept()[0]
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\n{}")
+"""
+    impostor = node.start("impostor", *node.python, "-c", script)
+    wait_for(lambda: "listening" in impostor.log.read_text(), 5, impostor.log.read_text)
+    outcome = run_agent(node, HOST)
+    (problem,) = outcome.runtime().problems
+    assert (problem.reason, outcome.operations) == (Reason.NOT_PROVED, [])
+    assert problem.facts["detail"].startswith(f"pids [{impostor.pid}]"), "it did answer"
+    assert impostor.running()
+    assert dockerd.running()
+    impostor.stop()
+    node.path("/run/dockerd.sock").rename(node.path("/run/docker.sock"))
+
+
+def test_the_entry_that_a_proxy_lacks_is_named_and_helps(node: Node) -> None:
+    proxy = {"HTTP_PROXY": f"http://{SECOND_ADDRESS}:3128", "HTTPS_PROXY": f"http://{SECOND_ADDRESS}:3128"}
+    with in_state(node, State("proxy", environment=proxy)):
+        problem = run_agent(node, HOST).host(HOST).problem
+        run_agent(node)
+    assert problem
+    assert f"add {problem.facts['entry']} to its NO_PROXY" in problem.words()
+    with in_state(node, State("as told", environment={**proxy, "NO_PROXY": problem.facts["entry"]})):
+        assert run_agent(node, HOST).host(HOST).state is HostState.TRUSTED
+        run_agent(node)
+
+
 def test_localhost_needs_nothing(node: Node, dockerd: Daemon) -> None:
     node.start_registry("127.0.0.1:5000")
     outcome = run_agent(node, "127.0.0.1:5000")
@@ -302,7 +350,9 @@ def test_a_flag_that_came_later_drives_our_entry_out(node: Node, dockerd: Daemon
         "[Service]\nExecStart=/usr/bin/dockerd --insecure-registry=other.example:5000\n"
     )
     outcome = run_agent(node, HOST)
-    assert Reason.FLAG_CONFLICT in outcome.reasons()
+    (problem,) = outcome.runtime().problems
+    assert problem.reason == Reason.FLAG_CONFLICT
+    assert f"remove the flag, or add {HOST} to it" in problem.words()
     assert_untouched(node)
     dockerd.stop()
     node.start_dockerd("--insecure-registry=other.example:5000")

@@ -85,6 +85,7 @@ def test_what_was_rejected_is_tried_again_ever_more_seldom(files: NodeFiles, mon
     stubborn = Stubborn(files, monkeypatch)
     for pause, stubborn.shows in ((FIRST_PAUSE_SECONDS, {}), (2 * FIRST_PAUSE_SECONDS, info())):
         assert stubborn.passes() == "Rejected"
+        assert json.loads(Path(files.root + PATH).read_text()) == {}
         stubborn.now += pause - 1
         assert stubborn.passes() == "held back: Rejected"
         stubborn.now += 1

@@ -1,7 +1,9 @@
 """Small pure parts: the proxy's rules, systemd's units, damping, answers, and files below a root."""
 
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,6 +193,38 @@ def test_mode_and_attributes_are_kept(files: NodeFiles, tmp_path: Path) -> None:
     files.write("/etc/file", b"new", like=files.read("/etc/file"))
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o640)
     assert os.getxattr(path, "user.note") == b"kept"
+
+
+@pytest.mark.root
+def test_owner_and_group_are_kept(files: NodeFiles, tmp_path: Path) -> None:
+    path = tmp_path / "root/etc/file"
+    path.write_text("old")
+    os.chown(path, 1234, 4321)
+    files.write("/etc/file", b"new", like=files.read("/etc/file"))
+    status = path.stat()
+    assert (path.read_text(), status.st_uid, status.st_gid) == ("new", 1234, 4321)
+
+
+def test_a_file_is_on_disk_before_it_takes_its_place_and_its_name_after(
+    files: NodeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a node that loses power could have a file of no bytes, from which its runtime does not start."""
+    (tmp_path / "root/etc/file").write_text("old")
+    done: list[object] = []
+    fsync, rename = os.fsync, os.rename
+
+    def watch_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        done.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else os.fstat(descriptor).st_size)
+
+    def watch_rename(source: str, target: str, **places: Any) -> None:
+        rename(source, target, **places)
+        done.append("rename")
+
+    monkeypatch.setattr(os, "fsync", watch_fsync)
+    monkeypatch.setattr(os, "rename", watch_rename)
+    files.write("/etc/file", b"newer")
+    assert done == [len(b"newer"), "rename", "directory"]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Proves of nodes.md: "a forged pod, a replayed reply, a stranger's request".
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from regkeeper.distribution import open_session
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.report import MAXIMUM_BYTES, SIGNATURE_HEADER, ReportRefusedError, StaleReportError
+from regkeeper.reconcile.trust import questions
 from regkeeper.reconcile.trust.agents import Agent
 from regkeeper.reconcile.trust.questions import AgentSilentError, Questioner
 from tests.fake_agents import FakeAgent, FakeAgents, fake_agents
@@ -97,6 +99,25 @@ async def test_an_endless_answer_is_cut_off(questioner: Questioner, agents: Fake
     agents.impostor = flood
     with pytest.raises(ReportRefusedError, match="too large"):
         await questioner.ask(AGENT, KEY)
+
+
+async def test_an_answer_that_trickles_is_left(
+    questioner: Questioner, agents: FakeAgents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never ends and is never too large."""
+
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b" ")
+            await asyncio.sleep(0.01)
+
+    agents.impostor = trickle
+    monkeypatch.setattr(questions, "ANSWER_SECONDS", 0.2)
+    async with asyncio.timeout(10):
+        with pytest.raises(AgentSilentError, match="in time"):
+            await questioner.ask(AGENT, KEY)
 
 
 async def test_nobody_answers(questioner: Questioner, agents: FakeAgents) -> None:
