@@ -19,4 +19,4 @@ def test_every_test_that_a_table_names_is_there(table: Path) -> None:
 
 
 def test_each_room_of_the_specification_has_its_table() -> None:
-    assert {table.parent.name for table in TABLES} >= {"engine", "e2e"}
+    assert {table.parent.name for table in TABLES} >= {"engine", "e2e", "nodes"}
