@@ -73,6 +73,7 @@ async def test_agents_that_pod_security_refuses_are_told_of_with_the_label(stage
 
     await stage.until(refused, "the label to set")
     assert (await stage.condition(key))["reason"] == "NodesLag"
+    assert await stage.events("NodesLag")
 
 
 async def test_an_agent_that_holds_a_later_list_is_given_one_later_still(stage: Stage) -> None:
