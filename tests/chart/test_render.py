@@ -97,6 +97,10 @@ def test_the_operator_can_parse_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert (settings.registry_image, settings.image) == ("registry:2.8", f"registry.example.com/regkeeper@{DIGEST}")
     assert (settings.resync_seconds, settings.concurrency) == (60, 4)
     assert (settings.log_format, settings.log_level) == ("text", "debug")
+    trust = settings.trust
+    assert (trust.namespaces, trust.hosts) == (("one",), ("registry.example:5000",))
+    assert (trust.apply_pending_edits, trust.local_registry_hosting) == (True, "one/main")
+    assert trust.image_pull_secrets == ({"name": "pull"},)
 
 
 def test_the_default_environment_is_the_default_settings(monkeypatch: pytest.MonkeyPatch) -> None:
