@@ -1,6 +1,7 @@
 """Small pure parts: the proxy's rules, systemd's units, damping, answers, and files below a root."""
 
 import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from regkeeper.nodes.containerd_config import read_registry_settings
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Damper
 from regkeeper.nodes.docker_edits import lost_settings
 from regkeeper.nodes.files import NodeFiles
-from regkeeper.nodes.process import processes_named
+from regkeeper.nodes.process import hang_up, processes_named, read_process
 from regkeeper.nodes.proxy import catches
 from regkeeper.nodes.reasons import NodeProblemError, Reason
 from regkeeper.nodes.report import HostState
@@ -143,6 +144,20 @@ def test_a_child_that_was_just_forked_is_no_second_daemon(tmp_path: Path) -> Non
         (folder / "stat").write_text(f"{pid} (dockerd) S {parent} " + "0 " * 40)
         (folder / "cmdline").write_text("dockerd\0")
     assert [process.pid for process in processes_named("dockerd", str(tmp_path))] == [10, 20]
+
+
+def test_a_signal_that_is_forbidden_is_reported_with_what_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AppArmor's default profile does; the uids are the same."""
+
+    def forbid(_descriptor: int, _signal: int) -> None:
+        raise PermissionError
+
+    process = read_process(os.getpid())
+    assert process
+    monkeypatch.setattr(signal, "pidfd_send_signal", forbid)
+    with pytest.raises(NodeProblemError, match="AppArmor") as caught:
+        hang_up(process)
+    assert caught.value.problem.reason is Reason.NOT_PROVED
 
 
 @pytest.fixture
