@@ -4,8 +4,7 @@ What fails in one phase does not hide the next.
 
 The phases differ in what they share: unit and engine tests share nothing and run side by side; those of the control
 plane share one API server; those of the nodes change a node's Docker, so each of the two that run at a time has a
-cluster of its own. The last two mostly wait, for controllers, pods and timers, which leaves room for all others beside
-them.
+cluster of its own. The last mostly wait, for pods and timers, which leaves room for all others beside them.
 """
 
 import os
@@ -35,7 +34,6 @@ class Phase:
     parallel: tuple[str, ...] = ()
     """Options of pytest-xdist."""
     module: str = "pytest"
-    niceness: int = 0
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Its command line; `arguments` are for pytest."""
@@ -63,12 +61,11 @@ class Ended:
 
 LANES = (
     (
-        # They always have something to compute. Who waits for something goes first when it comes.
-        Phase("static checks", module="tests.check", niceness=5),
-        # Some of them wait for a dockerd.
-        Phase("units, engine and agent, side by side", UNITS, ("-n", "3", *GROUPS), niceness=5),
+        Phase("static checks", module="tests.check"),
+        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", *GROUPS)),
+        # Not beside the units: an API server that two processors are too few for is no fair test of anything.
+        Phase("API server", "control_plane and not nodes", ("-n", "2", *GROUPS)),
     ),
-    (Phase("API server", "control_plane and not nodes", ("-n", "2", *GROUPS)),),
     # The files in their order: those of the folder `installed` share an operator, which others install themselves.
     # A worker that took the place of one that crashed would build a third cluster.
     (Phase("two nodes", "nodes", ("-n2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")),),
@@ -137,7 +134,7 @@ def _run_aside(phases: Sequence[Phase], arguments: Sequence[str]) -> list[tuple[
 
 def _run(phase: Phase, arguments: Sequence[str], output: IO[str] | None = None) -> Ended:
     began = time.monotonic()
-    process = subprocess.Popen(["nice", f"-n{phase.niceness}", *phase.command(arguments)], stdout=output, stderr=output)
+    process = subprocess.Popen(phase.command(arguments), stdout=output, stderr=output)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Ended(phase, process.returncode, time.monotonic() - began, usage.ru_utime + usage.ru_stime)
