@@ -41,9 +41,14 @@ class OperatedRoom(Room):
         wait_for(lambda: self._stays(name), SOON, lambda: f"all to be said of {name}: {self.status(name)}")
 
     def _has_pods(self, name: str) -> bool:
-        """Whether the controllers have made a Deployment's pods."""
+        """Whether the controllers have made a Deployment's pods, all of them by its present template."""
         deployment = self.get("deployment", name)
-        return deployment is not None and deployment["status"].get("replicas") == deployment["spec"]["replicas"]
+        if deployment is None:
+            return False
+        status, replicas = deployment["status"], deployment["spec"]["replicas"]
+        if status.get("observedGeneration") != deployment["metadata"]["generation"]:
+            return False
+        return bool(status.get("replicas", 0) == status.get("updatedReplicas", 0) == replicas)
 
     def _stays(self, name: str) -> bool:
         """Whether a pass has nothing to add to the status."""

@@ -257,6 +257,7 @@ def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom) -> None:
 
     wait_for(is_ours, SOON, lambda: f"the Deployment to be ours: {room.get('deployment')}")
     wait_for(lambda: not room.condition("Paused"), SOON, "the status that ends that pass")
+    room.settle()  # its pods are made anew, which the status tells
     assert room.writes_while(lambda: room.provoke_passes(3)) == []
 
 
