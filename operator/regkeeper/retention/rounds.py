@@ -52,12 +52,12 @@ class _Rounds:
             elsewhere.update(wanted.intersection(_split(kept)))
             lost.update(wanted.intersection(_split(deleted)))
         self.here = [wanted & _subjects(repository) for repository in repositories]
-        self.certain: dict[Subject, set[int]] = defaultdict(set)
+        self.holders: dict[Subject, set[int]] = defaultdict(set)
         """Of each subject the repositories that have it and have not been found to doubt it."""
         for number, here in enumerate(self.here):
             for subject in here:
-                self.certain[subject].add(number)
-        subjects.shared = {subject for subject, numbers in self.certain.items() if len(numbers) > 1}
+                self.holders[subject].add(number)
+        subjects.shared = {subject for subject, numbers in self.holders.items() if len(numbers) > 1}
         staying = elsewhere.union(*self.here)
         subjects.present = staying | lost
         subjects.going = subjects.present - staying
@@ -114,8 +114,8 @@ class _Rounds:
         new: set[Subject] = set()
         for number in numbers:
             for subject in self.here[number].intersection(map(digests.subject, self.judgements[number].doubtful)):
-                self.certain[subject].discard(number)
-                if not self.certain[subject]:
+                self.holders[subject].discard(number)
+                if not self.holders[subject]:
                     new.add(subject)
         new -= subjects.doubted
         subjects.doubted |= new
