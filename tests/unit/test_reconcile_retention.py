@@ -13,6 +13,7 @@ from regkeeper.api.v1alpha1.retention import ImageRetention, Undone
 from regkeeper.reconcile.retention import pods, reports
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due, usage
 from regkeeper.reconcile.retention.policies import digest, read_policies
+from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Action, Request, read_request
 from regkeeper.reconcile.retention.waiting import line_up
 from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
@@ -330,7 +331,7 @@ def test_the_status_takes_whatever_an_undo_answers(said: Outcome, told: str) -> 
     conclusion = Conclusion(said.value, "0 entries back", Answer(outcome=said))
     run = ended(HOLDER, conclusion, NOON)
     request = Request(Action.RESTORE, run="20260101T000000Z")
-    fields = reports.after({}, request, run, conclusion, NOON)
+    fields = reports.after({}, Subject("keep-last", "job", request), run, conclusion, NOON)
     assert Undone.model_validate(fields["undone"]).outcome == told
 
 
@@ -347,7 +348,8 @@ def test_an_undo_that_a_later_run_finished_is_done() -> None:
 @pytest.mark.parametrize("outcome", ["Done", "Refused"])
 def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(outcome: str) -> None:
     run = {"job": "j-rescue", "uid": "u", "outcome": outcome, "message": "so"}
-    fields = reports.after({"lastRun": {"job": "j"}}, Request(Action.RESCUE, run="x"), run, None, NOON)
+    rescue = Subject("keep-last", "j-rescue", Request(Action.RESCUE, run="x"))
+    fields = reports.after({"lastRun": {"job": "j"}}, rescue, run, None, NOON)
     assert f"{outcome} so" in fields["lastRun"]["warnings"][0]
 
 
@@ -363,10 +365,38 @@ def test_an_approval_whose_job_never_runs_is_used_up() -> None:
     refused = {"job": "j", "uid": "u", "outcome": "Refused", "message": "paused", "finished": "2026-01-01T12:00:00Z"}
     before = {"awaiting": awaiting()}
     policy = a_policy(schedule="@daily", approve=HASH)
-    approved = Request(approved=HASH, policy=digest(policy))
-    after = before | reports.after(before, approved, refused, None, NOON)
+    ((job, request),) = wanted_jobs(policy, before, NOON).items()
+    after = before | reports.after(before, Subject("keep-last", job, request), refused, None, NOON)
     assert wanted_jobs(policy, after, NOON) == {}
-    assert "awaiting" not in reports.after(before, Request(), refused, None, NOON), "another run's plan may be approved"
+    other = reports.after(before, Subject("keep-last", "j", Request()), refused, None, NOON)
+    assert "awaiting" not in other, "another run's plan may be approved"
+
+
+def test_an_approval_is_used_up_by_its_own_job_though_that_was_deleted_and_says_no_more_what_it_is_for() -> None:
+    unknown = {"job": "j", "uid": "u", "outcome": "Unknown", "message": "", "finished": "2026-01-01T12:00:00Z"}
+    before = {"awaiting": awaiting()}
+    policy = a_policy(schedule="@daily", approve=HASH)
+    (job,) = wanted_jobs(policy, before, NOON)
+    after = before | reports.after(before, Subject("keep-last", job, Request()), unknown, None, NOON)
+    assert wanted_jobs(policy, after, NOON) == {}, "the same Job would be made again, which somebody deleted"
+
+
+@pytest.mark.parametrize("answer", [None, replace_answer(DONE, outcome=Outcome.REFUSED)])
+@pytest.mark.parametrize("newer", [{"hash": "d" * 64}, {"now": "2026-01-01T11:30:00Z"}])
+def test_a_job_that_was_approved_before_leaves_a_plan_that_came_since(
+    newer: dict[str, str], answer: Answer | None
+) -> None:
+    policy = a_policy(schedule="@daily", approve=HASH)
+    ((job, request),) = wanted_jobs(policy, {"awaiting": awaiting()}, NOON).items()
+    conclusion = Conclusion("Refused", "other rules", answer)
+    fields = reports.after(
+        {"awaiting": awaiting(**newer)},
+        Subject("keep-last", job, request),
+        ended(HOLDER, conclusion, NOON),
+        conclusion,
+        NOON,
+    )
+    assert "awaiting" not in fields
 
 
 LATER, PASSED = NOON + timedelta(hours=2), NOON - timedelta(minutes=1)
@@ -413,7 +443,8 @@ def test_when_the_next_purge_is_due(
 
 def test_an_answer_that_an_error_made_leaves_when_a_purge_is_due() -> None:
     run = ended(HOLDER, Conclusion("Failed", "", KNOWS_NOTHING), NOON)
-    assert "purgeDue" not in reports.after({}, Request(), run, Conclusion("Failed", "", KNOWS_NOTHING), NOON)
+    subject = Subject("keep-last", "job", Request())
+    assert "purgeDue" not in reports.after({}, subject, run, Conclusion("Failed", "", KNOWS_NOTHING), NOON)
 
 
 def mounting(name: str, *, read_only: bool = False, phase: str = "Running", **metadata: Any) -> kube.Object:

@@ -132,6 +132,25 @@ async def test_a_policy_says_for_whom_its_job_waits_and_when_that_was_in_vain() 
     ]
 
 
+async def test_a_missed_approval_leaves_the_plan_that_a_run_before_it_has_made_since() -> None:
+    """It waited while that run was under way, and its deadline passed meanwhile."""
+    bench = RetentionPasses(replace(HOLDER, quiet=None, quiet_since=None, stage=Stage.PLANNING))
+    late = bench.job(suspend=True, **Request(approved="c" * 64).annotations)
+    late["metadata"]["name"] = "keep-last-approved"
+    bench.put(late)
+    spec: dict[str, Any] = {"schedule": "@daily", "startingDeadline": "1m", "approve": "c" * 64}
+    bench.put(retention_object("keep-last", rules=[{"name": "all", "keep": {"last": 2}}], **spec))
+    bench.now += timedelta(minutes=3)
+    waits = {"outcome": Outcome.AWAITING_APPROVAL, "hash": "d" * 64, "now": NOON.isoformat(), "limits": ["too many"]}
+    bench.finish(msgspec.structs.replace(DONE, **waits))
+    await bench.reconciler.look(KEY)
+    assert ("Job", "keep-last-approved") not in bench.cluster.objects
+    assert bench.status["lastRun"]["outcome"] == "AwaitingApproval"
+    assert bench.status["awaiting"]["hash"] == "d" * 64
+    said = {each["type"]: each["message"] for each in bench.status["conditions"]}
+    assert "regkeeper approve keep-last" in said["AwaitingApproval"]
+
+
 async def test_nothing_of_an_earlier_run_is_told_as_of_the_last_one() -> None:
     """`regkeeper undo` without a name brings back what `lastRun.run` says."""
     bench = RetentionPasses(replace(HOLDER, quiet=None, quiet_since=None, stage=Stage.PLANNING))

@@ -15,6 +15,7 @@ from regkeeper.reconcile.retention import outcome
 from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
 from regkeeper.reconcile.retention.outcome import Conclusion
+from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Action, Request, request_of
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.statuses import Statuses
@@ -45,7 +46,7 @@ class Ending:
             ApiError: it is to be done again, and harms nobody.
         """
         logger.info("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
-        job, request = self._job(scene.key, holder)
+        job, subject = self._job(scene.key, holder)
         replaced = self._statuses.became_read_only_within(scene, holder)
         fields = outcome.ended(holder, conclusion, self._now(), replaced)
         answer = conclusion.answer
@@ -53,7 +54,7 @@ class Ending:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
         taken = True
         try:
-            await self._statuses.remember(scene, holder.retention, request, fields, conclusion)
+            await self._statuses.remember(scene, subject, fields, conclusion)
         except REFUSALS:
             # No repetition helps, and pushes must not wait for it.
             logger.exception("the status does not take the outcome of Job %s", holder.job)
@@ -61,7 +62,7 @@ class Ending:
             with suppress(*REFUSALS):
                 silent = replace(conclusion, answer=None)
                 fields = outcome.ended(holder, silent, self._now(), replaced)
-                await self._statuses.remember(scene, holder.retention, request, fields, silent)
+                await self._statuses.remember(scene, subject, fields, silent)
         if answer is not None:
             with suppress(*REFUSALS):
                 await self._statuses.finished_undo(scene, answer)
@@ -84,10 +85,10 @@ class Ending:
     ) -> None:
         """End a run whose Registry is gone, or has another volume. The one that gets this volume reads the lock."""
         logger.warning("Job %s: %s %s", holder.job, conclusion.outcome, conclusion.message)
-        _, request = self._job(key, holder)
+        _, subject = self._job(key, holder)
         fields = outcome.ended(holder, conclusion, self._now())
         try:
-            await self._statuses.remember_elsewhere(key, holder.retention, request, fields, conclusion)
+            await self._statuses.remember_elsewhere(key, subject, fields, conclusion)
         except REFUSALS:
             logger.exception("the status does not take the outcome of Job %s", holder.job)
         await self._gate.release(key, live, self._after(lock, holder, conclusion))
@@ -122,11 +123,12 @@ class Ending:
             return [f"what came into use meanwhile is not known: {error}"]
         return []
 
-    def _job(self, key: Key, holder: Holder) -> tuple[kube.Object | None, Request]:
+    def _job(self, key: Key, holder: Holder) -> tuple[kube.Object | None, Subject]:
         """The Job of a run, if it is still there, and what it was for."""
         jobs = self._store.children(key, kube.JOB)
         job = next((each for each in jobs if each["metadata"]["uid"] == holder.uid), None)
         if job is not None:
-            return job, request_of(job)
+            return job, Subject(holder.retention, holder.job, request_of(job))
         undone = self._statuses.of(key, holder.retention).get("undone") or {}
-        return None, Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))
+        request = Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))
+        return None, Subject(holder.retention, holder.job, request)

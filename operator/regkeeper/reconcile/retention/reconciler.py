@@ -21,6 +21,7 @@ from regkeeper.reconcile.retention.ending import Ending
 from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
 from regkeeper.reconcile.retention.policies import Policies, read_policies
+from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Action, created, read_request, request_of, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
@@ -220,7 +221,8 @@ class RetentionReconciler:
             return None
         except WaitingError as error:
             return _Idle(_earliest(error.delay, line.until), str(error))
-        await self._statuses.remember(scene, holder.retention, read_request(line.next), outcome.began(holder))
+        subject = Subject(holder.retention, holder.job, read_request(line.next))
+        await self._statuses.remember(scene, subject, outcome.began(holder))
         return None
 
     def _line(self, scene: Scene) -> Line:
@@ -244,7 +246,7 @@ class RetentionReconciler:
             elif what == "Missed" and request.action is Action.RETAIN and outcome.ran_since(last, created(job)):
                 # It waited for that run, whose victims and `undoUntil` would be told for no moment.
                 fields, event = last, "RunMissed"
-            await self._statuses.remember(scene, name, request, fields)
+            await self._statuses.remember(scene, Subject(name, job["metadata"]["name"], request), fields)
             if event:
                 await self._statuses.post(scene, name, conditions.false(event, f"Job {job['metadata']['name']}: {why}"))
         await self._jobs.remove(job)

@@ -1,6 +1,7 @@
 """What the status of an ImageRetention says; pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from regkeeper.reconcile.retention.outcome import LONGEST_MESSAGE, Conclusion
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.schedule import next_run
-from regkeeper.reconcile.retention.wanted import is_open
+from regkeeper.reconcile.retention.wanted import approved_name, is_open
 from regkeeper.resources.retention.lock import Holder, Stage
 
 States = dict[str, State]
@@ -68,10 +69,27 @@ def ephemeral(name: str) -> States:
     return failing("StorageEphemeral", message, stalled=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which Job a status tells of."""
+
+    policy: str
+    """Name of the ImageRetention whose status it is."""
+    job: str
+    """The Job's name."""
+    request: Request
+    """What it is for."""
+
+    def carries_out(self, awaiting: Mapping[str, Any] | None) -> bool:
+        """Whether it is the one that the approval of a plan asked for."""
+        return awaiting is not None and self.job == approved_name(self.policy, awaiting)
+
+
 def after(
-    before: Mapping[str, Any], request: Request, run: dict[str, Any], conclusion: Conclusion | None, now: datetime
+    before: Mapping[str, Any], subject: Subject, run: dict[str, Any], conclusion: Conclusion | None, now: datetime
 ) -> dict[str, Any]:
     """Fields of the status that a run changes when it begins, and when it has ended."""
+    request = subject.request
     match request.action:
         case Action.PURGE | Action.SHOW:
             return {}
@@ -89,7 +107,7 @@ def after(
         case Action.RESCUE:
             return _rescued(before, run)
         case Action.RETAIN:
-            return _ran(request, run, conclusion, now)
+            return _ran(before, subject, run, conclusion, now)
 
 
 def finished_undo(before: Mapping[str, Any], answer: Answer, now: datetime) -> dict[str, Any]:
@@ -101,7 +119,10 @@ def finished_undo(before: Mapping[str, Any], answer: Answer, now: datetime) -> d
     return {"undone": {**undone, "outcome": "Done", "message": message[:LONGEST_MESSAGE], "finished": timestamp(now)}}
 
 
-def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, now: datetime) -> dict[str, Any]:
+def _ran(
+    before: Mapping[str, Any], subject: Subject, run: dict[str, Any], conclusion: Conclusion | None, now: datetime
+) -> dict[str, Any]:
+    request = subject.request
     fields: dict[str, Any] = {"lastRun": run}
     if request.policy:
         # From the beginning: whoever deletes the Job in the middle does not want another one.
@@ -111,12 +132,14 @@ def _ran(request: Request, run: dict[str, Any], conclusion: Conclusion | None, n
     if run["outcome"] in ("Done", "NothingToDo"):
         fields["lastSuccessfulRun"] = run["finished"]
     answer = None if conclusion is None else conclusion.answer
+    if subject.carries_out(before.get("awaiting")):
+        # Else the same approval would make the same Job, which would meet the same end.
+        fields["awaiting"] = None
     if answer is None:
-        if request.approved:
-            # Else the same approval would make the same Job, which would meet the same end.
-            fields["awaiting"] = None
         return fields
-    fields["awaiting"] = None
+    if not request.approved:
+        # An approved one knows nothing of a plan that was made since, and that may be approved too.
+        fields["awaiting"] = None
     if run["outcome"] == "AwaitingApproval":
         fields["awaiting"] = {
             "hash": answer.hash,

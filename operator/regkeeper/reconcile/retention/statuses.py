@@ -14,7 +14,7 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome, reports
 from regkeeper.reconcile.retention.outages import LONGEST, is_alone, is_awaited, replaced_within
 from regkeeper.reconcile.retention.outcome import Conclusion
-from regkeeper.reconcile.retention.requests import Request
+from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
@@ -46,29 +46,22 @@ class Statuses:
         return (self._body(key, name) or {}).get("status") or {}
 
     async def remember(
-        self,
-        scene: Scene,
-        name: str,
-        request: Request,
-        run: dict[str, Any],
-        conclusion: Conclusion | None = None,
+        self, scene: Scene, subject: Subject, run: dict[str, Any], conclusion: Conclusion | None = None
     ) -> None:
         """Put how a run goes, or went, into the status of its policy, if that is still there."""
-        change = reports.after(self.of(scene.key, name), request, run, conclusion, self._now())
-        await self._update(scene, name, change)
+        change = reports.after(self.of(scene.key, subject.policy), subject, run, conclusion, self._now())
+        await self._update(scene, subject.policy, change)
 
-    async def remember_elsewhere(
-        self, key: Key, name: str, request: Request, run: dict[str, Any], conclusion: Conclusion
-    ) -> None:
+    async def remember_elsewhere(self, key: Key, subject: Subject, run: dict[str, Any], conclusion: Conclusion) -> None:
         """The same of a run that is none of the Registry's any more: the conditions say why."""
-        body = self._body(key, name)
+        body = self._body(key, subject.policy)
         if body is None:
             return
         before = body.get("status") or {}
         states = {READY: conditions.false(f"Run{run['outcome']}", f"Job {run['job']}: {run['message']}")}
         for each in before.get("conditions") or ():
             states[each["type"]] = State(each["status"], each["reason"], each["message"])
-        await self.write(body, states, _fields(before, reports.after(before, request, run, conclusion, self._now())))
+        await self.write(body, states, _fields(before, reports.after(before, subject, run, conclusion, self._now())))
 
     async def report(self, scene: Scene, name: str, waits: str = "") -> None:
         """Write what follows from the rest: conditions, and what has passed. `waits`: why a Job of it does."""

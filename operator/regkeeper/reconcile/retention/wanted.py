@@ -25,8 +25,7 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
         wanted[f"{name}-{_short(changed, str(policy.metadata.generation))}"] = Request(policy=changed)
     awaiting = status.get("awaiting")
     if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, now):
-        suffix = _short(awaiting["hash"], awaiting["now"])
-        wanted[f"{name}-{suffix}"] = Request(approved=awaiting["hash"], policy=changed)
+        wanted[approved_name(name, awaiting)] = Request(approved=awaiting["hash"], policy=changed)
     undo = policy.spec.undo
     if undo is not None:
         done = status.get("undone") or {}
@@ -35,6 +34,11 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
             suffix = _short(undo.run, str(undo.forget), done.get("uid", ""))
             wanted[f"{name}-{suffix}"] = Request(action=Action.RESTORE, run=undo.run, forget=undo.forget)
     return wanted
+
+
+def approved_name(policy: str, awaiting: Mapping[str, Any]) -> str:
+    """Name of the Job that carries out a plan of a policy which waits for an approval, once it has it."""
+    return f"{policy}-{_short(awaiting['hash'], awaiting['now'])}"
 
 
 def rescue_name(holder: Holder) -> str:
