@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from regkeeper import naming
-from regkeeper.answer import Deleted, Outcome
+from regkeeper.answer import Deleted, Outcome, Previous
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.resources.config import config_file
@@ -87,6 +87,35 @@ async def test_a_purge_that_finishes_a_stopped_undo_tells_whoever_asked_for_it()
     bench.finish(msgspec.structs.replace(DONE, undone=["20260101T000000Z"]))
     await bench.reconciler.look(KEY)
     assert bench.status["undone"]["outcome"] == "Done"
+    assert not bench.is_held()
+
+
+async def test_a_purge_that_repeats_a_lost_answer_tells_the_policy_whose_run_it_was() -> None:
+    """retention.md: "A lost answer is repeated by the next Job …; until then the outcome is Unknown". The next one is a
+    purge, which the operator makes at once and which changes no policy's status otherwise.
+    """
+    bench = RetentionPasses(replace(HOLDER, retention="", action="purge"))
+    lost = {"job": "earlier-job", "uid": "earlier", "outcome": "Unknown", "message": "?", "finished": NOON.isoformat()}
+    mine = {**bench.cluster.objects["ImageRetention", "keep-last"], "status": {"lastRun": lost}}
+    other = retention_object("other", schedule="@daily", rules=[{"name": "all", "keep": {"last": 2}}])
+    for body in (mine, {**other, "status": {"lastRun": {**lost, "uid": "another"}}}):
+        bench.put(body)
+    said = Previous(
+        job="earlier", outcome=Outcome.DONE, message="deleted 3 tags", run=EARLIER["run"], deleted=Deleted(tags=3)
+    )
+    bench.finish(msgspec.structs.replace(DONE, previous=said))
+    await bench.reconciler.look(KEY)
+    last = bench.status["lastRun"]
+    assert (last["job"], last["outcome"], last["run"], last["tagsDeleted"]) == (
+        "earlier-job",
+        "Done",
+        EARLIER["run"],
+        3,
+    )
+    assert last["message"] == "deleted 3 tags (its answer was lost, and repeated later)"
+    assert bench.status["lastSuccessfulRun"] == lost["finished"]
+    assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Ready"] == "Done"
+    assert bench.cluster.objects["ImageRetention", "other"]["status"]["lastRun"]["outcome"] == "Unknown"
     assert not bench.is_held()
 
 

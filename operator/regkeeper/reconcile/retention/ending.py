@@ -65,7 +65,7 @@ class Ending:
                 await self._statuses.remember(scene, subject, fields, silent)
         if answer is not None:
             with suppress(*REFUSALS):
-                await self._statuses.finished_undo(scene, answer)
+                await self._statuses.tell_of_earlier(scene, answer)
         await self._statuses.usage(scene, conclusion)
         try:
             await self._gate.briefing.forget(scene)

@@ -21,7 +21,10 @@ States = dict[str, State]
 APPROVAL_DAYS = 7
 """How long a plan may be approved."""
 
-GOOD = ("Done", "NothingToDo", "DryRun", "AwaitingApproval")
+SUCCESSES = ("Done", "NothingToDo")
+"""Outcomes of runs that carried a policy out."""
+
+GOOD = (*SUCCESSES, "DryRun", "AwaitingApproval")
 """Outcomes of runs that did what they should."""
 
 _OF_AN_UNDO = ("Running", "Done", "NothingToDo", "Refused", "Failed")
@@ -119,6 +122,28 @@ def finished_undo(before: Mapping[str, Any], answer: Answer, now: datetime) -> d
     return {"undone": {**undone, "outcome": "Done", "message": message[:LONGEST_MESSAGE], "finished": timestamp(now)}}
 
 
+def repeated(before: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    """Fields of the status that a Job changes which repeats the lost answer of the last run; none if it does not."""
+    last, lost = before.get("lastRun") or {}, answer.previous
+    if lost is None or (last.get("uid"), last.get("outcome")) != (lost.job, "Unknown"):
+        return {}
+    run = {
+        **last,
+        "outcome": lost.outcome.value,
+        "message": f"{lost.message} (its answer was lost, and repeated later)".lstrip()[:LONGEST_MESSAGE],
+        "run": lost.run,
+        "tagsDeleted": lost.deleted.tags,
+        "manifestsDeleted": lost.deleted.manifests,
+        "blobsDeleted": lost.deleted.blobs,
+        "bytesDeleted": lost.deleted.bytes,
+        "bytesFreed": lost.freed.bytes,
+    }
+    fields: dict[str, Any] = {"lastRun": {key: value for key, value in run.items() if value is not None}}
+    if run["outcome"] in SUCCESSES:
+        fields["lastSuccessfulRun"] = last["finished"]
+    return fields
+
+
 def _ran(
     before: Mapping[str, Any], subject: Subject, run: dict[str, Any], conclusion: Conclusion | None, now: datetime
 ) -> dict[str, Any]:
@@ -129,7 +154,7 @@ def _ran(
         fields["policyRun"] = request.policy
     if run["outcome"] == "Running":
         return fields
-    if run["outcome"] in ("Done", "NothingToDo"):
+    if run["outcome"] in SUCCESSES:
         fields["lastSuccessfulRun"] = run["finished"]
     answer = None if conclusion is None else conclusion.answer
     if subject.carries_out(before.get("awaiting")):

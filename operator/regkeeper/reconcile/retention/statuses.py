@@ -118,10 +118,14 @@ class Statuses:
         fields = reports.brought_up_to_date(fields, policy, self._now())
         await self.write(body, reports.states(policy, fields, self.holder(scene), waits), fields)
 
-    async def finished_undo(self, scene: Scene, answer: Answer) -> None:
-        """Put into the status of whatever policy asked for it that an undo which was stopped has been finished."""
+    async def tell_of_earlier(self, scene: Scene, answer: Answer) -> None:
+        """Put into the status of whatever policy they were of what a run tells of earlier ones.
+
+        That is how an undo ended which was stopped, and what a run did whose answer was lost.
+        """
         for name in scene.policies.bodies:
-            change = reports.finished_undo(self.of(scene.key, name), answer, self._now())
+            before = self.of(scene.key, name)
+            change = reports.finished_undo(before, answer, self._now()) | reports.repeated(before, answer)
             if change:
                 await self._update(scene, name, change)
 
