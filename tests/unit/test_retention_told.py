@@ -66,6 +66,23 @@ async def test_mode_offline_stops_no_registry_from_which_its_job_is_pulled_by_wh
     assert "comes from this very registry" in json.dumps(bench.status["conditions"])
 
 
+@pytest.mark.parametrize("reason", ["VolumeInUse", "VolumeNotWritable"])
+async def test_a_volume_that_is_anothers_or_of_which_files_are_roots_refuses_the_run_in_its_registrys_words(
+    reason: str,
+) -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock())
+    bench.put(bench.job(suspend=True))
+    condition = {"type": "StorageReady", "status": "False", "reason": reason, "message": "chown -R 65532:65532 /data"}
+    registry = bench.cluster.objects["Registry", KEY.name]
+    bench.registries.put(bench.cluster.put({**registry, "status": {"conditions": [condition]}}))
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    assert bench.status["lastRun"]["outcome"] == "Refused"
+    assert bench.status["lastRun"]["message"] == "Registry main: chown -R 65532:65532 /data"
+    assert ("Job", "job") not in bench.cluster.objects
+
+
 async def test_a_run_is_told_of_all_other_policies_also_of_those_that_do_not_run() -> None:
     """retention.md: "the others only keep, suspended and dry-run ones included"."""
     bench = RetentionPasses(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
