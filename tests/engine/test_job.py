@@ -13,7 +13,7 @@ import pytest
 
 from regkeeper.answer import Outcome, decode
 from regkeeper.snapshot import Stage
-from tests.engine.job_pod import JOB, KEEP_ONE, Pod, content, manifest, tags, three_tags
+from tests.engine.job_pod import JOB, KEEP_ONE, UNLIMITED, Pod, content, manifest, tags, three_tags
 from tests.engine.volumes import DAY, Volume, files
 from tests.waiting import wait_for
 
@@ -169,6 +169,19 @@ def test_other_policies_only_keep(volume: Volume, pod: Pod) -> None:
     other = manifest({"rules": [{"tags": ["4.*"], "keep": {"last": 5}}]}, "other")
     answer = pod.whole_run(KEEP_ONE, others=[other])
     assert answer.kept.reasons == {"among the last 1 (keep-last/1)": 1, "among the last 5 (other/1)": 1}
+    assert tags(volume) == {"4.9", "latest"}
+
+
+def test_an_answer_tells_what_was_asked_for_in_vain(volume: Volume, pod: Pod) -> None:
+    """Issue 6: "contradicting policies", "a glob that matches nothing"."""
+    other = manifest({"rules": [{"tags": ["4.*"], "keep": {"last": 5}}]}, "other")
+    spec = {"delete": ["absent/**", "boke/wordpress:4.9", "boke/wordpress:5.0"], "limits": UNLIMITED}
+    answer = pod.whole_run(spec, others=[other])
+    assert answer.texts == [
+        "delete: absent/** names nothing",
+        "delete: boke/wordpress:4.9 asks for 4.9, but: among the last 5 (other/1)",
+    ]
+    assert (answer.outcome, answer.warnings) == (Outcome.DONE, 2)
     assert tags(volume) == {"4.9", "latest"}
 
 
