@@ -120,6 +120,24 @@ async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meet
         assert after["spec"]["claimRef"]["uid"] != left["spec"]["claimRef"]["uid"]
 
 
+async def test_a_registry_that_is_made_again_does_not_wait_for_what_no_watch_said_has_gone(
+    local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
+) -> None:
+    """A watch that begins anew shows what is there, as these passes do, and never what went meanwhile."""
+    bench = Bench(cluster, operators, prober, Key(local_namespace, "again"))
+    storage = {"size": "1Gi", "deletionPolicy": "Delete"}
+    operator = bench.operator(operators)
+    made = await cluster.create(registry_object("again", namespace=local_namespace, storage=storage))
+    await operator.look("again")
+    await cluster.delete(kube.REGISTRY, *bench.key, uid=made["metadata"]["uid"])
+    await _await_the_garbage_collector(bench)
+    again = await cluster.create(registry_object("again", namespace=local_namespace, storage=storage))
+    await operator.look("again")
+    for resource, name in _parts("again"):
+        body = await cluster.get(resource, local_namespace, name)
+        assert [owner["uid"] for owner in body["metadata"]["ownerReferences"]] == [again["metadata"]["uid"]]
+
+
 async def _leave_its_volume(bench: Bench) -> kube.Object:
     """Make a Registry and delete it and its claim as after an uninstall, without our finalizer; its volume as left."""
     await _made(bench)
@@ -133,15 +151,19 @@ async def _leave_its_volume(bench: Bench) -> kube.Object:
 
 
 async def _await_the_garbage_collector(bench: Bench) -> None:
-    namespace, registry = bench.key
-    for resource, name in (
+    for resource, name in _parts(bench.key.name):
+        gone = partial(is_gone, bench.cluster, resource, bench.key.namespace, name)
+        await wait_for_async(gone, 60, f"the garbage collector to take {resource.kind} {name}")
+
+
+def _parts(registry: str) -> list[tuple[kube.Resource, str]]:
+    """Objects of a Registry that the garbage collector takes, if nobody has deleted them."""
+    return [
         (kube.CLAIM, naming.claim_name(registry)),
         (kube.CONFIG_MAP, naming.config_map_name(registry)),
         (kube.SERVICE, registry),
         (kube.DEPLOYMENT, registry),
-    ):
-        gone = partial(is_gone, bench.cluster, resource, namespace, name)
-        await wait_for_async(gone, 60, f"the garbage collector to take {resource.kind} {name}")
+    ]
 
 
 async def _create(bench: Bench) -> None:

@@ -46,11 +46,27 @@ class Objects:
         What the store lacks is asked for: it may be there without our label, which the watch would not show.
         """
         known = self._store.get(resource, namespace, name)
-        if known is not None:
-            return known
+        return await self._ask(resource, namespace, name) if known is None else known
+
+    async def find_of(
+        self, owner: Resource[Any, Any], resource: kube.Resource, namespace: str | None, name: str
+    ) -> kube.Object | None:
+        """The same for an owner, who has to wait for what is about to go.
+
+        That is asked for too: a watch that has to begin anew, as when the API server restarts, never shows what went
+        meanwhile.
+        """
+        live = await self.find(resource, namespace, name)
+        if live is None:
+            return None
+        goes = "deletionTimestamp" in live["metadata"] or owner_of(live, owner.metadata, owner.kind) is Owner.FORMER
+        return await self._ask(resource, namespace, name) if goes else live
+
+    async def _ask(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
         try:
             found = await self._cluster.get(resource, namespace, name)
         except kube.NotFoundError:
+            self._store.discard((resource.kind, namespace or "", name))
             return None
         # Without our label no watch would tell of its changes.
         if naming.REGISTRY_LABEL in (found["metadata"].get("labels") or {}):
@@ -65,7 +81,8 @@ class Objects:
             ApiError: the API server refuses.
         """
         metadata = desired["metadata"]
-        live = await self.find(kube.resource_of(desired), metadata.get("namespace"), metadata["name"])
+        resource, namespace = kube.resource_of(desired), metadata.get("namespace")
+        live = await self.find_of(owner, resource, namespace, metadata["name"])
         if live is None:
             return await self._make(desired)
         require_ours(live, owner.metadata, owner.kind)

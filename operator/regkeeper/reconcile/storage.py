@@ -230,7 +230,7 @@ class StorageKeeper:
 
     async def _ensure_claim(self, registry: Registry, desired: kube.Object) -> Storage:
         metadata = desired["metadata"]
-        live = await self._objects.find(kube.CLAIM, metadata["namespace"], metadata["name"])
+        live = await self._objects.find_of(registry, kube.CLAIM, metadata["namespace"], metadata["name"])
         if live is None:
             return Storage(await self._objects.ensure(registry, desired))
         require_ours(live, registry.metadata)
