@@ -9,6 +9,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
+from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.resources.retention.lock import Stage
 from tests.cluster import Cluster
 from tests.e2e.faults import Fault
@@ -115,6 +116,27 @@ async def test_a_run_whose_job_is_deleted_in_the_middle_gives_the_registry_back(
         await bench.work_until_async(bench.is_to_purge)
     await bench.settle(outcome)
     assert says in (await bench.condition("Ready"))["message"]
+
+
+async def test_a_job_that_is_deleted_as_soon_as_it_has_ended_is_held_until_its_outcome_is_told(
+    bench: RetentionBench,
+) -> None:
+    """retention.md: "A finalizer holds the Job until its outcome is in status". With it go its pod and the answer."""
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO)
+    await bench.work_until_stage(Stage.RUNNING)
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+
+    async def has_ended() -> bool:
+        await bench.kubelet.step()
+        return all(map(is_finished, await bench.jobs()))
+
+    await wait_for_async(has_ended, SOON, "the Job to end while no operator looks")
+    (job,) = await bench.jobs()
+    await bench.cluster.delete(kube.JOB, bench.key.namespace, job["metadata"]["name"], uid=job["metadata"]["uid"])
+    await bench.settle("Done")
+    assert (await bench.status())["lastRun"]["tagsDeleted"] == 3
+    await bench.work_until_async(bench.has_no_job)
 
 
 @pytest.mark.parametrize(("stage", "outcome"), [(Stage.SWITCHING, "Failed"), (Stage.RUNNING, "Unknown")])
