@@ -133,8 +133,10 @@ def _run_aside(phases: Sequence[Phase], arguments: Sequence[str]) -> list[tuple[
 
 
 def _run(phase: Phase, arguments: Sequence[str], output: IO[str] | None = None) -> Ended:
+    # Modules are installed without being compiled, and hundreds of processes import the same ones.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     began = time.monotonic()
-    process = subprocess.Popen(phase.command(arguments), stdout=output, stderr=output)
+    process = subprocess.Popen(phase.command(arguments), stdout=output, stderr=output, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Ended(phase, process.returncode, time.monotonic() - began, usage.ru_utime + usage.ru_stime)

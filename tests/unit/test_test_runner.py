@@ -57,6 +57,18 @@ def test_the_phases_of_all_lanes_run_and_say_what_failed(
     assert said.count("ran") == 3
 
 
+def test_what_a_phase_imports_is_compiled_once(
+    tmp_path: Path, bare: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Images of Python and of CI often forbid it by a variable: every process then compiles all that it imports."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    test = tmp_path / "test_import.py"
+    test.write_text("def test(): import imported")
+    (tmp_path / "imported.py").touch()
+    assert run.run_lanes([[run.Phase("some", "not root")]], [*bare, "--override-ini=pythonpath=.", str(test)]) == []
+    assert list(tmp_path.glob("__pycache__/imported.*.pyc"))
+
+
 CRASH = """
 import os, pathlib, pytest
 
