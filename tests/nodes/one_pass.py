@@ -2,7 +2,9 @@
 
 A line is a JSON object: `document` (the list or null), `passes`, `settle_seconds`, `kill_before` (SIGKILL ahead of the
 n-th file operation, from 0), `fail_before` with `errno` (an OSError there), `rewrite` (what somebody else writes into
-daemon.json between passes). The answer is a line too: `{"report": …, "operations": …}`, or `{"killed": true}`.
+daemon.json between passes), `meanwhile` (what somebody else writes into it once, ahead of the agent's n-th file
+operation, `write_before`, or of the first that would replace it). The answer is a line too: `{"report": …,
+"operations": …}`, or `{"killed": true}`.
 Forking spares each run the 0.3 s of Python's imports.
 """
 
@@ -19,6 +21,8 @@ from regkeeper.nodes.engine import Engine
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.runtimes import runtimes
 
+FILE = "/etc/docker/daemon.json"
+
 
 def run(asked: dict[str, Any]) -> dict[str, Any]:
     operations: list[str] = []
@@ -26,6 +30,9 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     def before(operation: str, path: str) -> None:
         if len(operations) == asked.get("kill_before"):
             os.kill(os.getpid(), signal.SIGKILL)
+        replaces = path == FILE and operation in ("rename", "remove")
+        if len(operations) == asked["write_before"] if "write_before" in asked else replaces:
+            write(asked.pop("meanwhile", None))
         operations.append(f"{operation} {path}")
         if len(operations) - 1 == asked.get("fail_before"):
             raise OSError(asked["errno"], os.strerror(asked["errno"]))
@@ -34,12 +41,18 @@ def run(asked: dict[str, Any]) -> dict[str, Any]:
     engine = Engine(files, runtimes(files, settle_seconds=asked["settle_seconds"]), node="node")
     document = asked["document"]
     for number in range(asked.get("passes", 1)):
-        if number and asked.get("rewrite") is not None:
-            with open("/etc/docker/daemon.json", "w") as file:
-                file.write(asked["rewrite"])
+        if number:
+            write(asked.get("rewrite"))
         engine.run(None if document is None else document.encode(), time.monotonic(), act=asked.get("act", True))
     engine.verifier.wait(time.monotonic(), 25)
     return {"report": msgspec.to_builtins(engine.report()), "operations": operations}
+
+
+def write(content: str | None) -> None:
+    """As another program would, in place."""
+    if content is not None:
+        with open(FILE, "w") as file:
+            file.write(content)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """A drop-in that somebody put in the place of ours is theirs, whatever our record says: the mark in the file counts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from regkeeper.nodes.crio import Crio, CrioLook
 from regkeeper.nodes.crio_config import OUR_PATH
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.process import Process
-from regkeeper.nodes.reasons import NodeProblemError, Reason
+from regkeeper.nodes.reasons import FileChangedError, NodeProblemError, Reason
 from regkeeper.nodes.record import Ledger
 
 THEIRS = b'[[registry]]\nlocation = "theirs:5000"\ninsecure = true\n[[registry]]\nlocation = "tls:5000"\n'
@@ -30,12 +30,18 @@ class Place:
         monkeypatch.setattr(crio, "hang_up", self._hang_up)
         monkeypatch.setattr(Process, "age", lambda _process: 60.0)
         monkeypatch.setattr(Cri, "version", lambda _cri: "1.30")
-        files = NodeFiles(str(folder))
+        self.at_that_moment: Callable[[], None] = lambda: None
+        """Called when the drop-in is about to be replaced or removed."""
+        files = NodeFiles(str(folder), self._before)
         self.crio = Crio(files, settle_seconds=5)
         self.ledger = Ledger(files)
         self.run("one:5000")
         assert b"one:5000" in self.path.read_bytes()
         assert self.signals == 1
+
+    def _before(self, operation: str, path: str) -> None:
+        if path == OUR_PATH and operation in ("rename", "remove"):
+            self.at_that_moment()
 
     def _hang_up(self, _process: Process, _proc: str) -> None:
         self.signals += 1
@@ -62,6 +68,19 @@ def test_it_is_left_and_reported(place: Place) -> None:
     assert place.path.read_bytes() == THEIRS
     assert {host: problem.reason for host, problem in look.refused.items()} == {"one:5000": Reason.FILE_FOREIGN}
     assert list(look.suspects) == ["tls:5000"], "what it trusts is trusted"
+    assert place.crio.reverted(place.ledger), "nothing of ours is left"
+
+
+@pytest.mark.parametrize("hosts", [("one:5000", "two:5000"), ()], ids=["another host", "a revert"])
+def test_one_that_comes_at_the_same_moment_is_not_replaced(place: Place, hosts: tuple[str, ...]) -> None:
+    def come() -> None:
+        place.path.write_bytes(THEIRS)
+
+    place.at_that_moment = come
+    with pytest.raises(FileChangedError):
+        place.run(*hosts)
+    place.run(*hosts)
+    assert place.path.read_bytes() == THEIRS
     assert place.crio.reverted(place.ledger), "nothing of ours is left"
 
 

@@ -147,15 +147,6 @@ def test_a_file_that_was_deleted_is_repaired_and_deleted_again(node: Node, docke
     assert not node.path(FILE).exists()
 
 
-def test_another_writer_is_damped_and_reported(node: Node, dockerd: Daemon) -> None:
-    run_agent(node, HOST)  # from here on dockerd is old enough, so that every pass acts
-    outcome = run_agent(node, HOST, passes=15, rewrite=MIRRORS.decode())
-    assert Reason.CONTENDED in outcome.reasons()
-    assert outcome.host(HOST).state is HostState.PENDING
-    renames = [operation for operation in outcome.operations if operation == f"rename {FILE}"]
-    assert len(renames) == 3, "as many repairs as are free"
-
-
 def test_a_change_that_dockerd_rejects_is_taken_back(node: Node, dockerd: Daemon) -> None:
     """An unknown key, which the administrator put there and did not load, makes dockerd reject the whole file."""
     content = b'{"registry-mirrors": ["https://mirror.example"], "nonsense": 1}'

@@ -10,6 +10,7 @@ import pytest
 from regkeeper.nodes import docker
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS
 from regkeeper.nodes.docker import Docker, DockerLook
+from regkeeper.nodes.docker_observation import BACKUP_SUFFIX
 from regkeeper.nodes.docker_plan import make_plan
 from regkeeper.nodes.dockerd_api import Dockerd
 from regkeeper.nodes.files import NodeFiles, digest
@@ -51,6 +52,36 @@ def test_a_host_that_dockerd_took_and_was_taken_back_is_revoked(
     record = ledger.record.docker
     assert record
     assert (record.entries, record.revoking) == (first, ("two:5000",))
+
+
+def test_what_a_revert_needs_stays_until_dockerd_has_followed(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nodes.md: "Backup and record go with the last revert, once the runtime is verified"."""
+    write(files, {"labels": []})
+    path, backup = Path(files.root + PATH), Path(files.root + PATH + BACKUP_SUFFIX)
+    before, now = path.read_bytes(), 0.0
+    seen, shows = info(), info("one:5000")
+    monkeypatch.setattr(docker, "_RELOAD_SECONDS", 0)
+    monkeypatch.setattr(docker, "observe", lambda *_, **__: look_at(files, seen))
+    monkeypatch.setattr(Dockerd, "info", lambda _dockerd: shows)
+    ledger = Ledger(files)
+    agent = Docker(files, clock=lambda: now)
+
+    def run(*hosts: str) -> None:
+        agent.act(agent.look(hosts, ledger, allow_pending_edits=False), ledger)
+
+    run("one:5000")
+    ours, seen = path.read_bytes(), shows
+    with pytest.raises(NodeProblemError, match="did not take"):
+        run()
+    assert not agent.reverted(ledger)
+    assert (path.read_bytes(), backup.read_bytes()) == (ours, before)
+    now, shows = FIRST_PAUSE_SECONDS, info()
+    run()
+    assert agent.reverted(ledger)
+    assert path.read_bytes() == before
+    assert not backup.exists()
 
 
 class Stubborn:

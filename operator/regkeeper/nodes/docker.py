@@ -19,7 +19,7 @@ from regkeeper.nodes.files import Content, NodeFiles, digest
 from regkeeper.nodes.hosts import name_of
 from regkeeper.nodes.process import Process, hang_up
 from regkeeper.nodes.proxy import catches
-from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
+from regkeeper.nodes.reasons import FileChangedError, NodeProblemError, Problem, Reason
 from regkeeper.nodes.record import DockerRecord, Intent, Ledger
 from regkeeper.nodes.runtime import Change, Look
 
@@ -188,9 +188,17 @@ class Docker:
             if step.back_up and seen.content is not None:
                 self._files.write(backup, seen.content.data, mode=0o600)
             if step.writes and step.after is None:
-                self._files.remove(seen.path)
+                self._files.remove(seen.path, check=lambda: self._expect(seen.path, step.before))
             elif step.writes and step.after is not None:
-                self._files.write(seen.path, step.after, like=seen.content)
+                self._files.write(
+                    seen.path, step.after, like=seen.content, check=lambda: self._expect(seen.path, step.before)
+                )
+        except FileChangedError:
+            # What stands there now does not tell that our change was not made; who made the other one is not us.
+            if undo is None:
+                self._files.remove(backup)
+            ledger.write(docker=undo)
+            raise
         except NodeProblemError:
             with suppress(NodeProblemError):  # then the intent stays in the record, for the next look
                 self._settle(seen, ledger)
@@ -198,6 +206,16 @@ class Docker:
         if step.record is None:
             self._files.remove(backup)
         ledger.write(docker=step.record)
+
+    def _expect(self, path: str, before: bytes | None) -> None:
+        """Somebody's edit is not to be lost because it came between our look and our change, nor is a rollback's.
+
+        Raises:
+            FileChangedError: the file is another than the one from which the change was made.
+        """
+        content = self._files.read(path)
+        if (content.data if content else None) != before:
+            raise FileChangedError(path)
 
     def _settle(self, seen: DockerObservation, ledger: Ledger) -> None:
         """Finish in the record what was interrupted in the file, and what dockerd was seen to have forgotten."""

@@ -9,7 +9,7 @@ from regkeeper.nodes import desired
 from regkeeper.nodes.damping import Damper
 from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.files import NodeFiles
-from regkeeper.nodes.reasons import NodeProblemError, Problem, Reason
+from regkeeper.nodes.reasons import FileChangedError, NodeProblemError, Problem, Reason
 from regkeeper.nodes.record import Ledger
 from regkeeper.nodes.report import MAXIMUM_EXPLAINED, HostReport, HostState, Report, RuntimeReport, reported
 from regkeeper.nodes.runtime import Look, Runtime
@@ -175,7 +175,7 @@ class Engine:
         first = look = self._look(runtime, ledger)
         problem = None
         damper = self._dampers[runtime.name]
-        for _ in range(_ACTS_A_PASS):
+        for turn in range(_ACTS_A_PASS):
             if problem or not act or not look.acts:
                 break
             if look.repairs and damper.wait(now):
@@ -184,7 +184,7 @@ class Engine:
                 break
             if look.repairs:
                 damper.repaired(now)
-            problem = self._act(runtime, look, ledger)
+            problem = self._act(runtime, look, ledger, again=turn < _ACTS_A_PASS - 1)
             self.verifier.forget(runtime.name)
             look = self._look(runtime, ledger)
         if problem and problem not in look.problems:
@@ -204,9 +204,12 @@ class Engine:
                 ours=frozenset(self._hosts),
             )
 
-    def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger) -> Problem | None:
+    def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger, *, again: bool) -> Problem | None:
+        """What went wrong; a file that another program wrote meanwhile counts only where it is not tried again."""
         try:
             runtime.act(look, ledger)
+        except FileChangedError as error:
+            return None if again else error.problem
         except NodeProblemError as error:
             return error.problem
         return None

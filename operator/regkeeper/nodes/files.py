@@ -114,7 +114,15 @@ class NodeFiles:
             except FileNotFoundError:
                 return False
 
-    def write(self, path: str, data: bytes, *, like: Content | None = None, mode: int = 0o644) -> None:
+    def write(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        like: Content | None = None,
+        mode: int = 0o644,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Replace the file as a whole; after a crash it is the old or the new one.
 
         Args:
@@ -122,6 +130,7 @@ class NodeFiles:
             data: the new content.
             like: the file whose owner, mode and attributes the new one gets; None: root's, with `mode`.
             mode: permissions where `like` is None.
+            check: called last of all before the file is replaced; what it raises leaves the file as it is.
 
         Raises:
             NodeProblemError: nothing changed.
@@ -143,6 +152,7 @@ class NodeFiles:
                     file.flush()
                     os.fsync(file.fileno())
                 self._before("rename", path)
+                check()
                 os.rename(temporary, os.path.basename(path), src_dir_fd=directory, dst_dir_fd=directory)
             except BaseException:
                 with suppress(OSError):
@@ -151,13 +161,14 @@ class NodeFiles:
             self._before("sync", path)
             os.fsync(directory)
 
-    def remove(self, path: str) -> None:
-        """Remove the file if it is there."""
+    def remove(self, path: str, *, check: Callable[[], None] = lambda: None) -> None:
+        """Remove the file if it is there; `check` as for `write`."""
         with _problems(path):
             try:
                 with self._directory(os.path.dirname(path)) as directory:
                     os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
                     self._before("remove", path)
+                    check()
                     os.unlink(os.path.basename(path), dir_fd=directory)
                     os.fsync(directory)
             except FileNotFoundError:

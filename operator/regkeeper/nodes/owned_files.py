@@ -10,7 +10,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from regkeeper.nodes.files import NodeFiles
-from regkeeper.nodes.reasons import NodeProblemError
+from regkeeper.nodes.reasons import FileChangedError, NodeProblemError
 from regkeeper.nodes.record import Ledger, OwnedFile
 
 MARK = "# Managed by regkeeper"
@@ -44,7 +44,7 @@ def put(files: NodeFiles, ledger: Ledger, path: str, data: bytes, *, reload_pend
     try:
         for directory in made:
             files.make_directory(directory)
-        files.write(path, data)
+        files.write(path, data, check=lambda: _expect_ours(files, path))
     except BaseException:
         if not known:
             with suppress(NodeProblemError):  # then it stays in the record, for the next pass
@@ -62,7 +62,7 @@ def remove(files: NodeFiles, ledger: Ledger, path: str, *, reload_pending: bool)
     """Remove the file but keep it in the record, for what is still to be done about it."""
     owned = replace(ledger.record.files.get(path, OwnedFile()), reload_pending=reload_pending)
     ledger.write(files={**ledger.record.files, path: owned})
-    files.remove(path)
+    files.remove(path, check=lambda: _expect_ours(files, path))
 
 
 def take_away(files: NodeFiles, ledger: Ledger, path: str) -> None:
@@ -82,6 +82,17 @@ def take_away(files: NodeFiles, ledger: Ledger, path: str) -> None:
 def beneath(record_files: Mapping[str, OwnedFile], roots: Sequence[str]) -> list[str]:
     """Paths of ours that lie under one of these directories."""
     return [path for path in record_files if any(path.startswith(root.rstrip("/") + "/") for root in roots)]
+
+
+def _expect_ours(files: NodeFiles, path: str) -> None:
+    """Somebody may have put a file of their own there since it was looked at.
+
+    Raises:
+        FileChangedError: so it is.
+    """
+    content = files.read(path)
+    if content is not None and not is_ours(content.data):
+        raise FileChangedError(path)
 
 
 def _missing_directories(files: NodeFiles, path: str) -> list[str]:

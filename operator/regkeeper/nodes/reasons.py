@@ -130,3 +130,10 @@ class NodeProblemError(Exception):
     def __init__(self, reason: Reason, **facts: str) -> None:
         self.problem = Problem(reason, facts)
         super().__init__(self.problem.words())
+
+
+class FileChangedError(NodeProblemError):
+    """Another program wrote a file between the look at it and its change, which was not made; a new look tells more."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(Reason.FILE_ERROR, path=path, detail="another program wrote it at the same moment")
