@@ -55,9 +55,9 @@ def run_agent(node: Node, *hosts: str, document: bytes | None = None, **options:
     return Outcome(outcomes[-1].report, [operation for outcome in outcomes for operation in outcome.operations])
 
 
-def kill_agent(node: Node, *hosts: str, before: int) -> bool:
+def kill_agent(node: Node, *hosts: str, before: int, **options: Any) -> bool:
     """Kill the agent ahead of its n-th file operation; False if it made fewer."""
-    return "killed" in _ask_until_acted(node, trust_list(*hosts), {"kill_before": before})[-1]
+    return "killed" in _ask_until_acted(node, trust_list(*hosts), {**options, "kill_before": before})[-1]
 
 
 def kill_points(outcome: Outcome) -> list[int]:

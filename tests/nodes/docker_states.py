@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from regkeeper.nodes.reasons import Reason
+from tests.nodes.agent import run_agent
 from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
 from tests.waiting import wait_for
 
@@ -50,6 +52,20 @@ class State:
     """Whether dockerd is restarted, too, after the agent was killed: one state for each way to write and to revert."""
     covers_only_host: bool = False
     """HOST is the administrator's, and another host can't be added beside it."""
+    host: str = HOST
+    """The registry that is trusted first."""
+    writer: Mapping[str, Any] = field(default_factory=dict)
+    """What another program does meanwhile: options of one_pass.py."""
+
+    @property
+    def undone(self) -> bool:
+        """Whether the other program undoes what the agent does, again and again."""
+        return self.reason is Reason.CONTENDED
+
+    @property
+    def has_second(self) -> bool:
+        """Whether SECOND_HOST is trusted beside it: what keeps one out keeps out both, if it is not its name."""
+        return self.reason is Reason.NAME_UNRESOLVED or (self.reason is None and not self.covers_only_host)
 
 
 @contextmanager
@@ -135,6 +151,12 @@ def _symlinked_directory(node: Node, _stack: ExitStack) -> None:
 
 def _without_directory(node: Node, _stack: ExitStack) -> None:
     shutil.rmtree(node.path("/etc/docker"))
+
+
+def _old_enough(node: Node, _stack: ExitStack) -> None:
+    """To be signalled, so that from here on every pass acts."""
+    run_agent(node, HOST)
+    run_agent(node)
 
 
 def _second_dockerd(node: Node, stack: ExitStack) -> None:
@@ -284,4 +306,13 @@ STATES = (
     State("stopped behind systemd's socket", starts=False, after_start=_socket_activation, changes=False),
     State("two dockerds", MIRRORS, after_start=_second_dockerd, notice=Reason.TWO_DAEMONS),
     State("dockerd stopped", MIRRORS, starts=False, changes=False),
+    State("a name that the node cannot resolve", reason=Reason.NAME_UNRESOLVED, host="nowhere.example:5000"),
+    State("another writer at the same moment", MIRRORS, writer={"meanwhile": MIRRORS.decode()}),
+    State(
+        "another writer that undoes it",
+        MIRRORS,
+        after_start=_old_enough,
+        reason=Reason.CONTENDED,
+        writer={"rewrite": MIRRORS.decode(), "passes": 5},
+    ),
 )

@@ -1,28 +1,29 @@
 """Each state that a node's dockerd can be in, times each act of the agent, with a real dockerd.
 
 In every cell dockerd keeps running and would start again from the files as they are, also from those that a killed
-agent left; after a revert they are what they were, byte for byte.
+agent left; after a revert they are what they were, byte for byte. One cell makes no sense: where another program undoes
+each change, what a killed agent left does not last, and its next start repairs as beside one that writes just once.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import Outcome, kill_agent, kill_points, run_agent
-from tests.nodes.docker_states import FILE, HOST, SECOND_HOST, STATES, State, in_state
+from tests.nodes.docker_states import FILE, SECOND_HOST, STATES, State, in_state
 from tests.nodes.next_start import NextStart
 from tests.nodes.node import Daemon, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker-matrix")]
 
-ACTS = {"trusts": ((), (HOST,)), "reverts": ((HOST,), ())}
-"""Hosts that are trusted before and after it."""
-ACTS_BESIDE_ANOTHER = {
-    "trusts a second registry": ((HOST,), (HOST, SECOND_HOST)),
-    "reverts one of two": ((HOST, SECOND_HOST), (HOST,)),
-}
+OTHERS = (b"mirror.example", b"other.example")
+"""What the files hold besides."""
+ACTS = {"trusts": (0, 1), "reverts": (1, 0)}
+"""How many registries are trusted before and after it."""
+ACTS_BESIDE_ANOTHER = {"trusts a second registry": (1, 2), "reverts one of two": (2, 1)}
 
 
 def in_each(states: Sequence[State]) -> pytest.MarkDecorator:
@@ -42,8 +43,13 @@ class Place:
         self.state = state
         self.daemon = daemon
         self._next_start = next_start
+        self.host = state.host
         self.original = self.snapshot()
         self._trusted = self._insecure()
+
+    def run(self, *hosts: str) -> Outcome:
+        """One run of the agent, beside the other program that the state may have."""
+        return run_agent(self.node, *hosts, **self.state.writer)
 
     def snapshot(self) -> dict[str, object]:
         """Everything of ours or near it: names, content, mode and owner."""
@@ -56,22 +62,23 @@ class Place:
         return found
 
     def check(self, outcome: Outcome) -> None:
-        """What is reported of HOST is what this state lets expect."""
+        """What is reported of the first registry is what this state lets expect."""
         state = self.state
         if not state.starts and state.reason is None:
             assert outcome.report.runtimes == (), "a Docker that does not run is not one of the node's runtimes"
             return
-        report = outcome.host(HOST)
+        report = outcome.host(self.host)
         assert (report.problem.reason if report.problem else None) == state.reason
         assert (report.state is HostState.TRUSTED) == (state.reason is None)
         assert state.notice is None or state.notice in outcome.reasons()
+        assert not [word for word in OTHERS if word in msgspec.json.encode(outcome.report)], "of the node's own file"
 
     def check_dockerd(self, *trusted: str) -> None:
         """It runs, and one that is started from the files as they are comes up too, if it would have without us."""
         assert self.daemon is None or self.daemon.running(), "no restart is ever needed"
         found = self._next_start.trusts(self.state)
         assert (found is not None) == self.state.starts_again
-        assert found is None or not self.state.changes or set(trusted) <= found
+        assert found is None or not self.state.changes or self.state.undone or set(trusted) <= found
 
     def check_reverted(self) -> None:
         assert self.snapshot() == self.original
@@ -103,49 +110,50 @@ def place(prepared: Place) -> Iterator[Place]:
     """As no agent was ever there; and so again when the test is done."""
     with ExitStack() as stack:
         stack.callback(prepared.check_reverted)
-        stack.callback(run_agent, prepared.node)
+        stack.callback(prepared.run)
         yield prepared
 
 
 @every_state
 def test_trust(place: Place) -> None:
-    place.check(run_agent(place.node, HOST))
+    place.check(place.run(place.host))
     assert (place.snapshot() != place.original) == place.state.changes
     if place.state.changes:
         expected = 0o600 if place.state.name == "mode 0600" else 0o644
         assert place.node.path(FILE).stat().st_mode & 0o777 == expected
-    place.check_dockerd(HOST)
+    place.check_dockerd(place.host)
 
 
 @every_state
 def test_a_second_registry(place: Place) -> None:
-    run_agent(place.node, HOST)
-    outcome = run_agent(place.node, HOST, SECOND_HOST)
+    place.run(place.host)
+    outcome = place.run(place.host, SECOND_HOST)
     place.check(outcome)
-    trusted = [host.state is HostState.TRUSTED for runtime in outcome.report.runtimes for host in runtime.hosts]
-    assert all(trusted) == (place.state.reason is None and not place.state.covers_only_host)
-    place.check_dockerd(HOST, SECOND_HOST)
+    for runtime in outcome.report.runtimes:
+        assert (runtime.hosts[1].state is HostState.TRUSTED) == place.state.has_second
+    place.check_dockerd(place.host, SECOND_HOST)
 
 
 @every_state
 def test_an_upgraded_agent_changes_nothing(place: Place) -> None:
-    run_agent(place.node, HOST)
+    place.run(place.host)
     before = place.snapshot()
-    outcome = run_agent(place.node, HOST)
+    outcome = place.run(place.host)
     place.check(outcome)
-    assert not [operation for operation in outcome.operations if "daemon.json" in operation and place.state.changes]
+    if not place.state.undone:
+        assert not [operation for operation in outcome.operations if FILE in operation and place.state.changes]
     assert place.snapshot() == before
 
 
 @every_state
 def test_untrust(place: Place) -> None:
-    run_agent(place.node, HOST)
-    outcome = run_agent(place.node)
+    place.run(place.host)
+    outcome = place.run()
     place.check_reverted()
     assert all(runtime.reverted for runtime in outcome.report.runtimes)
 
 
-@every_state
+@in_each([state for state in STATES if not state.undone])
 @pytest.mark.parametrize("act", ACTS)
 def test_killed_at_each_file_operation(place: Place, act: str) -> None:
     kill_at_each_file_operation(place, *ACTS[act])
@@ -157,28 +165,30 @@ def test_killed_beside_another_registry(place: Place, act: str) -> None:
     kill_at_each_file_operation(place, *ACTS_BESIDE_ANOTHER[act])
 
 
-def kill_at_each_file_operation(place: Place, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+def kill_at_each_file_operation(place: Place, trusted_before: int, trusted_after: int) -> None:
     """SIGKILL ahead of each; the next start ends where an undisturbed one would, or goes back if it is told to.
 
     Each operation meets one of the two here, and the other in the next state.
     """
-    run_agent(place.node, *before)
+    hosts = (place.host, SECOND_HOST)
+    before, after = hosts[:trusted_before], hosts[:trusted_after]
+    place.run(*before)
     was = place.snapshot()
-    undisturbed = run_agent(place.node, *after)
+    undisturbed = place.run(*after)
     becomes = place.snapshot()
-    run_agent(place.node, *before)
+    place.run(*before)
     left: set[object] = set()
     for turn, number in enumerate(kill_points(undisturbed), STATES.index(place.state)):
-        assert kill_agent(place.node, *after, before=number)
+        assert kill_agent(place.node, *after, before=number, **place.state.writer)
         place.check_dockerd()
         content = place.snapshot().get(FILE)
         if place.state.restarts and content not in left:
             left.add(content)
             place.restart()
         if turn % 2:
-            outcome = run_agent(place.node, *after)
-            if HOST in after:
+            outcome = place.run(*after)
+            if after:
                 place.check(outcome)
             assert place.snapshot() == becomes, f"killed ahead of {undisturbed.operations[number]}"
-        run_agent(place.node, *before)
+        place.run(*before)
         assert place.snapshot() == was, f"killed ahead of {undisturbed.operations[number]}"
