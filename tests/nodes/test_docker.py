@@ -11,6 +11,7 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import PAUSE
+from tests.nodes import held_transfer
 from tests.nodes.agent import PROGRAM, SETTLE_SECONDS, run_agent, trust_list
 from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
 from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
@@ -71,18 +72,21 @@ def test_push_and_pull_with_nothing_edited_by_hand(node: Node, dockerd: Daemon) 
     node.run("docker", "rm", "-f", container)
 
 
-def test_a_push_outlives_reloads(node: Node, dockerd: Daemon) -> None:
-    run_agent(node, HOST)
-    image = f"{HOST}/large/image:1"
-    node.run("sh", "-c", f"head -c 60000000 /dev/urandom > /run/layer; tar -C /run -c layer | docker import - {image}")
-    push = node.start("push", "docker", "push", image)
-    reloads = 0
-    while push.returncode is None and reloads < 10:
-        run_agent(node, HOST, *((SECOND_HOST,) if reloads % 2 == 0 else ()))
-        reloads += 1
-    wait_for(lambda: push.returncode is not None, 60, push.log.read_text)
-    assert push.returncode == 0, push.log.read_text()
-    assert reloads >= 1
+def test_a_push_outlives_ten_reloads(node: Node, dockerd: Daemon) -> None:
+    host, image = held_transfer.HOST, f"{held_transfer.HOST}/large/image:1"
+    with held_transfer.held_transfer(node) as held:
+        run_agent(node, host)
+        held_transfer.make_image(node, image)
+        push = node.start("push", "docker", "push", image)
+        held.wait_until_held()
+        before = dockerd.log.read_text().count("Reloaded configuration")
+        for number in range(10):
+            run_agent(node, host, *((SECOND_HOST,) if number % 2 == 0 else ()))
+        assert dockerd.log.read_text().count("Reloaded configuration") == before + 10
+        assert push.running()
+        held.go_on()
+        wait_for(lambda: not push.running(), 60, push.log.read_text)
+        assert push.returncode == 0, push.log.read_text()
     assert dockerd.running()
     node.run("docker", "rmi", image)
 

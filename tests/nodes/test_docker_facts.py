@@ -9,6 +9,7 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import DOCKERD
+from tests.nodes import held_transfer
 from tests.nodes.agent import run_agent
 from tests.nodes.docker_states import BROKEN, FILE, HOST, MIRRORS, OTHER_FLAG, SECOND_HOST, State, in_state
 from tests.nodes.next_start import NextStart
@@ -241,18 +242,19 @@ with socket.socket(socket.AF_UNIX) as connection:
 
 
 def test_a_pull_outlives_the_removal(node: Node) -> None:
-    image = f"{HOST}/large/image:1"
-    with in_state(node, State("no file")) as daemon:
-        assert daemon
-        run_agent(node, HOST)
-        random = "head -c 100000000 /dev/urandom > /run/layer; tar -C /run -c layer"
-        node.run("sh", "-c", f"{random} | docker import - {image}; rm /run/layer")
-        node.run("docker", "push", "--quiet", image)
-        node.run("docker", "rmi", image)
+    image = f"{held_transfer.HOST}/large/image:1"
+    with in_state(node, State("no file")), held_transfer.held_transfer(node) as held:
+        run_agent(node, HOST, held_transfer.HOST)
+        pushed = image.replace(held_transfer.HOST, HOST)
+        held_transfer.make_image(node, pushed)
+        node.run("docker", "push", "--quiet", pushed)
+        node.run("docker", "rmi", pushed)
         pull = node.start("pull", "docker", "pull", image)
-        wait_for(lambda: "Pulling fs layer" in pull.log.read_text(), 10, pull.log.read_text)
+        held.wait_until_held()
         run_agent(node)
-        assert pull.running(), "the layer is too small to be still on its way"
+        assert secure(node, held_transfer.HOST)
+        assert pull.running()
+        held.go_on()
         wait_for(lambda: not pull.running(), 60, pull.log.read_text)
         assert pull.returncode == 0, pull.log.read_text()
         node.run("docker", "rmi", image)
