@@ -26,6 +26,9 @@ async def test_from_the_first_registry_to_the_last(stage: Stage) -> None:
     body = await stage.cluster.get(kube.REGISTRY, *key)
     assert body["metadata"]["finalizers"] == [naming.NODE_TRUST_FINALIZER]
     assert await stage.events("Trusted") == [said["message"]]
+    told = stage.keeper._pods.by_node()[stage.node(1)].told
+    assert told
+    assert told.apply_pending_edits, "the setting reaches the agents"
 
     await stage.keeper.close()
     stage.operator()

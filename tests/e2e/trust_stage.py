@@ -73,6 +73,7 @@ class Stage:
         trust = TrustSettings(
             namespaces=(self.namespace,) if is_allowed else (),
             agents_namespace=self.agents_namespace,
+            apply_pending_edits=True,
             local_registry_hosting=f"{self.namespace}/main" if names_its_registry else "",
             image_pull_secrets=tuple({"name": name} for name in pull_secrets),
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from regkeeper.nodes import report
+from regkeeper.nodes.docker import SETTLE_SECONDS
+from regkeeper.nodes.process import read_process
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState, ReportRefusedError, StaleReportError
 from tests.nodes.agent import trust_list
@@ -34,8 +36,11 @@ def test_a_list_is_carried_out_and_a_later_dockerd_too(agent: RunningAgent) -> N
     """inotify sees the list's symlink and dockerd's socket; the clock alone would take a minute."""
     agent.deliver(trust_list(HOST, generation=2))
     wait_for(lambda: stale_or_report(agent, 2) == (), SOON, agent.daemon.log.read_text)
-    agent.node.start_dockerd()
+    dockerd = agent.node.start_dockerd()
     agent.wait_for_report(2, HostState.TRUSTED)
+    process = read_process(dockerd.host_pid)
+    assert process
+    assert process.age() >= SETTLE_SECONDS, "a younger one may end by the signal"
     agent.deliver(trust_list(generation=3))
     wait_for(lambda: is_reverted(agent, 3), SOON, agent.daemon.log.read_text)
     assert not agent.node.path(FILE).exists()

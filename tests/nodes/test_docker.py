@@ -331,9 +331,8 @@ def test_the_entry_that_a_proxy_lacks_is_named_and_helps(node: Node) -> None:
 
 def test_localhost_needs_nothing(node: Node, dockerd: Daemon) -> None:
     node.start_registry("127.0.0.1:5000")
-    outcome = run_agent(node, "127.0.0.1:5000")
-    assert outcome.host("127.0.0.1:5000").state is HostState.TRUSTED
-    assert not outcome.host("127.0.0.1:5000").ours
+    outcome = run_agent(node, "127.0.0.1:5000", "localhost:5000")
+    assert [(host.state, host.ours) for host in outcome.runtime().hosts] == [(HostState.TRUSTED, False)] * 2
     assert_untouched(node)
 
 

@@ -1,6 +1,7 @@
 """What the agent's care rests on: how dockerd behaves, Debian's 20.10 and today's, by their own word."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def test_a_signal_right_after_the_start_ends_dockerd(node: Node) -> None:
     wait_for(lambda: Path(f"/proc/{daemon.host_pid}/comm").read_text() == "dockerd\n", 5, daemon.log.read_text)
     node.run("kill", "-HUP", str(daemon.pid))
     wait_for(lambda: not daemon.running(), 5, daemon.log.read_text)
+    assert daemon.returncode == -signal.SIGHUP, daemon.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -153,8 +155,12 @@ def test_which_hosts_an_entry_covers(node: Node, entry: str, covers: set[str]) -
     """A name does not cover its address, nor an address its ports; a network covers whatever leads into it."""
     with in_state(node, State("entry", json.dumps({"insecure-registries": [entry]}).encode())):
         answers = {host: ask(node, host) for host in (HOST, SECOND_HOST)}
+        networks = node.docker_get("/info")["RegistryConfig"]["InsecureRegistryCIDRs"]
+        another_port = ask(node, f"{ADDRESS}:5999")
     assert {host for host, answer in answers.items() if "manifest unknown" in answer} == covers
     assert {host for host, answer in answers.items() if HTTPS_TRIED in answer} == {HOST, SECOND_HOST} - covers
+    assert (entry in networks) == entry.endswith("/24")
+    assert ('"http://' in another_port) == entry.endswith("/24"), "a network covers every port"
 
 
 @pytest.mark.parametrize("entry", ["*.example:5000", f"{HOST}/path", "master.example:99999"])

@@ -243,3 +243,8 @@ def test_a_newer_agents_reason_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_has_words(reason: Reason) -> None:
     assert Problem(reason).words()
+
+
+def test_of_a_read_only_node_the_way_that_works_is_named() -> None:
+    """As on Talos and Bottlerocket."""
+    assert "localhost relay" in Problem(Reason.FILE_READ_ONLY).words()

@@ -20,7 +20,7 @@ from regkeeper.reconcile.trust.telling import BETWEEN_WRITES_SECONDS, REFUSED_SE
 class Stage:
     """Agents, one a node, and what their pods were told."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, apply_pending_edits: bool = False) -> None:
         self.now = 100.0
         self.refusing: dict[str, Exception] = {}
         self.asked: list[str] = []
@@ -32,7 +32,7 @@ class Stage:
             cast(kube.Cluster, self),
             cast(AgentPods, self),
             cast(Reports, self),
-            apply_pending_edits=False,
+            apply_pending_edits=apply_pending_edits,
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             clock=lambda: self.now,
         )
@@ -57,6 +57,15 @@ class Stage:
     @property
     def told(self) -> int:
         return sum(agent.told is not None for agent in self.agents.values())
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+async def test_agents_are_told_whether_a_reload_may_apply_what_others_edited(is_allowed: bool) -> None:
+    stage = Stage(1, apply_pending_edits=is_allowed)
+    await stage.have_told("h:1")
+    (agent,) = stage.agents.values()
+    assert agent.told
+    assert agent.told.apply_pending_edits is is_allowed
 
 
 async def test_however_often_a_pass_is_woken_only_so_many_are_written_to_at_once() -> None:
