@@ -8,7 +8,7 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import kill_agent, kill_points, run_agent
-from tests.nodes.node import ADDRESS, ADDRESS_V6, SECOND_ADDRESS, Daemon, Node
+from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
 
@@ -26,7 +26,6 @@ config_path = "{CERTS}"
 def bare() -> Iterator[Node]:
     with Node() as node:
         node.start_registry()
-        node.start_registry(f"[{ADDRESS_V6}]:5000")
         yield node
 
 
@@ -72,13 +71,6 @@ def test_trust_and_untrust_leave_no_trace_and_need_no_restart(node: Node) -> Non
     node.start_containerd()
 
 
-def test_ipv6(node: Node) -> None:
-    start(node)
-    host = f"[{ADDRESS_V6}]:5000"
-    report = run_agent(node, host).host(host, "containerd")
-    assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, Reason.UNSUPPORTED)
-
-
 def test_unreachable_is_reported_and_kept(node: Node) -> None:
     start(node)
     host = f"{SECOND_ADDRESS}:5999"
@@ -116,6 +108,22 @@ def test_mirrors_of_the_administrator_work_and_are_left(node: Node) -> None:
     assert outcome.host(HOST, "containerd").state is HostState.TRUSTED
     second = outcome.host(SECOND_HOST, "containerd")
     assert (second.state, second.problem and second.problem.reason) == (HostState.BLOCKED, Reason.MIRRORS_IN_CONFIG)
+    assert outcome.operations == []
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("tls]\ninsecure_skip_verify = true", Reason.MIRRORS_IN_CONFIG),
+        ('auth]\nusername = "me"\npassword = "x"', Reason.CONFIG_PATH_UNSET),
+    ],
+    ids=["TLS", "credentials"],
+)
+def test_of_configs_only_tls_has_to_go_before_a_config_path_can_be_set(node: Node, table: str, reason: Reason) -> None:
+    start(node, f'{WITHOUT_CONFIG_PATH}[plugins."io.containerd.grpc.v1.cri".registry.configs."other.example".{table}\n')
+    outcome = run_agent(node, HOST)
+    report = outcome.host(HOST, "containerd")
+    assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, reason)
     assert outcome.operations == []
 
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from regkeeper.nodes.cri import Cri
+from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, ADDRESS_V6, Node
+from tests.nodes.node import ADDRESS, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 
@@ -22,7 +24,6 @@ TABLE = '[plugins."io.containerd.cri.v1.images".registry]\n'
 def bare() -> Iterator[Node]:
     with Node() as node:
         node.start_registry()
-        node.start_registry(f"[{ADDRESS_V6}]:5000")
         yield node
 
 
@@ -59,15 +60,13 @@ def test_the_default_config_path_is_two_directories_that_pulls_take_for_one(node
     start(node, DEFAULT)
     assert run_agent(node, HOST).host(HOST, "containerd").state is HostState.TRUSTED
     assert names(node) == [f"certs.d/{HOST}/hosts.toml", f"certs.d:/etc/docker/certs.d/{HOST}/hosts.toml"]
+    cri = Cri(NodeFiles(str(node.root)), "/run/containerd/containerd.sock", name="containerd")
+    aside = node.path("/etc/containerd/certs.d:")
+    aside.rename(node.path("/etc/containerd/aside"))
+    assert "HTTP response to HTTPS client" in cri.ask_registry(HOST), "the first directory alone is passed over"
+    node.path("/etc/containerd/aside").rename(aside)
     run_agent(node)
     assert [path.name for path in node.path("/etc/containerd").iterdir()] == ["config.toml"]
-
-
-def test_ipv6(node: Node) -> None:
-    """Which containerd 1.6 and dockerd 20.10 take in no image name."""
-    start(node, f'{DEFAULT}{TABLE}config_path = "{CERTS}"\n')
-    host = f"[{ADDRESS_V6}]:5000"
-    assert run_agent(node, host).host(host, "containerd").state is HostState.TRUSTED
 
 
 def test_an_import_is_merged_deeply(node: Node) -> None:
@@ -78,13 +77,14 @@ def test_an_import_is_merged_deeply(node: Node) -> None:
     assert names(node) == [f"certs.d/{HOST}/hosts.toml"]
 
 
-@pytest.mark.parametrize(
-    "table",
-    ['mirrors."other.example"]\nendpoint = ["https://other.example"]', 'configs."other.example".tls]\nca_file = "x"'],
-    ids=["mirrors", "configs"],
-)
-def test_mirrors_exclude_a_config_path(node: Node, table: str) -> None:
-    start(node, f"{DEFAULT}[{TABLE[1:-2]}.{table}\n")
+def test_mirrors_exclude_a_config_path(node: Node) -> None:
+    start(node, f'{DEFAULT}[{TABLE[1:-2]}.mirrors."other.example"]\nendpoint = ["https://other.example"]\n')
     report = run_agent(node, HOST).host(HOST, "containerd")
     assert (report.state, report.problem and report.problem.reason) == (HostState.BLOCKED, Reason.MIRRORS_IN_CONFIG)
     assert names(node) == []
+
+
+@pytest.mark.parametrize("table", ['tls]\nca_file = "x"', 'auth]\nusername = "me"'], ids=["TLS", "credentials"])
+def test_configs_exclude_none(node: Node, table: str) -> None:
+    start(node, f'{DEFAULT}[{TABLE[1:-2]}.configs."other.example".{table}\n')
+    assert run_agent(node, HOST).host(HOST, "containerd").state is HostState.TRUSTED

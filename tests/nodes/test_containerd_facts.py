@@ -12,7 +12,7 @@ from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD, CONTAINERD_1_7
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, DEBIAN_CONTAINERD, Daemon, Node
+from tests.nodes.node import ADDRESS, ADDRESS_V6, DEBIAN_CONTAINERD, Daemon, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 
@@ -54,6 +54,7 @@ def bare() -> Iterator[Node]:
     with Node() as node:
         node.start_registry()
         node.start_registry("127.0.0.1:5001")
+        node.start_registry(f"[{ADDRESS_V6}]:5000")
         yield node
 
 
@@ -160,15 +161,38 @@ def test_without_a_config_path_files_are_passed_over(node: Node, version: Versio
     assert not trusted(node)
 
 
-def test_mirrors_beside_a_config_path_leave_kubelet_without_a_runtime(node: Node, version: Version) -> None:
+@pytest.mark.parametrize(
+    ("table", "excluded_by"),
+    [
+        (f'mirrors."{HOST}"]\nendpoint = ["http://{HOST}"]', {"1.6", "1.7", "2"}),
+        (f'configs."{HOST}".tls]\ninsecure_skip_verify = true', {"1.6", "1.7"}),
+        (f'configs."{HOST}".auth]\nusername = "me"\npassword = "x"', set()),
+    ],
+    ids=["mirrors", "TLS", "credentials"],
+)
+def test_what_beside_a_config_path_leaves_kubelet_without_a_runtime(
+    node: Node, version: Version, table: str, excluded_by: set[str]
+) -> None:
     """The agent then takes the containerd for none of kubelet's, and changes nothing."""
-    registry = version.config() + (
-        f'[plugins."{version.images}".registry.mirrors."{HOST}"]\nendpoint = ["http://{HOST}"]\n'
-    )
-    start(node, version, registry)
-    assert cri(node).version() is None
+    start(node, version, f'{version.config()}[plugins."{version.images}".registry.{table}\n')
+    is_excluded = version.number in excluded_by
+    assert (cri(node).version() is None) == is_excluded
     outcome = run_agent(node, HOST)
-    assert (outcome.report.runtimes, outcome.operations) == ((), [])
+    if is_excluded:
+        assert (outcome.report.runtimes, outcome.operations) == ((), [])
+    else:
+        assert outcome.host(HOST, "containerd").state is HostState.TRUSTED
+        run_agent(node)
+
+
+def test_ipv6(node: Node, version: Version) -> None:
+    """1.6 takes no image name that starts with [; 1.7 no file with such a host in the header of a table."""
+    host = f"[{ADDRESS_V6}]:5000"
+    start(node, version)
+    report = run_agent(node, host).host(host, "containerd")
+    found = (report.state, report.problem and report.problem.reason)
+    run_agent(node)
+    assert found == ((HostState.BLOCKED, Reason.UNSUPPORTED) if version.number == "1.6" else (HostState.TRUSTED, None))
 
 
 def test_localhost_is_pulled_over_plain_http(node: Node, version: Version) -> None:

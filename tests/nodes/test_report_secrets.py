@@ -22,6 +22,7 @@ SECRET = "swordfish"
 DAEMON_JSON = json.dumps({"proxies": {"http-proxy": f"http://me:{SECRET}@proxy"}, SECRET: [SECRET], "labels": [SECRET]})
 REGISTRY = 'plugins."io.containerd.grpc.v1.cri".registry'
 CONFIG_TOML = f'version = 2\n[{REGISTRY}.configs."{SECRET}".auth]\npassword = "{SECRET}"\n'
+CONFIG_TOML += f'[{REGISTRY}.configs."{SECRET}".tls]\nca_file = "{SECRET}"\n'
 REGISTRIES_CONF = f'unqualified-search-registries = ["{SECRET}"]\n[[registry]]\nlocation = "{SECRET}"\n'
 
 Read = Callable[[NodeFiles], Sequence[Problem]]

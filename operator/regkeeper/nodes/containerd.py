@@ -163,14 +163,15 @@ def _host_of(path: str) -> str:
 def hosts_toml(host: str) -> bytes:
     """The file for one host.
 
-    containerd 1.6 and earlier 1.7s take no file that has only `server`, so there is a host table too.
+    containerd 1.6 and earlier 1.7s take no file that has only `server`, so there is a host table too. 1.7 takes the
+    brackets of an IPv6 address in no header of a table, not even in quotes, but in a key.
     """
     return (
         f"{owned_files.MARK} for a Registry of this cluster; edits are replaced.\n"
         f'server = "http://{host}"\n'
         "\n"
-        f'[host."http://{host}"]\n'
-        '  capabilities = ["pull", "resolve", "push"]\n'
+        "[host]\n"
+        f'"http://{host}" = {{capabilities = ["pull", "resolve", "push"]}}\n'
     ).encode()
 
 

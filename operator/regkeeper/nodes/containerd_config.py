@@ -34,7 +34,7 @@ class RegistrySettings:
     literal: str
     """config_path as it is written."""
     excluding: tuple[str, ...]
-    """Keys that exclude config_path: mirrors, configs."""
+    """Keys that exclude config_path: mirrors, in 1.x configs.*.tls too."""
     table: str
     """Plugin under which config_path has to be set."""
 
@@ -69,7 +69,7 @@ def read_registry_settings(files: NodeFiles, path: str, *, major: int) -> Regist
         found = _table(section, "registry") or {}
         registry = found if major < 2 else {**registry, **found}
     literal = str(registry.get("config_path") or ("" if major < 2 else _DEFAULT_CONFIG_PATH_2))
-    excluding = tuple(key for key in ("mirrors", "configs") if registry.get(key))
+    excluding = tuple(_excluding(registry, major))
     if excluding and not registry.get("config_path"):
         literal = ""
     return RegistrySettings(
@@ -79,6 +79,15 @@ def read_registry_settings(files: NodeFiles, path: str, *, major: int) -> Regist
         excluding=excluding,
         table=_PLUGINS.get(main_version, _PLUGINS[3]),
     )
+
+
+def _excluding(registry: dict[str, Any], major: int) -> Iterator[str]:
+    """Keys beside which containerd takes no config_path (measured: tests/nodes/test_containerd_facts.py)."""
+    if registry.get("mirrors"):
+        yield "mirrors"
+    configs = registry.get("configs")
+    if major < 2 and isinstance(configs, dict) and any(_table(configs, host, "tls") is not None for host in configs):
+        yield "configs.*.tls"
 
 
 def _documents(files: NodeFiles, path: str) -> Iterator[dict[str, Any]]:
