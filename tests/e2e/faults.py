@@ -123,10 +123,10 @@ class Bench:
         """The state once the claim is bound, which is the volume controller's, in its own time."""
 
         async def is_bound() -> bool:
-            await self.settle()
             claim = await self.cluster.get(kube.CLAIM, self.key.namespace, naming.claim_name(self.key.name))
             return bool(claim["status"]["phase"] == "Bound")
 
+        await self.settle()
         await wait_for_async(is_bound, 30, f"the claim of {self.key}")
         await self.settle()
         return await self.state()
