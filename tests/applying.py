@@ -1,13 +1,12 @@
 """Custom resources applied to a real API server in a namespace of a test's own."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 
 
 @dataclass(frozen=True)
@@ -22,14 +21,10 @@ class Place:
 
     def apply(self, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """The object as the API server then has it, or would have it."""
-        arguments = ["apply", "--server-side", "--filename=-", "--output=json"]
-        if dry_run:
-            arguments.append("--dry-run=server")
-        answer: dict[str, Any] = json.loads(self.kubectl(*arguments, stdin=json.dumps(body)))
-        return answer
+        return self.cluster.api().apply(body, manager="kubectl", dry_run=dry_run)
 
     def refusal(self, body: dict[str, Any]) -> str:
         """What the API server says against an object; the test fails if it takes it."""
-        with pytest.raises(CommandError) as error:
+        with pytest.raises(ApiError) as error:
             self.apply(body, dry_run=True)
         return str(error.value)

@@ -1,6 +1,5 @@
 """The operator's service account as the chart makes it, for an operator that a test runs as a process."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,11 @@ from typing import Any
 import yaml
 
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 from tests.helm import NAMESPACE, Object, render
 from tests.waiting import wait_for
 
-_TOKEN_LIFETIME = "2h"
+_LIFETIME = 7200  # seconds, of a token
 
 
 def apply_account(cluster: Cluster, values: Mapping[str, Any] | None = None, *, release: str) -> Object:
@@ -28,9 +27,16 @@ def apply_account(cluster: Cluster, values: Mapping[str, Any] | None = None, *, 
     rendered = render(chosen, "--no-hooks", release=release)
     items = [body for body in rendered if body["kind"] not in ("Deployment", "Service")]
     account = {"apiVersion": "v1", "kind": "List", "items": items}
-    for body in (namespace, account):
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=json.dumps(body))
+    for body in (namespace, *items):
+        cluster.api().apply(body, manager="kubectl", force=True)
     return account
+
+
+def delete_account(cluster: Cluster, account: Object) -> None:
+    """Delete what `apply_account` made, without waiting for its namespace to end."""
+    api = cluster.api()
+    for body in account["items"]:
+        api.delete(api.path_of(body))
 
 
 def operator_kubeconfig(
@@ -51,7 +57,9 @@ def operator_kubeconfig(
 def write_kubeconfig(cluster: Cluster, account: Object, file: Path) -> None:
     """Write a kubeconfig with a token of what `apply_account` made."""
     name = _name(account)
-    token = cluster.kubectl("create", "token", name, "--namespace", NAMESPACE, f"--duration={_TOKEN_LIFETIME}")
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": _LIFETIME}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{name}/token"
+    token = cluster.api().post(path, asked)["status"]["token"]
     kubeconfig = yaml.safe_load(cluster.kubeconfig.read_text())
     kubeconfig["users"] = [{"name": entry["name"], "user": {"token": token}} for entry in kubeconfig["users"]]
     file.touch(mode=0o600)
@@ -61,12 +69,13 @@ def write_kubeconfig(cluster: Cluster, account: Object, file: Path) -> None:
 def await_confinement(cluster: Cluster, account: Object) -> None:
     """Wait until the policies hold what `apply_account` made: from a moment after their making."""
     user = user_of(account)
-    attempt = ("create", "configmap", "nobodys", "--dry-run=server", "--as", user)
+    operators = cluster.api().impersonating(user)
+    attempt = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "nobodys"}}
 
     def is_refused() -> bool:
         try:
-            cluster.kubectl(*attempt)
-        except CommandError as error:
+            operators.create(attempt, dry_run=True)
+        except ApiError as error:
             return "the operator may touch only what belongs to a Registry" in str(error)
         return False
 

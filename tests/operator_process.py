@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
 from uuid import uuid4
 
-from regkeeper.kube.resources import REGISTRY, VOLUME
+import yaml
+
+from regkeeper.kube.resources import NAMESPACE, REGISTRY, VOLUME
 from regkeeper.naming import API_VERSION, REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.room import listed
@@ -29,9 +32,16 @@ _STOP_TIMEOUT = 15  # seconds; takes a fraction of one on a quiet machine (tests
 
 def install_crds(cluster: Cluster) -> None:
     """Apply the CRDs and wait until the API server serves them."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRDS))
-    wait_for(lambda: API_VERSION in cluster.kubectl("api-versions"), 30, f"{API_VERSION} in the discovery")
+    api = cluster.api()
+    bodies = [yaml.safe_load(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))]
+    for body in bodies:
+        api.apply(body, manager="kubectl", force=True)
+
+    def are_served() -> bool:
+        served = api.get(f"/apis/{API_VERSION}") or {"resources": []}
+        return {body["spec"]["names"]["plural"] for body in bodies} <= {each["name"] for each in served["resources"]}
+
+    wait_for(are_served, 30, f"{API_VERSION} in the discovery")
 
 
 @contextmanager
@@ -47,18 +57,17 @@ def a_namespace(
         name: its whole name instead.
     """
     name = name or f"{prefix}-{uuid4().hex[:8]}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}}
-    cluster.kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(body))
+    api = cluster.api()
+    api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}})
     try:
         yield name
     finally:
         for registry in listed(cluster, REGISTRY, name):
-            each = ("registry", registry["metadata"]["name"], f"--namespace={name}")
-            cluster.kubectl("patch", *each, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
-        selector = f"{REGISTRY_NAMESPACE_LABEL}={name}"
-        if listed(cluster, VOLUME, selector=selector):
-            cluster.kubectl("delete", "persistentvolumes", f"--selector={selector}", "--wait=false")
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
+            if "finalizers" in registry["metadata"]:
+                path = REGISTRY.path(name, registry["metadata"]["name"])
+                api.merge(path, {"metadata": {"finalizers": None}})
+        api.delete(f"{VOLUME.path(None)}?{urlencode({'labelSelector': f'{REGISTRY_NAMESPACE_LABEL}={name}'})}")
+        api.delete(NAMESPACE.path(None, name))
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """A namespace of a cluster with an operator, and what tests do in it."""
 
-import json
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +23,10 @@ def on_node(name: str) -> dict[str, Any]:
     return {"nodeSelector": {"kubernetes.io/hostname": name}, "tolerations": [CONTROL_PLANE_TOLERATION]}
 
 
-_RESOURCES = {resource.kind.lower(): resource for resource in RESOURCES.values()}
+AUTOSCALER = Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+"""The one kind of these tests that regkeeper does not use."""
+
+_RESOURCES = {resource.kind.lower(): resource for resource in (*RESOURCES.values(), AUTOSCALER)}
 
 
 def listed(
@@ -49,21 +51,50 @@ class Room:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
 
     def apply(self, *bodies: dict[str, Any]) -> None:
-        """Apply objects, as their one author: the server's own apply needs no schema, of some megabytes each time."""
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
-        self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=json.dumps(listed))
+        """Apply objects, as their one author."""
+        for body in bodies:
+            here = {**body, "metadata": {"namespace": self.namespace, **body["metadata"]}}
+            self.cluster.api().apply(here, manager="kubectl", force=True)
 
     def registry(self, name: str = "main", **spec: Any) -> None:
         """Apply a Registry; without a `storage` it is ephemeral."""
         self.apply(registry_object(name, namespace=self.namespace, **{"storage": {"ephemeral": {}}, **spec}))
 
+    def remove(self, kind: str, name: str = "main") -> None:
+        """Delete an object, which somebody may make anew at once."""
+        self.cluster.api().delete(self._path(kind, name))
+
     def delete(self, kind: str, name: str = "main") -> None:
         """Delete an object and wait until it is gone."""
-        self.kubectl("delete", kind, name, f"--timeout={SOON}s")
+        self.remove(kind, name)
+        wait_for(lambda: self.get(kind, name) is None, SOON, f"{kind} {name} to go")
+
+    def clear(self, *resources: Resource, propagation: str = "Background") -> None:
+        """Delete all objects of some kinds and wait until they are gone."""
+
+        def there() -> set[str]:
+            return {body["metadata"]["uid"] for resource in resources for body in self.listed(resource)}
+
+        before = there()
+        for resource in resources:
+            self.cluster.api().delete(resource.path(self.namespace), propagation=propagation)
+        wait_for(lambda: not before & there(), SOON, f"all to go that was in {self.namespace}")
+
+    def change(self, kind: str, name: str, patch: dict[str, Any]) -> None:
+        """Merge a patch into an object."""
+        self.cluster.api().merge(self._path(kind, name), patch)
+
+    def annotate(self, kind: str, name: str, **annotations: str | None) -> None:
+        """Set annotations of an object, or take them off."""
+        self.change(kind, name, {"metadata": {"annotations": annotations}})
+
+    def label(self, kind: str, name: str, **labels: str | None) -> None:
+        """The same of labels."""
+        self.change(kind, name, {"metadata": {"labels": labels}})
 
     def get(self, kind: str, name: str = "main") -> dict[str, Any] | None:
         """An object with its managed fields, by its kind, one that regkeeper uses; None if it is not there."""
-        return self.cluster.read(_RESOURCES[kind.lower()].path(self.namespace, name))
+        return self.cluster.read(self._path(kind, name))
 
     def listed(self, resource: Resource, selector: str = "") -> list[dict[str, Any]]:
         """The objects of a kind that have such labels."""
@@ -106,6 +137,9 @@ class Room:
     def pods(self, name: str = "main") -> list[dict[str, Any]]:
         """A Registry's pods."""
         return self.listed(POD, f"{naming.REGISTRY_LABEL}={name}")
+
+    def _path(self, kind: str, name: str) -> str:
+        return _RESOURCES[kind.lower()].path(self.namespace, name)
 
     def url(self, name: str = "main") -> str:
         """Where this machine reaches a Registry: its first address that is a node's, by the node's IP address."""

@@ -89,4 +89,5 @@ async def all_of(requests: Iterable[Awaitable[None]]) -> None:
 
 async def _require_success(response: aiohttp.ClientResponse) -> None:
     if response.status >= 300:
-        raise ApiError(f"{response.method} {response.url.path}: {response.status} {await response.text()}")
+        said = f"{response.method} {response.url.path}: {response.status} {await response.text()}"
+        raise ApiError(said, response.status)

@@ -73,7 +73,7 @@ class Cluster:
 
     @property
     def audit_log(self) -> Path:
-        """The API server's audit log: a JSON document a line, at level Metadata."""
+        """The API server's audit log of writes: a JSON document a line, at level Metadata."""
         return self._control_plane.audit_log
 
     @property
@@ -101,6 +101,10 @@ class Cluster:
         """
         return run(KUBERNETES.program("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments, text=stdin)
 
+    def api(self) -> Api:
+        """An administrator's client, for what is asked often and is not about kubectl."""
+        return self._control_plane.api()
+
     def read(self, path: str) -> dict[str, Any] | None:
         """What the API server has at that path, as an administrator sees it; None if nothing is there.
 
@@ -108,7 +112,7 @@ class Cluster:
             ApiError: it refused.
             OSError: it does not answer.
         """
-        return self._control_plane.api().get(path)
+        return self.api().get(path)
 
     def load(self, archive: Path) -> None:
         """Bring the images of a docker archive to both nodes, where kubelet finds them; Docker does not.

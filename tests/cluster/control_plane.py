@@ -3,12 +3,13 @@
 import os
 import signal
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
 
 from tests.cluster import certificates
-from tests.cluster.api import Api
+from tests.cluster.api import Api, Wire
 from tests.cluster.kubeconfig import kubeconfig
 from tests.cluster.plan import SERVICES, Plan
 from tests.cluster.processes import ProcessTable
@@ -27,6 +28,11 @@ _AUDIT_POLICY = {
 
 _COLLECTOR = {"GOGC": "400", "GOMEMLIMIT": "600MiB"}
 """Go's garbage collector took a sixth of the API server's time. Beyond the limit it works as often as it has to."""
+
+
+@lru_cache(maxsize=8)
+def _administrators(server: str, certificates: Path, _issued: int) -> Api:
+    return Api(Wire(server, certificates, "admin"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class ControlPlane:
 
     def api(self) -> Api:
         """An administrator's client."""
-        return Api(self.plan.server, self.certificates, "admin")
+        # A cluster that is made anew has other certificates.
+        return _administrators(self.plan.server, self.certificates, (self.certificates / "ca.crt").stat().st_mtime_ns)
 
     def prepare(self) -> None:
         """Write certificates, kubeconfigs and the audit policy."""
@@ -174,6 +181,8 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             "--allocate-node-cidrs=false",
             "--leader-elect=false",
+            # It checks the types of each admission policy's expressions, for a status that nobody here reads.
+            "--controllers=*,-validatingadmissionpolicy-status-controller",
             # The default of 20 requests a second costs three seconds of throttling at its start.
             "--kube-api-qps=300",
             "--kube-api-burst=500",
@@ -181,6 +190,4 @@ class ControlPlane:
             "--pvclaimbinder-sync-period=1s",
             "--horizontal-pod-autoscaler-sync-period=1s",
             f"--bind-address={self.plan.loopback}",
-            # It checks the types of each admission policy's expressions, for a status that nobody here reads.
-            "--controllers=*,-validatingadmissionpolicy-status-controller",
         ]

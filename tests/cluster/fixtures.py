@@ -4,19 +4,19 @@ The first user brings it up, the last one takes it down. A user that was killed 
 """
 
 import hashlib
-import json
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cluster import records
+from tests.cluster.api import Api, Wire
 from tests.cluster.cluster import Cluster
-from tests.cluster.commands import CommandError
 from tests.cluster.plan import Plan
+from tests.cluster.programs import KUBERNETES
 from tests.cluster.records import Extent
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
@@ -29,28 +29,22 @@ NODES_NAME = "-".join(("test-nodes", _CHECKOUT, *filter(None, [os.environ.get("P
 
 
 class GivenCluster(Cluster):
-    """The cluster of REGKEEPER_KUBECONFIG: it has a kubeconfig and kubectl, and nothing else of the embedded one.
+    """The cluster of REGKEEPER_KUBECONFIG: it has a kubeconfig and clients, and nothing else of the embedded one.
 
     A test that asks for more fails, with one line that says why.
     """
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, proxy: str) -> None:
         super().__init__()
         self._kubeconfig = kubeconfig
+        self._api = Api(Wire(proxy))
 
     @property
     def kubeconfig(self) -> Path:
         return self._kubeconfig
 
-    def read(self, path: str) -> dict[str, Any] | None:
-        """By kubectl, which knows every way to authenticate."""
-        try:
-            answer: dict[str, Any] = json.loads(self.kubectl("get", f"--raw={path}"))
-        except CommandError as error:
-            if "NotFound" in str(error):
-                return None
-            raise
-        return answer
+    def api(self) -> Api:
+        return self._api
 
     @property
     def _plan(self) -> Plan:
@@ -80,10 +74,24 @@ def two_nodes() -> Iterator[Cluster]:
 @contextmanager
 def _cluster(name: str, extent: Extent) -> Iterator[Cluster]:
     if given := os.environ.get(KUBECONFIG_VARIABLE):
-        yield GivenCluster(Path(given))
+        with _proxy(Path(given)) as server:
+            yield GivenCluster(Path(given), server)
     else:
         with shared(Cluster(name), extent) as cluster:
             yield cluster
+
+
+@contextmanager
+def _proxy(kubeconfig: Path) -> Iterator[str]:
+    """An address where kubectl, which knows every way to authenticate, passes on what a client asks."""
+    command = (KUBERNETES.program("kubectl"), f"--kubeconfig={kubeconfig}", "proxy", "--port=0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            # Its first line ends with the address and the port.
+            yield f"http://{process.stdout.readline().split()[-1]}"
+        finally:
+            process.terminate()
 
 
 @contextmanager

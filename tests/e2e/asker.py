@@ -1,9 +1,8 @@
 """The API server, asked as one of its users: what it would refuse, and which rights it gives."""
 
-import json
-
+from regkeeper.naming import FIELD_MANAGER
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 from tests.helm import Object
 
 
@@ -12,6 +11,7 @@ class Asker:
 
     def __init__(self, cluster: Cluster, user: str, namespace: str) -> None:
         self._cluster = cluster
+        self.api = cluster.api().impersonating(user)
         self._user = user
         self._namespace = namespace
 
@@ -19,28 +19,34 @@ class Asker:
         """Whether it might create or change `body`, by server-side apply; a Secret it has the right to create only.
 
         Raises:
-            CommandError: it might not; the message says why.
+            ApiError: it might not; the message says why.
         """
-        verb = ["create"] if body["kind"] == "Secret" else ["apply", "--server-side", "--field-manager=regkeeper"]
-        self.run(*verb, "--dry-run=server", "--filename=-", stdin=json.dumps(body))
+        if body["kind"] == "Secret":
+            self.api.create(body, dry_run=True)
+        else:
+            self.api.apply(body, manager=FIELD_MANAGER, dry_run=True)
 
     def run(self, *arguments: str, stdin: str = "") -> str:
         return self._cluster.kubectl(*arguments, "--as", self._user, stdin=stdin)
 
     def can(self, verb: str, resource: str, namespace: str = "") -> bool:
-        """Whether it has the right, in its own namespace if in no other; `resource` as in `pods` or `pods/exec`."""
+        """Whether it has the right, in its own namespace if in no other; `resource` as in `pods/exec` or `jobs.batch`.
+
+        As `kubectl auth can-i` asks it.
+        """
         kind, _, subresource = resource.partition("/")
-        where = ["--namespace", namespace or self._namespace]
-        question = ["auth", "can-i", verb, kind, f"--subresource={subresource}", *where]
-        try:
-            return self.run(*question).strip() == "yes"
-        except CommandError:  # "no" has exit status 1
-            return False
+        name, _, group = kind.partition(".")
+        asked = {"verb": verb, "resource": name, "group": group, "subresource": subresource}
+        spec = {"resourceAttributes": {**asked, "namespace": namespace or self._namespace}}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+        return bool(
+            self.api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)["status"]["allowed"]
+        )
 
 
 def is_refused(asker: Asker, body: Object, message: str) -> bool:
     try:
         asker.ask(body)
-    except CommandError as error:
+    except ApiError as error:
         return message in str(error)
     return False

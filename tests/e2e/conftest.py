@@ -16,7 +16,7 @@ from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.trust.questions import Questioner
-from tests.chart_account import apply_account, await_confinement, user_of, write_kubeconfig
+from tests.chart_account import apply_account, await_confinement, delete_account, user_of, write_kubeconfig
 from tests.cluster import Cluster
 from tests.e2e import directories, tenant
 from tests.e2e.asker import Asker, is_refused
@@ -26,6 +26,7 @@ from tests.e2e.retention_bench import RetentionBench
 from tests.e2e.trust_stage import AgentsAccount, Stage
 from tests.fake_agents import fake_agents
 from tests.operator_process import a_namespace, install_crds, operator_process
+from tests.room import AUTOSCALER
 from tests.waiting import wait_for
 
 _FOLDER = Path(__file__).parent
@@ -76,7 +77,7 @@ def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     write_kubeconfig(control_plane, made, kubeconfig)
     await_confinement(control_plane, made)
     yield Account(kubeconfig, iter(namespaces))
-    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+    delete_account(control_plane, made)
 
 
 @pytest.fixture
@@ -90,7 +91,8 @@ async def operators(account: Account, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 def confined(control_plane: Cluster) -> Iterator[Asker]:
     """The account of the tenant's operator, for what tests ask without making it; no operator runs."""
     install_crds(control_plane)
-    control_plane.kubectl("create", "namespace", tenant.TENANT)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant.TENANT}}
+    control_plane.api().create(namespace)
     made = apply_account(control_plane, {"localStorage": [tenant.RULE]}, release=tenant.RELEASE)
     asker = Asker(control_plane, tenant.OPERATOR, tenant.TENANT)
     # A policy works from a moment after its making.
@@ -99,16 +101,16 @@ def confined(control_plane: Cluster) -> Iterator[Asker]:
         change(changed)
         wait_for(partial(is_refused, asker, changed, message), 30, f"the policy that says: {message}")
     yield asker
-    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
-    control_plane.kubectl("delete", "namespace", tenant.TENANT, "--wait=false")
+    delete_account(control_plane, made)
+    control_plane.api().delete(kube.NAMESPACE.path(None, tenant.TENANT))
 
 
 @pytest.fixture(scope="session")
 def node(control_plane: Cluster) -> Iterator[str]:
     """The node of `directories.py`; nobody runs it."""
-    control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(directories.node()))
+    control_plane.api().apply(directories.node(), manager="kubectl")
     yield directories.NODE
-    control_plane.kubectl("delete", "node", directories.NODE)
+    control_plane.api().delete(kube.NODE.path(None, directories.NODE))
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def operated(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -
         settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
         with operator_process(directory / "kubeconfig", directory, settings) as process:
             yield Operated(process, namespace, user_of(made))
-        control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+        delete_account(control_plane, made)
 
 
 @pytest.fixture
@@ -158,10 +160,8 @@ def room(control_plane: Cluster, operated: Operated) -> Iterator[OperatedRoom]:
     """Its namespace, empty before each test."""
     room = OperatedRoom(control_plane, operated)
     yield room
-    room.kubectl("delete", "registries", "--all", "--cascade=foreground")
-    room.kubectl(
-        "delete", "horizontalpodautoscalers,deployments,persistentvolumeclaims,services,configmaps,events", "--all"
-    )
+    room.clear(kube.REGISTRY, propagation="Foreground")
+    room.clear(AUTOSCALER, kube.DEPLOYMENT, kube.CLAIM, kube.SERVICE, kube.CONFIG_MAP, kube.EVENT)
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +177,7 @@ def keepers_account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFac
     write_kubeconfig(control_plane, made, kubeconfig)
     await_confinement(control_plane, made)
     yield AgentsAccount(kubeconfig, agents_namespace)
-    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(made))
+    delete_account(control_plane, made)
 
 
 @pytest.fixture
@@ -197,10 +197,4 @@ async def stage(
         async for registry in cluster.list(kube.REGISTRY, stage.namespace):
             name = registry["metadata"]["name"]
             await cluster.patch(kube.REGISTRY, stage.namespace, name, {"metadata": {"finalizers": None}})
-        agents_namespace = keepers_account.agents_namespace
-        inside = ("-n", agents_namespace)
-        control_plane.kubectl("delete", "daemonset,pods,secrets", *inside, "--all", "--force", "--grace-period=0")
-        level = "pod-security.kubernetes.io/enforce=privileged"
-        control_plane.kubectl("label", "--overwrite", "namespace", agents_namespace, level)
-        control_plane.kubectl("delete", "namespace", stage.namespace, "--wait=false")
-        control_plane.kubectl("delete", "nodes", f"--selector=stage={stage.token}")
+        stage.clear()

@@ -67,7 +67,7 @@ class OperatedRoom(Room):
         for _ in range(count):
             for name in names or ("main",):
                 before = self._passes()
-                self.kubectl("annotate", "--overwrite", "registry", name, f"test/poke={next(self._poke)}")
+                self.annotate("registry", name, **{"test/poke": str(next(self._poke))})
                 wait_for(lambda before=before: self._passes() > before, SOON, "another pass")  # type: ignore[misc]
 
     def _passes(self) -> float:

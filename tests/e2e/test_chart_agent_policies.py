@@ -13,8 +13,9 @@ from regkeeper.resources.local_registry_hosting import local_registry_hosting
 from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import node_agent_key
 from regkeeper.settings import Settings, TrustSettings
-from tests.chart_account import apply_account
+from tests.chart_account import apply_account, delete_account
 from tests.cluster import Cluster
+from tests.cluster.api import ApiError
 from tests.cluster.commands import CommandError
 from tests.e2e.asker import Asker, is_refused
 from tests.helm import NAMESPACE, Object
@@ -47,7 +48,7 @@ def operator(control_plane: Cluster) -> Iterator[Asker]:
     other = {**KEY, "metadata": {**KEY["metadata"], "name": "other"}}
     wait_for(partial(is_refused, asker, other, "belongs to a Registry"), 30, "the policy over Secrets")
     yield asker
-    control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(account))
+    delete_account(control_plane, account)
 
 
 def test_what_tells_tools_of_the_registry_is_admitted_only_where_a_value_asks_for_it(control_plane: Cluster) -> None:
@@ -66,7 +67,7 @@ def test_what_tells_tools_of_the_registry_is_admitted_only_where_a_value_asks_fo
         wait_for(refused, 30, "the policy over ConfigMaps")
     asker.ask(body)
     for account in made:
-        control_plane.kubectl("delete", "--wait=false", "--filename=-", stdin=json.dumps(account))
+        delete_account(control_plane, account)
 
 
 def changed(change: Change) -> Object:
@@ -132,20 +133,20 @@ def test_what_the_operator_builds_is_admitted(operator: Asker) -> None:
     ],
 )
 def test_what_the_agents_do_not_need_is_refused(operator: Asker, change: Change, message: str) -> None:
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(ApiError, match=message):
         operator.ask(changed(change))
 
 
 def test_nothing_else_is_made_in_their_namespace(operator: Asker) -> None:
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more", "namespace": AGENTS}}
-    with pytest.raises(CommandError, match="belongs to a Registry"):
+    with pytest.raises(ApiError, match="belongs to a Registry"):
         operator.ask(config_map)
 
 
 def test_a_daemon_set_elsewhere_or_of_another_name_is_beyond_its_rights(operator: Asker) -> None:
     named = changed(lambda body: body["metadata"].update(name="other"))
-    assert operator.can("create", "daemonsets")
-    assert not operator.can("create", "daemonsets", "default")
+    assert operator.can("create", "daemonsets.apps")
+    assert not operator.can("create", "daemonsets.apps", "default")
     with pytest.raises(CommandError, match="make one DaemonSet"):
         operator.run("create", "--dry-run=server", "--filename=-", stdin=json.dumps(named))
     assert not operator.can("create", "pods")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster
+from tests.cluster.api import ApiError
 from tests.cluster.commands import CommandError
 from tests.e2e.asker import Asker
 from tests.e2e.refused_objects import FIRST_OF_EACH_POLICY, OWNED, REFUSED, SECRET, Change
@@ -29,7 +30,7 @@ def test_what_the_operator_builds_is_admitted(confined: Asker, spec: dict[str, A
 def test_what_it_does_not_need_is_refused(confined: Asker, body: Object, change: Change, message: str) -> None:
     changed = copy.deepcopy(body)
     change(changed)
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(ApiError, match=message):
         confined.ask(changed)
 
 
@@ -47,7 +48,7 @@ def test_a_foreign_object_is_neither_changed_nor_deleted(confined: Asker, contro
     with pytest.raises(CommandError, match=OWNED):
         confined.run("delete", "poddisruptionbudget", "foreign", "--namespace", TENANT)
     taken = {**ours, "metadata": {**ours["metadata"], "name": "foreign"}}
-    with pytest.raises(CommandError, match=OWNED):
+    with pytest.raises(ApiError, match=OWNED):
         confined.ask(taken)
 
 

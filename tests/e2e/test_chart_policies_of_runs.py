@@ -12,6 +12,7 @@ from regkeeper.resources.retention.run_job import policy_job, purge_job
 from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.snapshot import Part
 from tests.cluster import Cluster
+from tests.cluster.api import ApiError
 from tests.cluster.commands import CommandError
 from tests.e2e.asker import Asker
 from tests.e2e.refused_objects import NAMESPACES, NOT_ROOT, OWNED, PRIVILEGE, Change
@@ -60,7 +61,7 @@ def job_pod(body: Object) -> Object:
 def test_no_run_is_more_than_a_registry(confined: Asker, change: Change, message: str) -> None:
     for body in retention_objects()[:3]:
         change(job_pod(body))
-        with pytest.raises(CommandError, match=message):
+        with pytest.raises(ApiError, match=message):
             confined.ask(body)
 
 
@@ -68,7 +69,7 @@ def test_jobs_and_leases_of_others_are_theirs(confined: Asker) -> None:
     for body in retention_objects():
         del body["metadata"]["labels"]
         body["metadata"].pop("ownerReferences", None)
-        with pytest.raises(CommandError, match=OWNED):
+        with pytest.raises(ApiError, match=OWNED):
             confined.ask(body)
 
 
@@ -82,7 +83,7 @@ def test_a_job_whose_cron_job_was_deleted_without_it_can_still_be_ended(
         body = copy.deepcopy(retention_objects()[1])
         body["metadata"] |= {"name": name, "labels": labels, "finalizers": ["regkeeper.dev/run"]}
         disown(body)
-        with pytest.raises(CommandError, match=OWNED):
+        with pytest.raises(ApiError, match=OWNED):
             confined.ask(body)  # it makes none such
         control_plane.kubectl("create", "--filename=-", stdin=json.dumps(body))
         let_fall = [

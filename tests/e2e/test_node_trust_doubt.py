@@ -1,7 +1,5 @@
 """What makes no node forget a Registry: what the operator can't know at the moment, and what is over in a moment."""
 
-import json
-
 import pytest
 
 from regkeeper import kube, naming
@@ -9,7 +7,7 @@ from tests.e2e.trust_stage import Stage
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("stage")]
 
-ODD_ADDRESS = json.dumps({"status": {"addresses": [{"type": "InternalIP", "address": "unknown"}]}})
+ODD_ADDRESS = {"status": {"addresses": [{"type": "InternalIP", "address": "unknown"}]}}
 
 
 async def test_agents_that_are_upgraded_make_no_node_forget(stage: Stage) -> None:
@@ -80,7 +78,7 @@ async def test_a_node_that_is_not_there_for_a_moment_makes_no_node_forget_its_ad
     await stage.trusted(key, "2/2")
     assert await stage.hosts(key) == hosts
     assert set(hosts) == {"10.7.0.1:5000", f"{stage.node(1)}:5000"}
-    stage.admin.kubectl("patch", "node", stage.node(2), "--subresource=status", "-p", ODD_ADDRESS)
+    await stage.cluster.patch_status(kube.NODE, None, stage.node(2), ODD_ADDRESS)
     await stage.add_node(1)
     await stage.trusted(key, "3/3")
     assert await stage.hosts(key) == hosts

@@ -3,8 +3,6 @@
 Proves of nodes.md: "Where admission refuses the agents, `NodesTrusted` gives its message and the label to set".
 """
 
-import json
-
 import pytest
 
 from regkeeper import kube, naming
@@ -58,16 +56,15 @@ async def test_a_node_that_joins_later_is_trusted_and_a_forged_pod_is_told_nothi
         },
         "spec": {"nodeName": stage.node(4), "containers": [{"name": "agent", "image": "evil"}]},
     }
-    stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps(forged))
+    await stage.cluster.create(forged)
     await stage.add_node(4)
     await stage.trusted(key, "4/4")
     pod = await stage.cluster.get(kube.POD, stage.agents_namespace, "forged")
-    assert naming.TRUST_ANNOTATION not in pod["metadata"]["annotations"]
+    assert naming.TRUST_ANNOTATION not in pod["metadata"].get("annotations", {})
 
 
 async def test_agents_that_pod_security_refuses_are_told_of_with_the_label(stage: Stage) -> None:
-    label = "pod-security.kubernetes.io/enforce=restricted"
-    stage.admin.kubectl("label", "namespace", stage.agents_namespace, label, "--overwrite")
+    stage.enforce("restricted")
     key = await stage.registry()
 
     async def refused() -> bool:
@@ -126,7 +123,7 @@ async def test_tools_are_told_of_the_registry_as_long_as_it_is_there(stage: Stag
 
     stage.operator(names_its_registry=True)
     foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": hosting[2], "namespace": hosting[1]}}
-    stage.admin.kubectl("apply", "--filename=-", stdin=json.dumps({**foreign, "data": {"by": "hand"}}))
+    made = await stage.cluster.create({**foreign, "data": {"by": "hand"}})
     key = await stage.registry()
     await stage.trusted(key, "3/3")
     await stage.look()
@@ -134,12 +131,10 @@ async def test_tools_are_told_of_the_registry_as_long_as_it_is_there(stage: Stag
     (said,) = await stage.events("ForeignLocalRegistryHosting")
     assert "kube-public/local-registry-hosting is not regkeeper's" in said
 
-    stage.admin.kubectl("delete", "configmap", hosting[2], "-n", hosting[1])
+    await stage.cluster.delete(*hosting, uid=made["metadata"]["uid"])
     await stage.until(data, "the ConfigMap")
     assert await data() == {"localRegistryHosting.v1": f"host: {stage.node(1)}:5000\n"}
-    stage.admin.kubectl(
-        "patch", "configmap", hosting[2], "-n", hosting[1], "-p", '{"data": {"localRegistryHosting.v1": ""}}'
-    )
+    await stage.cluster.patch(*hosting, {"data": {"localRegistryHosting.v1": ""}})
 
     async def is_repaired() -> bool:
         return bool((await data())["localRegistryHosting.v1"])

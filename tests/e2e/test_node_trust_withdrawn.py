@@ -1,7 +1,6 @@
 """How nodes forget a Registry that stays: before an uninstall or after it, and where it may no longer change nodes."""
 
 import asyncio
-import json
 import re
 
 import pytest
@@ -47,8 +46,7 @@ async def test_what_an_uninstall_asks_for_is_heard_at_once(stage: Stage, monkeyp
         wakes.append(recall.is_asked(body) and woken.is_set())
 
     monkeypatch.setattr(daemon_set, "_take", taken)
-    annotation = f"{naming.REVERT_ANNOTATION}=true"
-    stage.admin.kubectl("annotate", "daemonset", naming.NODE_AGENT, "-n", stage.agents_namespace, annotation)
+    await stage.ask_to_revert()
     await wait_for_async(lambda: any(wakes), SOON, "the next pass")
 
 
@@ -56,8 +54,7 @@ async def test_an_uninstall_that_is_called_off_is_undone_as_the_condition_says(s
     key = await stage.registry()
     await stage.trusted(key, "3/3")
     stage.agent(3).obeys = False
-    annotation = f"{naming.REVERT_ANNOTATION}=true"
-    stage.admin.kubectl("annotate", "daemonset", naming.NODE_AGENT, "-n", stage.agents_namespace, annotation)
+    await stage.ask_to_revert()
 
     async def remedy() -> list[str]:
         said = (await stage.condition(key)).get("message", "")
@@ -78,8 +75,7 @@ async def test_trust_that_an_uninstall_left_is_taken_back_by_the_next_operator(s
     assert len(await stage.hosts(key)) == 2
     stage.operator(is_allowed=is_allowed)
     if is_allowed:
-        patch = json.dumps({"spec": {"nodeTrust": {"enabled": False}}})
-        stage.admin.kubectl("patch", "registry", key.name, "-n", key.namespace, "--type=merge", "-p", patch)
+        await stage.cluster.patch(kube.REGISTRY, *key, {"spec": {"nodeTrust": {"enabled": False}}})
 
     async def is_forgotten() -> bool:
         return not await stage.hosts(key)

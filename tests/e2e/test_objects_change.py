@@ -1,6 +1,5 @@
 """Objects of one spec applied over those of another: what the spec no longer asks for goes, nothing is refused."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,15 +38,8 @@ def apply(control_plane: Cluster, namespace: str) -> Apply:
         for each in objects:
             # Their owner is not there: the garbage collector would take them between two applies.
             each["metadata"].pop("ownerReferences", None)
-        applied = control_plane.kubectl(
-            "apply",
-            "--server-side",
-            f"--field-manager={FIELD_MANAGER}",
-            "--filename=-",
-            "--output=json",
-            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
-        )
-        return {each["kind"]: each["spec"] for each in json.loads(applied)["items"] if "spec" in each}
+        applied = [control_plane.api().apply(each, manager=FIELD_MANAGER) for each in objects]
+        return {each["kind"]: each["spec"] for each in applied if "spec" in each}
 
     return apply_objects
 

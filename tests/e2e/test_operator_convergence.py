@@ -89,7 +89,7 @@ async def test_a_changed_registry_ends_like_a_new_one(
     await cluster.create(registry_object(name, namespace=changed.key.namespace, **before))
     await changed.settle()
     second = registry_object(name, namespace=changed.key.namespace, **after)
-    control_plane.kubectl("replace", "--filename=-", stdin=json.dumps(second))
+    control_plane.api().replace(second)
     await changed.settle()
     await cluster.create(registry_object(name, namespace=new.key.namespace, **after))
     await new.settle()

@@ -1,6 +1,5 @@
 """One volume, one Registry: also for an operator that has just started, and for claims that are bound late."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -97,8 +96,8 @@ def volume(
 
 
 def apply(control_plane: Cluster, *bodies: dict[str, Any]) -> None:
-    listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
-    control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+    for body in bodies:
+        control_plane.api().apply(body, manager="kubectl")
 
 
 async def are_bound(cluster: kube.ApiCluster, namespace: str, *names: str) -> None:

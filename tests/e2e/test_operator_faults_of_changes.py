@@ -1,6 +1,5 @@
 """A change of the spec that meets a fault at any of its writes ends in the same state as an undisturbed one."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -117,10 +116,10 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
         "provisioner": "kubernetes.io/no-provisioner",
         "allowVolumeExpansion": True,
     }
-    control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(growing))
+    control_plane.api().apply(growing, manager="kubectl")
     with a_namespace(control_plane, "faults-of-changes") as name:
         yield name
-        control_plane.kubectl("delete", "persistentvolumes", f"--selector=test={name}", "--wait=false")
+        control_plane.api().delete(f"{kube.VOLUME.path(None)}?labelSelector=test%3D{name}")
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from regkeeper import naming
+from regkeeper.kube.resources import CLAIM, DEPLOYMENT, REGISTRY
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 from tests.e2e.valid_specs import ENVIRONMENT, OPTIONS, SINGLE
 from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
 from tests.registry_objects import registry_object
@@ -91,7 +92,7 @@ def test_text_that_yaml_writes_otherwise_than_json_arrives(room: Room, operator:
     text = 'a\x7f\x80\x85\u2028\u2029\ufeff\N{WHALE}\\ud83d \n\t"b'
     # Not applied, which is YAML for kubectl too.
     odd = registry_object("odd", namespace=room.namespace, storage={"ephemeral": {}}, podAnnotations={"odd": text})
-    room.kubectl("create", "--filename=-", stdin=json.dumps(odd))
+    room.cluster.api().create(odd)
     deployment = wait_for(lambda: room.get("deployment", "odd"), SOON, lambda: f"{room.status('odd')}")
     assert deployment is not None
     assert deployment["spec"]["template"]["metadata"]["annotations"]["odd"] == text
@@ -156,12 +157,10 @@ def accepted(room: Room, specs: list[dict[str, Any]]) -> list[str]:
     bodies = [
         registry_object(f"random-{number}", namespace=room.namespace, **spec) for number, spec in enumerate(specs)
     ]
-    everything = {"apiVersion": "v1", "kind": "List", "items": bodies}
-    with suppress(CommandError):
-        # kubectl's own check of the whole list would refuse all of it.
-        room.kubectl("create", "--validate=ignore", "--filename=-", stdin=json.dumps(everything))
-    listed = json.loads(room.kubectl("get", "registries", "--output=json"))
-    return [body["metadata"]["name"] for body in listed["items"]]
+    for body in bodies:
+        with suppress(ApiError):
+            room.cluster.api().create(body, strict=False)
+    return [body["metadata"]["name"] for body in room.listed(REGISTRY)]
 
 
 # Not shrunk: each example is a minute of an API server's work where it fails.
@@ -191,6 +190,6 @@ def test_random_specs_are_refused_or_get_a_condition_and_delay_nobody(
 
 def clear(room: Room) -> None:
     """Delete the Registries; the operator takes its finalizers off."""
-    room.kubectl("delete", "registries", "--all", f"--timeout={SOON}s")
-    wait_for(lambda: not room.kubectl("get", "deployments", "--output=name"), SOON, "the Deployments to go")
-    room.kubectl("delete", "persistentvolumeclaims", f"--selector={naming.REGISTRY_LABEL}", "--wait=false")
+    room.clear(REGISTRY)
+    wait_for(lambda: not room.listed(DEPLOYMENT), SOON, "the Deployments to go")
+    room.cluster.api().delete(f"{CLAIM.path(room.namespace)}?labelSelector={naming.REGISTRY_LABEL}")

@@ -75,7 +75,7 @@ def test_what_the_operator_writes_is_counted(room: OperatedRoom) -> None:
     """Or the tests that expect no write would prove nothing."""
 
     def repair() -> None:
-        room.kubectl("delete", "service", "main")
+        room.remove("service")
         wait_for(lambda: room.get("service"), SOON, "the Service")
 
     room.registry()
@@ -86,9 +86,9 @@ def test_what_the_operator_writes_is_counted(room: OperatedRoom) -> None:
 def test_drift_is_repaired(room: OperatedRoom) -> None:
     room.registry()
     room.settle()
-    room.kubectl("delete", "deployment", "main")
-    room.kubectl("patch", "configmap", "main-config", "--type=merge", "-p", '{"data":{"config.yml":"version: 9"}}')
-    room.kubectl("label", "service", "main", f"{naming.REGISTRY_LABEL}-")
+    room.remove("deployment")
+    room.change("configmap", "main-config", {"data": {"config.yml": "version: 9"}})
+    room.label("service", "main", **{naming.REGISTRY_LABEL: None})
     wait_for(lambda: room.get("deployment"), SOON, "the Deployment")
     wait_for(
         lambda: "rootdirectory" in (room.get("configmap", "main-config") or {})["data"]["config.yml"],
@@ -100,7 +100,7 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
         SOON,
         "the Service's label",
     )
-    room.kubectl("label", "--overwrite", "configmap", "main-config", f"{naming.REGISTRY_LABEL}=another")
+    room.label("configmap", "main-config", **{naming.REGISTRY_LABEL: "another"})
     wait_for(
         lambda: room.need("configmap", "main-config")["metadata"]["labels"][naming.REGISTRY_LABEL] == "main",
         SOON,
@@ -112,8 +112,8 @@ def test_drift_is_repaired(room: OperatedRoom) -> None:
 def test_other_managers_fields_are_left_alone(room: OperatedRoom) -> None:
     room.registry(storage={"existingClaim": "shared"})
     room.settle()
-    room.kubectl("annotate", "deployment", "main", "injected=yes")
-    room.kubectl("patch", "service", "main", "--type=merge", "-p", '{"spec":{"sessionAffinity":"ClientIP"}}')
+    room.annotate("deployment", "main", injected="yes")
+    room.change("service", "main", {"spec": {"sessionAffinity": "ClientIP"}})
     assert room.writes_while(lambda: room.provoke_passes(3)) == []
     assert (room.get("deployment") or {})["metadata"]["annotations"]["injected"] == "yes"
     assert (room.get("service") or {})["spec"]["sessionAffinity"] == "ClientIP"
@@ -221,14 +221,14 @@ def test_a_paused_registry_is_left_alone(room: OperatedRoom) -> None:
     room.registry()
     room.settle()
     before = room.condition("Ready")
-    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
+    room.annotate("registry", "main", **{naming.PAUSED_ANNOTATION: "true"})
     paused = room.await_condition("Paused", "Annotated")
     assert naming.PAUSED_ANNOTATION in paused["message"]
     assert room.condition("Ready") == before, "what was last seen"
-    room.kubectl("delete", "service", "main")
+    room.remove("service")
     assert room.writes_while(lambda: room.provoke_passes(3)) == []
     assert room.get("service") is None
-    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
+    room.annotate("registry", "main", **{naming.PAUSED_ANNOTATION: None})
     wait_for(lambda: room.get("service"), SOON, "the Service, with the pause over")
     wait_for(lambda: room.condition("Paused") == {}, SOON, "no condition of the pause")
 
@@ -238,7 +238,7 @@ def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom) -> None:
     """Issue 3: "Upgrade from an object written by an older field manager"."""
     room.registry()
     room.settle()
-    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}=true")
+    room.annotate("registry", "main", **{naming.PAUSED_ANNOTATION: "true"})
     deployment = room.need("deployment")
     wanted = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     deployment["spec"]["template"]["spec"]["containers"][0]["args"] = ["serve", "/as/it/was"]
@@ -246,8 +246,8 @@ def test_what_an_older_version_wrote_is_taken_over(room: OperatedRoom) -> None:
     assert ours
     for entry in ours:
         entry |= {"manager": "regkeeper-of-old", "operation": "Update"}
-    room.kubectl("replace", "--filename=-", stdin=json.dumps(deployment))
-    room.kubectl("annotate", "registry", "main", f"{naming.PAUSED_ANNOTATION}-")
+    room.cluster.api().replace(deployment)
+    room.annotate("registry", "main", **{naming.PAUSED_ANNOTATION: None})
 
     def is_ours() -> bool:
         live = room.need("deployment")

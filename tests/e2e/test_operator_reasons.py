@@ -3,7 +3,6 @@
 Those of pods and nodes: installed/test_reasons.py.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -38,8 +37,8 @@ class Scene:
         self._operator = operator
 
     def apply(self, *bodies: dict[str, Any]) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(bodies)}
-        self._control_plane.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+        for body in bodies:
+            self._control_plane.api().apply(body, manager="kubectl")
 
     async def look(self, **spec: Any) -> None:
         """Apply the Registry and make a pass."""
@@ -102,7 +101,7 @@ async def test_more_replicas_than_the_claim_that_is_there_can_have(scene: Scene)
 async def test_a_node_that_is_not_there(scene: Scene, control_plane: Cluster) -> None:
     storage = directories.local("main")
     scene.apply(registry_object(namespace=scene.namespace, storage=storage))
-    control_plane.kubectl("delete", "node", directories.NODE)
+    control_plane.api().delete(kube.NODE.path(None, directories.NODE))
     try:
         with pytest.raises(WaitingError, match=f"there is no node {directories.NODE}") as raised:
             await scene.look_again()

@@ -1,6 +1,5 @@
 """The pods against the Pod Security Standards, as a real API server enforces them."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -12,7 +11,7 @@ from regkeeper.resources.config import config_file
 from regkeeper.resources.pod import pod_template
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 from tests.operator_process import a_namespace, install_crds
 from tests.registry_objects import LOCAL, a_registry
 from tests.waiting import wait_for
@@ -35,15 +34,15 @@ def create_pod(control_plane: Cluster) -> Iterator[CreatePod]:
             labels = {"pod-security.kubernetes.io/enforce": level}
             namespaces[level] = stack.enter_context(a_namespace(control_plane, level, labels))
         for name in namespaces.values():
-            listed = partial(control_plane.kubectl, "get", "serviceaccounts", f"--namespace={name}", "--output=name")
-            wait_for(listed, 30, "the service account that pods need")
+            path = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+            wait_for(partial(control_plane.read, path), 30, "the service account that pods need")
 
         def create(level: str, **spec: Any) -> None:
             registry = a_registry(namespace=namespaces[level], **spec)
             template = pod_template(registry, Settings(), config_file(registry, read_only=False))
             metadata = {**template["metadata"], "name": "main", "namespace": namespaces[level]}
             body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
-            control_plane.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(body))
+            control_plane.api().create(body, dry_run=True)
 
         yield create
 
@@ -56,7 +55,7 @@ def test_pods_are_restricted(create_pod: CreatePod, level: str, storage: dict[st
 
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_the_host_port_is_all_that_they_would_refuse(create_pod: CreatePod, level: str) -> None:
-    with pytest.raises(CommandError, match=rf'violates PodSecurity "{level}:latest": hostPort \(') as refused:
+    with pytest.raises(ApiError, match=rf'violates PodSecurity "{level}:latest": hostPort \(') as refused:
         create_pod(level, access={"hostPort": {}})
     assert str(refused.value).count("uses") == 1
 

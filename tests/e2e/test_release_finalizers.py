@@ -35,12 +35,13 @@ def make_registry(cluster: Cluster, namespace: str, name: str, finalizers: list[
         "metadata": metadata,
         "spec": {"storage": {"ephemeral": {}}},
     }
-    cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
+    cluster.api().create(body)
 
 
 def finalizers(cluster: Cluster, namespace: str, name: str) -> list[str]:
-    found = cluster.kubectl("get", "registry", name, "--namespace", namespace, "--output=json")
-    return list(json.loads(found)["metadata"].get("finalizers", []))
+    found = cluster.read(kube.REGISTRY.path(namespace, name))
+    assert found is not None
+    return list(found["metadata"].get("finalizers", []))
 
 
 def release(cluster: Cluster, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,5 @@
 """A pass over nodes on a real API server with its DaemonSet controller; the agents are stand-ins that tests steer."""
 
-import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from regkeeper.reconcile.trust.status import TrustStatusWriter
 from regkeeper.settings import Settings, TrustSettings
 from regkeeper.uninstall import release_finalizers
 from tests.cluster import Cluster
-from tests.cluster.commands import CommandError
+from tests.cluster.api import ApiError
 from tests.fake_agents import FakeAgent, FakeAgents
 from tests.registry_objects import registry_object
+from tests.room import listed
 from tests.waiting import wait_for, wait_for_async
 
 SOON = 60  # seconds; takes a few
@@ -136,19 +136,22 @@ class Stage:
             "metadata": {"name": name},
             "spec": {"policyName": name, "validationActions": ["Deny"]},
         }
-        listed = {"apiVersion": "v1", "kind": "List", "items": [policy, binding]}
-        self.admin.kubectl("apply", "--filename=-", stdin=json.dumps(listed))
+        api = self.admin.api()
+        for body in (policy, binding):
+            api.create(body)
         try:
             wait_for(lambda: self._refuses(number), SOON, "the policy to work")
             yield
         finally:
-            self.admin.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+            for body in (binding, policy):
+                api.delete(api.path_of(body))
 
     def _refuses(self, number: int) -> bool:
+        path = kube.POD.path(self.agents_namespace, self.pod(number))
         try:
-            self.admin.kubectl("label", "pod", self.pod(number), "-n", self.agents_namespace, "a=b", "--dry-run=server")
-        except CommandError:
-            return True
+            self.admin.api().merge(path, {"metadata": {"labels": {"a": "b"}}}, dry_run=True)
+        except ApiError as error:
+            return "this node is left alone" in str(error)
         return False
 
     def node(self, number: int) -> str:
@@ -164,17 +167,17 @@ class Stage:
     def remove_node(self, number: int) -> None:
         """Delete a node, and its pod, as the controller-manager does within a minute."""
         pod = self.pod(number)
-        self.admin.kubectl("delete", "node", self.node(number))
+        self.admin.api().delete(kube.NODE.path(None, self.node(number)))
         self.remove_pod(pod)
 
     def pod(self, number: int) -> str:
         """Name of the agent's pod on a node."""
-        pods = json.loads(self.admin.kubectl("get", "pods", "-n", self.agents_namespace, "--output=json"))["items"]
+        pods = listed(self.admin, kube.POD, self.agents_namespace)
         (pod,) = [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") == self.node(number)]
         return str(pod)
 
     def remove_pod(self, pod: str) -> None:
-        self.admin.kubectl("delete", "pod", pod, "-n", self.agents_namespace, "--force", "--grace-period=0")
+        self.admin.api().delete(kube.POD.path(self.agents_namespace, pod), at_once=True)
 
     async def told(self) -> dict[str, tuple[str, ...] | None]:
         """What the pod on each node says that it is to trust."""
@@ -188,11 +191,11 @@ class Stage:
 
     async def look(self) -> None:
         """A pass, after a fresh listing of Registries, and what kubelets and agents do meanwhile."""
-        listed = {body["metadata"]["name"]: body async for body in self.cluster.list(kube.REGISTRY, self.namespace)}
+        found = {body["metadata"]["name"]: body async for body in self.cluster.list(kube.REGISTRY, self.namespace)}
         for known in self.store.registries():
-            if known["metadata"]["name"] not in listed:
+            if known["metadata"]["name"] not in found:
                 self.store.discard(("Registry", self.namespace, known["metadata"]["name"]))
-        for body in listed.values():
+        for body in found.values():
             self.store.put(body)
         await self.keeper.look()
         await self._play()
@@ -232,8 +235,7 @@ class Stage:
     async def _bind(self, pod: str, node: str) -> None:
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": target}
-        path = f"/api/v1/namespaces/{self.agents_namespace}/pods/{pod}/binding"
-        self.admin.kubectl("create", f"--raw={path}", "--filename=-", stdin=json.dumps(binding))
+        self.admin.api().post(f"{kube.POD.path(self.agents_namespace, pod)}/binding", binding)
 
     def agent(self, number: int) -> FakeAgent:
         return next(agent for agent in self.agents.by_address.values() if agent.node == self.node(number))
@@ -254,14 +256,34 @@ class Stage:
         listed = (await self.status(key)).get("conditions", [])
         return next((entry for entry in listed if entry["type"] == "NodesTrusted"), {})
 
+    async def ask_to_revert(self) -> None:
+        """Annotate the agents' DaemonSet, as a person does before an uninstall."""
+        asked = {"metadata": {"annotations": {naming.REVERT_ANNOTATION: "true"}}}
+        await self.cluster.patch(kube.DAEMON_SET, self.agents_namespace, naming.NODE_AGENT, asked)
+
     async def uninstall(self) -> None:
         """End the operator, and remove what `helm uninstall` removes; what nodes trust stays."""
         await self.keeper.close()
-        self.admin.kubectl("delete", "daemonset", naming.NODE_AGENT, "-n", self.agents_namespace)
-        self.admin.kubectl("delete", "secret", naming.NODE_AGENT_KEY, "-n", self.agents_namespace)
-        self.admin.kubectl("delete", "pods", "--all", "-n", self.agents_namespace, "--force", "--grace-period=0")
+        api = self.admin.api()
+        api.delete(kube.DAEMON_SET.path(self.agents_namespace, naming.NODE_AGENT))
+        api.delete(kube.SECRET.path(self.agents_namespace, naming.NODE_AGENT_KEY))
+        api.delete(kube.POD.path(self.agents_namespace), at_once=True)
         self.agents.by_address.clear()
         assert [name async for name in release_finalizers(self.cluster, [self.namespace])]
+
+    def clear(self) -> None:
+        """Remove the agents, and what this stage has made."""
+        api = self.admin.api()
+        for resource in (kube.DAEMON_SET, kube.POD, kube.SECRET):
+            api.delete(resource.path(self.agents_namespace), at_once=True)
+        self.enforce("privileged")
+        api.delete(kube.NAMESPACE.path(None, self.namespace))
+        api.delete(f"{kube.NODE.path(None)}?labelSelector=stage%3D{self.token}")
+
+    def enforce(self, level: str) -> None:
+        """Let the agents' namespace take the pods of that level alone."""
+        labels = {"pod-security.kubernetes.io/enforce": level}
+        self.admin.api().merge(kube.NAMESPACE.path(None, self.agents_namespace), {"metadata": {"labels": labels}})
 
     async def is_gone(self, resource: kube.Resource, namespace: str | None, name: str) -> bool:
         try:

@@ -156,7 +156,7 @@ def test_the_command_explains_itself() -> None:
 
 
 def test_a_given_cluster_says_in_one_line_what_it_lacks(tmp_path: Path) -> None:
-    given = GivenCluster(tmp_path / "kubeconfig")
+    given = GivenCluster(tmp_path / "kubeconfig", "http://127.0.0.1:1")
     with pytest.raises(pytest.fail.Exception, match="needs the embedded cluster") as refused:
         given.node_ip("k8smaster")
     assert not refused.value.pytrace
