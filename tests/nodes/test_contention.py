@@ -6,10 +6,12 @@ An answer that says something else makes the operator look at all nodes and writ
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, FREE_REPAIRS
 from regkeeper.nodes.engine import Engine
 from regkeeper.nodes.files import NodeFiles
-from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.reasons import FileChangedError, Reason
 from regkeeper.nodes.record import Ledger
 from regkeeper.nodes.report import RuntimeReport
 from regkeeper.nodes.runtime import Change, Look
@@ -51,3 +53,34 @@ def test_a_report_says_how_long_the_pause_is_and_not_what_is_left_of_it(tmp_path
     assert runtime.repairs == FREE_REPAIRS + 1
     assert later.problems[0].facts["seconds"] == "120"
     engine.verifier.close()
+
+
+class Overtaken(StillRuntime):
+    """A runtime whose file another program writes so many times just when it is to be changed."""
+
+    def __init__(self, writes: int) -> None:
+        self.writes = writes
+        self.changed = False
+
+    def look(self, hosts: Sequence[str], ledger: Ledger, *, allow_pending_edits: bool) -> Look:
+        return Look(present=True, ours=frozenset(hosts), acts=not self.changed)
+
+    def act(self, look: Look, ledger: Ledger) -> None:
+        if self.writes:
+            self.writes -= 1
+            raise FileChangedError("/etc/file")
+        self.changed = True
+
+
+@pytest.mark.parametrize(
+    ("writes", "said"), [(2, []), (3, ["/etc/file: another program wrote it at the same moment"])], ids=str
+)
+def test_a_pass_looks_again_where_another_program_came_first_but_not_for_ever(
+    tmp_path: Path, writes: int, said: list[str]
+) -> None:
+    runtime = Overtaken(writes)
+    engine = Engine(NodeFiles(str(tmp_path)), [runtime], node="node")
+    engine.run(trust_list("one:5000"), now=0)
+    engine.verifier.close()
+    assert runtime.changed == (not said)
+    assert [problem.words() for problem in engine.report().runtimes[0].problems] == said
