@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -214,12 +215,23 @@ def copied(volume: Volume, target: Path) -> Path:
 
 def linked(root: Path, target: Path) -> Path:
     """A copy that shares the registry's files, which the engine renames and removes but never writes."""
-
-    def link_or_copy(source: str, copy: str) -> str:
-        if f"/{STATE}/" in source and "/quarantine/" not in source:
-            return shutil.copy2(source, copy)
-        os.link(source, copy)
-        return copy
-
-    shutil.copytree(root, target, symlinks=True, copy_function=link_or_copy)
+    _link(str(root), str(target), shares=True)
     return target
+
+
+def _link(source: str, target: str, *, shares: bool) -> None:
+    """One directory with all below it; what is the engine's own is copied, save for its quarantine."""
+    os.mkdir(target)
+    with os.scandir(source) as found:
+        for each in found:
+            copy = f"{target}/{each.name}"
+            if each.is_dir(follow_symlinks=False):
+                below = (shares and not each.path.endswith(f"/{STATE}")) or each.path.endswith(f"/{STATE}/quarantine")
+                _link(each.path, copy, shares=below)
+            elif shares:
+                os.link(each.path, copy, follow_symlinks=False)
+            else:
+                shutil.copy2(each.path, copy, follow_symlinks=False)
+    status = os.stat(source)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,6 +1,8 @@
 """A small volume with everything that makes deletion hard, a policy for it, and which of its images are whole."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.engine.volumes import DAY, Volume
@@ -24,26 +26,39 @@ def team_volume(root: Path) -> Volume:
 
 def whole_tags(root: Path) -> set[str]:
     """`repository:tag` of each image that can be pulled in full, found out without the engine."""
-    v2 = root / "docker/registry/v2"
+    v2 = f"{root}/docker/registry/v2"
     found = set()
-    for link in v2.glob("repositories/**/_manifests/tags/*/current/link"):
-        repository = link.parents[4]
-        if _is_whole(v2, repository, link.read_text()):
-            found.add(f"{repository.relative_to(v2 / 'repositories')}:{link.parents[1].name}")
+    for folder, names, _ in os.walk(f"{v2}/repositories"):
+        if "_manifests" in names:
+            repository = os.path.relpath(folder, f"{v2}/repositories")
+            found |= {f"{repository}:{tag}" for tag in _whole_tags_of(v2, folder)}
+        names[:] = [name for name in names if not name.startswith("_")]
     return found
 
 
-def _is_whole(v2: Path, repository: Path, digest: str) -> bool:
+def _whole_tags_of(v2: str, repository: str) -> Iterator[str]:
+    tags = f"{repository}/_manifests/tags"
+    for tag in os.listdir(tags) if os.path.isdir(tags) else ():
+        link = Path(f"{tags}/{tag}/current/link")
+        if link.exists() and _is_whole(v2, repository, link.read_text()):
+            yield tag
+
+
+def _is_whole(v2: str, repository: str, digest: str) -> bool:
     algorithm, _, name = digest.partition(":")
-    data = v2 / "blobs" / algorithm / name[:2] / name / "data"
-    if not data.is_file() or not (repository / "_manifests/revisions" / algorithm / name / "link").is_file():
+    revision = f"{repository}/_manifests/revisions/{algorithm}/{name}/link"
+    if not os.path.isfile(_data(v2, digest)) or not os.path.isfile(revision):
         return False
-    document = json.loads(data.read_bytes())
+    with open(_data(v2, digest), "rb") as data:
+        document = json.load(data)
     blobs = [document["config"], *document["layers"]] if "config" in document else []
     return all(_is_whole(v2, repository, child["digest"]) for child in document.get("manifests", ())) and all(
-        (
-            v2 / "blobs" / algorithm / (hexadecimal := blob["digest"].partition(":")[2])[:2] / hexadecimal / "data"
-        ).is_file()
-        and (repository / "_layers" / algorithm / hexadecimal / "link").is_file()
+        os.path.isfile(_data(v2, blob["digest"]))
+        and os.path.isfile(f"{repository}/_layers/{blob['digest'].replace(':', '/')}/link")
         for blob in blobs
     )
+
+
+def _data(v2: str, digest: str) -> str:
+    algorithm, _, name = digest.partition(":")
+    return f"{v2}/blobs/{algorithm}/{name[:2]}/{name}/data"
