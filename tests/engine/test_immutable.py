@@ -1,12 +1,15 @@
 """Files that can't be moved or removed: what stays, what is told, and that all else goes on."""
 
+import errno
+import fcntl
+import os
 import subprocess
 
 import pytest
 
 from tests.engine import documents
 from tests.engine.driver import complete, run
-from tests.engine.running import Runner, quarantined
+from tests.engine.running import STATE, Runner, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume
 
 
@@ -63,3 +66,58 @@ def test_what_can_not_be_removed_comes_back_whole(volume: Volume) -> None:
         assert complete(volume) == {("app", "v1"), ("app", "v3")}
     finally:
         subprocess.run(["chattr", "-R", "-i", str(volume.v2)], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("flag", ["i", "a"])
+def test_no_further_run_is_begun_for_what_was_half_written_and_can_not_be_moved(volume: Volume, flag: str) -> None:
+    """Of a file whose directory is immutable nothing tells it: every run was refused, or stopped pushes for nothing."""
+    app = volume.repository("app")
+    for number in range(3):
+        app.push_image(f"v{number}", layers=[b"base", b"%d" % number], age=(9 - number) * DAY)
+    half = volume.half_write_blob(b"base", age=9 * DAY)
+    runner = Runner(volume.root, volume.now)
+    subprocess.run(["chattr", f"+{flag}", str(half.parent)], check=True)
+    try:
+        first = runner.retain({})
+        assert first.journal is not None
+        (problem,) = first.plan.problems
+        assert str(problem).startswith(f"{half.relative_to(volume.v2)}: half written, and can't be moved: ")
+        second = runner.retain({})
+        assert second.journal is None
+        (problem,) = second.plan.problems
+        assert str(problem).startswith(f"{half.relative_to(volume.v2)}: half written, and could not be moved: ")
+        third = runner.retain({"rules": [{"keep": {"last": 2}}]})
+        assert len(third.plan.problems) == 1
+        assert complete(volume) == {("app", "v1"), ("app", "v2")}
+        assert runner.retain({}).journal is None
+    finally:
+        subprocess.run(["chattr", f"-{flag}", str(half.parent)], check=True)
+    assert runner.retain({"rules": [{"keep": {"last": 1}}]}).plan.problems == []
+    assert not half.exists()
+    assert (volume.root / STATE / "immovable").read_bytes() == b""
+
+
+@pytest.mark.root
+def test_what_could_not_be_moved_is_tried_again_once_it_changes(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And once nobody knows any more that it was tried. A network filesystem doesn't tell that a file is immutable."""
+
+    def unsupported(*_: object) -> bytes:
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    monkeypatch.setattr(fcntl, "ioctl", unsupported)
+    volume.repository("app").push_image("v1", layers=[b"base"], age=9 * DAY)
+    half = volume.half_write_blob(b"base", age=9 * DAY)
+    runner = Runner(volume.root, volume.now)
+    subprocess.run(["chattr", "+i", str(half)], check=True)
+    try:
+        assert [runner.retain({}).journal is None for _ in range(3)] == [False, True, True]
+        (volume.root / STATE / "immovable").write_bytes(b"damaged")
+        assert [runner.retain({}).journal is None for _ in range(2)] == [False, True]
+    finally:
+        subprocess.run(["chattr", "-i", str(half)], check=True)
+    outcome = runner.retain({})
+    assert (outcome.journal is None, outcome.plan.problems) == (False, [])
+    assert not half.exists()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from regkeeper.retention import history
 from regkeeper.retention.early import Early
+from regkeeper.retention.immovable import immovable
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.journals import Journals
@@ -59,6 +60,7 @@ def ask(
         in_use or InUse(),
         restored=_restored(volume, intent.known),
         approved=None if approved is None else approved.victims,
+        immovable=immovable(volume),
         departures=departures,
     )
     return Planner(

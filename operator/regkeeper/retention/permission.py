@@ -45,7 +45,7 @@ def _denied(parents: Parents, move: Move, device: int) -> list[str]:
         try:
             parent = parents.open(path)
         except PermissionError:
-            return [path]
+            return [] if move.kind is Kind.TEMPORARY else [path]
         except FileNotFoundError:
             return []  # The sweep reads it again and says what changed.
         if os.fstat(parent).st_dev != device:
@@ -53,11 +53,13 @@ def _denied(parents: Parents, move: Move, device: int) -> list[str]:
                 f"{path} is on another filesystem than the quarantine: only a rename within one can be undone. "
                 "Mount the whole of docker/registry/v2 as one volume"
             )
+        if move.kind is Kind.TEMPORARY:  # Nobody needs that it goes: the sweep leaves one that can't be moved.
+            return []
         denied = []
         if not _may_write(".", parent):
             denied.append(path)
-        # A directory that changes its parent is itself written to: its `..` changes. A file is not.
-        if move.kind is not Kind.TEMPORARY and not _may_write(name, parent) and name in os.listdir(parent):
+        # A directory that changes its parent is itself written to: its `..` changes.
+        if not _may_write(name, parent) and name in os.listdir(parent):
             denied.append(move.path)
         return denied
 

@@ -12,6 +12,7 @@ garbage-collect would stumble over it.
         awaiting/<hash>             a plan that waits for an approval
         answers/<uid>               what a Job answered
         repositories                how many the last run left in the catalog, see history.py
+        immovable                   what was half written and could not be moved, see immovable.py
         reserve/                    space and inodes for a run on a full volume, see reserve.py
         cache/                      what was read of immutable manifests; safe to lose
 """
@@ -25,6 +26,7 @@ AWAITING = f"{STATE}/awaiting"
 ANSWERS = f"{STATE}/answers"
 RESERVE = f"{STATE}/reserve"
 LEFT = f"{STATE}/repositories"
+IMMOVABLE = f"{STATE}/immovable"
 CACHE = f"{STATE}/cache"
 
 

@@ -19,7 +19,9 @@ from regkeeper.retention.histories import departures
 from regkeeper.retention.judgement import Judgement, judge
 from regkeeper.retention.layout import Found, Volume, repository_path, walk_repositories
 from regkeeper.retention.limits import Limits, refusal
+from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan, RepositoryPlan
+from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.question import Question
 from regkeeper.retention.read_ahead import WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
 from regkeeper.retention.repository import Problem, Repository
@@ -40,6 +42,8 @@ _SAMPLE = 4
 
 WAITING = 8
 """Processes that read then. Each takes some 10 MiB of its own."""
+
+_STAYS = "half written, and could not be moved: it is tried again when it changes, or when something else goes"
 
 _LEDGER = 32
 """Stretches of which a process passes the digests on together: to pass them at last would take their memory twice."""
@@ -100,6 +104,7 @@ class Planner:
         with paused_collector():
             self._judge_repositories()
             self._find_blobs()
+        self._leave_immovable()
         self.plan.entries = sorted(self.entries.values(), key=lambda entry: entry.name)
         # They come in the order in which directories list; plans of the same volume are the same.
         self.plan.problems.sort(key=lambda problem: (problem.repository, problem.where, problem.message))
@@ -229,3 +234,10 @@ class Planner:
             self.settler.ledger.counts.kept_bytes += freed.kept_bytes
             for number, size in freed.deleted_bytes.items():
                 self.entries[number].deleted_bytes += size
+
+    def _leave_immovable(self) -> None:
+        """Let nothing go if that is only what could not be moved: each run would stop pushes for nothing."""
+        moves = self.plan.moves
+        if moves.count(Kind.TEMPORARY) == len(moves) > 0 and self.question.immovable.issuperset(moves):
+            self.plan.problems.extend(Problem("", move.path, _STAYS) for move in moves)
+            self.plan.moves = PlannedMoves()

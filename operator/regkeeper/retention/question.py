@@ -9,6 +9,7 @@ from regkeeper.retention import digests
 from regkeeper.retention.digests import Digest
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.intent import Intent
+from regkeeper.retention.moves import Move
 from regkeeper.retention.references import Reference
 from regkeeper.retention.rules import Rule
 
@@ -33,6 +34,7 @@ class Question(Struct, frozen=True):
         restored: what an undo brought back, by repository, tag (empty for what is none) and `alg:hex`, with the run
             that it undid. A tag that was pushed again since is no longer the one that came back.
         approved: (repository, tag, digest) of the victims that an approval allows; None: no approval limits them.
+        immovable: what was half written and could not be moved.
         departures: when a run deleted the last tag of a digest, by repository and digest; nanoseconds.
     """
 
@@ -41,6 +43,7 @@ class Question(Struct, frozen=True):
     in_use: InUse = field(default_factory=InUse)
     restored: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     approved: frozenset[tuple[str, str, str]] | None = None
+    immovable: frozenset[Move] = frozenset()
     departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
 
     def is_younger(self, pushed: int) -> bool:

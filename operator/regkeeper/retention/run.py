@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import NotQuietError, RetentionError, StoppedError, UnverifiedError, translated
 from regkeeper.retention.history import due
+from regkeeper.retention.immovable import note_immovable
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.journal_writer import WritableJournals
@@ -168,11 +169,12 @@ def _sweep(
     with translated(path):
         try:
             with volume.directory(path) as quarantine:
-                ours = sweep(volume, quarantine, plan, progress=order.progress)
-            refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), ours)
+                swept = sweep(volume, quarantine, plan, progress=order.progress)
+            refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), swept.touched)
         except NotQuietError:
             # Whoever writes may need what was moved: it goes back at once and to the end, not with the next run.
             volume.stop = never
             roll_back(volume, journals, journal, journal.header.now)
             raise
+        note_immovable(volume, swept.half_written)
         return journals.enter(journal, State.DONE, journal.header.now, moves=journal.count, bytes=journal.bytes)

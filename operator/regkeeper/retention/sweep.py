@@ -5,8 +5,9 @@ at whatever point the power fails, every manifest that a registry can still reac
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import OF_ONE_ENTRY, NotQuietError, StoppedError, StorageError, translated
@@ -30,7 +31,16 @@ _WITNESSES = {
 there."""
 
 
-def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Callable[[Move], None]) -> frozenset[str]:
+class Swept(NamedTuple):
+    """What became of a plan."""
+
+    touched: frozenset[str]
+    """The directories out of which something was moved."""
+    half_written: Mapping[Move, bool]
+    """What was half written beside blobs that stay, and whether it could be moved."""
+
+
+def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Callable[[Move], None]) -> Swept:
     """Move everything into the run's quarantine.
 
     Args:
@@ -40,15 +50,13 @@ def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Call
             is added to its problems: nobody needs that it goes.
         progress: Told of each move that was made.
 
-    Returns:
-        The directories out of which something was moved.
-
     Raises:
         StoppedError: the volume's `stop` said so.
         NotQuietError: something changed since the plan.
         StorageError: a rename failed.
     """
     touched: frozenset[str] = frozenset()
+    half_written: dict[Move, bool] = {}
     kind: Kind | None = None
     with opened_parents(volume) as parents:
         for number, move in enumerate(plan.moves):
@@ -63,7 +71,10 @@ def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Call
                 if move.kind is not Kind.TEMPORARY or error.errno not in OF_ONE_ENTRY:
                     raise
                 plan.problems.append(Problem("", move.path, f"half written, and can't be moved: {error.words}"))
+                half_written[move] = False
                 continue
+            if move.kind is Kind.TEMPORARY:
+                half_written[move] = True
             progress(move)
         touched |= _make_durable(volume, quarantine, parents)
     for number, move in enumerate(plan.moves):
@@ -71,7 +82,7 @@ def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Call
         # The rename of a file changes its ctime, that of a directory not those of the files in it.
         if move.kind is not Kind.TEMPORARY and not is_symbolic_link(quarantine, str(number)):
             _refuse_changed(quarantine, str(number), move)
-    return touched
+    return Swept(touched, half_written)
 
 
 def _make_durable(volume: WritableVolume, quarantine: int, parents: Parents) -> frozenset[str]:
