@@ -21,7 +21,8 @@ from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import Verdict, judge
 from tests.engine.oracle_limits import exceeded
 from tests.engine.oracle_policy import InUse
-from tests.engine.strategies import ABOUT_OTHERS, ABOUT_SEVERAL, SPECS, History, build, histories, in_use
+from tests.engine.registry_history import History, build
+from tests.engine.strategies import ABOUT_OTHERS, ABOUT_SEVERAL, SPECS, histories, in_use
 from tests.engine.volumes import DAY, Volume
 
 CROWDS = st.dictionaries(st.sampled_from(["app", "team/app"]), st.integers(15, 30), max_size=2)

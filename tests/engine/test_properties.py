@@ -15,7 +15,9 @@ from tests.engine.oracle import judge
 from tests.engine.oracle_patterns import is_pattern
 from tests.engine.oracle_policy import DEPENDANT
 from tests.engine.oracle_reading import World, complete_tags, read
-from tests.engine.strategies import FUTURE, SPECS, History, build, histories, in_use
+from tests.engine.pools import FUTURE
+from tests.engine.registry_history import History, build
+from tests.engine.strategies import SPECS, histories, in_use
 from tests.engine.volumes import SECOND, Volume, files, snapshot
 
 MINUTE = 60 * SECOND

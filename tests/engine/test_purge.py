@@ -1,4 +1,4 @@
-"""The purge: what it frees, when, and what it brings back instead because it is needed again."""
+"""The purge: what it frees, and when; and what stops it."""
 
 import subprocess
 import time
@@ -9,18 +9,12 @@ from regkeeper.commands.reports import note_purged
 from regkeeper.retention import purge
 from regkeeper.retention.contents import Contents, Entry
 from regkeeper.retention.errors import NotQuietError, StoppedError
-from regkeeper.retention.layout import MANIFEST_LIMIT
 from regkeeper.retention.needed import held_by_other_runs
 from regkeeper.retention.purge import Purged
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.restore import undo
-from regkeeper.retention.restore_images import restore_reference
 from regkeeper.retention.stop import never
-from tests.engine import documents, driver
-from tests.engine.planning import used
+from tests.engine import driver
 from tests.engine.running import STATE, Runner, content, quarantined
-from tests.engine.samples import whole_tags
-from tests.engine.volumes import DAY, HOUR, SECOND, Volume
+from tests.engine.volumes import DAY, SECOND, Volume
 
 
 def test_a_run_is_purged_when_its_window_is_over_and_not_before(volume: Volume, runner: Runner) -> None:
@@ -46,127 +40,6 @@ def test_without_a_window_the_run_itself_frees_everything(volume: Volume, runner
     outcome = runner.delete("app:v1", undo_window=0)
     assert quarantined(volume.root) == []
     assert sum(purged.bytes for purged in outcome.purged) == outcome.plan.deleted_bytes
-
-
-def test_a_blob_that_a_new_link_names_comes_back(volume: Volume, runner: Runner) -> None:
-    """A cross-repository mount, or a `moveBlob` that found the blob just before the run took it."""
-    volume.repository("app").push_image("v1", layers=[b"base"])
-    base = volume.put_blob(b"base")
-    runner.delete("app:v1")
-    volume.repository("other").mount(base, age=0)
-    purged = runner.purge()
-    assert [move.name for move in purged.returned.moves] == [base]
-    assert volume.blob_data(base).read_bytes() == b"base"
-
-
-def test_a_link_that_cannot_be_read_needs_its_blob(volume: Volume, runner: Runner) -> None:
-    volume.repository("app").push_image("v1", layers=[b"base"])
-    base = volume.put_blob(b"base")
-    runner.delete("app:v1")
-    place = volume.repository("other").layer_link(base).parent
-    place.parent.mkdir(parents=True)
-    place.symlink_to("/nonexistent")
-    assert [move.name for move in runner.purge().returned.moves] == [base]
-
-
-def test_a_layer_directory_without_its_link_needs_nothing(volume: Volume, runner: Runner) -> None:
-    volume.repository("app").push_image("v1", layers=[b"base"])
-    base = volume.put_blob(b"base")
-    runner.delete("app:v1")
-    other = volume.repository("other")
-    other.mount(base, age=0)
-    other.layer_link(base).unlink()
-    assert runner.purge().returned.moves == []
-    assert not volume.blob_data(base).exists()
-
-
-def test_a_manifest_that_a_new_link_names_comes_back_with_its_blobs(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    image = app.push_image("v1", layers=[b"base"])
-    runner.delete("app:v1")
-    app.tag("again", image.digest, age=0)
-    runner.purge()
-    assert volume.blob_data(image.digest).exists()
-    assert volume.blob_data(volume.put_blob(b"base", age=0)).read_bytes() == b"base"
-
-
-@pytest.mark.parametrize("form", ["app:v1", "app@{digest}", "{digest}"])
-def test_an_image_that_came_into_use_comes_back_whole(volume: Volume, runner: Runner, form: str) -> None:
-    app = volume.repository("app")
-    image = app.push_image("v1", layers=[b"base"])
-    app.push_image("v2", layers=[b"other"])
-    runner.delete("app:v1")
-    runner.delete("app:v2", now=volume.now + SECOND)
-    runner.purge(in_use=used(form.format(digest=image.digest)))
-    assert app.tag_link("v1").read_text() == image.digest
-    assert app.layer_link(volume.put_blob(b"base")).exists()
-    assert not app.tag_link("v2").exists()
-
-
-def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:
-    """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs, and the link to it."""
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"shared", b"one"])
-    app.push_image("v2", layers=[b"shared", b"two"])
-    runner.delete("app:v1")
-    outcome = runner.delete("app:v2", undo_window=0, now=volume.now + SECOND)
-    assert outcome.purged[-1].held == 2
-    assert quarantined(volume.root).count(b"shared") == 1
-    purged = runner.purge()
-    assert purged.held == 0
-    assert quarantined(volume.root) == []
-
-
-def test_a_run_can_be_undone_whose_layers_were_garbage_of_another(volume: Volume, runner: Runner) -> None:
-    """Its young links held the layers; a later run swept them all, and its own window is over first."""
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"base", b"one"], age=HOUR)
-    app.push_image("v2", layers=[b"base", b"two"])
-    runner.delete("app:v1", undo_window=30 * DAY)
-    runner.retain({"delete": ["app:v2"]}, now=volume.now + 2 * DAY * SECOND)
-    runner.purge(now=volume.now + 4 * DAY * SECOND)
-    undo_first(runner)
-    assert whole_tags(volume.root) == {"app:v1"}
-
-
-def test_a_tag_can_come_back_whose_manifest_another_run_took(volume: Volume, runner: Runner) -> None:
-    volume.repository("app").push_image("v1", "latest")
-    runner.delete("app:v1", undo_window=30 * DAY)
-    runner.delete("app:latest", now=volume.now + SECOND)
-    runner.purge()
-    undo_first(runner)
-    assert whole_tags(volume.root) == {"app:v1"}
-
-
-def test_a_layer_pushed_by_sha512_comes_back_with_its_image_and_is_held_for_it(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    for tag in ("v1", "v2", "v3"):
-        config = app.push_blob(tag.encode(), documents.OCI_CONFIG)
-        app.push(documents.image(config, [app.push_blob(b"layer", algorithm="sha512")]), tag)
-    runner.delete("app:v1", undo_window=30 * DAY)
-    runner.delete("app:v2", undo_window=3 * DAY, now=volume.now + SECOND)
-    runner.delete("app:v3", now=volume.now + 2 * SECOND)
-    runner.purge()
-    with runner.changing() as (writable, journals):
-        assert restore_reference(writable, journals, parse_reference("app:v2"), volume.now).missing == []
-    assert volume.blob_data(documents.digest_of(b"layer")).exists()
-    for algorithm in ("sha256", "sha512"):
-        assert app.layer_link(documents.digest_of(b"layer", algorithm)).exists()
-
-
-def test_an_undo_says_which_link_is_nowhere(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"base"])
-    app.push_image("v2", layers=[b"base"])
-    base = volume.put_blob(b"base")
-    runner.delete("app:v1")
-    volume.remove(app.layer_link(base).parent)
-    assert runner.restore().missing == [base]
-
-
-def undo_first(runner: Runner) -> None:
-    with runner.changing() as (volume, journals):
-        assert undo(volume, journals, journals.all()[0], runner.now).missing == []
 
 
 def test_the_loser_against_a_newer_push_is_freed_in_the_end(volume: Volume, runner: Runner) -> None:
@@ -298,14 +171,6 @@ def test_what_cannot_be_verified_is_not_purged_and_stops_nothing_else(volume: Vo
     assert [journal.state for journal in runner.journals()] == ["done", "done"]
     assert driver.run(volume, "restore", runner.journals()[0].run, now=later).code == 0
     assert volume.repository("app").tag_link("v1").exists()
-
-
-def test_a_layer_that_is_larger_than_any_manifest_comes_back(volume: Volume, runner: Runner) -> None:
-    volume.repository("app").push_image("v1", layers=[bytes(MANIFEST_LIMIT + 1)])
-    layer = volume.put_blob(bytes(MANIFEST_LIMIT + 1))
-    runner.delete("app:v1")
-    volume.repository("other").mount(layer, age=0)
-    assert [move.name for move in runner.purge().returned.moves] == [layer]
 
 
 def test_a_time_in_the_past_by_which_ages_were_judged_shortens_no_window(volume: Volume) -> None:

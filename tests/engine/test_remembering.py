@@ -24,6 +24,7 @@ from tests.engine import documents
 from tests.engine.cases import cases
 from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import judge
+from tests.engine.registry_history import History, build
 from tests.engine.remembered import (
     KEEP_ONE,
     LATER,
@@ -37,7 +38,7 @@ from tests.engine.remembered import (
     told_without_records,
 )
 from tests.engine.running import Counting, Failing, Runner
-from tests.engine.strategies import SPECS, History, build, histories
+from tests.engine.strategies import SPECS, histories
 from tests.engine.volumes import DAY, OLD, SECOND, Repository, Volume, snapshot
 
 

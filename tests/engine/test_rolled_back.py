@@ -26,8 +26,9 @@ from tests.engine.cases import cases
 from tests.engine.driver import delete, run
 from tests.engine.memory import folder_in_memory
 from tests.engine.planning import UNLIMITED, policies
+from tests.engine.registry_history import History, build
 from tests.engine.running import Runner
-from tests.engine.strategies import SPECS, History, build, histories
+from tests.engine.strategies import SPECS, histories
 from tests.engine.volumes import DAY, SECOND, Volume, snapshot
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}], "delete": ["old/**"]}

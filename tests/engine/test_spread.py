@@ -27,7 +27,8 @@ from regkeeper.retention.read_ahead import WAITS, waits_for_nothing
 from regkeeper.retention.spread import spread
 from tests.engine.cases import cases
 from tests.engine.planning import plan, policies
-from tests.engine.strategies import SPECS, History, histories
+from tests.engine.registry_history import History
+from tests.engine.strategies import SPECS, histories
 from tests.engine.test_properties import built
 from tests.engine.volumes import Volume
 
