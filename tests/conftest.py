@@ -1,6 +1,7 @@
 """Fixtures of all tests: `control_plane` and `two_nodes`, the real clusters."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -16,9 +17,15 @@ if "REGKEEPER_CASES" not in os.environ:
     # Of the five minutes that a failure may take to be made smaller; there is no setting, and they say that we may.
     engine.MAX_SHRINKING_SECONDS = 30
 
+_ON_CLUSTERS = Path(__file__).parent / "e2e"
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes too long for each run of CI."""
+    """Leave out what takes too long for each run of CI, and refuse what the phases on clusters would not find."""
+    elsewhere = (item for item in items if not item.path.is_relative_to(_ON_CLUSTERS))
+    for item in elsewhere:
+        if item.get_closest_marker("control_plane") or item.get_closest_marker("nodes"):
+            raise pytest.UsageError(f"{item.nodeid}: tests of clusters belong into {_ON_CLUSTERS} (tests/run.py)")
     if "REGKEEPER_CASES" not in os.environ:
         rare = [item for item in items if item.get_closest_marker("rare")]
         if rare:

@@ -24,6 +24,9 @@ UNITS = "not control_plane and not nodes"
 GROUPS = ("--dist", "loadgroup")
 """One test after the other to whichever worker is free, but those of an `xdist_group` all to one."""
 
+ON_CLUSTERS = "--override-ini=testpaths=tests/e2e"
+"""Where the tests of clusters are: to find them among all others took each process two seconds (tests/conftest.py)."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -64,11 +67,17 @@ LANES = (
         Phase("static checks", module="tests.check"),
         Phase("units, engine and agent, side by side", UNITS, ("-n", "2", *GROUPS)),
         # Not beside the units: an API server that two processors are too few for is no fair test of anything.
-        Phase("API server", "control_plane and not nodes", ("-n", "2", *GROUPS)),
+        Phase("API server", "control_plane and not nodes", (ON_CLUSTERS, "-n", "2", *GROUPS)),
     ),
     # The files in their order: those of the folder `installed` share an operator, which others install themselves.
     # A worker that took the place of one that crashed would build a third cluster.
-    (Phase("two nodes", "nodes", ("-n2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0")),),
+    (
+        Phase(
+            "two nodes",
+            "nodes",
+            (ON_CLUSTERS, "-n2", "--dist=loadfile", "--no-loadscope-reorder", "--max-worker-restart=0"),
+        ),
+    ),
 )
 """Beside each other, each one phase after the other."""
 
