@@ -14,11 +14,10 @@ from regkeeper.retention.layout import (
     REVISIONS,
     TAGS,
     Volume,
-    is_symbolic_link,
     permission_refused,
     repository_path,
 )
-from regkeeper.retention.repository import TAG_NAME, Link
+from regkeeper.retention.repository import TAG_NAME, Link, Repository
 
 
 class LinkTimes:
@@ -27,7 +26,7 @@ class LinkTimes:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
 
-    def of(self, repository: str, wanted: Iterable[Digest]) -> Iterator[tuple[Digest, Link | None]]:
+    def of(self, repository: Repository, wanted: Iterable[Digest]) -> Iterator[tuple[Digest, Link | None]]:
         """The links that are there, in the order of digests; None for one that can't be read, or its directory.
 
         A directory without its link is a deleted one.
@@ -36,11 +35,11 @@ class LinkTimes:
             NotPermittedError: one may not be read.
         """
         for algorithm, ordered in groupby(sorted(wanted), digests.algorithm_of):
-            path = f"{repository_path(repository)}/{LAYERS}/{algorithm.name}"
+            path = f"{repository_path(repository.name)}/{LAYERS}/{algorithm.name}"
             with self._opened(path) as directory:
                 for digest in ordered:
                     name = digests.to_hex(digest)
-                    if directory is None or is_symbolic_link(directory, name):
+                    if directory is None or digest in repository.redirected:
                         yield digest, None
                         continue
                     try:
@@ -66,7 +65,7 @@ class LinkTimes:
                 descriptor = NOT_THERE if error.errno in ABSENT else None
             yield descriptor
 
-    def present(self, repository: str, layers: Iterable[Digest]) -> set[Digest]:
+    def present(self, repository: Repository, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""
         return {digest for digest, _ in self.of(repository, layers)}
 

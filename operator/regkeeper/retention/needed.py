@@ -44,7 +44,7 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
 
 def _named(volume: WritableVolume, repository: Repository, contents: Contents) -> Iterator[Digest]:
     quarantined = contents.blobs
-    yield from LinkTimes(volume).present(repository.name, repository.layers & quarantined.keys())
+    yield from LinkTimes(volume).present(repository, repository.layers & quarantined.keys())
     yield from (digest for digest in (*repository.aliases.values(), *repository.unparsed) if digest in quarantined)
     yield from (digest for digest in repository.revisions if digest in quarantined)
     yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)

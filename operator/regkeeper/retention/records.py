@@ -20,7 +20,7 @@ from regkeeper.retention.layout import LAYERS, REVISIONS, TAGS
 from regkeeper.retention.manifest import Manifest, Shape
 from regkeeper.retention.repository import NO_LINK, TAG_NAME, Link, Repository, Tag
 
-MAGIC = b"rkrec\x02"
+MAGIC = b"rkrec\x03"
 """The last byte is the version; a record of another is not read."""
 
 DIRECTORIES = (TAGS, LAYERS, *(f"{parent}/{name}" for parent in (REVISIONS, LAYERS) for name in ALGORITHMS))

@@ -150,7 +150,12 @@ class RememberingReader(RepositoryReader):
 
         It is looked at after it was read. What changed in between is too new to be recorded.
         """
-        rare = repository.aliases or repository.unparsed or any(map(_has_odd_subject, repository.manifests.values()))
+        rare = (
+            repository.aliases
+            or repository.unparsed
+            or repository.redirected
+            or any(map(_has_odd_subject, repository.manifests.values()))
+        )
         if rare or any(True for _ in repository.problems()):
             return b""
         try:

@@ -64,6 +64,7 @@ class Repository(Struct):
         missing: those that have no `data`.
         corrupt: those whose `data`, or whose revision link, can't be read, with the reason.
         layers: digests with a directory in `_layers`.
+        redirected: those of them whose directory is a symbolic link, which is not followed.
         aliases: digests of layer links of another algorithm, with the digest that the blob has: a registry keeps what
             was pushed as `sha512:…` under its SHA-256, and links both names to that.
         unparsed: blobs that layer links name whose own digest is of an algorithm that is not read here.
@@ -82,6 +83,7 @@ class Repository(Struct):
     missing: set[Digest] = field(default_factory=set)
     corrupt: dict[Digest, str] = field(default_factory=dict)
     layers: set[Digest] = field(default_factory=set)
+    redirected: set[Digest] = field(default_factory=set)
     aliases: dict[Digest, Digest] = field(default_factory=dict)
     unparsed: set[Digest] = field(default_factory=set)
     uploading: bool = False

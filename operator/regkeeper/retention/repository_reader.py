@@ -213,12 +213,22 @@ class RepositoryReader(ManifestReader):
         with self._directory(repository, directory, path) as descriptor:
             return [] if descriptor is None else os.listdir(descriptor)
 
+    def _names_and_links(self, repository: Repository, directory: int, path: str) -> tuple[list[str], list[str]]:
+        """The names in a directory, and which are symbolic links: to ask later takes a call of the system for each."""
+        with self._directory(repository, directory, path) as descriptor:
+            if descriptor is None:
+                return [], []
+            with os.scandir(descriptor) as entries:
+                found = [(entry.name, entry.is_symlink()) for entry in entries]
+        return [name for name, _ in found], [name for name, redirected in found if redirected]
+
     def _read_layers(self, repository: Repository, directory: int) -> None:
         for algorithm in self._names(repository, directory, LAYERS):
-            names = self._names(repository, directory, f"{LAYERS}/{algorithm}")
+            names, redirected = self._names_and_links(repository, directory, f"{LAYERS}/{algorithm}")
             if algorithm in ALGORITHMS:
                 named = digests.from_names(ALGORITHMS[algorithm], names)
                 repository.layers.update(named.values())
+                repository.redirected.update(named[name] for name in redirected if name in named)
                 prefix = f"{algorithm}:"
                 self._known.update({prefix + name: digest for name, digest in named.items()})
             if algorithm != SHA256.name:

@@ -120,7 +120,7 @@ class Settler:
         links: set[Digest] = set()
         if judgement.whole and judgement.guards:
             edge = self.question.now - judgement.guard_age
-            guards = self.links.of(repository.name, judgement.guards)
+            guards = self.links.of(repository, judgement.guards)
             judgement.whole = all(link is not None and link.pushed <= edge for _, link in guards)
         if judgement.changes:
             self._move_tags(repository, judgement, stretch.moves)
@@ -175,7 +175,7 @@ class Settler:
         """
         edge = self.question.now - self.question.intent.garbage_after
         moved: dict[Digest, tuple[int, int]] = {}
-        for digest, link in self.links.of(repository.name, judgement.unneeded):
+        for digest, link in self.links.of(repository, judgement.unneeded):
             if link is None:
                 where = link_directory(LAYERS, digest)
                 stretch.problems.append(Problem(repository.name, where, "its link can't be read"))
@@ -194,7 +194,7 @@ class Settler:
         return (
             len(judgement.victims) == len(repository.tags) + len(repository.unlinked_tags)
             and len(judgement.going) == len(repository.revisions)
-            and links >= self.links.present(repository.name, repository.layers)
+            and links >= self.links.present(repository, repository.layers)
             and not repository.uploading
             and not repository.opaque
             and not self.links.has_strangers(repository.name)
