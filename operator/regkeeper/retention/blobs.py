@@ -82,10 +82,8 @@ class Shard(Struct, frozen=True):
 
     def without(self, every: Iterable[Shards]) -> set[Digest]:
         """The blobs that are in none of some bags."""
-        rest = self.names
-        for some in every:
-            beginnings = some.beginnings(*self.place)
-            rest = [name for name in rest if name[:BEGINNING] not in beginnings]
+        beginnings = set[str]().union(*(some.beginnings(*self.place) for some in every))
+        rest = [name for name in self.names if name[:BEGINNING] not in beginnings]
         return self.blobs(rest) if rest else set()
 
 
