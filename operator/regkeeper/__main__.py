@@ -9,6 +9,7 @@ from contextlib import suppress
 def main() -> None:
     _open_standard_streams()
     gc.disable()  # until everything is imported: what makes modules is no garbage
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # to look for some it would read every installed package
     policies = None
     if sys.argv[1:2] == ["retain"]:
         from regkeeper.retention.policy_process import started

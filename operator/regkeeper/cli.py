@@ -1,7 +1,6 @@
 """The command `regkeeper`: finds the file of the command that was asked for and imports nothing else."""
 
 import gc
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -14,8 +13,6 @@ if TYPE_CHECKING:  # typer has a copy of its own, and importing a second click t
     from types import ModuleType
 
     import click
-
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # to look for some it would read every installed package
 
 COMMANDS = (
     "approve",

@@ -10,6 +10,7 @@ from regkeeper.retention import session
 from regkeeper.retention.collector import paused_collector
 from regkeeper.retention.layout import Found, walk_repositories
 from regkeeper.retention.policy_process import PolicyProcess
+from regkeeper.retention.read_ahead import waits_of_this_thread
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.session import Reading
 
@@ -23,11 +24,13 @@ class Early(Struct):
     Attributes:
         found: all that a walk came across.
         repositories: by their number in it, those that were read.
+        waits: how often they made this process wait.
     """
 
     seen: Reading
     found: list[Found]
     repositories: dict[int, Repository]
+    waits: int = 0
 
 
 @contextmanager
@@ -49,11 +52,12 @@ def reading_early(root: str, journal: str | None, process: PolicyProcess) -> Ite
 
 def _read(seen: Reading, process: PolicyProcess) -> Early:
     early = Early(seen, list(walk_repositories(seen.volume)), {})
-    held = 0
+    held, before = 0, waits_of_this_thread()
     for number, found in enumerate(early.found):
         if held >= _MOST or not process.is_busy:
             break
         if not found.problem:
             early.repositories[number] = repository = seen.reader.read(found.name)
             held += len(repository.manifests)
+    early.waits = waits_of_this_thread() - before
     return early

@@ -23,7 +23,7 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.plan import Plan, RepositoryPlan
 from regkeeper.retention.planned_moves import PlannedMoves
 from regkeeper.retention.question import Question
-from regkeeper.retention.read_ahead import WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
+from regkeeper.retention.read_ahead import SAMPLE, WAITS, read_ahead, waits_for_nothing, waits_of_this_thread
 from regkeeper.retention.repository import Problem, Repository
 from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.rounds import judge_in_rounds, subjects_named
@@ -36,9 +36,6 @@ Progress = Callable[[str], None]
 
 _STRETCH = 8
 """Repositories that a process takes at once, at most."""
-
-_SAMPLE = 4
-"""Repositories that are looked at to see whether the storage makes one wait."""
 
 WAITING = 8
 """Processes that read then. Each takes some 10 MiB of its own."""
@@ -153,10 +150,14 @@ class Planner:
         """
         if self.processes == 1:
             return
-        before = self.waits()
-        for place in found[:: len(found) // _SAMPLE + 1]:
-            self.reader.touch(place.name)
-        if self.waits() - before >= WAITS:
+        if self.early is not None and len(self.early.repositories) >= SAMPLE:
+            waited = self.early.waits * SAMPLE // len(self.early.repositories)
+        else:
+            before = self.waits()
+            for place in found[:: len(found) // SAMPLE + 1]:
+                self.reader.touch(place.name)
+            waited = self.waits() - before
+        if waited >= WAITS:
             self.processes = max(self.processes, WAITING)
             self.waits = waits_for_nothing
 
