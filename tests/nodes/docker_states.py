@@ -247,6 +247,14 @@ STATES = (
         starts_again=False,
     ),
     State(
+        "flag, and the key since the start",
+        arguments=OTHER_FLAG,
+        after_start=_write(FILE, b'{"insecure-registries": ["other.example:5000"]}\n'),
+        reason=Reason.FLAG_CONFLICT,
+        changes=False,
+        starts_again=False,
+    ),
+    State(
         "broken JSON", after_start=_write(FILE, BROKEN), reason=Reason.FILE_BROKEN, changes=False, starts_again=False
     ),
     State("empty file", after_start=_write(FILE, b""), reason=Reason.FILE_BROKEN, changes=False, starts_again=False),
