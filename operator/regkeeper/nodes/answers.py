@@ -1,8 +1,8 @@
 """What a runtime says after it was made to ask a registry for something that can't exist, and what that proves.
 
-The texts are those of dockerd 20.10 and 29, containerd 1.6, 1.7 and 2, and CRI-O's library, measured against servers of
-every kind (tests/nodes/measured_answers.py). Only a whole text that is known proves anything: a host, a port or what a
-server sends may hold any word.
+The texts are those of dockerd 20.10 and 29, containerd 1.6, 1.7 and 2, CRI-O 1.37 and its library, measured against
+servers of every kind (tests/nodes/measured_answers.py). Only a whole text that is known proves anything: a host, a port
+or what a server sends may hold any word.
 """
 
 import re
@@ -35,7 +35,14 @@ _PROVES_TRANSPORT = (
     # CRI-O
     (
         r"(?:.*: )?reading manifest {tag} in {host}/{path}: (?:errors:\n)?"
-        r"(?:(?:manifest unknown|name unknown|unauthorized)(?:(?:: |\n).*)?|denied(?:(?:: (?!\s*<)|\n).*)?)"
+        r"(?:(?:manifest unknown|name unknown|unauthorized|authentication required)(?:(?:: |\n).*)?"
+        r"|denied(?:(?:: (?!\s*<)|\n).*)?)"
+    ),
+    (
+        r"(?:.*: )?initializing source docker://{image}: (?:"
+        r"Requesting bearer token: received unexpected HTTP status: 403 Forbidden"
+        r"|unable to retrieve auth token: invalid username/password: authentication required"
+        r")(?:; .*)?"
     ),
 )
 
