@@ -1,8 +1,8 @@
 """The drop-in for CRI-O, judged by skopeo, which reads registries.conf with CRI-O's own library (containers/image).
 
 CRI-O itself is in no package of Debian 12 and not to be had as a Go module. So the way to its process is tried with a
-real containerd named `crio`: it serves the same interface, and SIGHUP ends it, which shows whom the signal reached. What
-a real CRI-O answers was measured by hand (measured_answers.py).
+real containerd named `crio`: it serves the same interface, and SIGHUP ends it, which shows whom the signal reached.
+What a real CRI-O answers was measured by hand (measured_answers.py).
 """
 
 from collections.abc import Iterator
