@@ -68,6 +68,7 @@ async def test_of_several_waiting_jobs_of_one_policy_the_newest_runs_and_a_late_
     await bench.run_now("one")
     await bench.run_now("two")
     await bench.settle("Done")
+    assert (await bench.status())["lastRun"]["job"] == "two"
     assert len(bench.kubelet.told) == 1
 
 
