@@ -84,13 +84,19 @@ def engine_of(pod_uid: str) -> int:
     return wait_for(found, RUN, f"the engine of pod {pod_uid}")
 
 
-def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
-    """Kill the engine as soon as it has moved something into its quarantine."""
-    quarantine = retained.layout / ".regkeeper/quarantine"
-    for folder in (quarantine.parent, quarantine):
+def folder_of_engine(retained: RetainedRoom, name: str) -> Path:
+    """A folder of what the engine keeps on the volume, made as the engine makes it if it is not there."""
+    wanted = retained.layout / ".regkeeper" / name
+    for folder in (wanted.parent, wanted):
         if not folder.exists():
             folder.mkdir()
             os.chown(folder, USER, USER)
+    return wanted
+
+
+def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
+    """Kill the engine as soon as it has moved something into its quarantine."""
+    quarantine = folder_of_engine(retained, "quarantine")
     with closing(INotify()) as changes:
         watch = changes.add_watch(str(quarantine), flags.CREATE)
         while True:
@@ -104,6 +110,15 @@ def kill_in_the_middle(retained: RetainedRoom, engine: int) -> None:
                 os.kill(engine, signal.SIGSTOP)
                 changes.add_watch(str(quarantine / event.name), flags.MOVED_TO)
                 os.kill(engine, signal.SIGCONT)
+
+
+def kill_at_the_end(retained: RetainedRoom, engine: int) -> None:
+    """Kill the engine as soon as its answer is on the volume, before it has given it to kubelet."""
+    answers = folder_of_engine(retained, "answers")
+    with closing(INotify()) as changes:
+        changes.add_watch(str(answers), flags.MOVED_TO)
+        assert changes.read(timeout=RUN * 1000), "it did not answer"
+        os.kill(engine, signal.SIGKILL)
 
 
 def pod_of_run(retained: RetainedRoom, job: str) -> dict[str, Any]:
@@ -149,6 +164,26 @@ def test_an_engine_that_is_killed_in_the_middle_is_rolled_back_at_once(retained:
     for tag, digest in digests.items():
         assert pull(retained.url, REPOSITORY, tag) == digest
     retained.room.delete("imageretention", "killed")
+
+
+@pytest.mark.rare
+def test_an_engine_that_is_killed_at_its_end_has_done_what_a_later_job_says(retained: RetainedRoom) -> None:
+    """retention.md: "A lost answer is repeated by the next Job from the volume": here by a purge, made at once."""
+    digests = push_tags(retained)
+    retained.retain("answered", **keep_one())
+    retained.run_now("answered", "answered-1")
+    kill_at_the_end(retained, engine_of(pod_of_run(retained, "answered-1")["metadata"]["uid"]))
+
+    def last() -> dict[str, Any]:
+        found = retained.last_run("answered")
+        return found if found["outcome"] not in ("Running", "Unknown") else {}
+
+    told = wait_for(last, RUN, lambda: f"what came of it: {retained.story('answered')}")
+    assert (told["job"], told["outcome"], told["tagsDeleted"]) == ("answered-1", "Done", TAGS - 1)
+    assert "its answer was lost, and repeated later" in told["message"], "it was killed too late"
+    require_whole(retained, digests)
+    assert retained.tags(REPOSITORY) == [max(digests)]
+    retained.room.delete("imageretention", "answered")
 
 
 def restart_kubelet(retained: RetainedRoom, job: str) -> None:
