@@ -4,6 +4,7 @@ import hashlib
 import json
 import urllib.request
 from http.client import HTTPConnection
+from urllib.error import HTTPError
 from urllib.parse import urljoin, urlsplit
 
 IMAGE_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -158,5 +159,19 @@ def takes_pushes(url: str) -> bool:
             location = urljoin(url, answer.headers["Location"])
         with urllib.request.urlopen(urllib.request.Request(location, method="DELETE"), timeout=5):
             return True
+    except OSError:
+        return False
+
+
+def refuses_pushes(url: str) -> bool:
+    """Whether a registry answers that it takes no pushes. One that does gets no manifest, and nothing is left of it."""
+    attempt = urllib.request.Request(f"{url}/v2/web/tomcat/manifests/none", data=b"{}", method="PUT")
+    attempt.add_header("Content-Type", IMAGE_TYPE)
+    try:
+        with urllib.request.urlopen(attempt, timeout=5):
+            return False
+    except HTTPError as error:
+        with error:
+            return error.code == 405
     except OSError:
         return False
