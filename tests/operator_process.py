@@ -18,13 +18,26 @@ from uuid import uuid4
 
 import yaml
 
-from regkeeper.kube.resources import NAMESPACE, REGISTRY, VOLUME
+from regkeeper.kube.resources import (
+    CLAIM,
+    CRON_JOB,
+    DEPLOYMENT,
+    IMAGE_RETENTION,
+    JOB,
+    POD,
+    REGISTRY,
+    SERVICE,
+    VOLUME,
+)
 from regkeeper.naming import API_VERSION, REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.room import listed
 from tests.waiting import wait_for
 
 CRDS = Path(__file__).parent.parent / "crds"
+
+_MADE = (IMAGE_RETENTION, REGISTRY, CRON_JOB, JOB, DEPLOYMENT, POD, SERVICE, CLAIM)
+"""What controllers are busy with as long as it is there, or others would take for in use."""
 
 _START_TIMEOUT = 30  # seconds; takes 1
 _STOP_TIMEOUT = 15  # seconds; takes a fraction of one on a quiet machine (tests/unit/test_handlers_watches.py)
@@ -48,7 +61,7 @@ def install_crds(cluster: Cluster) -> None:
 def a_namespace(
     cluster: Cluster, prefix: str = "test", labels: Mapping[str, str] | None = None, *, name: str | None = None
 ) -> Iterator[str]:
-    """A namespace of a test's own. At the end it goes, with its Registries, which need no operator for that.
+    """A namespace of a test's own. At the end all in it goes, with its Registries, which need no operator for that.
 
     Args:
         cluster: where.
@@ -67,7 +80,9 @@ def a_namespace(
                 path = REGISTRY.path(name, registry["metadata"]["name"])
                 api.merge(path, {"metadata": {"finalizers": None}})
         api.delete(f"{VOLUME.path(None)}?{urlencode({'labelSelector': f'{REGISTRY_NAMESPACE_LABEL}={name}'})}")
-        api.delete(NAMESPACE.path(None, name))
+        for resource in _MADE:
+            api.delete(resource.path(name))
+        cluster.drop_namespace(name)
 
 
 @dataclass

@@ -105,6 +105,10 @@ class Cluster:
         """An administrator's client, for what is asked often and is not about kubectl."""
         return self._control_plane.api()
 
+    def drop_namespace(self, name: str) -> None:
+        """Delete a namespace, without waiting for its end."""
+        self.api().delete(f"/api/v1/namespaces/{name}")
+
     def read(self, path: str) -> dict[str, Any] | None:
         """What the API server has at that path, as an administrator sees it; None if nothing is there.
 

@@ -54,10 +54,17 @@ class GivenCluster(Cluster):
         )
 
 
+class PassingControlPlane(Cluster):
+    """An API server with its controllers and no node, which goes with the last of its tests."""
+
+    def drop_namespace(self, name: str) -> None:
+        """Leave it until then: its end is a hundred requests, again and again where a finalizer keeps an object."""
+
+
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
     """An API server with its controllers and no node, or the cluster of REGKEEPER_KUBECONFIG."""
-    with _cluster(CONTROL_PLANE_NAME, Extent.CONTROL_PLANE) as cluster:
+    with _cluster(PassingControlPlane(CONTROL_PLANE_NAME), Extent.CONTROL_PLANE) as cluster:
         yield cluster
 
 
@@ -67,17 +74,17 @@ def two_nodes() -> Iterator[Cluster]:
 
     Each worker of pytest-xdist has its own pair: tests change a node's Docker and kill nodes.
     """
-    with _cluster(NODES_NAME, Extent.VOLUMES) as cluster:
+    with _cluster(Cluster(NODES_NAME), Extent.VOLUMES) as cluster:
         yield cluster
 
 
 @contextmanager
-def _cluster(name: str, extent: Extent) -> Iterator[Cluster]:
+def _cluster(own: Cluster, extent: Extent) -> Iterator[Cluster]:
     if given := os.environ.get(KUBECONFIG_VARIABLE):
         with _proxy(Path(given)) as server:
             yield GivenCluster(Path(given), server)
     else:
-        with shared(Cluster(name), extent) as cluster:
+        with shared(own, extent) as cluster:
             yield cluster
 
 
