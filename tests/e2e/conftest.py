@@ -102,7 +102,7 @@ def confined(control_plane: Cluster) -> Iterator[Asker]:
         wait_for(partial(is_refused, asker, changed, message), 30, f"the policy that says: {message}")
     yield asker
     delete_account(control_plane, made)
-    control_plane.api().delete(kube.NAMESPACE.path(None, tenant.TENANT))
+    control_plane.drop_namespace(tenant.TENANT)
 
 
 @pytest.fixture(scope="session")

@@ -277,7 +277,8 @@ class Stage:
         for resource in (kube.DAEMON_SET, kube.POD, kube.SECRET):
             api.delete(resource.path(self.agents_namespace), at_once=True)
         self.enforce("privileged")
-        api.delete(kube.NAMESPACE.path(None, self.namespace))
+        api.delete(kube.REGISTRY.path(self.namespace))
+        self.admin.drop_namespace(self.namespace)
         api.delete(f"{kube.NODE.path(None)}?labelSelector=stage%3D{self.token}")
 
     def enforce(self, level: str) -> None:
