@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from regkeeper.nodes import grpc
 from tests.waiting import wait_for
 
 ADDRESS = "10.99.0.11"
@@ -285,9 +286,17 @@ class Node:
         return self._talker.stdout.readline().strip()
 
     def _answers(self, daemon: Daemon, socket: str) -> bool:
+        """Whether a containerd, or its like, does: it listens before its CRI is there, if it has one."""
         assert daemon.running(), daemon.log.read_text()
         with socketlib.socket(socketlib.AF_UNIX) as connection:
-            return connection.connect_ex(str(self.path(socket))) == 0
+            connection.settimeout(5)
+            if connection.connect_ex(str(self.path(socket))):
+                return False
+            try:
+                grpc.unary(connection, "/runtime.v1.ImageService/ListImages", b"")
+            except grpc.GrpcError as error:
+                return error.status == grpc.UNIMPLEMENTED
+        return True
 
 
 CONTAINERD_WITHOUT_CRI = 'version = 2\noom_score = 0\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
