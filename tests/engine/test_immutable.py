@@ -121,3 +121,30 @@ def test_what_could_not_be_moved_is_tried_again_once_it_changes(
     outcome = runner.retain({})
     assert (outcome.journal is None, outcome.plan.problems) == (False, [])
     assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b'["temporary", "blobs", "", "", 0, {"0": 1, "1": 2}, ""]',
+        b'["temporary", ["blobs"], "", "", 0, null, ""]',
+        b'["another", "blobs", "", "", 0, null, ""]',
+        b"{}",
+        b"\xff",
+        b" " * (2 << 20),
+        None,
+    ],
+    ids=["deep", "odd witness", "odd path", "another kind", "no list", "no text", "large", "a directory"],
+)
+def test_whatever_stands_where_it_is_noted_what_could_not_be_moved_no_run_fails(
+    volume: Volume, content: bytes | None
+) -> None:
+    app = volume.repository("app")
+    for number in range(2):
+        app.push_image(f"v{number}", layers=[b"%d" % number], age=(9 - number) * DAY)
+    noted = volume.root / STATE / "immovable"
+    noted.parent.mkdir(parents=True)
+    noted.mkdir() if content is None else noted.write_bytes(content)
+    assert Runner(volume.root, volume.now).retain({"rules": [{"keep": {"last": 1}}]}).journal is not None
+    assert complete(volume) == {("app", "v1")}

@@ -85,6 +85,13 @@ def redirect_alias(app: Repository) -> None:
     app.volume.replace(app.layer_link(layer.digest), app.volume.put_blob(b"other").encode())
 
 
+def redirect_layer(app: Repository) -> None:
+    """A record says of no layer that its directory leads elsewhere, so there is none of such a repository."""
+    redirect(app.layer_link(app.push_blob(b"gone").digest).parent)
+    remember(app.volume)
+    await_tick(app.volume)
+
+
 CHANGES: dict[str, Callable[[Repository], object]] = {
     "a push": lambda app: app.push_image("v9", layers=[b"9"]),
     "a tag that moves": rewrite_in_place,
@@ -103,6 +110,7 @@ CHANGES: dict[str, Callable[[Repository], object]] = {
     "a layer that is mounted": lambda app: app.mount(app.volume.put_blob(b"mounted")),
     "a layer that is pushed again by another digest": lambda app: app.push_blob(b"gone", algorithm="sha384"),
     "a layer link that names another blob": redirect_alias,
+    "a layer's directory that leads elsewhere": redirect_layer,
     "a layer link that goes": lambda app: app.volume.remove(next(app.layers.rglob("link")).parent),
     "an upload that begins": lambda app: app.start_upload("1"),
     "a repository that goes": lambda app: app.volume.remove(app.directory),

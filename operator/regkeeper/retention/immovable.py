@@ -20,7 +20,7 @@ _LARGEST = 1 << 20
 
 def immovable(volume: Volume) -> frozenset[Move]:
     """What could not be moved; nothing, if that can't be read: then it is tried again."""
-    with suppress(OSError, ValueError, TypeError, IndexError):
+    with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
         return frozenset(map(decode_move, read_file(volume.descriptor, IMMOVABLE, _LARGEST).splitlines()))
     return frozenset()
 
