@@ -194,6 +194,25 @@ def test_a_file_of_ours_that_was_edited_is_repaired_and_one_that_was_taken_over_
     assert list(tree(node, CERTS)) == [SECOND_HOST, f"{SECOND_HOST}/hosts.toml"]
 
 
+def test_a_file_as_older_agents_wrote_it_is_ours(node: Node) -> None:
+    """Until 1.7 could not read the brackets of an IPv6 address in the header of a table."""
+    start(node)
+    before = tree(node)
+    run_agent(node, HOST)
+    file = node.path(f"{CERTS}/{HOST}/hosts.toml")
+    becomes = file.read_bytes()
+    older = (
+        "# Managed by regkeeper for a Registry of this cluster; edits are replaced.\n"
+        f'server = "http://{HOST}"\n\n[host."http://{HOST}"]\n  capabilities = ["pull", "resolve", "push"]\n'
+    )
+    file.write_text(older)
+    assert run_agent(node, HOST).host(HOST, "containerd").state is HostState.TRUSTED
+    assert file.read_bytes() == becomes
+    file.write_text(older)
+    run_agent(node)
+    assert tree(node) == before
+
+
 def test_another_program_that_moves_our_files_away_meets_a_repair(node: Node) -> None:
     """Spegel moves every foreign file out of certs.d at its first start (spegel#413)."""
     start(node)

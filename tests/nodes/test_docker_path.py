@@ -13,7 +13,7 @@ from regkeeper.nodes.docker import Docker, DockerLook
 from regkeeper.nodes.docker_observation import BACKUP_SUFFIX
 from regkeeper.nodes.dockerd_api import Dockerd
 from regkeeper.nodes.files import NodeFiles, digest
-from regkeeper.nodes.reasons import Reason
+from regkeeper.nodes.reasons import FileChangedError, Reason
 from regkeeper.nodes.record import DockerRecord, Intent, Ledger
 from tests.nodes.seen_docker import info, look_at
 
@@ -124,6 +124,23 @@ def test_a_file_that_dockerd_no_longer_reads_is_forgotten_once_nothing_of_ours_i
     assert moved.act()
     assert not backup.exists()
     assert moved.look().problems == ()
+
+
+def test_what_is_written_into_one_that_was_ours_alone_as_it_is_to_go_stays(
+    files: NodeFiles, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write(docker=DockerRecord(path=ELSEWHERE, entries=("one:5000",), original="", written=digest(OURS)))
+    file = Path(files.root + ELSEWHERE)
+
+    def write(operation: str, path: str) -> None:
+        if (operation, path) == ("remove", ELSEWHERE):
+            file.write_bytes(b'{"debug": false}')
+
+    moved = Moved(NodeFiles(files.root, write), ledger, monkeypatch)
+    with pytest.raises(FileChangedError):
+        moved.act()
+    assert moved.act()
+    assert file.read_bytes() == b'{"debug": false}'
 
 
 BEFORE = b'{"debug":true}'

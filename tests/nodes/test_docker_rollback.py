@@ -84,6 +84,23 @@ def test_what_a_revert_needs_stays_until_dockerd_has_followed(
     assert not backup.exists()
 
 
+def test_a_mode_that_the_file_got_while_dockerd_was_waited_for_stays(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(files, {})
+    path = Path(files.root + PATH)
+    path.chmod(0o644)
+
+    def hide(_dockerd: Dockerd) -> dict[str, Any]:
+        path.chmod(0o600)
+        return info()
+
+    stubborn = Stubborn(files, monkeypatch)
+    monkeypatch.setattr(Dockerd, "info", hide)
+    assert stubborn.passes() == "Rejected"
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"{}", 0o600)
+
+
 class Stubborn:
     """A dockerd that takes nothing that it is told, an agent beside it, and a clock that only the test moves."""
 

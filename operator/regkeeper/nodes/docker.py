@@ -170,7 +170,7 @@ class Docker:
         if moved.record is not None and backup is not None and backup.digest == moved.record.original:
             self._files.write(moved.record.path + BACKUP_SUFFIX, backup.data, mode=0o600)
         if moved.is_ours:
-            self._files.remove(record.path)
+            self._files.remove(record.path, check=lambda: self._expect(record.path, record.written))
         self._files.remove(record.path + BACKUP_SUFFIX)
         ledger.write(docker=moved.record)
 
@@ -188,10 +188,13 @@ class Docker:
             if step.back_up and seen.content is not None:
                 self._files.write(backup, seen.content.data, mode=0o600)
             if step.writes and step.after is None:
-                self._files.remove(seen.path, check=lambda: self._expect(seen.path, step.before))
+                self._files.remove(seen.path, check=lambda: self._expect(seen.path, before))
             elif step.writes and step.after is not None:
                 self._files.write(
-                    seen.path, step.after, like=seen.content, check=lambda: self._expect(seen.path, step.before)
+                    seen.path,
+                    step.after,
+                    like=self._files.read(seen.path) or seen.content,
+                    check=lambda: self._expect(seen.path, before),
                 )
         except FileChangedError:
             # What stands there now does not tell that our change was not made; who made the other one is not us.
@@ -207,14 +210,18 @@ class Docker:
             self._files.remove(backup)
         ledger.write(docker=step.record)
 
-    def _expect(self, path: str, before: bytes | None) -> None:
+    def _expect(self, path: str, before: str) -> None:
         """Somebody's edit is not to be lost because it came between our look and our change, nor is a rollback's.
 
+        Args:
+            path: of the file.
+            before: SHA-256 of the one from which the change was made; empty: there was none.
+
         Raises:
-            FileChangedError: the file is another than the one from which the change was made.
+            FileChangedError: it is another.
         """
         content = self._files.read(path)
-        if (content.data if content else None) != before:
+        if (content.digest if content else "") != before:
             raise FileChangedError(path)
 
     def _settle(self, seen: DockerObservation, ledger: Ledger) -> None:
