@@ -15,7 +15,7 @@ from regkeeper.nodes.docker_plan import make_plan
 from regkeeper.nodes.dockerd_api import Dockerd
 from regkeeper.nodes.files import NodeFiles, digest
 from regkeeper.nodes.process import Process
-from regkeeper.nodes.reasons import NodeProblemError, Reason
+from regkeeper.nodes.reasons import FileChangedError, NodeProblemError, Reason
 from regkeeper.nodes.record import DockerRecord, Ledger
 from tests.nodes.seen_docker import DOCKERD, PATH, info, look_at
 
@@ -82,6 +82,28 @@ def test_what_a_revert_needs_stays_until_dockerd_has_followed(
     assert agent.reverted(ledger)
     assert path.read_bytes() == before
     assert not backup.exists()
+
+
+def test_an_entry_that_somebody_else_makes_at_the_same_moment_is_theirs(
+    files: NodeFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a revert would take it away from them."""
+    write(files, {})
+    theirs = {"insecure-registries": ["one:5000"], "debug": False}
+
+    def come(operation: str, path: str) -> None:
+        if (operation, path) == ("rename", PATH):
+            write(files, theirs)
+
+    monkeypatch.setattr(docker, "observe", lambda *_, **__: look_at(files, info()))
+    ledger = Ledger(files)
+    agent = Docker(NodeFiles(files.root, come))
+    with pytest.raises(FileChangedError):
+        agent.act(agent.look(("one:5000",), ledger, allow_pending_edits=False), ledger)
+    assert agent.reverted(ledger)
+    assert agent.look(("one:5000",), ledger, allow_pending_edits=False).ours == frozenset()
+    assert json.loads(Path(files.root + PATH).read_text()) == theirs
+    assert [path.name for path in Path(files.root + PATH).parent.iterdir()] == ["daemon.json"]
 
 
 def test_a_mode_that_the_file_got_while_dockerd_was_waited_for_stays(
