@@ -54,7 +54,7 @@ class Objects:
         """The same for an owner, who has to wait for what is about to go.
 
         That is asked for too: a watch that has to begin anew, as when the API server restarts, never shows what went
-        meanwhile.
+        meanwhile, and the listing that finds it (resync.py) comes later.
         """
         live = await self.find(resource, namespace, name)
         if live is None:
@@ -63,10 +63,12 @@ class Objects:
         return await self._ask(resource, namespace, name) if goes else live
 
     async def _ask(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
+        known = self._store.get(resource, namespace, name)
         try:
             found = await self._cluster.get(resource, namespace, name)
         except kube.NotFoundError:
-            self._store.discard((resource.kind, namespace or "", name))
+            if known is not None:
+                self._store.discard(identity(known), version(known))
             return None
         # Without our label no watch would tell of its changes.
         if naming.REGISTRY_LABEL in (found["metadata"].get("labels") or {}):

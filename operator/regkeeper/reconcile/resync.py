@@ -1,7 +1,8 @@
 """The net under the watches: list what they should have shown, and notice what they did not.
 
-A watch can end without a word (kopf#204, kopf#1145). Now and then everything is listed, as metadata only; what the
-watches have not shown is read and passed on, and if a watch stays behind, the operator is not alive.
+A watch can end without a word (kopf#204, kopf#1145), and one that begins anew does not show what went meanwhile. So
+then, and now and then, everything is listed, as metadata only; what the watches have not shown is read and passed on,
+and if a watch stays behind, the operator is not alive.
 """
 
 import logging
@@ -28,7 +29,7 @@ LATEST_SECONDS = 120.0
 """A watch that shows a change later than this is taken for dead."""
 
 BEHIND_SECONDS = 30.0
-"""Between listings while a watch is behind."""
+"""Between listings while a watch is behind, or after one that failed."""
 
 
 @dataclass(slots=True)
@@ -70,6 +71,8 @@ class Resync:
         self._seconds = seconds
         self._clock = clock
         self._missed: dict[Identity, _Missed] = {}
+        self._is_compared = True
+        """Whether the last comparison came to its end."""
 
     async def load(self) -> None:
         """Fill the store before the first pass, which would ask for every object that is not in it."""
@@ -88,6 +91,7 @@ class Resync:
 
     async def compare(self) -> None:
         """List everything once, and catch up on what the watches have missed."""
+        self._is_compared = False
         for resource in self._kinds:
             listed: set[Identity] = set()
             known = {entry: at for entry, at, _ in self._store.identities(resource)}
@@ -98,10 +102,11 @@ class Resync:
                 at = known.get(identity(body), 0)
                 if version(body) != at:
                     await self._catch_up(resource, body, at)
-            for entry, _, about in self._store.identities(resource):
+            for entry, at, about in self._store.identities(resource):
                 if entry in known and entry not in listed:
-                    await self._confirm_gone(resource, entry, about)
+                    await self._confirm_gone(resource, entry, at, about)
         self._store.forget_gone()
+        self._is_compared = True
 
     async def _catch_up(self, resource: kube.Resource, listed: kube.Object, at: int) -> None:
         """Read what a listing had in another version than `at`, which the store has."""
@@ -123,12 +128,12 @@ class Resync:
         if (about := subject(body)) is not None:
             self._notify(about, resource.kind)
 
-    async def _confirm_gone(self, resource: kube.Resource, entry: Identity, about: Key | None) -> None:
+    async def _confirm_gone(self, resource: kube.Resource, entry: Identity, at: int, about: Key | None) -> None:
         _, namespace, name = entry
         try:
             body = await self._cluster.get(resource, namespace or None, name)
         except kube.NotFoundError:
-            self._store.discard(entry)
+            self._store.discard(entry, at)
             self._missed.pop(entry, None)
         else:
             # It lost our label, or came back under its name.
@@ -147,9 +152,9 @@ class Resync:
     def pause(self) -> float:
         """Seconds until the next listing: few while a watch has yet to show something, as one listing proves nothing.
 
-        A watch may only be slow, or the object may be gone by now.
+        A watch may only be slow, or the object may be gone by now. Few too after a listing that failed.
         """
-        return min(self._seconds, BEHIND_SECONDS) if self._missed else self._seconds
+        return self._seconds if self._is_compared and not self._missed else min(self._seconds, BEHIND_SECONDS)
 
     async def _list(self, resource: kube.Resource, *, metadata_only: bool) -> AsyncIterator[kube.Object]:
         selector = "" if resource.group == naming.GROUP else self._selector

@@ -197,10 +197,13 @@ class Store:
         """Every object of a kind: its name, its version and its Registry. For the comparison with a listing."""
         return [(key, version(body), subject(body)) for key, body in self._objects.items() if key[0] == resource.kind]
 
-    def discard(self, entry: Identity) -> None:
-        """Forget an object of which the API server says that it is not there."""
+    def discard(self, entry: Identity, at: int | None = None) -> None:
+        """Forget an object of which the API server says that it is not there.
+
+        With `at`, the version that was known when it was asked: unless another has come since, as of one made anew.
+        """
         known = self._objects.get(entry)
-        if known is not None:
+        if known is not None and at in (None, version(known)):
             self._drop(entry, known)
 
     def forget_gone(self) -> None:
