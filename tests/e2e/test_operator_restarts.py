@@ -1,16 +1,19 @@
 """The operator goes on, with no restart of its own, when the API server and etcd restart."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from regkeeper import kube
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster, Extent
 from tests.cluster.commands import CommandError
 from tests.cluster.fixtures import RESTARTED_NAME, shared
 from tests.operator_process import OperatorProcess, install_crds, operator_process
 from tests.registry_objects import registry_object
+from tests.retention_objects import retention_object
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-restarts")]
@@ -31,6 +34,33 @@ def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
     directory = tmp_path_factory.mktemp("restarts")
     with operator_process(operator_kubeconfig(cluster, directory / "kubeconfig"), directory) as running:
         yield running
+
+
+def test_what_goes_while_no_watch_is_there_is_missed_long_before_the_next_listing_by_the_clock(
+    cluster: Cluster, operator: OperatorProcess
+) -> None:
+    """Its watches begin anew then: they show what is there, of Registries and of runs, and never what went."""
+    api = cluster.api()
+    api.create(registry_object("kept", namespace="default", storage={"size": "1Gi"}))
+    rules = [{"name": "all", "keep": {"last": 2}}]
+    api.create(retention_object(namespace="default", registryRef={"name": "kept"}, schedule="@yearly", rules=rules))
+    paths = [kube.SERVICE.path("default", "kept"), kube.CRON_JOB.path("default", "keep-last")]
+
+    def uids() -> list[str]:
+        return [body["metadata"]["uid"] for body in map(cluster.read, paths) if body is not None]
+
+    wait_for(lambda: len(uids()) == len(paths), SOON, "the Service and the CronJob")
+    operator.process.send_signal(signal.SIGSTOP)
+    try:
+        cluster.restart_api_server()
+        before = uids()
+        for path in paths:
+            api.delete(path)
+        assert uids() == []
+    finally:
+        operator.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: len(uids()) == len(paths), SOON, "others in their place")
+    assert not set(before) & set(uids())
 
 
 @pytest.mark.parametrize("restart", [Cluster.restart_api_server, Cluster.restart_etcd])

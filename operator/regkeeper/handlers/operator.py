@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 """Between attempts to reach the API server, or to find our kinds there, at the start."""
 
+GATHERING_SECONDS = 5.0
+"""From the first watch that begins anew to the comparison: after a restart of the API server all of them do so."""
+
 
 class Operator:
     """One running operator."""
@@ -92,7 +95,7 @@ class Operator:
             seconds=settings.resync_seconds,
             clock=clock,
         )
-        self._resync_now = asyncio.Event()
+        self._compare_soon = asyncio.Event()
         self.is_synced = False
 
     def finished(self, result: Result, reason: str, seconds: float) -> None:
@@ -150,7 +153,7 @@ class Operator:
         tasks.append(asyncio.create_task(self._keep_comparing()))
         tasks.append(asyncio.create_task(self._trust.run()))
         watches = Watches(
-            self._settings, (*self._kinds, *RETENTION_KINDS), show=self.show, restarted=self._resync_now.set
+            self._settings, (*self._kinds, *RETENTION_KINDS), show=self.show, began_anew=self._compare_soon.set
         )
         watching = asyncio.create_task(watches.run())
         self.is_synced = True
@@ -183,8 +186,9 @@ class Operator:
 
     async def _keep_comparing(self) -> None:
         while True:
-            await wait_at_most(self._resync_now, min(self._resync.pause(), self._retentions.pause()))
-            self._resync_now.clear()
+            if await wait_at_most(self._compare_soon, min(self._resync.pause(), self._retentions.pause())):
+                await asyncio.sleep(GATHERING_SECONDS)
+            self._compare_soon.clear()
             try:
                 await self._resync.compare()
                 await self._retentions.compare()

@@ -35,12 +35,15 @@ class Watches:
         kinds: Sequence[kube.Resource],
         *,
         show: Callable[[EventType, kube.Object], None],
-        restarted: Callable[[], None],
+        began_anew: Callable[[], None],
     ) -> None:
+        """`began_anew` hears of each watch that lists anew: that shows what is there, and never what went meanwhile."""
         self._namespaces = settings.watch_namespaces
         self._kinds = kinds
         self._show = show
-        self._restarted = restarted
+        self._began_anew = began_anew
+        self._shown: set[str] = set()
+        """Uids of what was shown, and not as deleted: the first listing of a watch shows each object once."""
         self._stopped = False
         self._flag = asyncio.Event()
         """Ends what `_watch` runs."""
@@ -71,7 +74,7 @@ class Watches:
                 await asyncio.wait_for(self._flag.wait(), delay)
             except TimeoutError:
                 delay = min(LAST_RESTART_SECONDS, delay * 2)
-            self._restarted()
+            self._began_anew()
 
     def _stop(self) -> None:
         self._stopped = True
@@ -116,6 +119,13 @@ class Watches:
 
     async def _on_event(self, event: kopf.RawEvent, **_: Any) -> None:
         body: kube.Object = dict(event["object"])
+        uid = body["metadata"]["uid"]
+        if event["type"] is None and uid in self._shown:
+            self._began_anew()
+        if event["type"] == "DELETED":
+            self._shown.discard(uid)
+        else:
+            self._shown.add(uid)
         self._show(event["type"], body)  # type: ignore[arg-type]
 
 
