@@ -351,6 +351,7 @@ def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(ou
     rescue = Subject("keep-last", "j-rescue", Request(Action.RESCUE, run="x"))
     fields = reports.after({"lastRun": {"job": "j"}}, rescue, run, None, NOON)
     assert f"{outcome} so" in fields["lastRun"]["warnings"][0]
+    assert reports.after(fields, rescue, run, None, NOON) == {}, "a pass that is repeated says it once"
 
 
 def test_what_an_earlier_run_had_answered_to_nobody_is_told_with_the_next() -> None:

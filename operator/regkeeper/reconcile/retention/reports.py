@@ -187,7 +187,9 @@ def _rescued(before: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any
     if last is None or run["outcome"] == "Running":
         return {}
     warning = f"to bring back what came into use meanwhile: {run['outcome']} {run['message']}".strip()
-    return {"lastRun": {**last, "warnings": [*last.get("warnings", ()), warning]}}
+    warnings = last.get("warnings", [])
+    # An earlier pass may have told this, and not have come to its end.
+    return {} if warning in warnings else {"lastRun": {**last, "warnings": [*warnings, warning]}}
 
 
 def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: datetime) -> dict[str, Any]:
