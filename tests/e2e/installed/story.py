@@ -12,6 +12,7 @@ from tests.room import listed
 
 AGENTS = "regkeeper-nodes"
 NODES = ("k8smaster", "k8sworker1")
+ENDPOINT_SLICE = kube.Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")
 _LINES = 60
 _NO_MANIFESTS = "Unable to read config path"
 """Said every second: no node here has static pods."""
@@ -35,6 +36,8 @@ def story(cluster: Cluster) -> Iterator[tuple[str, str]]:
         "what nodes recorded": lambda: "\n".join(_record(cluster, node) for node in NODES),
         "registries": lambda: _registries(cluster),
         "pods": lambda: cluster.kubectl("get", "pods", "--all-namespaces", "--output=wide"),
+        "endpoints": lambda: "\n".join(json.dumps(body["endpoints"]) for body in listed(cluster, ENDPOINT_SLICE)),
+        "network": lambda: "\n".join(f"{node}:\n{_network(cluster, node)}" for node in NODES),
         "events": lambda: _last(
             cluster.kubectl("get", "events", "--all-namespaces", "--sort-by=.metadata.creationTimestamp")
         ),
@@ -60,6 +63,13 @@ def _told(cluster: Cluster) -> str:
             f"  file: {mounted}",
         ]
     return "\n".join(lines)
+
+
+def _network(cluster: Cluster, node: str) -> str:
+    """Where the node sends what comes to the ports of its own, and which of its neighbours it can't find."""
+    rules = cluster.node_exec(node, ["iptables", "-t", "nat", "-S"]).stdout.splitlines()
+    telling = [rule for rule in rules if "DNAT" in rule or "KUBE-NODEPORTS" in rule]
+    return "\n".join([*telling, cluster.node_exec(node, ["ip", "neighbour"]).stdout])
 
 
 def _record(cluster: Cluster, node: str) -> str:
