@@ -495,7 +495,11 @@ def test_a_registry_tells_what_its_volume_holds_and_keeps_what_a_purge_does_not_
 
 def test_names_of_jobs_fit_whatever_the_names_of_what_they_are_for() -> None:
     longest = "r" * 52
-    holder = replace(HOLDER, retention=longest, job=f"{longest}-29413860")
-    names = {rescue_name(holder), purge_name(longest, NOON), purge_name(longest[:-1], NOON), purge_name(longest, LATER)}
+    names = {
+        rescue_name(longest, HOLDER.uid),
+        purge_name(longest, NOON),
+        purge_name(longest[:-1], NOON),
+        purge_name(longest, LATER),
+    }
     assert len(names) == 4
     assert max(map(len, names)) <= 63

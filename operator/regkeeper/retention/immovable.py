@@ -14,8 +14,8 @@ from regkeeper.retention.moves import Move
 from regkeeper.retention.places import IMMOVABLE
 from regkeeper.retention.storage import WritableVolume
 
-_LARGEST = 1 << 20
-"""Bytes of the file that are read: some thousands of entries."""
+_LARGEST = 16 << 20
+"""Bytes of the file that are read: some ten thousands of entries."""
 
 
 def immovable(volume: Volume) -> frozenset[Move]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from regkeeper import kube
-from regkeeper.answer import Answer
+from regkeeper.answer import Answer, Previous
 from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.queue import Key
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 REFUSALS = (kube.InvalidError, kube.ForbiddenError)
 """Which last, as that of an admission policy."""
+
+_NO_RESCUE = "nothing brings back what of run %s came into use: it has no valid policy"
 
 
 class Ending:
@@ -52,6 +54,7 @@ class Ending:
         answer = conclusion.answer
         if answer is not None:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
+            await self._look_after_earlier_victims(scene, answer)
         taken = True
         try:
             await self._statuses.remember(scene, subject, fields, conclusion)
@@ -112,8 +115,8 @@ class Ending:
             return list(last.get("warnings", ()))  # an operator that died since has asked
         try:
             in_use = await self._gate.briefing.came_into_use(scene, holder, answer)
-            if in_use and not await self._jobs.rescue(scene, holder, run):
-                logger.warning("nothing brings back what of run %s came into use: it has no valid policy", run)
+            if in_use and not await self._jobs.rescue(scene, holder.retention, holder.uid, run):
+                logger.warning(_NO_RESCUE, run)
                 remedy = f"`regkeeper restore {run}` on the volume does, until a purge frees it"
                 return [f"what came into use meanwhile is not brought back, as no valid policy asks for it: {remedy}"]
         except (InUseUnknownError, kube.ApiError) as error:
@@ -122,6 +125,24 @@ class Ending:
             # A run that would bring something back could not ask either; pushes must not wait for that.
             return [f"what came into use meanwhile is not known: {error}"]
         return []
+
+    async def _look_after_earlier_victims(self, scene: Scene, answer: Answer) -> None:
+        """Bring back what came into use since a run was told whose answer was lost: nobody knew then what to ask for.
+
+        Its policy may have another run by now, or be gone. Any other's Job brings back the same.
+        """
+        lost = answer.previous
+        if lost is None or lost.run is None or lost.deleted.tags + lost.deleted.manifests == 0:
+            return
+        if not scene.policies.in_use_matters:
+            return
+        for name in sorted(scene.policies.valid, key=lambda name: (not self._told_last(scene.key, name, lost), name)):
+            if await self._jobs.rescue(scene, name, lost.job, lost.run):
+                return
+        logger.warning(_NO_RESCUE, lost.run)
+
+    def _told_last(self, key: Key, name: str, lost: Previous) -> bool:
+        return bool((self._statuses.of(key, name).get("lastRun") or {}).get("uid") == lost.job)
 
     def _job(self, key: Key, holder: Holder) -> tuple[kube.Object | None, Subject]:
         """The Job of a run, if it is still there, and what it was for."""

@@ -15,7 +15,7 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Holder, Lock
+from regkeeper.resources.retention.lock import Lock
 from regkeeper.resources.retention.run_job import policy_job, purge_job
 from regkeeper.settings import Settings
 
@@ -41,14 +41,24 @@ class Jobs:
         for name, request in wanted_jobs(policy, status, self._now()).items():
             await self._make(scene, self._of_policy(scene, policy, live, name, request))
 
-    async def rescue(self, scene: Scene, holder: Holder, run: str) -> bool:
-        """Bring back what came into use while a run was under way; False if its policy is no longer there."""
-        policy = scene.policies.valid.get(holder.retention)
-        live = self._store.get(kube.CRON_JOB, scene.key.namespace, holder.retention)
+    async def rescue(self, scene: Scene, name: str, uid: str, run: str) -> bool:
+        """Bring back what came into use while a run was under way.
+
+        Args:
+            scene: where.
+            name: of the policy whose Job does it.
+            uid: of the Job whose run it was: it is done once.
+            run: its name on the volume.
+
+        Returns:
+            False if the policy is not there.
+        """
+        policy = scene.policies.valid.get(name)
+        live = self._store.get(kube.CRON_JOB, scene.key.namespace, name)
         if policy is None or live is None:
             return False
         request = Request(action=Action.RESCUE, run=run)
-        await self._make(scene, self._of_policy(scene, policy, live, rescue_name(holder), request))
+        await self._make(scene, self._of_policy(scene, policy, live, rescue_name(name, uid), request))
         return True
 
     async def purge(self, scene: Scene, lock: Lock) -> None:

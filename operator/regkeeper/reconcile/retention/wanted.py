@@ -8,7 +8,6 @@ from typing import Any
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
-from regkeeper.resources.retention.lock import Holder
 
 
 def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime) -> dict[str, Request]:
@@ -41,9 +40,9 @@ def approved_name(policy: str, awaiting: Mapping[str, Any]) -> str:
     return f"{policy}-{_short(awaiting['hash'], awaiting['now'])}"
 
 
-def rescue_name(holder: Holder) -> str:
+def rescue_name(policy: str, uid: str) -> str:
     """Name of the Job that brings back what came into use while a run was under way."""
-    return f"{holder.retention}-{_short('rescue', holder.uid)}"
+    return f"{policy}-{_short('rescue', uid)}"
 
 
 def purge_name(registry: str, due: datetime) -> str:
