@@ -59,6 +59,9 @@ def boot(spec_path: str) -> None:
     # Before dockerd starts, or it sets the policy of FORWARD to DROP.
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     Path("/proc/sys/net/bridge/bridge-nf-call-iptables").write_text("1")
+    # For two minutes the kernel would send whoever comes from the same port as an earlier try, which met a pod that had
+    # just gone, to that pod again: "No route to host". One machine makes hundreds of connections to one port here.
+    Path("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent").write_text("5")
     for command in spec["commands"]:
         subprocess.run(command, check=True)
     _SPEC.write_text(json.dumps(spec))
