@@ -139,13 +139,14 @@ def test_a_directory_has_one_registry_whatever_leads_to_it(local_room: Room, mak
     local_room.registry("first", storage={"local": {"node": WORKER, "path": path}}, **on_node(WORKER))
     local_room.await_serving("first")
     room = make_room()
-    for name, place in {"equal": path, "inside": f"{path}/docker", "above": DIRECTORIES}.items():
+    # In the order of their names, which decides between those made in the same second.
+    for name, place in {"equal": path, "inside": f"{path}/docker", "outer": DIRECTORIES}.items():
         hand_made_volume(room, name, place)
         room.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", f"pvc/{name}", f"--timeout={SOON}s")
         room.registry(name, storage={"existingClaim": name})
         stalled = room.await_condition("Stalled", "VolumeInUse", name)
-        # Above are the directories of other tests too.
-        holder = LOCAL_NAMESPACE if name == "above" else f"{LOCAL_NAMESPACE}/first keeps its images on the same volume"
+        # In the outer one are the directories of other tests too.
+        holder = LOCAL_NAMESPACE if name == "outer" else f"{LOCAL_NAMESPACE}/first keeps its images on the same volume"
         assert f"Registry {holder}" in stalled["message"]
         assert room.get("deployment", name) is None
     local_room.delete("registry", "first")
