@@ -1,7 +1,9 @@
 # The front door. Each target keeps its environment in .venv; `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3
+# The distribution's own first: it is built with profile-guided optimization, which makes tests a fifth cheaper.
+FIT := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in /usr/bin/python3 python3; do $$python -c '$(FIT)' 2>/dev/null && echo $$python && exit; done; echo python3)
 VENV := .venv
 RUN := $(VENV)/bin
 WORKERS ?= 2
