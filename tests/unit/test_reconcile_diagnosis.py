@@ -136,6 +136,19 @@ def test_the_latest_event_of_this_pod_counts() -> None:
     assert problem.message == "pod main-1 on node k8smaster: new"
 
 
+def test_of_the_events_of_one_second_the_last_counts() -> None:
+    """The volume came after half a second, and then there was no network, which kubelet says only once."""
+    events = [
+        event("FailedMount", "failed to sync configmap cache"),
+        event("FailedCreatePodSandBox", "failed to find plugin"),
+        event("SandboxChanged", "it will be killed and re-created", at="2026-01-01T00:01:00Z"),
+    ]
+    assert reason_of(diagnose(None, [pod()], events)) == "FailedCreatePodSandBox"
+    scheduler = {**event("FailedScheduling", "no node"), "lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.9Z"}
+    assert reason_of(diagnose(None, [pod()], [scheduler, *events])) == "FailedCreatePodSandBox"
+    assert reason_of(diagnose(None, [pod()], [*events, scheduler])) == "Unschedulable"
+
+
 def test_events_of_a_pod_that_is_ready_by_now_are_history() -> None:
     ready = pod(phase="Running", conditions=[{"type": "Ready", "status": "True"}])
     assert diagnose(None, [ready], [event("FailedMount", "once")]) is None

@@ -103,11 +103,16 @@ def secret_is_missing(pods: Iterable[Mapping[str, Any]], secret: str) -> bool:
 def event_problem(
     events: Iterable[Mapping[str, Any]], about: str, reasons: Container[str] = _TELLING_EVENTS
 ) -> Problem | None:
-    """What the latest Event of `events` with one of the `reasons` says; `about` names the object for people."""
+    """What the latest Event of `events` with one of the `reasons` says; `about` names the object for people.
+
+    Of those of one second the last counts: the API server lists an object's Events in the order in which they began.
+    Kubelet tries a volume again after half a second; and that a pod gets no network it may say only once, as long as
+    its runtime can't take down what it could not set up.
+    """
     telling = [event for event in events if event.get("reason") in reasons and not _belongs_to_a_start(event)]
-    if not telling:
+    latest = max(reversed(telling), key=_event_second, default=None)
+    if latest is None:
         return None
-    latest = max(telling, key=_event_time)
     return Problem(
         _SETTLED_REASONS.get(latest["reason"], latest["reason"]),
         f"{about}: {latest.get('message', '').strip()}",
@@ -223,6 +228,8 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return ready is not None and ready["status"] == "True"
 
 
-def _event_time(event: Mapping[str, Any]) -> str:
+def _event_second(event: Mapping[str, Any]) -> str:
+    """When it was last seen. Some who post Events tell fractions of a second and some don't: none are compared."""
     series = event.get("series") or {}
-    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+    seen = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return str(seen)[: len("2026-01-01T00:00:00")]
