@@ -149,6 +149,15 @@ def test_of_the_events_of_one_second_the_last_counts() -> None:
     assert reason_of(diagnose(None, [pod()], [*events, scheduler])) == "Unschedulable"
 
 
+@pytest.mark.parametrize("sign", ["Pulling", "Pulled", "Created", "Started"])
+def test_what_kept_a_pod_from_its_start_is_over_once_kubelet_goes_on(sign: str) -> None:
+    """Else a Registry whose image takes minutes to pull would blame its volume for them."""
+    events = [event("FailedMount", "once"), event(sign, "goes on")]
+    assert diagnose(None, [pod()], events) is None
+    again = event("FailedCreatePodSandBox", "later", at="2026-01-01T00:00:01Z")
+    assert reason_of(diagnose(None, [pod()], [*events, again])) == "FailedCreatePodSandBox"
+
+
 def test_events_of_a_pod_that_is_ready_by_now_are_history() -> None:
     ready = pod(phase="Running", conditions=[{"type": "Ready", "status": "True"}])
     assert diagnose(None, [ready], [event("FailedMount", "once")]) is None

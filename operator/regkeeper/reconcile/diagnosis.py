@@ -18,7 +18,11 @@ _SETTLED_REASONS = {
 }
 """Kubernetes goes back and forth between two names of one trouble; a condition that did so would never rest."""
 
+_GOING_ON = ("Pulling", "Pulled", "Created", "Started")
+"""Reasons of Events with which kubelet tells that volumes and network are there: what failed before is over."""
+
 _TELLING_EVENTS = (
+    *_GOING_ON,
     "FailedScheduling",
     "FailedAttachVolume",
     "FailedMount",
@@ -111,7 +115,7 @@ def event_problem(
     """
     telling = [event for event in events if event.get("reason") in reasons and not _belongs_to_a_start(event)]
     latest = max(reversed(telling), key=_event_second, default=None)
-    if latest is None:
+    if latest is None or latest["reason"] in _GOING_ON:
         return None
     return Problem(
         _SETTLED_REASONS.get(latest["reason"], latest["reason"]),
