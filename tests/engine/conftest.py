@@ -62,3 +62,12 @@ def two_images(volume: Volume) -> None:
     app = volume.repository("app")
     app.push_image("v1", layers=[b"one"], age=30 * DAY)
     app.push_image("v2", layers=[b"two"], age=20 * DAY)
+
+
+@pytest.fixture
+def two_repositories(volume: Volume) -> None:
+    """app:v1 and v2, 9 and 8 days old, and other:v1, of now; each has a layer of its own."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=9 * DAY)
+    app.push_image("v2", layers=[b"2"], age=8 * DAY)
+    volume.repository("other").push_image("v1", layers=[b"o"])
