@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.nodes.damping import FIRST_PAUSE_SECONDS, FREE_REPAIRS
-from regkeeper.nodes.engine import Engine
+from regkeeper.nodes.engine import SOON_SECONDS, Engine
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import FileChangedError, Reason
 from regkeeper.nodes.record import Ledger
@@ -78,9 +78,14 @@ class Overtaken(StillRuntime):
 def test_a_pass_looks_again_where_another_program_came_first_but_not_for_ever(
     tmp_path: Path, writes: int, said: list[str]
 ) -> None:
+    """Nor is the next pass far off, as nothing may be in the way any more, and no watch has to show that."""
     runtime = Overtaken(writes)
     engine = Engine(NodeFiles(str(tmp_path)), [runtime], node="node")
     engine.run(trust_list("one:5000"), now=0)
-    engine.verifier.close()
     assert runtime.changed == (not said)
     assert [problem.words() for problem in engine.report().runtimes[0].problems] == said
+    assert engine.is_due(SOON_SECONDS) == bool(said)
+    engine.run(trust_list("one:5000"), now=SOON_SECONDS)
+    engine.verifier.close()
+    assert runtime.changed
+    assert engine.report().runtimes[0].problems == ()

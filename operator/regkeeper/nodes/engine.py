@@ -19,7 +19,7 @@ from regkeeper.nodes.verification import Verifier
 RESYNC_SECONDS = 60.0
 """How often an undisturbed node is looked at: what no watch shows (dockerd restarted with another flag)."""
 SOON_SECONDS = 1.0
-"""How soon it is looked at again where a runtime is about to be ready."""
+"""How soon it is looked at again where what is in the way passes within seconds, if it has not passed already."""
 
 _ACTS_A_PASS = 3
 """How often a pass acts on one runtime: it may have to finish what a killed agent began before it can plan afresh."""
@@ -184,7 +184,7 @@ class Engine:
                 break
             if look.repairs:
                 damper.repaired(now)
-            problem = self._act(runtime, look, ledger, again=turn < _ACTS_A_PASS - 1)
+            problem = self._act(runtime, look, ledger, now, again=turn < _ACTS_A_PASS - 1)
             self.verifier.forget(runtime.name)
             look = self._look(runtime, ledger)
         if problem and problem not in look.problems:
@@ -204,12 +204,15 @@ class Engine:
                 ours=frozenset(self._hosts),
             )
 
-    def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger, *, again: bool) -> Problem | None:
+    def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger, now: float, *, again: bool) -> Problem | None:
         """What went wrong; a file that another program wrote meanwhile counts only where it is not tried again."""
         try:
             runtime.act(look, ledger)
         except FileChangedError as error:
-            return None if again else error.problem
+            if again:
+                return None
+            self._due = now + SOON_SECONDS
+            return error.problem
         except NodeProblemError as error:
             return error.problem
         return None
