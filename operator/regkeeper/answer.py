@@ -101,6 +101,7 @@ class Previous(_Struct, frozen=True, kw_only=True):
     outcome: Outcome
     message: str = ""
     run: RunName | None = None
+    undo_until: Moment | None = None
     deleted: Deleted = Deleted()
     freed: Freed = Freed()
 
@@ -203,7 +204,8 @@ def decode(text: str | bytes) -> Answer:
     """
     try:
         answer = msgspec.json.decode(text, type=Answer)
-        for moment in (answer.undo_until, answer.now, answer.purge_due):
+        before = None if answer.previous is None else answer.previous.undo_until
+        for moment in (answer.undo_until, answer.now, answer.purge_due, before):
             if moment is not None:
                 datetime.fromisoformat(moment)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:

@@ -264,6 +264,7 @@ def test_an_answer_that_was_lost_is_repeated_by_the_next_job(volume: Volume, pod
     assert answer.outcome is Outcome.NOTHING_TO_DO
     assert answer.previous is not None
     assert (answer.previous.job, answer.previous.run, answer.previous.deleted) == (JOB, lost.run, lost.deleted)
+    assert answer.previous.undo_until == lost.undo_until is not None
     assert pod.whole_run(KEEP_ONE, unanswered="never-was").previous is None
 
 

@@ -118,7 +118,12 @@ async def test_a_purge_that_repeats_a_lost_answer_tells_the_policy_whose_run_it_
     for body in (mine, {**other, "status": {"lastRun": {**lost, "uid": "another"}}}):
         bench.put(body)
     said = Previous(
-        job="earlier", outcome=Outcome.DONE, message="deleted 3 tags", run=EARLIER["run"], deleted=Deleted(tags=3)
+        job="earlier",
+        outcome=Outcome.DONE,
+        message="deleted 3 tags",
+        run=EARLIER["run"],
+        undo_until="2026-01-02T12:00:00Z",
+        deleted=Deleted(tags=3),
     )
     bench.finish(msgspec.structs.replace(DONE, previous=said))
     await bench.reconciler.look(KEY)
@@ -129,6 +134,7 @@ async def test_a_purge_that_repeats_a_lost_answer_tells_the_policy_whose_run_it_
         EARLIER["run"],
         3,
     )
+    assert last["undoUntil"] == "2026-01-02T12:00:00Z"
     assert last["message"] == "deleted 3 tags (its answer was lost, and repeated later)"
     assert bench.status["lastSuccessfulRun"] == lost["finished"]
     assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Ready"] == "Done"

@@ -37,6 +37,7 @@ def remembered(volume: Volume, job: str) -> Previous | None:
         outcome=answer.outcome,
         message=answer.message,
         run=answer.run,
+        undo_until=answer.undo_until,
         deleted=answer.deleted,
         freed=answer.freed,
     )

@@ -132,6 +132,7 @@ def repeated(before: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         "outcome": lost.outcome.value,
         "message": f"{lost.message} (its answer was lost, and repeated later)".lstrip()[:LONGEST_MESSAGE],
         "run": lost.run,
+        "undoUntil": lost.undo_until,
         "tagsDeleted": lost.deleted.tags,
         "manifestsDeleted": lost.deleted.manifests,
         "blobsDeleted": lost.deleted.blobs,
