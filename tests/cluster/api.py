@@ -51,6 +51,9 @@ class Wire:
                 connection.request(method, path, body, dict(headers))
                 response = connection.getresponse()
                 answer = response.status, response.read()
+            except (http.client.IncompleteRead, http.client.BadStatusLine) as error:
+                connection.close()
+                raise ConnectionError(f"{method} {path}: the answer broke off: {error!r}") from error
             except BaseException:
                 connection.close()
                 raise
