@@ -1,7 +1,9 @@
 """Fixtures of all tests: `control_plane` and `two_nodes`, the real clusters."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,12 +22,21 @@ if "REGKEEPER_CASES" not in os.environ:
 _ON_CLUSTERS = Path(__file__).parent / "e2e"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class) -> Generator[None, Any, Any]:
+    """Refuse what the phases on clusters would not find, as an error of its file, which every worker says plainly."""
+    made = yield
+    if isinstance(made, list) and not collector.path.is_relative_to(_ON_CLUSTERS):
+        for item in made:
+            if item.get_closest_marker("control_plane") or item.get_closest_marker("nodes"):
+                raise collector.CollectError(
+                    f"{item.nodeid}: tests of clusters belong into {_ON_CLUSTERS} (tests/run.py)"
+                )
+    return made
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes too long for each run of CI, and refuse what the phases on clusters would not find."""
-    elsewhere = (item for item in items if not item.path.is_relative_to(_ON_CLUSTERS))
-    for item in elsewhere:
-        if item.get_closest_marker("control_plane") or item.get_closest_marker("nodes"):
-            raise pytest.UsageError(f"{item.nodeid}: tests of clusters belong into {_ON_CLUSTERS} (tests/run.py)")
+    """Leave out what takes too long for each run of CI."""
     if "REGKEEPER_CASES" not in os.environ:
         rare = [item for item in items if item.get_closest_marker("rare")]
         if rare:

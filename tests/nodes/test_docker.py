@@ -373,15 +373,17 @@ def test_a_name_that_the_node_cannot_resolve_and_a_registry_that_is_down(node: N
     assert entries(node) == [nowhere, down, HOST], "what is unreachable is never taken back"
     names = node.path("/etc/hosts")
     before = names.read_text()
-    names.write_text(f"{before}{ADDRESS} nowhere.example\n")
 
     def is_resolved() -> bool:
         outcome = run_agent(node, nowhere, down, HOST)
         assert outcome.operations == []
         return outcome.host(nowhere).state is HostState.TRUSTED
 
-    wait_for(is_resolved, 30, "dockerd, which looks into /etc/hosts every five seconds")
-    names.write_text(before)
+    names.write_text(f"{before}{ADDRESS} nowhere.example\n")
+    try:
+        wait_for(is_resolved, 30, "dockerd, which looks into /etc/hosts every five seconds")
+    finally:
+        names.write_text(before)
 
 
 def test_a_second_dockerd_on_the_same_file_with_the_flag(node: Node, dockerd: Daemon) -> None:

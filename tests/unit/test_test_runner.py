@@ -115,3 +115,17 @@ def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
     files = {name.partition("::")[0] for name in listed}
     assert {"tests/e2e/test_cluster.py", "tests/e2e/test_operator_process.py"} <= files
     assert "tests/e2e/test_crd.py" not in files
+
+
+def test_a_test_of_clusters_in_the_wrong_place_is_named_by_a_worker_and_does_not_run(
+    tmp_path: Path, bare: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No phase on clusters would find it, and no other one has what it needs."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[1]))
+    (tmp_path / "test_astray.py").write_text("import pytest\n\n@pytest.mark.nodes\ndef test_astray(): pass")
+    (tmp_path / "test_other.py").write_text("def test_other(): pass")
+    command = [sys.executable, "-m", "pytest", *bare, "-p", "tests.conftest", "-Wignore", "-n1", "."]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "test_astray.py::test_astray: tests of clusters belong into" in done.stdout
+    assert "1 passed, 1 error" in done.stdout
