@@ -3,16 +3,17 @@
 from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
+from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.naming import object_labels
 
 
-def owner_reference(registry: Registry) -> dict[str, Any]:
-    """The controller reference by which the garbage collector removes an object with its Registry."""
+def owner_reference(owner: Registry | ImageRetention) -> dict[str, Any]:
+    """The controller reference by which the garbage collector removes an object with its owner."""
     return {
-        "apiVersion": registry.api_version,
-        "kind": registry.kind,
-        "name": registry.metadata.name,
-        "uid": registry.metadata.uid,
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.metadata.name,
+        "uid": owner.metadata.uid,
         "controller": True,
         "blockOwnerDeletion": True,
     }

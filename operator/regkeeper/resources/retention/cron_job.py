@@ -6,7 +6,8 @@ from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.api.v1alpha1.retention_spec import JobSettings
-from regkeeper.resources.retention.metadata import retention_owner, run_labels
+from regkeeper.resources.metadata import owner_reference
+from regkeeper.resources.retention.metadata import run_labels
 from regkeeper.resources.retention.run_pod import run_pod
 from regkeeper.settings import Settings
 
@@ -30,7 +31,7 @@ def cron_job(
             "name": retention.metadata.name,
             "namespace": retention.metadata.namespace,
             "labels": run_labels(registry.metadata.name, retention.metadata.name),
-            "ownerReferences": [retention_owner(retention)],
+            "ownerReferences": [owner_reference(retention)],
         },
         "spec": {
             "schedule": spec.schedule or NEVER,

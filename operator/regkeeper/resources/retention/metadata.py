@@ -1,8 +1,5 @@
-"""Metadata of what carries a retention out."""
+"""Labels of what carries a retention out."""
 
-from typing import Any
-
-from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.naming import MANAGED_BY, REGISTRY_LABEL, RETENTION_LABEL
 
 
@@ -16,16 +13,4 @@ def run_labels(registry: str, retention: str) -> dict[str, str]:
         REGISTRY_LABEL: registry,
         RETENTION_LABEL: retention,
         **MANAGED_BY,
-    }
-
-
-def retention_owner(retention: ImageRetention) -> dict[str, Any]:
-    """The controller reference by which the garbage collector removes an object with its ImageRetention."""
-    return {
-        "apiVersion": retention.api_version,
-        "kind": retention.kind,
-        "name": retention.metadata.name,
-        "uid": retention.metadata.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
     }
