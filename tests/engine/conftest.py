@@ -1,5 +1,8 @@
 """Fixtures of the engine's tests."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +34,16 @@ def volume(tmp_path: Path) -> Volume:
 def runner(volume: Volume) -> Runner:
     """The engine on that volume."""
     return Runner(volume.root, volume.now)
+
+
+@pytest.fixture
+def untold_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network filesystem, which doesn't tell files' flags: of none is known that it is immutable."""
+
+    def unsupported(*_: object) -> bytes:
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    monkeypatch.setattr(fcntl, "ioctl", unsupported)
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ Sources: distribution 2.8.3, 3.0.0 and 3.1.1, `registry/storage/garbagecollect.g
 distribution/distribution. That the programs do behave so is seen in test_real_registries.py.
 """
 
+from collections.abc import Callable
+from pathlib import Path
+
 from tests.engine import documents
 from tests.engine.driver import REFUSES_NOTHING, complete, delete, retain
 from tests.engine.oracle_reading import read
-from tests.engine.volumes import DAY, Volume
+from tests.engine.volumes import DAY, Repository, Volume
 
 UNTAGGED = {"untagged": {"deleteAfter": "24h"}, "garbage": {"deleteAfter": "24h"}, "limits": REFUSES_NOTHING}
 
@@ -82,30 +85,27 @@ def test_an_artifact_manifest_aborts_nothing(volume: Volume) -> None:
     assert complete(volume) == {("app", "report"), ("app", "future")}
 
 
-def test_an_empty_link_aborts_nothing(volume: Volume) -> None:
-    """It stops the collection of the whole registry; here it pins its own repository."""
+def _assert_aborts_nothing(volume: Volume, emptied: Callable[[Repository, str], Path]) -> None:
+    """Where the file of an image is empty, the rest of the registry is collected all the same."""
     app, broken = volume.repository("app"), volume.repository("broken")
     app.push_image("v1", layers=[b"one"])
     app.push_image("v2", layers=[b"two"])
     lost = broken.push_image("v1", layers=[b"lost"])
-    volume.empty(broken.revision_link(lost.digest))
+    volume.empty(emptied(broken, lost.digest))
     assert delete(volume, "app:v1").code == 3
     assert complete(volume) == {("app", "v2")}
     assert not volume.blob_data(documents.digest_of(b"one")).exists()
     assert volume.blob_data(documents.digest_of(b"lost")).exists()
+
+
+def test_an_empty_link_aborts_nothing(volume: Volume) -> None:
+    """It stops the collection of the whole registry; here it pins its own repository."""
+    _assert_aborts_nothing(volume, lambda broken, lost: broken.revision_link(lost))
 
 
 def test_an_empty_manifest_aborts_nothing(volume: Volume) -> None:
     """A manifest of 0 bytes, which a full disk leaves, stops the collection of the whole registry."""
-    app, broken = volume.repository("app"), volume.repository("broken")
-    app.push_image("v1", layers=[b"one"])
-    app.push_image("v2", layers=[b"two"])
-    lost = broken.push_image("v1", layers=[b"lost"])
-    volume.empty(volume.blob_data(lost.digest))
-    assert delete(volume, "app:v1").code == 3
-    assert complete(volume) == {("app", "v2")}
-    assert not volume.blob_data(documents.digest_of(b"one")).exists()
-    assert volume.blob_data(documents.digest_of(b"lost")).exists()
+    _assert_aborts_nothing(volume, lambda _, lost: volume.blob_data(lost))
 
 
 def test_a_missing_manifest_costs_its_image_no_layer(volume: Volume) -> None:

@@ -1,8 +1,5 @@
 """Files that can't be moved or removed: what stays, what is told, and that all else goes on."""
 
-import errno
-import fcntl
-import os
 import subprocess
 
 import pytest
@@ -99,15 +96,9 @@ def test_no_further_run_is_begun_for_what_was_half_written_and_can_not_be_moved(
 
 
 @pytest.mark.root
-def test_what_could_not_be_moved_is_tried_again_once_it_changes(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And once nobody knows any more that it was tried. A network filesystem doesn't tell that a file is immutable."""
-
-    def unsupported(*_: object) -> bytes:
-        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
-
-    monkeypatch.setattr(fcntl, "ioctl", unsupported)
+@pytest.mark.usefixtures("untold_flags")
+def test_what_could_not_be_moved_is_tried_again_once_it_changes(volume: Volume) -> None:
+    """And once nobody knows any more that it was tried."""
     volume.repository("app").push_image("v1", layers=[b"base"], age=9 * DAY)
     half = volume.half_write_blob(b"base", age=9 * DAY)
     runner = Runner(volume.root, volume.now)

@@ -1,7 +1,5 @@
 """Whose files they are: what the engine makes belongs to who owns the volume, and what it may not do it says first."""
 
-import errno
-import fcntl
 import os
 import subprocess
 import tempfile
@@ -157,15 +155,9 @@ def test_what_was_half_written_and_is_immutable_stays_and_is_told(owned: Volume,
     assert half.exists()
 
 
-def test_what_is_immutable_where_nobody_can_ask_for_that_stays_too(
-    owned: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A network filesystem doesn't tell files' flags: the rename failed, and with it every run."""
-
-    def unsupported(*_: object) -> bytes:
-        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
-
-    monkeypatch.setattr(fcntl, "ioctl", unsupported)
+@pytest.mark.usefixtures("untold_flags")
+def test_what_is_immutable_where_nobody_can_ask_for_that_stays_too(owned: Volume) -> None:
+    """The rename failed, and with it every run."""
     half, other = owned.half_write_blob(b"base", age=9 * DAY), owned.half_write_blob(b"base", age=8 * DAY)
     subprocess.run(["chattr", "+i", str(min(half, other))], check=True)
     before = content(owned.root)

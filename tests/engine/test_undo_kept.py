@@ -1,5 +1,6 @@
 """What later runs keep because an undo brought it back, and what ends that."""
 
+import pytest
 from msgspec.structs import replace
 
 from regkeeper.retention.policy import merge
@@ -10,10 +11,8 @@ from tests.engine.volumes import DAY, SECOND, Volume
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
 
 
-def test_a_later_run_keeps_what_an_undo_brought_back(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"one"], age=30 * DAY)
-    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+@pytest.mark.usefixtures("two_images")
+def test_a_later_run_keeps_what_an_undo_brought_back(runner: Runner) -> None:
     runner.retain(KEEP_ONE)
     runner.restore()
     outcome = runner.retain(KEEP_ONE)
@@ -22,22 +21,18 @@ def test_a_later_run_keeps_what_an_undo_brought_back(volume: Volume, runner: Run
     assert row.reason == f"restored from run {runner.journals()[0].run}"
 
 
-def test_other_rules_end_what_an_undo_of_rules_keeps(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"one"], age=30 * DAY)
-    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+@pytest.mark.usefixtures("two_images")
+def test_other_rules_end_what_an_undo_of_rules_keeps(runner: Runner) -> None:
     runner.retain(KEEP_ONE)
     runner.restore()
     assert not _deleted(runner.retain({"rules": [{"keep": {"last": 1}}]}).plan)
     assert _deleted(runner.retain({"rules": [{"tags": ["v*"], "keep": {"last": 1}}]}).plan) == {"v1"}
 
 
+@pytest.mark.usefixtures("two_images")
 def test_the_undo_of_a_delete_is_kept_whatever_the_rules_until_its_mark_is_removed(
     volume: Volume, runner: Runner
 ) -> None:
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"one"], age=30 * DAY)
-    app.push_image("v2", layers=[b"two"], age=20 * DAY)
     runner.delete("app:v1")
     runner.restore()
     assert not _deleted(runner.retain(KEEP_ONE).plan)
@@ -71,10 +66,8 @@ def test_later_runs_keep_garbage_and_untagged_manifests_that_an_undo_brought_bac
     assert content(volume.root) == before
 
 
-def test_a_pattern_does_not_take_what_an_undo_brought_back(volume: Volume, runner: Runner) -> None:
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"one"], age=30 * DAY)
-    app.push_image("v2", layers=[b"two"], age=20 * DAY)
+@pytest.mark.usefixtures("two_images")
+def test_a_pattern_does_not_take_what_an_undo_brought_back(runner: Runner) -> None:
     runner.retain(KEEP_ONE)
     runner.restore()
     assert _deleted(runner.delete("app:v*").plan) == {"v2"}
@@ -120,11 +113,9 @@ def _deleted(plan: object) -> set[str]:
     return {move.name for move in plan.moves if move.kind == "tag"}  # type: ignore[attr-defined]
 
 
-def test_rules_of_another_policy_end_nothing_that_an_undo_keeps(volume: Volume, runner: Runner) -> None:
+@pytest.mark.usefixtures("two_images")
+def test_rules_of_another_policy_end_nothing_that_an_undo_keeps(runner: Runner) -> None:
     """On the cluster each policy of a registry has runs of its own; the others are known there, and only keep."""
-    app = volume.repository("app")
-    app.push_image("v1", layers=[b"one"], age=30 * DAY)
-    app.push_image("v2", layers=[b"two"], age=20 * DAY)
     one, other = policies(KEEP_ONE, {"rules": [{"tags": ["v*"], "keep": {"last": 1}}]})
     runner.run("retain", merge([one]))
     runner.restore()
