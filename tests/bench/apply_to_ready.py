@@ -10,9 +10,9 @@ import yaml
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
 from regkeeper.resources.http_secret import http_secret
+from tests.bench.operated_cluster import operated_cluster
 from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster
-from tests.demo import Demo, install
 from tests.registry_objects import all_objects
 from tests.waiting import wait_for
 
@@ -23,14 +23,9 @@ NAMESPACE = "bench"
 
 
 def run() -> Iterator[Section]:
-    cluster = Cluster("bench")
-    cluster.up()
-    try:
-        install(Demo(cluster.kubeconfig))
+    with operated_cluster() as cluster:
         cluster.kubectl("create", "namespace", NAMESPACE)
         yield measure(cluster)
-    finally:
-        cluster.down()
 
 
 def measure(cluster: Cluster) -> Section:

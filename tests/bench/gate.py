@@ -13,9 +13,9 @@ from typing import Any
 
 from regkeeper import naming
 from regkeeper.reconcile.retention.waiting import is_finished
+from tests.bench.operated_cluster import operated_cluster
 from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster
-from tests.demo import Demo, install
 from tests.registry_content import push, takes_pushes
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
@@ -39,16 +39,11 @@ KEEP_ONE: dict[str, Any] = {
 
 
 def run() -> Iterator[Section]:
-    cluster = Cluster("bench")
-    cluster.up()
-    try:
-        install(Demo(cluster.kubeconfig))
+    with operated_cluster() as cluster:
         cluster.kubectl("create", "namespace", NAMESPACE)
         bench = Bench(cluster)
         yield bench.gate()
         yield bench.switch()
-    finally:
-        cluster.down()
 
 
 class Bench:

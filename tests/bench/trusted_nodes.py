@@ -8,10 +8,10 @@ from functools import partial
 
 from regkeeper import kube
 from tests import docker
+from tests.bench.operated_cluster import operated_cluster
 from tests.bench.table import SPREAD, Section, spread
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
-from tests.demo import Demo, install
 from tests.release import Release
 from tests.room import SOON, Room, listed, on_node
 from tests.waiting import wait_for
@@ -25,16 +25,11 @@ AGENTS = "regkeeper-nodes"
 
 
 def run() -> Iterator[Section]:
-    cluster = Cluster("bench")
-    cluster.up()
-    try:
-        install(Demo(cluster.kubeconfig))
+    with operated_cluster() as cluster:
         room = Room(cluster, "default")
         for host in (MASTER, cluster.node_ip(MASTER)):
             docker.load(cluster, WORKER, f"{host}:{PORT}/tiny:1")
         yield measure(room)
-    finally:
-        cluster.down()
 
 
 def measure(room: Room) -> Section:
