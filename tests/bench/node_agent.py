@@ -11,7 +11,8 @@ from tests.bench.process_cost import cpu_seconds, peak_memory_mib
 from tests.bench.table import Section
 from tests.nodes.agent import trust_list
 from tests.nodes.docker_states import FILE, HOST
-from tests.nodes.node import Daemon, Node, docker_node
+from tests.nodes.namespaces import Daemon
+from tests.nodes.node import Node, docker_node
 from tests.nodes.running_agent import RunningAgent, mounted, start_agent
 from tests.waiting import wait_for
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from regkeeper.nodes.reasons import Reason
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
+from tests.nodes.namespaces import ADDRESS, SECOND_ADDRESS, Daemon
+from tests.nodes.node import Node
 from tests.waiting import wait_for
 
 HOST = f"{ADDRESS}:5000"

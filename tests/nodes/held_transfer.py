@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.nodes.node import ADDRESS, Node
+from tests.nodes.namespaces import ADDRESS
+from tests.nodes.node import Node
 from tests.waiting import wait_for
 
 HOST = f"{ADDRESS}:5010"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from regkeeper.nodes import report
 from regkeeper.nodes.report import HostState, Report, ReportRefusedError
-from tests.nodes.node import Daemon, Node
+from tests.nodes.namespaces import Daemon
+from tests.nodes.node import Node
 from tests.waiting import wait_for
 
 PORT = 8082

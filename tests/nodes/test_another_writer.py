@@ -9,7 +9,8 @@ from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import run_agent
 from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
-from tests.nodes.node import Daemon, Node
+from tests.nodes.namespaces import Daemon
+from tests.nodes.node import Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]
 

@@ -8,7 +8,8 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import kill_agent, kill_points, run_agent
-from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
+from tests.nodes.namespaces import ADDRESS, SECOND_ADDRESS, Daemon
+from tests.nodes.node import Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
 

@@ -10,7 +10,8 @@ from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, Node
+from tests.nodes.namespaces import ADDRESS
+from tests.nodes.node import Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 

@@ -12,7 +12,8 @@ from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.cluster.programs import CONTAINERD, CONTAINERD_1_7
 from tests.nodes.agent import run_agent
-from tests.nodes.node import ADDRESS, ADDRESS_V6, DEBIAN_CONTAINERD, Daemon, Node
+from tests.nodes.namespaces import ADDRESS, ADDRESS_V6, Daemon
+from tests.nodes.node import DEBIAN_CONTAINERD, Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd-2")]
 

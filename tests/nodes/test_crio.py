@@ -12,7 +12,8 @@ import pytest
 from regkeeper.nodes.reasons import Reason
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import Outcome, kill_agent, kill_points, run_agent
-from tests.nodes.node import ADDRESS, ADDRESS_V6, Daemon, Node
+from tests.nodes.namespaces import ADDRESS, ADDRESS_V6, Daemon
+from tests.nodes.node import Node
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("crio")]

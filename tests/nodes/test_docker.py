@@ -14,7 +14,8 @@ from tests.cluster.programs import PAUSE
 from tests.nodes import held_transfer
 from tests.nodes.agent import PROGRAM, SETTLE_SECONDS, run_agent, trust_list
 from tests.nodes.docker_states import FILE, HOST, MIRRORS, SECOND_HOST, State, in_state
-from tests.nodes.node import ADDRESS, SECOND_ADDRESS, Daemon, Node
+from tests.nodes.namespaces import ADDRESS, SECOND_ADDRESS, Daemon
+from tests.nodes.node import Node
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker")]

@@ -13,8 +13,9 @@ from tests.cluster.programs import DOCKERD
 from tests.nodes import held_transfer
 from tests.nodes.agent import run_agent
 from tests.nodes.docker_states import BROKEN, FILE, HOST, MIRRORS, OTHER_FLAG, SECOND_HOST, State, in_state
+from tests.nodes.namespaces import ADDRESS, ADDRESS_V6, Daemon
 from tests.nodes.next_start import NextStart
-from tests.nodes.node import ADDRESS, ADDRESS_V6, DEBIAN_DOCKERD, Daemon, Node, docker_node
+from tests.nodes.node import DEBIAN_DOCKERD, Node, docker_node
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker-facts")]

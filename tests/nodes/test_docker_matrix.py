@@ -14,8 +14,9 @@ import pytest
 from regkeeper.nodes.report import HostState
 from tests.nodes.agent import Outcome, kill_agent, kill_points, run_agent
 from tests.nodes.docker_states import FILE, SECOND_HOST, STATES, State, in_state
+from tests.nodes.namespaces import Daemon
 from tests.nodes.next_start import NextStart
-from tests.nodes.node import Daemon, Node
+from tests.nodes.node import Node
 
 pytestmark = [pytest.mark.root, pytest.mark.xdist_group("docker-matrix")]
 
