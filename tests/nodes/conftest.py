@@ -8,6 +8,14 @@ from tests.nodes.node import Node, docker_node
 
 
 @pytest.fixture(scope="module")
+def bare() -> Iterator[Node]:
+    """In which nothing runs but a registry."""
+    with Node() as node:
+        node.start_registry()
+        yield node
+
+
+@pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     with docker_node() as node:
         yield node

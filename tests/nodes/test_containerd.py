@@ -23,13 +23,6 @@ config_path = "{CERTS}"
 """
 
 
-@pytest.fixture(scope="module")
-def bare() -> Iterator[Node]:
-    with Node() as node:
-        node.start_registry()
-        yield node
-
-
 @pytest.fixture
 def node(bare: Node) -> Iterator[Node]:
     """Whose containerd is not started yet."""

@@ -21,13 +21,6 @@ DEFAULT = "version = 3\noom_score = 0\n"
 TABLE = '[plugins."io.containerd.cri.v1.images".registry]\n'
 
 
-@pytest.fixture(scope="module")
-def bare() -> Iterator[Node]:
-    with Node() as node:
-        node.start_registry()
-        yield node
-
-
 @pytest.fixture
 def node(bare: Node) -> Iterator[Node]:
     yield bare

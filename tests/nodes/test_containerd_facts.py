@@ -51,12 +51,11 @@ VERSIONS = (
 
 
 @pytest.fixture(scope="module")
-def bare() -> Iterator[Node]:
-    with Node() as node:
-        node.start_registry()
-        node.start_registry("127.0.0.1:5001")
-        node.start_registry(f"[{ADDRESS_V6}]:5000")
-        yield node
+def bare(bare: Node) -> Node:
+    """With two more registries."""
+    bare.start_registry("127.0.0.1:5001")
+    bare.start_registry(f"[{ADDRESS_V6}]:5000")
+    return bare
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda version: version.number)

@@ -35,13 +35,12 @@ config_path = "/etc/crio-certs.d"
 
 
 @pytest.fixture(scope="module")
-def bare() -> Iterator[Node]:
-    with Node() as node:
-        node.start_registry()
-        node.start_registry("127.0.0.1:5000")
-        node.run("mkdir", "/run/programs")
-        node.run("cp", "/usr/bin/containerd", "/run/programs/crio")
-        yield node
+def bare(bare: Node) -> Node:
+    """With one more registry, and the stand-in for CRI-O."""
+    bare.start_registry("127.0.0.1:5000")
+    bare.run("mkdir", "/run/programs")
+    bare.run("cp", "/usr/bin/containerd", "/run/programs/crio")
+    return bare
 
 
 @pytest.fixture
