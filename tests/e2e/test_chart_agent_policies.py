@@ -18,6 +18,7 @@ from tests.cluster import Cluster
 from tests.cluster.api import ApiError
 from tests.cluster.commands import CommandError
 from tests.e2e.asker import Asker, is_refused
+from tests.e2e.tenant import container, pod
 from tests.helm import NAMESPACE, Object
 from tests.waiting import wait_for
 
@@ -74,16 +75,6 @@ def changed(change: Change) -> Object:
     body = copy.deepcopy(DAEMON_SET)
     change(body)
     return body
-
-
-def pod(body: Object) -> Object:
-    spec: Object = body["spec"]["template"]["spec"]
-    return spec
-
-
-def container(body: Object) -> Object:
-    only: Object = pod(body)["containers"][0]
-    return only
 
 
 def update_container(**fields: Any) -> Change:

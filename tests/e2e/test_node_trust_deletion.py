@@ -9,10 +9,20 @@ from datetime import timedelta
 import pytest
 
 from regkeeper import kube, naming
+from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.trust.farewell import REVERT_SECONDS
 from tests.e2e.trust_stage import Stage
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("stage")]
+
+
+async def others_have_forgotten(stage: Stage, key: Key, number: int) -> None:
+    """Wait until of three nodes that one alone is waited for."""
+
+    async def owes() -> bool:
+        return f"not yet seen of 1: {stage.node(number)}" in (await stage.condition(key)).get("message", "")
+
+    await stage.until(owes, "two nodes to have forgotten")
 
 
 async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_for_long(stage: Stage) -> None:
@@ -20,11 +30,7 @@ async def test_a_node_that_is_down_holds_up_neither_the_others_nor_a_deletion_fo
     await stage.trusted(key, "3/3")
     stage.agent(3).obeys = False
     await stage.delete(key)
-
-    async def owes() -> bool:
-        return f"not yet seen of 1: {stage.node(3)}" in (await stage.condition(key)).get("message", "")
-
-    await stage.until(owes, "two nodes to have forgotten")
+    await others_have_forgotten(stage, key, 3)
     (waiting,) = (await stage.status(key))["nodes"]
     assert (waiting["name"], waiting["message"]) == (stage.node(3), "its agent has not reported yet")
     stage.ahead += timedelta(seconds=REVERT_SECONDS + 1)
@@ -64,11 +70,7 @@ async def test_a_node_that_is_deleted_before_it_forgot_is_written_off_in_an_even
     await stage.trusted(key, "3/3")
     stage.agent(2).obeys = False
     await stage.delete(key)
-
-    async def owes() -> bool:
-        return f"not yet seen of 1: {stage.node(2)}" in (await stage.condition(key)).get("message", "")
-
-    await stage.until(owes, "two nodes to have forgotten")
+    await others_have_forgotten(stage, key, 2)
     stage.remove_node(2)
     await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
     (said,) = await stage.events("NodeGone")
@@ -112,11 +114,7 @@ async def test_a_registry_whose_status_is_lost_is_deleted_once_nodes_have_forgot
     await stage.cluster.patch_status(kube.REGISTRY, *key, {"status": None})
     stage.agent(2).obeys = False
     await stage.delete(key)
-
-    async def owes() -> bool:
-        return f"not yet seen of 1: {stage.node(2)}" in (await stage.condition(key)).get("message", "")
-
-    await stage.until(owes, "two nodes to have forgotten")
+    await others_have_forgotten(stage, key, 2)
     stage.agent(2).obeys = True
     await stage.until(lambda: stage.is_gone(kube.REGISTRY, *key), "the Registry to go")
     assert stage.agent(2).reverted
