@@ -35,7 +35,7 @@ def agent(node: Node, tmp_path: Path) -> Iterator[RunningAgent]:
 def test_a_list_is_carried_out_and_a_later_dockerd_too(agent: RunningAgent) -> None:
     """inotify sees the list's symlink and dockerd's socket; the clock alone would take a minute."""
     agent.deliver(trust_list(HOST, generation=2))
-    wait_for(lambda: stale_or_report(agent, 2) == (), SOON, agent.daemon.log.read_text)
+    wait_for(lambda: runtimes_or(StaleReportError, agent, 2) == (), SOON, agent.daemon.log.read_text)
     dockerd = agent.node.start_dockerd()
     agent.wait_for_report(2, HostState.TRUSTED)
     process = read_process(dockerd.host_pid)
@@ -54,10 +54,11 @@ def is_reverted(agent: RunningAgent, generation: int) -> bool:
         return False
 
 
-def stale_or_report(agent: RunningAgent, generation: int) -> object:
+def runtimes_or(expected: type[Exception], agent: RunningAgent, generation: int) -> object:
+    """The runtimes of its report, or the error of that kind with which it answers."""
     try:
         return agent.ask(generation).runtimes
-    except StaleReportError as error:
+    except expected as error:
         return error
 
 
@@ -101,7 +102,7 @@ def test_an_agent_waits_for_the_end_of_another(agent: RunningAgent, tmp_path: Pa
     other.deliver(trust_list(generation=3))
 
     def waits() -> bool:
-        error = stale_or_report(other, 3)
+        error = runtimes_or(StaleReportError, other, 3)
         return isinstance(error, StaleReportError) and bool(
             error.problem and error.problem.reason == Reason.OTHER_AGENT
         )
@@ -116,11 +117,11 @@ def test_an_agent_waits_for_the_end_of_another(agent: RunningAgent, tmp_path: Pa
 
 def test_a_damaged_list_is_reported(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=1))
-    wait_for(lambda: stale_or_report(agent, 1) == (), SOON, agent.daemon.log.read_text)
+    wait_for(lambda: runtimes_or(StaleReportError, agent, 1) == (), SOON, agent.daemon.log.read_text)
     agent.deliver(trust_list(HOST, generation=2)[:-5])
 
     def told() -> bool:
-        error = stale_or_report(agent, 2)
+        error = runtimes_or(StaleReportError, agent, 2)
         return isinstance(error, StaleReportError) and bool(
             error.problem and error.problem.reason == Reason.LIST_INVALID
         )
@@ -139,7 +140,7 @@ def test_strangers_learn_nothing(agent: RunningAgent) -> None:
 
 def test_a_recorded_answer_is_refused(agent: RunningAgent) -> None:
     agent.deliver(trust_list(generation=2))
-    wait_for(lambda: stale_or_report(agent, 2) == (), SOON, agent.daemon.log.read_text)
+    wait_for(lambda: runtimes_or(StaleReportError, agent, 2) == (), SOON, agent.daemon.log.read_text)
     nonce = secrets.token_hex(16)
     _, headers, body = agent.get("/report", report.question_headers(KEY, nonce=nonce, pod_uid="uid"))
     fresh = secrets.token_hex(16)
@@ -156,14 +157,7 @@ print("held", flush=True)
 signal.pause()"""
     strangers = agent.node.start("strangers", *agent.node.python, "-c", script)
     wait_for(lambda: "held" in strangers.log.read_text(), SOON, strangers.log.read_text)
-    wait_for(lambda: stale_or_refused(agent, 2) == (), SOON, agent.daemon.log.read_text)
-
-
-def stale_or_refused(agent: RunningAgent, generation: int) -> object:
-    try:
-        return agent.ask(generation).runtimes
-    except ReportRefusedError as error:
-        return error
+    wait_for(lambda: runtimes_or(ReportRefusedError, agent, 2) == (), SOON, agent.daemon.log.read_text)
 
 
 def test_memory_stays_within_forty_mebibytes(agent: RunningAgent) -> None:
