@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,12 +45,6 @@ def apply_registry(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> No
 
 def await_ready(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("wait", "--for=condition=Ready", "registry/main", "--namespace", namespace, "--timeout=90s")
-
-
-def says(cluster: Cluster, namespace: str, text: str) -> bool:
-    """Whether the condition Ready says so."""
-    path = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].message}'
-    return text in cluster.kubectl("get", "registry", "main", "--namespace", namespace, path)
 
 
 def registry_pods(cluster: Cluster, namespace: str) -> set[str]:
@@ -130,6 +123,8 @@ async def test_install_upgrade_uninstall_and_install_again(
             async with open_session() as session:
                 assert await RegistryClient(session, registry_url(url)).digest("boke/wordpress", "latest") == digest
             release.uninstall()
+            # With a pod that takes its time to end the namespace is looked at again only five seconds later.
+            two_nodes.kubectl("delete", "deployment", "main", "--namespace", tenant, "--cascade=foreground")
             two_nodes.kubectl("delete", "namespace", tenant, "--timeout=60s")
         finally:
             release.uninstall()
@@ -151,25 +146,6 @@ def test_watched_namespaces_alone(two_nodes: Cluster) -> None:
         assert json.loads(two_nodes.kubectl(*get)) == {"observedGeneration": -1}
         log = two_nodes.kubectl("logs", "deployment/regkeeper", "--namespace", NAMESPACE)
         assert "forbidden" not in log
-
-
-def test_a_symbolic_link_planted_in_a_volume_opens_nothing(two_nodes: Cluster) -> None:
-    """Who may write in an allowed directory gets no other one by a path through it."""
-    with namespace(two_nodes, "chart-symlink") as tenant:
-        two_nodes.node_exec("k8sworker1", ["mkdir", "-p", PATH])
-        two_nodes.node_exec("k8sworker1", ["ln", "-s", "/etc", f"{PATH}/planted"])
-        rule = {"namespaces": [tenant], "nodes": ["k8sworker1"], "path": PATH}
-        try:
-            with released(two_nodes, {"localStorage": [rule]}):
-                for path in (f"{PATH}/planted", "/etc"):
-                    apply_registry(two_nodes, tenant, {"storage": {"local": {"node": "k8sworker1", "path": path}}})
-                    refusal = f"spec.storage.local: {path} on node k8sworker1 is not open to namespace {tenant}"
-                    wait_for(partial(says, two_nodes, tenant, refusal), 30, refusal)
-                    two_nodes.kubectl("delete", "registry", "main", "--namespace", tenant, "--timeout=30s")
-                volumes = two_nodes.kubectl("get", "persistentvolumes", "--output=name", SELECT_VOLUMES + tenant)
-                assert volumes == ""
-        finally:
-            two_nodes.node_exec("k8sworker1", ["rm", "-rf", PATH])
 
 
 def test_install_and_remove_without_helm(two_nodes: Cluster) -> None:

@@ -27,7 +27,18 @@ LOCAL_NAMESPACE = "installed"
 
 LOCAL_DIRECTORIES = tuple(
     f"{DIRECTORIES}/{name}"
-    for name in ("by-2.8", "by-2.8-on-3", "by-3.1", "subtree", "planted", "exclusive", "goes", "absent", "retained")
+    for name in (
+        "by-2.8",
+        "by-2.8-on-3",
+        "by-3.1",
+        "subtree",
+        "planted",
+        "linked",
+        "exclusive",
+        "goes",
+        "absent",
+        "retained",
+    )
 )
 GOING_NAMESPACE = "installed-going"
 """A namespace that a test deletes; its Registries may use `left` on the worker."""
@@ -109,7 +120,8 @@ def local_room(installed: Cluster) -> Iterator[Room]:
     """The namespace whose Registries may use directories of the worker; each test takes one of its own."""
     installed.kubectl("create", "namespace", LOCAL_NAMESPACE)
     yield Room(installed, LOCAL_NAMESPACE)
-    installed.kubectl("delete", "namespace", LOCAL_NAMESPACE, f"--timeout={GONE}s")
+    # Even an empty one takes six seconds to go, which nobody has to wait for.
+    installed.drop_namespace(LOCAL_NAMESPACE)
     installed.node_exec(WORKER, ["rm", "-rf", DIRECTORIES])
 
 

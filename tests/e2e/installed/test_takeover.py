@@ -10,16 +10,16 @@ from typing import Any, Literal
 
 import pytest
 
-from regkeeper import naming
+from regkeeper import kube, naming
 from tests import docker
 from tests.cluster import Cluster
 from tests.cluster.images.archive import File, Image, Link, layer_tar, write_archive
 from tests.cluster.images.system import OLD_REGISTRY_IMAGE, old_registry_image
-from tests.e2e.installed.conftest import DIRECTORIES, GROUP, ROOT, WORKER
+from tests.e2e.installed.conftest import DIRECTORIES, GROUP, LOCAL_NAMESPACE, ROOT, WORKER
 from tests.registry_content import pull, push, push_index, takes_pushes
 from tests.registry_process import registry_program, serve_registry
 from tests.retained_room import BY_HAND, RetainedRoom
-from tests.room import SOON, Room, on_node
+from tests.room import SOON, Room, listed, on_node
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -252,7 +252,7 @@ def owners(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 def test_links_that_an_image_planted_open_nothing_of_the_node(local_room: Room, tmp_path: Path) -> None:
     """registry.md: "A tenant must not get at `/etc` through a symlink that an earlier image of theirs planted". Neither
-    kubelet's pass over the volume as root nor a later pod follows one; test_chart.py tries paths through one.
+    kubelet's pass over the volume as root nor a later pod follows one; the next test tries paths through one.
     """
     volume = volume_on_worker(local_room, "planted")
     etc = local_room.cluster.node(WORKER).root / "etc"
@@ -270,3 +270,20 @@ def test_links_that_an_image_planted_open_nothing_of_the_node(local_room: Room, 
         assert "/var/lib/registry/docker can't be used" in failed["message"]
     assert volume.stat().st_gid == GROUP
     assert owners(etc) == before
+
+
+def test_a_symbolic_link_planted_in_a_volume_opens_nothing(local_room: Room) -> None:
+    """Who may write in an allowed directory gets no other one by a path through it."""
+    allowed = f"{DIRECTORIES}/linked"
+    local_room.cluster.node_exec(WORKER, ["mkdir", "--parents", allowed])
+    local_room.cluster.node_exec(WORKER, ["ln", "--symbolic", "/etc", f"{allowed}/planted"])
+    for path in (f"{allowed}/planted", "/etc"):
+        with registry(local_room, "linked", storage={"local": {"node": WORKER, "path": path}}):
+            refusal = f"spec.storage.local: {path} on node {WORKER} is not open to namespace {LOCAL_NAMESPACE}"
+
+            def is_refused(refusal: str = refusal) -> bool:
+                return refusal in local_room.condition("Ready", "linked").get("message", "")
+
+            wait_for(is_refused, SOON, refusal)
+        volumes = listed(local_room.cluster, kube.VOLUME)
+        assert path not in [volume["spec"].get("local", {}).get("path") for volume in volumes]
