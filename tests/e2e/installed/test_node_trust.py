@@ -58,7 +58,7 @@ def container_process(cluster: Cluster, node: str) -> str:
 def room(installed: Cluster) -> Iterator[Room]:
     installed.kubectl("create", "namespace", TRUSTED_NAMESPACE)
     yield Room(installed, TRUSTED_NAMESPACE)
-    installed.kubectl("delete", "namespace", TRUSTED_NAMESPACE, f"--timeout={SOON}s")
+    installed.drop_namespace(TRUSTED_NAMESPACE)
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +112,21 @@ def agents(room: Room) -> list[str]:
 
 def replace_key(room: Room) -> None:
     """Delete the key that the agents have, and wait until the operator has made another."""
-    inside = f"--namespace={AGENTS}"
+    api, key = room.cluster.api(), kube.SECRET.path(AGENTS, naming.NODE_AGENT_KEY)
 
     def uid() -> str:
-        return room.cluster.kubectl(
-            "get", "secret", naming.NODE_AGENT_KEY, inside, "--ignore-not-found", "--output=jsonpath={.metadata.uid}"
-        )
+        secret = api.get(key)
+        return str(secret["metadata"]["uid"]) if secret else ""
 
     def another() -> bool:
         # Whatever happens to their pods has the operator look; it does by itself within half a minute.
-        room.cluster.kubectl("annotate", "pods", "--all", inside, "--overwrite", f"nudge={time.monotonic()}")
+        nudge = {"metadata": {"annotations": {"nudge": f"{time.monotonic()}"}}}
+        for pod in listed(room.cluster, kube.POD, AGENTS):
+            api.merge(kube.POD.path(AGENTS, pod["metadata"]["name"]), nudge)
         return uid() not in ("", old)
 
     old = uid()
-    room.cluster.kubectl("delete", "secret", naming.NODE_AGENT_KEY, inside)
+    api.delete(key)
     wait_for(another, SOON, "another key")
 
 
