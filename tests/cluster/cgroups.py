@@ -51,7 +51,7 @@ def remove(plan: Plan) -> None:
     tops = [hierarchy / plan.cgroup for hierarchy in _hierarchies()]
     wait_for(
         lambda: all(_removed(top) for top in tops),
-        timeout=20,
+        timeout=60,
         describe=lambda: f"cgroups to become empty: {[str(top) for top in tops if top.exists()]}",
     )
 

@@ -15,6 +15,7 @@ from tests.cluster import Cluster
 from tests.helm import CHART, NAMESPACE
 from tests.registry_content import push
 from tests.release import Release, released
+from tests.room import SOON
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.nodes
@@ -44,7 +45,7 @@ def apply_registry(cluster: Cluster, namespace: str, spec: dict[str, Any]) -> No
 
 
 def await_ready(cluster: Cluster, namespace: str) -> None:
-    cluster.kubectl("wait", "--for=condition=Ready", "registry/main", "--namespace", namespace, "--timeout=90s")
+    cluster.kubectl("wait", "--for=condition=Ready", "registry/main", "--namespace", namespace, f"--timeout={SOON}s")
 
 
 def registry_pods(cluster: Cluster, namespace: str) -> set[str]:
@@ -111,11 +112,11 @@ async def test_install_upgrade_uninstall_and_install_again(
             assert registry_pods(two_nodes, tenant) == pods, "an upgrade of the operator rolls no registry"
 
             release.uninstall()
-            wait_for(lambda: not left_of_the_release(two_nodes), 60, lambda: left_of_the_release(two_nodes))
+            wait_for(lambda: not left_of_the_release(two_nodes), SOON, lambda: left_of_the_release(two_nodes))
             assert registry_pods(two_nodes, tenant) == pods
             assert await counts(url) == Counts(1, 1, complete=True)
             # Nobody is there to take a finalizer off.
-            two_nodes.kubectl("delete", "registry", "main", "--namespace", tenant, "--timeout=30s")
+            two_nodes.kubectl("delete", "registry", "main", "--namespace", tenant, f"--timeout={SOON}s")
 
             release.install(values)
             apply_registry(two_nodes, tenant, spec)
@@ -125,7 +126,7 @@ async def test_install_upgrade_uninstall_and_install_again(
             release.uninstall()
             # With a pod that takes its time to end the namespace is looked at again only five seconds later.
             two_nodes.kubectl("delete", "deployment", "main", "--namespace", tenant, "--cascade=foreground")
-            two_nodes.kubectl("delete", "namespace", tenant, "--timeout=60s")
+            two_nodes.kubectl("delete", "namespace", tenant, f"--timeout={SOON}s")
         finally:
             release.uninstall()
             two_nodes.kubectl("delete", "persistentvolumes", SELECT_VOLUMES + tenant)
@@ -154,11 +155,13 @@ def test_install_and_remove_without_helm(two_nodes: Cluster) -> None:
     with namespace(two_nodes, "chart-plain") as tenant:
         try:
             two_nodes.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", stdin=manifest)
-            two_nodes.kubectl("rollout", "status", "deployment/regkeeper", "--namespace", NAMESPACE, "--timeout=60s")
+            two_nodes.kubectl(
+                "rollout", "status", "deployment/regkeeper", "--namespace", NAMESPACE, f"--timeout={SOON}s"
+            )
             apply_registry(two_nodes, tenant, {"storage": {"ephemeral": {}}, "access": {"nodePort": {}}})
             await_ready(two_nodes, tenant)
         finally:
             selector = "--selector=app.kubernetes.io/name=regkeeper"
-            two_nodes.kubectl("delete", "--filename=-", selector, "--timeout=60s", stdin=manifest)
-        wait_for(lambda: not left_of_the_release(two_nodes), 60, lambda: left_of_the_release(two_nodes))
+            two_nodes.kubectl("delete", "--filename=-", selector, f"--timeout={SOON}s", stdin=manifest)
+        wait_for(lambda: not left_of_the_release(two_nodes), SOON, lambda: left_of_the_release(two_nodes))
         assert registry_pods(two_nodes, tenant)
