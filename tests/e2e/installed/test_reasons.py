@@ -94,6 +94,8 @@ def test_a_host_port_that_pod_security_forbids_says_what_to_do(make_room: MakeRo
 def test_a_quota_is_named(room: Room) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "no-pods"}}
     room.apply({**quota, "spec": {"hard": {"pods": "0"}}})
+    # Until it has been counted, pods are refused in other words, or let in where nobody has heard of it yet.
+    room.kubectl("wait", "--for=jsonpath={.status.hard.pods}=0", "resourcequota/no-pods", f"--timeout={SOON}s")
     room.registry()
     condition = room.await_condition("Ready", "QuotaExceeded")
     assert "exceeded quota: no-pods" in condition["message"]
