@@ -24,7 +24,8 @@ from tests.waiting import wait_for
 pytestmark = pytest.mark.nodes
 
 MASTER = "k8smaster"
-ADDRESS = f"{MASTER}:5000"
+PORT = 5000
+ADDRESS = f"{MASTER}:{PORT}"
 SAMPLE = str(ROOT / "deploy" / "samples" / "registry.yaml")
 DIRECTORY = "/docker/var/lib/registry"
 IMAGES = ("boke/wordpress:latest", "web/tomcat:v1", "db/mysql:5.7")
@@ -128,11 +129,21 @@ def test_images_outlive_the_pod_and_a_restart_of_kubelet(registry: Room, digests
         return bool(ready - before)
 
     wait_for(follower_is_ready, SOON, lambda: f"another pod: {registry.pods()}")
+    wait_for(lambda: len(ways_to(registry, PORT)) == 1, SOON, lambda: f"one way: {ways_to(registry, PORT)}")
     registry.await_serving()
     registry.cluster.restart_kubelet(MASTER)
     for image, digest in digests.items():
         docker.pull(registry.cluster, WORKER, f"{ADDRESS}/{image}")
         docker.pull(registry.cluster, WORKER, f"{ADDRESS}/{image.partition(':')[0]}@{digest}")
+
+
+def ways_to(registry: Room, port: int) -> list[str]:
+    """The node's rules that send what comes to a port to a pod: of two, one is of a pod whose port is to be taken away.
+
+    That it ends is not to be seen of the pod: deleted by force, it is gone before kubelet has begun.
+    """
+    rules = registry.cluster.node_exec(MASTER, ["iptables", "-w", "-t", "nat", "-S", "CNI-HOSTPORT-DNAT"]).stdout
+    return [rule for rule in rules.splitlines() if f"--dports {port} " in rule]
 
 
 def ask(url: str) -> Any:
