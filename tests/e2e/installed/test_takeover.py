@@ -178,8 +178,9 @@ def test_a_volume_whose_claim_is_gone_is_bound_again(local_room: Room) -> None:
             return is_new and claim["status"].get("phase") == "Bound"
 
         wait_for(bound_again, SOON, lambda: f"the volume to be bound again: {storage_objects(local_room, 'goes')}")
-        local_room.await_serving("goes")
         wait_for(lambda: any(is_ready(pod) for pod in local_room.pods("goes")), SOON, "a pod on the new claim")
+        # Only now: before, it may be said of the pod that went. And nodes hear of a ready pod after the API server.
+        local_room.await_serving("goes")
         assert pull(local_room.url("goes"), "kept", "1") == digest
 
 
@@ -244,6 +245,10 @@ def planting_image(name: str, folder: Path) -> Path:
     return folder / "planting.tar"
 
 
+def is_told_to_end(pod: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def owners(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Mode, owner and group of a directory and of everything in it, without following links."""
     entries = {path.name: path.lstat() for path in folder.iterdir()} | {".": folder.lstat()}
@@ -261,6 +266,8 @@ def test_links_that_an_image_planted_open_nothing_of_the_node(local_room: Room, 
     local_room.cluster.load(planting_image(planting, tmp_path))
     with registry(local_room, "planted", **in_directory("planted"), image=planting, imagePullPolicy="Never"):
         wait_for((volume / "shadow").is_symlink, SOON, lambda: f"links: {local_room.status('planted')}")
+    # The garbage collector of a new cluster hears of our kinds within half a minute.
+    wait_for(lambda: all(map(is_told_to_end, local_room.pods("planted"))), SOON, "the pods to be told to end")
     # Process 1 would have gone on until its grace of 40 seconds was over.
     wait_for(lambda: not local_room.pods("planted"), 35, "a pod that heeds no signal to end all the same")
     # A root that does not match lets kubelet go through everything again.
