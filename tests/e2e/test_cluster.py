@@ -39,11 +39,17 @@ def test_nodes_have_their_roles(two_nodes: Cluster) -> None:
 
 @pytest.mark.parametrize("node", [CONTROL_PLANE, WORKER])
 def test_a_node_is_a_machine_of_its_own(two_nodes: Cluster, node: str) -> None:
-    processes = two_nodes.node_exec(node, ["ps", "-e", "--format=comm"]).stdout.split()
+    def processes() -> list[str]:
+        return two_nodes.node_exec(node, ["ps", "-e", "--format=comm"]).stdout.split()
+
+    def has_one_of_each() -> bool:
+        return all(processes().count(name) == 1 for name in ("dockerd", "containerd", "kubelet"))
+
     hostname = two_nodes.node_exec(node, ["hostname"]).stdout.strip()
 
-    assert processes.count("dockerd") == processes.count("containerd") == processes.count("kubelet") == 1
-    assert "kube-apiserver" not in processes
+    # What one of them starts has its name until it is another program.
+    wait_for(has_one_of_each, TIMEOUT, lambda: f"one of each: {processes()}")
+    assert "kube-apiserver" not in processes()
     assert hostname == node
 
 
