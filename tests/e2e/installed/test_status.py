@@ -56,7 +56,7 @@ def test_helm_waits_for_a_registry(room: Room, tmp_path: Path) -> None:
     options: list[str | Path] = ["mine", chart, "--install", "--wait", f"--namespace={room.namespace}"]
     kubeconfig = room.cluster.kubeconfig
     with no_operator(room.cluster):
-        gave_up = helm("upgrade", *options, "--timeout=5s", kubeconfig=kubeconfig, check=False)
+        gave_up = helm("upgrade", *options, "--timeout=10s", kubeconfig=kubeconfig, check=False)
         assert gave_up.returncode
         assert "InProgress" in gave_up.stdout + gave_up.stderr
         assert room.status() == {"observedGeneration": -1}
