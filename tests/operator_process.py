@@ -16,8 +16,6 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from uuid import uuid4
 
-import yaml
-
 from regkeeper.kube.resources import (
     CLAIM,
     CRON_JOB,
@@ -29,32 +27,16 @@ from regkeeper.kube.resources import (
     SERVICE,
     VOLUME,
 )
-from regkeeper.naming import API_VERSION, REGISTRY_NAMESPACE_LABEL
+from regkeeper.naming import REGISTRY_NAMESPACE_LABEL
 from tests.cluster import Cluster
 from tests.room import listed
 from tests.waiting import wait_for
-
-CRDS = Path(__file__).parent.parent / "crds"
 
 _MADE = (IMAGE_RETENTION, REGISTRY, CRON_JOB, JOB, DEPLOYMENT, POD, SERVICE, CLAIM)
 """What controllers are busy with as long as it is there, or others would take for in use."""
 
 _START_TIMEOUT = 30  # seconds; takes 1
 _STOP_TIMEOUT = 15  # seconds; takes a fraction of one on a quiet machine (tests/unit/test_handlers_watches.py)
-
-
-def install_crds(cluster: Cluster) -> None:
-    """Apply the CRDs and wait until the API server serves them."""
-    api = cluster.api()
-    bodies = [yaml.safe_load(file.read_text()) for file in sorted(CRDS.glob("*.yaml"))]
-    for body in bodies:
-        api.apply(body, manager="kubectl", force=True)
-
-    def are_served() -> bool:
-        served = api.get(f"/apis/{API_VERSION}") or {"resources": []}
-        return {body["spec"]["names"]["plural"] for body in bodies} <= {each["name"] for each in served["resources"]}
-
-    wait_for(are_served, 30, f"{API_VERSION} in the discovery")
 
 
 @contextmanager

@@ -33,8 +33,9 @@ from tests.cluster import Cluster, Extent, network, records
 from tests.cluster.commands import run as run_command
 from tests.cluster.plan import SERVICES, Plan
 from tests.cluster.progress import say
+from tests.crds import install_crds
 from tests.helm import NAMESPACE as OPERATOR_NAMESPACE
-from tests.operator_process import install_crds, operator_process
+from tests.operator_process import operator_process
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 from tests.waiting import wait_for_async

@@ -105,6 +105,9 @@ class Cluster:
         """An administrator's client, for what is asked often and is not about kubectl."""
         return self._control_plane.api()
 
+    def furnish(self) -> None:
+        """Make on the new API server what its controllers shall find at their start: nothing, on most clusters."""
+
     def drop_namespace(self, name: str) -> None:
         """Delete a namespace, without waiting for its end."""
         self.api().delete(f"/api/v1/namespaces/{name}")
@@ -250,7 +253,9 @@ class Cluster:
         _in_parallel([partial(self._boot, node, store) for node in self._nodes])
 
     def _start_control_plane(self) -> None:
-        self._control_plane.start()
+        self._control_plane.start_servers()
+        self.furnish()
+        self._control_plane.start_controllers()
         say(f"{self.name}: the control plane is ready")
 
     def _boot(self, node: Node, store: Path) -> None:

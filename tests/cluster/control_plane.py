@@ -75,10 +75,13 @@ class ControlPlane:
             path.touch(mode=0o600)
             path.write_text(kubeconfig(self.plan, self.certificates, user))
 
-    def start(self) -> None:
-        """Start etcd, API server and controller manager; return when all three serve."""
+    def start_servers(self) -> None:
+        """Start etcd and API server; return when they serve."""
         self.start_etcd()
         self.start_api_server()
+
+    def start_controllers(self) -> None:
+        """Start the controller manager; return when it works."""
         self._start("kube-controller-manager", KUBERNETES.program("kube-controller-manager"), self._manager_flags())
         # Pods and tokens need it; the controller manager makes it within a second of its start.
         path = "/api/v1/namespaces/default/serviceaccounts/default"

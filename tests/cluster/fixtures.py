@@ -18,6 +18,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.plan import Plan
 from tests.cluster.programs import KUBERNETES
 from tests.cluster.records import Extent
+from tests.crds import install_crds
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
 _CHECKOUT = hashlib.sha256(os.fsencode(Path(__file__).resolve())).hexdigest()[:6]
@@ -55,7 +56,11 @@ class GivenCluster(Cluster):
 
 
 class PassingControlPlane(Cluster):
-    """An API server with its controllers and no node, which goes with the last of its tests."""
+    """An API server with its controllers, our CRDs and no node, which goes with the last of its tests."""
+
+    def furnish(self) -> None:
+        """Install the CRDs: of a kind that came later the garbage collector learns half a minute after its start."""
+        install_crds(self)
 
     def drop_namespace(self, name: str) -> None:
         """Leave it until then: its end is a hundred requests, again and again where a finalizer keeps an object."""
@@ -63,8 +68,10 @@ class PassingControlPlane(Cluster):
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
-    """An API server with its controllers and no node, or the cluster of REGKEEPER_KUBECONFIG."""
+    """An API server with its controllers and no node, or the cluster of REGKEEPER_KUBECONFIG; with our CRDs."""
     with _cluster(PassingControlPlane(CONTROL_PLANE_NAME), Extent.CONTROL_PLANE) as cluster:
+        if isinstance(cluster, GivenCluster):
+            install_crds(cluster)
         yield cluster
 
 

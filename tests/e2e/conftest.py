@@ -25,7 +25,7 @@ from tests.e2e.refused_objects import FIRST_OF_EACH_POLICY
 from tests.e2e.retention_bench import RetentionBench
 from tests.e2e.trust_stage import AgentsAccount, Stage
 from tests.fake_agents import fake_agents
-from tests.operator_process import a_namespace, install_crds, operator_process
+from tests.operator_process import a_namespace, operator_process
 from tests.room import AUTOSCALER
 from tests.waiting import wait_for
 
@@ -67,7 +67,6 @@ class Account:
 @pytest.fixture(scope="session")
 def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
     """Its rights, and the admission policies that confine it, for the passes that tests make themselves."""
-    install_crds(control_plane)
     # Short names: the policy on volumes repeats them for each directory, and the API server bounds its length.
     worker = f"p{uuid4().hex[:4]}"
     namespaces = [f"{worker}-{number}" for number in range(_MOST_NAMESPACES)]
@@ -90,7 +89,6 @@ async def operators(account: Account, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 @pytest.fixture(scope="session")
 def confined(control_plane: Cluster) -> Iterator[Asker]:
     """The account of the tenant's operator, for what tests ask without making it; no operator runs."""
-    install_crds(control_plane)
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant.TENANT}}
     control_plane.api().create(namespace)
     made = apply_account(control_plane, {"localStorage": [tenant.RULE]}, release=tenant.RELEASE)
@@ -143,7 +141,6 @@ def bench(cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober, 
 @pytest.fixture(scope="module")
 def operated(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     """An operator of one namespace alone, so that others on the same API server go their own ways."""
-    install_crds(control_plane)
     with a_namespace(control_plane, "operated") as namespace:
         directory = tmp_path_factory.mktemp("operator")
         made = apply_account(control_plane, {"watchNamespaces": [namespace]}, release=namespace)
@@ -167,7 +164,6 @@ def room(control_plane: Cluster, operated: Operated) -> Iterator[OperatedRoom]:
 @pytest.fixture(scope="session")
 def keepers_account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentsAccount]:
     """The operator's account, for passes over nodes."""
-    install_crds(control_plane)
     release = f"keeper-{uuid4().hex[:6]}"
     agents_namespace = f"{release}-nodes"
     trust = {"agentsNamespace": agents_namespace, "localRegistryHosting": "default/main"}

@@ -11,7 +11,7 @@ from regkeeper.api.v1alpha1.node_trust import MAXIMUM_HOSTS
 from tests.applying import Place
 from tests.cluster import Cluster
 from tests.cluster.commands import CommandError
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import LOCAL, SHARED, registry_object
 from tests.waiting import wait_for
 
@@ -22,7 +22,6 @@ CLAIM = {"storage": {"size": "10Gi"}}
 
 @pytest.fixture(scope="module")
 def place(control_plane: Cluster) -> Iterator[Place]:
-    install_crds(control_plane)
     with a_namespace(control_plane, "crd") as namespace:
         yield Place(control_plane, namespace)
 

@@ -12,7 +12,7 @@ from tests.applying import Place
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
 from tests.engine.strategies import SPECS
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.retention_objects import retention_object
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("crd-retention")]
@@ -20,7 +20,6 @@ pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("crd-retention"
 
 @pytest.fixture(scope="module")
 def place(control_plane: Cluster) -> Iterator[Place]:
-    install_crds(control_plane)
     with a_namespace(control_plane, "crd-retention") as namespace:
         yield Place(control_plane, namespace)
 

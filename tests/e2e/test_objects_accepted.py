@@ -11,7 +11,7 @@ from regkeeper.naming import FIELD_MANAGER
 from regkeeper.resources.http_secret import http_secret
 from tests.cluster import Cluster
 from tests.e2e.valid_specs import SPECS
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import a_registry, all_objects, registry_object
 
 pytestmark = pytest.mark.control_plane
@@ -19,7 +19,6 @@ pytestmark = pytest.mark.control_plane
 
 @pytest.fixture(scope="module")
 def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
     with a_namespace(control_plane, "random-specs") as name:
         yield name
 

@@ -9,7 +9,7 @@ from regkeeper.naming import FIELD_MANAGER
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import a_registry
 
 pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("objects-change")]
@@ -23,7 +23,6 @@ Apply = Callable[..., dict[str, dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
     with a_namespace(control_plane, "changed-specs") as name:
         yield name
 

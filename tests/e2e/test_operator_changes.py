@@ -15,7 +15,7 @@ from regkeeper import naming
 from regkeeper.api.v1alpha1.registry import RegistrySpec
 from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
-from tests.operator_process import a_namespace, install_crds, operator_process
+from tests.operator_process import a_namespace, operator_process
 from tests.room import Room
 from tests.waiting import wait_for
 
@@ -120,7 +120,6 @@ CHANGES: dict[str, tuple[Any, Callable[[Live], bool]]] = {
 @pytest.fixture(scope="module")
 def room(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """A namespace with one Registry, kept by an operator of its own."""
-    install_crds(control_plane)
     directory = tmp_path_factory.mktemp("operator")
     with a_namespace(control_plane, "changes") as namespace:
         values = {"watchNamespaces": [namespace]}

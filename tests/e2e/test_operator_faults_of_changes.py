@@ -11,7 +11,7 @@ from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from tests.cluster import Cluster
 from tests.e2e.faults import Bench, Fault
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import registry_object
 from tests.waiting import wait_for_async
 
@@ -108,7 +108,6 @@ class ChangedBench(Bench):
 
 @pytest.fixture
 def namespace(control_plane: Cluster) -> Iterator[str]:
-    install_crds(control_plane)
     growing = {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",

@@ -14,7 +14,7 @@ from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
 from tests.e2e.valid_specs import ENVIRONMENT, OPTIONS, SINGLE
-from tests.operator_process import OperatorProcess, a_namespace, install_crds, operator_process
+from tests.operator_process import OperatorProcess, a_namespace, operator_process
 from tests.registry_objects import registry_object
 from tests.room import SOON, Room
 from tests.waiting import wait_for
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.control_plane, pytest.mark.xdist_group("operator-inval
 
 @pytest.fixture(scope="module")
 def room(control_plane: Cluster) -> Iterator[Room]:
-    install_crds(control_plane)
     with a_namespace(control_plane, "invalid") as namespace:
         yield Room(control_plane, namespace)
 

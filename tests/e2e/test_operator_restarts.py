@@ -11,7 +11,8 @@ from tests.chart_account import operator_kubeconfig
 from tests.cluster import Cluster, Extent
 from tests.cluster.commands import CommandError
 from tests.cluster.fixtures import RESTARTED_NAME, shared
-from tests.operator_process import OperatorProcess, install_crds, operator_process
+from tests.crds import install_crds
+from tests.operator_process import OperatorProcess, operator_process
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 from tests.waiting import wait_for

@@ -12,7 +12,7 @@ from regkeeper.resources.pod import pod_template
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
-from tests.operator_process import a_namespace, install_crds
+from tests.operator_process import a_namespace
 from tests.registry_objects import LOCAL, a_registry
 from tests.waiting import wait_for
 
@@ -27,7 +27,6 @@ CreatePod = Callable[..., None]
 @pytest.fixture(scope="module")
 def create_pod(control_plane: Cluster) -> Iterator[CreatePod]:
     """Ask for a registry's pod in a namespace that enforces a level; a dry run."""
-    install_crds(control_plane)
     with ExitStack() as stack:
         namespaces = {}
         for level in LEVELS:
