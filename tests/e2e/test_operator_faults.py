@@ -102,7 +102,7 @@ async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meet
     local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
     undisturbed, *others = (
-        Bench(cluster, operators, prober, Key(local_namespace, f"kept-{number}")) for number in range(1 + len(Fault))
+        Bench(cluster, operators, prober, Key(local_namespace, f"kept-{number}")) for number in range(2 + len(Fault))
     )
     before = {bench: await _leave_its_volume(bench) for bench in (undisturbed, *others)}
     for bench in before:
@@ -111,9 +111,12 @@ async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meet
     writes = await undisturbed.settle()
     expected = await undisturbed.settled_state()
     assert ("StorageReady", "True", "Bound") in expected["conditions"]
-    for fault, bench in zip(Fault, others, strict=True):
-        assert await bench.disturbed(fault, writes.index("patch PersistentVolume") + 1)
-        assert await bench.settled_state() == expected, fault
+    before_it = writes.index("patch PersistentVolume")
+    assert before_it > 0
+    faults = [(Fault.CRASH_AFTER, before_it), *((fault, before_it + 1) for fault in Fault)]
+    for (fault, at), bench in zip(faults, others, strict=True):
+        assert await bench.disturbed(fault, at)
+        assert await bench.settled_state() == expected, f"{fault} at write {at}"
     for left in before.values():
         after = await cluster.get(kube.VOLUME, None, left["metadata"]["name"])
         assert after["metadata"]["uid"] == left["metadata"]["uid"]

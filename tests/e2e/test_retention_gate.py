@@ -23,8 +23,8 @@ pytestmark = pytest.mark.control_plane
 ALL = "REGKEEPER_CASES" in os.environ
 STEP = 1 if ALL else 4
 """Between the writes that meet a fault: a run has forty, and each is a run of its own."""
-FAULTS = [Fault.CRASH_AFTER, Fault.CONFLICT, *([Fault.NO_ANSWER, Fault.SERVER_ERROR] if ALL else [])]
-"""One takes two minutes at each write. A crash before a write is one after the write before it, and 429 is as 500."""
+FAULTS = [Fault.CRASH_AFTER, Fault.CONFLICT, *([Fault.NO_ANSWER, Fault.TRANSIENT] if ALL else [])]
+"""One takes two minutes at each write."""
 
 
 async def test_a_change_of_a_policy_is_carried_out_once(bench: RetentionBench) -> None:
