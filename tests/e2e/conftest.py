@@ -29,17 +29,8 @@ from tests.operator_process import a_namespace, operator_process
 from tests.room import AUTOSCALER
 from tests.waiting import wait_for
 
-_FOLDER = Path(__file__).parent
-
 _MOST_NAMESPACES = 80
 """Of the tests of one worker that use directories of a node."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file to one worker, unless they say otherwise: they share operators and namespaces."""
-    for item in items:
-        if item.path.is_relative_to(_FOLDER) and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 async def _connected(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch, connections: AsyncExitStack) -> kube.ApiCluster:
