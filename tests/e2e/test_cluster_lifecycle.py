@@ -15,16 +15,18 @@ pytestmark = pytest.mark.nodes
 NAMES = ("test-life-a", "test-life-b")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_remains() -> Iterator[None]:
+    """One test may find what another has brought up: to begin anew takes some seconds each time."""
     yield
     for name in NAMES:
         Cluster(name).down()
 
 
 def test_nothing_is_left() -> None:
-    before = machine_state(NAMES)
     cluster = Cluster(NAMES[0])
+    cluster.down()
+    before = machine_state(NAMES)
     cluster.up()
     cluster.node_exec("k8smaster", ["mkdir", "--parents", "/docker/var/lib/registry", "/etc/docker"])
     cluster.node_exec("k8smaster", ["docker", "network", "create", "of-this-test"])
