@@ -223,7 +223,9 @@ def _await_phase(cluster: Cluster, namespace: str, pod: str, phase: str) -> None
 
 
 def _restarts(cluster: Cluster, namespace: str, pod: str) -> int:
-    [status] = _get(cluster, "pod", pod, namespace)["status"]["containerStatuses"]
+    body = cluster.read(f"/api/v1/namespaces/{namespace}/pods/{pod}")
+    assert body is not None, f"{pod} is not there"
+    [status] = body["status"]["containerStatuses"]
     return int(status["restartCount"]) if status["ready"] else -1
 
 
