@@ -1,6 +1,7 @@
 """The operator's service account as the chart makes it, for an operator that a test runs as a process."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,20 @@ def delete_account(cluster: Cluster, account: Object) -> None:
         api.delete(api.path_of(body))
 
 
-def operator_kubeconfig(
-    cluster: Cluster, file: Path, values: Mapping[str, Any] | None = None, *, release: str = "suite"
-) -> Path:
-    """Write a kubeconfig with a token of the service account that `apply_account` makes, and return its path.
+@contextmanager
+def operator_account(
+    cluster: Cluster, kubeconfig: Path, values: Mapping[str, Any] | None = None, *, release: str
+) -> Iterator[Object]:
+    """Apply an account (`apply_account`), write a kubeconfig with its token, and delete the account at the end.
 
-    Args:
-        cluster: where the account is made.
-        file: the kubeconfig to write.
-        values: of the chart. A test with `storage.local` gives the same `localStorage` as in REGKEEPER_LOCAL_STORAGE.
-        release: accounts of the same name are one; what is applied last holds.
+    As long as its policies are there, every write of anybody is held against them.
     """
-    write_kubeconfig(cluster, apply_account(cluster, values, release=release), file)
-    return file
+    account = apply_account(cluster, values, release=release)
+    try:
+        write_kubeconfig(cluster, account, kubeconfig)
+        yield account
+    finally:
+        delete_account(cluster, account)
 
 
 def write_kubeconfig(cluster: Cluster, account: Object, file: Path) -> None:

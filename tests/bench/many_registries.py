@@ -28,7 +28,7 @@ from tests.bench.crowd import CONFIG_MAPS, PODS, Crowd
 from tests.bench.process_cost import cpu_seconds, peak_memory_mib
 from tests.bench.raw_api import Object, RawApi, all_of, raw_api
 from tests.bench.table import Section
-from tests.chart_account import operator_kubeconfig
+from tests.chart_account import apply_account, write_kubeconfig
 from tests.cluster import Cluster, Extent, network, records
 from tests.cluster.commands import run as run_command
 from tests.cluster.plan import SERVICES, Plan
@@ -100,7 +100,8 @@ async def _measure(cluster: Cluster, directory: Path) -> Figures:
     assert plan is not None, "it is up"
     inside = _make_room(plan)
     install_crds(cluster)
-    kubeconfig = operator_kubeconfig(cluster, directory / "kubeconfig", release="bench")
+    kubeconfig = directory / "kubeconfig"
+    write_kubeconfig(cluster, apply_account(cluster, release="bench"), kubeconfig)
     operator = partial(operator_process, kubeconfig, directory, launcher=inside, host=str(plan.nodes[0].address))
     async with raw_api(plan) as api:
         crowd = Crowd(api)

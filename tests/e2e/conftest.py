@@ -16,7 +16,7 @@ from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.trust.questions import Questioner
-from tests.chart_account import apply_account, await_confinement, delete_account, user_of, write_kubeconfig
+from tests.chart_account import apply_account, await_confinement, delete_account, operator_account, user_of
 from tests.cluster import Cluster
 from tests.e2e import directories, tenant
 from tests.e2e.asker import Asker, is_refused
@@ -62,12 +62,10 @@ def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     worker = f"p{uuid4().hex[:4]}"
     namespaces = [f"{worker}-{number}" for number in range(_MOST_NAMESPACES)]
     values = {"localStorage": directories.local_storage(namespaces)}
-    made = apply_account(control_plane, values, release=f"passes-{worker}")
     kubeconfig = tmp_path_factory.mktemp("account") / "kubeconfig"
-    write_kubeconfig(control_plane, made, kubeconfig)
-    await_confinement(control_plane, made)
-    yield Account(kubeconfig, iter(namespaces))
-    delete_account(control_plane, made)
+    with operator_account(control_plane, kubeconfig, values, release=f"passes-{worker}") as made:
+        await_confinement(control_plane, made)
+        yield Account(kubeconfig, iter(namespaces))
 
 
 @pytest.fixture
@@ -134,13 +132,14 @@ def operated(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     """An operator of one namespace alone, so that others on the same API server go their own ways."""
     with a_namespace(control_plane, "operated") as namespace:
         directory = tmp_path_factory.mktemp("operator")
-        made = apply_account(control_plane, {"watchNamespaces": [namespace]}, release=namespace)
-        write_kubeconfig(control_plane, made, directory / "kubeconfig")
+        kubeconfig = directory / "kubeconfig"
         # A short resync, so that what happens at one happens in these tests.
         settings = {"REGKEEPER_RESYNC_SECONDS": "2", "REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}
-        with operator_process(directory / "kubeconfig", directory, settings) as process:
+        with (
+            operator_account(control_plane, kubeconfig, {"watchNamespaces": [namespace]}, release=namespace) as made,
+            operator_process(kubeconfig, directory, settings) as process,
+        ):
             yield Operated(process, namespace, user_of(made))
-        delete_account(control_plane, made)
 
 
 @pytest.fixture
@@ -159,12 +158,10 @@ def keepers_account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFac
     agents_namespace = f"{release}-nodes"
     trust = {"agentsNamespace": agents_namespace, "localRegistryHosting": "default/main"}
     image = {"repository": "regkeeper", "tag": "dev"}
-    made = apply_account(control_plane, {"image": image, "trust": trust}, release=release)
     kubeconfig = tmp_path_factory.mktemp("keeper") / "kubeconfig"
-    write_kubeconfig(control_plane, made, kubeconfig)
-    await_confinement(control_plane, made)
-    yield AgentsAccount(kubeconfig, agents_namespace)
-    delete_account(control_plane, made)
+    with operator_account(control_plane, kubeconfig, {"image": image, "trust": trust}, release=release) as made:
+        await_confinement(control_plane, made)
+        yield AgentsAccount(kubeconfig, agents_namespace)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import yaml
 
 from regkeeper import naming
 from regkeeper.api.v1alpha1.registry import RegistrySpec
-from tests.chart_account import operator_kubeconfig
+from tests.chart_account import operator_account
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, operator_process
 from tests.room import Room
@@ -121,10 +121,13 @@ CHANGES: dict[str, tuple[Any, Callable[[Live], bool]]] = {
 def room(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """A namespace with one Registry, kept by an operator of its own."""
     directory = tmp_path_factory.mktemp("operator")
+    kubeconfig = directory / "kubeconfig"
     with a_namespace(control_plane, "changes") as namespace:
         values = {"watchNamespaces": [namespace]}
-        kubeconfig = operator_kubeconfig(control_plane, directory / "kubeconfig", values, release="changes")
-        with operator_process(kubeconfig, directory, {"REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}):
+        with (
+            operator_account(control_plane, kubeconfig, values, release="changes"),
+            operator_process(kubeconfig, directory, {"REGKEEPER_WATCH_NAMESPACES": json.dumps([namespace])}),
+        ):
             room = Room(control_plane, namespace)
             room.registry(storage=STORAGE)
             wait_for(lambda: room.get("deployment"), SOON, "the Deployment")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from regkeeper import naming
 from regkeeper.kube.resources import CLAIM, DEPLOYMENT, REGISTRY
-from tests.chart_account import operator_kubeconfig
+from tests.chart_account import operator_account
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
 from tests.e2e.valid_specs import ENVIRONMENT, OPTIONS, SINGLE
@@ -33,9 +33,12 @@ def operator(room: Room, tmp_path_factory: pytest.TempPathFactory) -> Iterator[O
     """An operator of this namespace alone, under the chart's own account."""
     directory = tmp_path_factory.mktemp("operator")
     values = {"watchNamespaces": [room.namespace]}
-    kubeconfig = operator_kubeconfig(room.cluster, directory / "kubeconfig", values, release="invalid")
+    kubeconfig = directory / "kubeconfig"
     environment = {"REGKEEPER_WATCH_NAMESPACES": json.dumps([room.namespace])}
-    with operator_process(kubeconfig, directory, environment) as running:
+    with (
+        operator_account(room.cluster, kubeconfig, values, release="invalid"),
+        operator_process(kubeconfig, directory, environment) as running,
+    ):
         yield running
 
 

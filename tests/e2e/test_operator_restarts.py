@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from regkeeper import kube
-from tests.chart_account import operator_kubeconfig
+from tests.chart_account import operator_account
 from tests.cluster import Cluster, Extent
 from tests.cluster.commands import CommandError
 from tests.cluster.fixtures import RESTARTED_NAME, shared
@@ -33,7 +33,8 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def operator(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     directory = tmp_path_factory.mktemp("restarts")
-    with operator_process(operator_kubeconfig(cluster, directory / "kubeconfig"), directory) as running:
+    kubeconfig = directory / "kubeconfig"
+    with operator_account(cluster, kubeconfig, release="suite"), operator_process(kubeconfig, directory) as running:
         yield running
 
 
