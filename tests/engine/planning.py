@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from regkeeper.retention import digests
@@ -76,7 +77,13 @@ def policies(*specs: Mapping[str, Any]) -> list[Policy]:
         }
         for number, spec in enumerate(specs)
     ]
-    return read_policies("\n---\n".join(map(json.dumps, documents)), "policies.yaml")
+    return list(_read("\n---\n".join(map(json.dumps, documents))))
+
+
+@cache
+def _read(text: str) -> tuple[Policy, ...]:
+    """Once a text: tests of crashes make thousands of runs with one policy, of which reading it was a tenth."""
+    return tuple(read_policies(text, "policies.yaml"))
 
 
 def retain(
