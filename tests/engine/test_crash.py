@@ -113,9 +113,17 @@ def undisturbed(operation: Operation, original: Volume, memory: Path) -> Iterato
         yield Undisturbed(operation, original, Path(folder))
 
 
-def disturbed_copies(undisturbed: Undisturbed, original: Volume, folder: Path) -> Iterator[tuple[int, Runner]]:
-    """A fresh copy of the volume for each mutating call."""
+def disturbed_copies(
+    undisturbed: Undisturbed, original: Volume, folder: Path, *, by_kill: bool = False
+) -> Iterator[tuple[int, Runner]]:
+    """A fresh copy of the volume for each mutating call.
+
+    A kill ahead of an fsync leaves what a kill ahead of the next call does: a process takes nothing along that it has
+    written (memory.py). Ahead of the last call there is one in any case.
+    """
     for number in range(undisturbed.first, len(undisturbed.calls) + 1):
+        if by_kill and undisturbed.calls[number - 1] == "fsync" and number < len(undisturbed.calls):
+            continue
         with tempfile.TemporaryDirectory(dir=folder) as copy:
             yield number, runner_of(linked(undisturbed.before.root, Path(copy) / "registry"), original)
 
@@ -123,7 +131,7 @@ def disturbed_copies(undisturbed: Undisturbed, original: Volume, folder: Path) -
 def test_a_kill_at_each_call_loses_nothing(
     operation: Operation, undisturbed: Undisturbed, original: Volume, memory: Path
 ) -> None:
-    for number, runner in disturbed_copies(undisturbed, original, memory):
+    for number, runner in disturbed_copies(undisturbed, original, memory, by_kill=True):
         runner.guard = Killing(number)
         assert killed(lambda runner=runner: operation.perform(runner))  # type: ignore[misc]
         assert whole_tags(runner.root) >= undisturbed.kept & whole_tags(undisturbed.before.root), undisturbed.calls[
@@ -196,8 +204,8 @@ def test_a_run_after_a_kill_of_an_undo_keeps_what_comes_back_or_leaves_it_to_the
         after = content(runner.root)
         undisturbed = Undisturbed(OPERATIONS["restore"], original, Path(folder))
         states: list[str] = []
-        for _, disturbed in disturbed_copies(undisturbed, original, memory):
-            disturbed.guard = Killing(len(states) + 1)
+        for number, disturbed in disturbed_copies(undisturbed, original, memory, by_kill=True):
+            disturbed.guard = Killing(number)
             assert killed(disturbed.restore)
             following = runner_of(disturbed.root, original)
             assert following.retain(KEEP_LAST).journal is None
