@@ -37,8 +37,8 @@ class Client(Protocol):
     def push_index(self, reference: str, seed: str) -> None:
         """Push an index of two platforms."""
 
-    def pull(self, reference: str) -> None:
-        """Pull everything that the reference leads to, and check every digest."""
+    def pull(self, *references: str) -> None:
+        """Pull everything that the references of one image lead to, and check every digest."""
 
 
 class Skopeo:
@@ -56,9 +56,10 @@ class Skopeo:
         layout = multi_platform_layout("index", seed, self.folder)
         self._copy(f"oci:{layout}:index", f"docker://{reference}")
 
-    def pull(self, reference: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as target:
-            self._copy(f"docker://{reference}", f"dir:{target}")
+    def pull(self, *references: str) -> None:
+        for reference in references:
+            with tempfile.TemporaryDirectory(dir=self.folder) as target:
+                self._copy(f"docker://{reference}", f"dir:{target}")
 
     def _copy(self, source: str, target: str) -> None:
         options = ["--all", "--src-tls-verify=false", "--dest-tls-verify=false", "--retry-times=0"]
@@ -81,9 +82,10 @@ class Crane:
         layout = multi_platform_layout("index", seed, self.folder)
         _run(self.program, "push", "--index", str(layout), reference)
 
-    def pull(self, reference: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as target:
-            _run(self.program, "pull", "--format=oci", reference, target)
+    def pull(self, *references: str) -> None:
+        for reference in references:
+            with tempfile.TemporaryDirectory(dir=self.folder) as target:
+                _run(self.program, "pull", "--format=oci", reference, target)
 
 
 class Docker:
@@ -103,9 +105,11 @@ class Docker:
     def push_index(self, reference: str, seed: str) -> None:
         raise NotImplementedError("docker pushes an index only with buildx")
 
-    def pull(self, reference: str) -> None:
-        self._docker("pull", reference)
-        self._docker("rmi", "--force", reference)
+    def pull(self, *references: str) -> None:
+        """The layers come once, by the first: each that is unpacked starts a dockerd, which took most of the time."""
+        for reference in references:
+            self._docker("pull", reference)
+        self._docker("rmi", "--force", *references)
 
     def _docker(self, *arguments: str) -> None:
         _run("docker", "--host", self.host, *arguments)

@@ -81,8 +81,7 @@ class Registry:
         for name in names:
             repository = name.partition(":")[0]
             assert status(self.address, name.replace(":", "/manifests/")) == (200, self.digests[name])
-            self.client.pull(f"{self.address}/{name}")
-            self.client.pull(f"{self.address}/{repository}@{self.digests[name]}")
+            self.client.pull(f"{self.address}/{name}", f"{self.address}/{repository}@{self.digests[name]}")
 
     def assert_gone(self, *names: str) -> None:
         for name in names:
