@@ -21,6 +21,8 @@ from tests.cluster import requirements
 from tests.cluster.fixtures import KUBECONFIG_VARIABLE
 
 UNITS = "not control_plane and not nodes"
+BESIDE_CLUSTERS = "--ignore=tests/e2e"
+"""Where none of the units is, though every process that looks for them would import it (tests/conftest.py)."""
 GROUPS = ("--dist", "loadgroup")
 """One test after the other to whichever worker is free, but those of an `xdist_group` all to one."""
 
@@ -64,7 +66,7 @@ class Ended:
 
 LANES = (
     (
-        Phase("units, engine and agent, side by side", UNITS, ("-n", "2", *GROUPS)),
+        Phase("units, engine and agent, side by side", UNITS, (BESIDE_CLUSTERS, "-n", "2", *GROUPS)),
         # Not beside the units: an API server that two processors are too few for is no fair test of anything.
         # Its tests wait for the server a third of their time, and by now the other lane is at its end.
         Phase("API server", "control_plane and not nodes", (ON_CLUSTERS, "-n", "3", *GROUPS)),
