@@ -4,7 +4,7 @@ A node's own processes live in its child `system`; kubelet makes `kubepods` besi
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.cluster.plan import NodePlan, Plan
@@ -47,8 +47,16 @@ def process_files(plan: Plan, node: NodePlan) -> list[Path]:
 
 
 def remove(plan: Plan) -> None:
-    """Remove the groups of all nodes, from the bottom. The processes in them have just been killed."""
-    tops = [hierarchy / plan.cgroup for hierarchy in _hierarchies()]
+    """Remove the groups of all nodes. The processes in them have just been killed."""
+    _remove_from_the_bottom([hierarchy / plan.cgroup for hierarchy in _hierarchies()])
+
+
+def remove_node(plan: Plan, node: NodePlan) -> None:
+    """Remove those of one node, as none outlives a machine. Kubelet would wait three seconds for each container's."""
+    _remove_from_the_bottom([hierarchy / plan.cgroup / node.name for hierarchy in _hierarchies()])
+
+
+def _remove_from_the_bottom(tops: Sequence[Path]) -> None:
     wait_for(
         lambda: all(_removed(top) for top in tops),
         timeout=60,

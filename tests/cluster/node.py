@@ -106,6 +106,7 @@ class Node:
             os.kill(self._first_process(), signal.SIGKILL)
         self.processes.stop(self.process_name, first=None)  # `unshare` ends with its child
         network.remove_node(self.plan)
+        cgroups.remove_node(self.cluster, self.plan)
 
     def start_service(self, name: str) -> None:
         """Start containerd, dockerd, kubelet or kube-proxy; does not wait until it serves."""

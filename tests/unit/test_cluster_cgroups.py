@@ -57,3 +57,13 @@ def test_nothing_is_left_of_them(root: Path) -> None:
         (root / PLAN.cgroup / node.name / "docker" / "container").mkdir(parents=True)
     cgroups.remove(PLAN)
     assert not (root / PLAN.cgroup).exists()
+
+
+def test_those_of_a_node_go_with_it_and_no_other(root: Path) -> None:
+    first, second = PLAN.nodes
+    for node in PLAN.nodes:
+        cgroups.create(PLAN, node)
+    (root / PLAN.cgroup / first.name / "kubepods" / "container").mkdir(parents=True)
+    cgroups.remove_node(PLAN, first)
+    assert not (root / PLAN.cgroup / first.name).exists()
+    assert (root / PLAN.cgroup / second.name).exists()
