@@ -103,13 +103,14 @@ class BlobStore:
         self.problems: list[Problem] = []
 
     def places(self) -> Iterator[Place]:
-        """Where shards may be, in order.
+        """Where shards are, in order.
 
         Raises:
-            NotPermittedError: the directory may not be read.
+            NotPermittedError: a directory may not be read.
         """
         for algorithm in sorted(algorithm_directories(self._names(BLOBS)), key=lambda algorithm: algorithm.name):
-            yield from ((algorithm, number) for number in range(256))
+            there = set(self._names(f"{BLOBS}/{algorithm.name}"))
+            yield from ((algorithm, number) for number, name in enumerate(_DIGITS) if name in there)
 
     def shards(self, places: Iterable[Place] | None = None) -> Iterator[Shard]:
         """The shards at some places, or all, with the names in their directories. A symbolic link is no blob of ours.

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, groupby
 
 from msgspec import Struct, field
 
@@ -71,14 +71,18 @@ def freed_blobs(
         NotPermittedError: something may not be read.
     """
     store = BlobStore(volume)
-    places = list(store.places())
-    groups = [places[start : start + _GROUP] for start in range(0, len(places), _GROUP)]
+    groups = [list(places) for _, places in groupby(store.places(), _group)]
 
     def work(numbers: Iterator[int]) -> Iterator[Freed]:
         return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
     unlisted = Freed(("", 0), problems=store.problems)
     return [unlisted, *sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)]
+
+
+def _group(place: Place) -> tuple[str, int]:
+    algorithm, first = place
+    return algorithm.name, first // _GROUP
 
 
 class _Freeing:
@@ -91,7 +95,7 @@ class _Freeing:
         ledger = self.ledger
         freed = Freed(("", 0))
         for shard in self.blobs.shards(places):
-            place = shard.algorithm.name, shard.first // _GROUP
+            place = _group(shard.place)
             if place != freed.place:
                 yield freed
                 freed = Freed(place)
