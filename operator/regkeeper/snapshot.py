@@ -11,6 +11,7 @@ Both sides use this file: the operator writes, the Job reads. It knows neither K
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,13 @@ PARTS = 8
 
 PART_BYTES = 900_000
 """Of one part; the API server takes 1 MiB of an object's data, which it counts decoded."""
+
+MOST_DECODED_BYTES = 4 << 20
+"""Of a document that the operator reads back, some 30,000 images in use. Whoever may write ConfigMaps can put there
+what grows a thousandfold, and once more twentyfold as objects; the operator has 256 MiB for all Registries."""
+
+_NOT_UNDERSTOOD = (msgspec.MsgspecError, OSError, EOFError, zlib.error, RecursionError)
+"""What decompressing and decoding raise for what `encode` did not write."""
 
 
 class Stage(StrEnum):
@@ -180,20 +188,22 @@ def read(directory: str, run: str) -> Snapshot:
         raise SnapshotError("the snapshot is damaged: its checksum differs")
     try:
         document = msgspec.json.decode(gzip.decompress(content), type=Document)
-    except (msgspec.MsgspecError, OSError, EOFError) as error:
+    except _NOT_UNDERSTOOD as error:
         raise SnapshotError(f"the snapshot can't be understood: {error}") from error
     return Snapshot(first.stage, first.generation, document)
 
 
 def decode(parts: Sequence[Part], run: str) -> Document | None:
-    """What a run was told, from its parts; None if they are not those of that run, or not whole."""
+    """What a run was told, from its parts; None if they are not those of that run, not whole, or too much to read."""
     try:
         headers = [msgspec.json.decode(part.header, type=_Header) for part in parts if part.header]
         content = b"".join(part.content for part in parts)
         if not headers or any(header.run != run or header.checksum != _checksum(content) for header in headers):
             return None
-        return msgspec.json.decode(gzip.decompress(content), type=Document)
-    except (msgspec.MsgspecError, OSError, EOFError):
+        stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with gzip's header
+        text = stream.decompress(content, MOST_DECODED_BYTES)
+        return msgspec.json.decode(text, type=Document) if stream.eof else None
+    except _NOT_UNDERSTOOD:
         return None
 
 

@@ -1,12 +1,17 @@
 """A snapshot is read as it was written, and never in part, of another run or of an older generation."""
 
+import gzip
+import hashlib
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from regkeeper.snapshot import (
+    MOST_DECODED_BYTES,
     PART_BYTES,
     PARTS,
     Document,
@@ -14,6 +19,7 @@ from regkeeper.snapshot import (
     SnapshotError,
     SnapshotTooLargeError,
     Stage,
+    decode,
     encode,
     read,
     wait_for_run,
@@ -84,6 +90,49 @@ def test_what_is_missing_foreign_older_or_damaged_is_refused(tmp_path: Path) -> 
     mount(tmp_path, [Part("{}", b"?")])
     with pytest.raises(SnapshotError, match="part 0 of the snapshot can't be read"):
         read(str(tmp_path), RUN)
+
+
+def forged(content: bytes) -> list[Part]:
+    """What whoever may write ConfigMaps can put there."""
+    header = {"run": RUN, "generation": 1, "stage": "plan", "part": 0, "parts": 1}
+    header["checksum"] = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return [Part(msgspec.json.encode(header).decode(), content)]
+
+
+def test_what_a_run_was_told_is_read_back() -> None:
+    assert decode(encode(DOCUMENT, run=RUN, generation=1, stage=Stage.RUN), RUN) == DOCUMENT
+    assert decode(encode(DOCUMENT, run=RUN, generation=1, stage=Stage.RUN), "another") is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(
+            b'{"action":"retain","name":"n","endTime":"t","policy":{"a":' + b"[" * 99999 + b"]" * 99999 + b"}}"
+        ),
+        gzip.compress(b"{}")[:10] + b"\xff" * 20,
+        gzip.compress(b"{}")[:-9],
+    ],
+    ids=["deep", "damaged", "cut off"],
+)
+def test_what_was_forged_badly_is_nothing_that_a_run_was_told(tmp_path: Path, content: bytes) -> None:
+    assert decode(forged(content), RUN) is None
+    mount(tmp_path, forged(content))
+    with pytest.raises(SnapshotError, match="the snapshot can't be understood"):
+        read(str(tmp_path), RUN)
+
+
+def test_what_was_forged_to_grow_takes_the_operator_no_memory() -> None:
+    """It looks after all Registries: one tenant's ConfigMap of half a megabyte would take it half a gigabyte."""
+    grown = msgspec.json.encode(msgspec.structs.replace(DOCUMENT, name="a" * (16 * MOST_DECODED_BYTES)))
+    parts = forged(gzip.compress(grown, 1))
+    del grown
+    tracemalloc.start()
+    try:
+        assert decode(parts, RUN) is None
+        assert tracemalloc.get_traced_memory()[1] < 4 * MOST_DECODED_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_parts_that_are_not_needed_any_more_do_not_count(tmp_path: Path) -> None:
