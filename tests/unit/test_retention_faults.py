@@ -213,6 +213,28 @@ async def test_a_purge_that_is_refused_is_tried_again_later_and_not_at_once() ->
     assert bench.lock.purge_due == NOON + REPEATED_AFTER
 
 
+QUOTA = kube.ForbiddenError("exceeded quota: jobs", code=403, reason="Forbidden")
+
+
+async def test_a_purge_of_which_a_quota_takes_no_job_holds_up_none_that_waits_and_fills_it() -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock(purge_due=NOON))
+    bench.put(bench.job(suspend=True))
+    bench.cluster.refused["create Job"] = QUOTA
+    await bench.reconciler.look(KEY)
+    assert bench.is_held()
+
+
+async def test_a_purge_of_which_a_quota_takes_no_job_is_told_where_none_waits() -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.finish(DONE)
+    bench.write_lock(Lock(purge_due=NOON))
+    bench.cluster.refused["create Job"] = QUOTA
+    with pytest.raises(kube.ForbiddenError, match="exceeded quota"):
+        await bench.reconciler.look(KEY)
+    assert bench.lock.purge_due == NOON
+
+
 async def test_what_keeps_a_run_from_beginning_keeps_pushes_waiting_no_longer_than_its_start_may_take() -> None:
     bench = RetentionPasses(replace(HOLDER, stage=Stage.TELLING), pod=a_pod(None, phase="Running", running={}))
     bench.cluster.refused["apply ConfigMap"] = kube.ForbiddenError("exceeded quota", code=403, reason="Forbidden")

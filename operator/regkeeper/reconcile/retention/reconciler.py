@@ -17,7 +17,7 @@ from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.retention import outcome, reports
-from regkeeper.reconcile.retention.ending import Ending
+from regkeeper.reconcile.retention.ending import REFUSALS, Ending
 from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
 from regkeeper.reconcile.retention.policies import Policies, read_policies
@@ -182,9 +182,16 @@ class RetentionReconciler:
             if await self.gate.adopt(scene, live, lock):
                 continue
             await self.gate.tidy(scene.key)
-            await self._jobs.purge(scene, lock)
+            refused = None
+            try:
+                await self._jobs.purge(scene, lock)
+            except REFUSALS as error:
+                # It may be the Jobs that wait which fill a quota; and each that deletes frees what is due.
+                refused = error
             waiting = await self._let_in(scene, live, lock, troubles)
             if waiting is not None:
+                if refused is not None:
+                    raise refused
                 return waiting
         raise WaitingError("its run needs further steps", reason="Progressing", delay=0.1)
 
