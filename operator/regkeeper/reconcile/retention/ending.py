@@ -54,7 +54,7 @@ class Ending:
         answer = conclusion.answer
         if answer is not None:
             fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
-            await self._look_after_earlier_victims(scene, answer)
+            await self._look_after_earlier_victims(scene, holder, answer)
         taken = True
         try:
             await self._statuses.remember(scene, subject, fields, conclusion)
@@ -126,7 +126,7 @@ class Ending:
             return [f"what came into use meanwhile is not known: {error}"]
         return []
 
-    async def _look_after_earlier_victims(self, scene: Scene, answer: Answer) -> None:
+    async def _look_after_earlier_victims(self, scene: Scene, holder: Holder, answer: Answer) -> None:
         """Bring back what came into use since a run was told whose answer was lost: nobody knew then what to ask for.
 
         Its policy may have another run by now, or be gone. Any other's Job brings back the same.
@@ -136,9 +136,17 @@ class Ending:
             return
         if not scene.policies.in_use_matters:
             return
-        for name in sorted(scene.policies.valid, key=lambda name: (not self._told_last(scene.key, name, lost), name)):
-            if await self._jobs.rescue(scene, name, lost.job, lost.run):
-                return
+        try:
+            names = sorted(scene.policies.valid, key=lambda name: (not self._told_last(scene.key, name, lost), name))
+            for name in names:
+                if await self._jobs.rescue(scene, name, lost.job, lost.run):
+                    return
+        except kube.ApiError as error:
+            if self._now() < holder.end:
+                raise
+            # As above: pushes must not wait for what lets no Job be made, as a quota.
+            logger.warning("nothing brings back what of run %s came into use: %s", lost.run, error)
+            return
         logger.warning(_NO_RESCUE, lost.run)
 
     def _told_last(self, key: Key, name: str, lost: Previous) -> bool:
