@@ -71,7 +71,8 @@ LANES = (
         # Its tests wait for the server a third of their time, and by now the other lane is at its end.
         Phase("API server", "control_plane and not nodes", (ON_CLUSTERS, "-n", "3", *GROUPS)),
     ),
-    # The files in their order: those of the folder `installed` share an operator, which others install themselves.
+    # The files in their order, but for the longest (tests/e2e/conftest.py): those of the folder `installed` share an
+    # operator, which others install themselves.
     # A worker that took the place of one that crashed would build a third cluster.
     (
         Phase(
