@@ -124,8 +124,6 @@ async def test_install_upgrade_uninstall_and_install_again(
             async with open_session() as session:
                 assert await RegistryClient(session, registry_url(url)).digest("boke/wordpress", "latest") == digest
             release.uninstall()
-            # With a pod that takes its time to end the namespace is looked at again only five seconds later.
-            two_nodes.kubectl("delete", "deployment", "main", "--namespace", tenant, "--cascade=foreground")
             two_nodes.kubectl("delete", "namespace", tenant, f"--timeout={SOON}s")
         finally:
             release.uninstall()
