@@ -6,9 +6,11 @@ The first user brings it up, the last one takes it down. A user that was killed 
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -19,6 +21,8 @@ from tests.cluster.plan import Plan
 from tests.cluster.programs import KUBERNETES
 from tests.cluster.records import Extent
 from tests.crds import install_crds
+
+T = TypeVar("T")
 
 KUBECONFIG_VARIABLE = "REGKEEPER_KUBECONFIG"
 _CHECKOUT = hashlib.sha256(os.fsencode(Path(__file__).resolve())).hexdigest()[:6]
@@ -111,17 +115,24 @@ def _proxy(kubeconfig: Path) -> Iterator[str]:
 @contextmanager
 def shared(cluster: Cluster, extent: Extent) -> Iterator[Cluster]:
     """Use a cluster together with other processes: up with the first, down with the last."""
-    me = str(os.getpid())
-    with records.users_lock(cluster.name) as users:
-        users.record_self(me)
-        cluster.up(extent)
-    try:
+    with in_common(cluster.name, partial(cluster.up, extent), lambda _: cluster.down()):
         yield cluster
+
+
+@contextmanager
+def in_common(name: str, make: Callable[[], T], remove: Callable[[T], None]) -> Iterator[T]:
+    """Use something together with other processes: each makes it, which changes nothing then; the last removes it."""
+    me = str(os.getpid())
+    with records.users_lock(name) as users:
+        users.record_self(me)
+        made = make()
+    try:
+        yield made
     finally:
-        with records.users_lock(cluster.name) as users:
+        with records.users_lock(name) as users:
             users.forget(me)
-            for name in users.names():
-                if not users.alive(name):
-                    users.forget(name)
+            for user in users.names():
+                if not users.alive(user):
+                    users.forget(user)
             if not users.names():
-                cluster.down()
+                remove(made)

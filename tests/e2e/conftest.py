@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
@@ -16,8 +17,16 @@ from regkeeper.distribution import open_session
 from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.trust.questions import Questioner
-from tests.chart_account import apply_account, await_confinement, delete_account, operator_account, user_of
+from tests.chart_account import (
+    apply_account,
+    await_confinement,
+    delete_account,
+    operator_account,
+    user_of,
+    write_kubeconfig,
+)
 from tests.cluster import Cluster
+from tests.cluster.fixtures import in_common
 from tests.e2e import directories, tenant
 from tests.e2e.asker import Asker, is_refused
 from tests.e2e.operated_room import Operated, OperatedRoom
@@ -29,8 +38,8 @@ from tests.operator_process import a_namespace, operator_process
 from tests.room import AUTOSCALER
 from tests.waiting import wait_for
 
-_MOST_NAMESPACES = 80
-"""Of the tests of one worker that use directories of a node."""
+_MOST_NAMESPACES = 72
+"""Of the tests that use directories of a node: 61, and 69 with REGKEEPER_CASES."""
 
 _LONGEST = Path(__file__).with_name("test_chart.py")
 
@@ -64,15 +73,32 @@ class Account:
 
 @pytest.fixture(scope="session")
 def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """Its rights, and the admission policies that confine it, for the passes that tests make themselves."""
+    """Its rights, and the admission policies that confine it, for the passes that tests make themselves.
+
+    One for all workers, since as long as they are there, every write of anybody is held against its policies.
+    """
     # Short names: the policy on volumes repeats them for each directory, and the API server bounds its length.
-    worker = f"p{uuid4().hex[:4]}"
-    namespaces = [f"{worker}-{number}" for number in range(_MOST_NAMESPACES)]
+    namespaces = [f"p{directories.RUN}-{number}" for number in range(_MOST_NAMESPACES)]
     values = {"localStorage": directories.local_storage(namespaces)}
-    kubeconfig = tmp_path_factory.mktemp("account") / "kubeconfig"
-    with operator_account(control_plane, kubeconfig, values, release=f"passes-{worker}") as made:
+    release = f"passes-{directories.RUN}"
+    make = partial(apply_account, control_plane, values, release=release)
+    folder = tmp_path_factory.mktemp("account")
+    # That of the whole run, where there are several workers.
+    taken = folder.parents[1] if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with in_common(release, make, partial(delete_account, control_plane)) as made:
+        write_kubeconfig(control_plane, made, folder / "kubeconfig")
         await_confinement(control_plane, made)
-        yield Account(kubeconfig, iter(namespaces))
+        yield Account(folder / "kubeconfig", _taken_by_nobody(namespaces, taken))
+
+
+def _taken_by_nobody(names: list[str], folder: Path) -> Iterator[str]:
+    """Each of the names once, whichever worker takes it."""
+    for name in names:
+        try:
+            (folder / f"{name}.taken").touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        yield name
 
 
 @pytest.fixture

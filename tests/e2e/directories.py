@@ -2,10 +2,14 @@
 
 import os
 from typing import Any
+from uuid import uuid4
 
 from regkeeper.settings import LocalStorageRule, Settings
 
-NODE = f"nobodys-node-{os.getpid()}"
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)[:4]
+"""What all workers of one run of pytest-xdist, and no other run, put into their names."""
+_NODES = [f"node-{RUN}-gw{number}" for number in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
+NODE = f"node-{RUN}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"
 """Each worker of pytest-xdist has its own."""
 HOSTNAME = "ip-10-0-0-1"
 """Its label kubernetes.io/hostname, which is not its name on EC2 and elsewhere."""
@@ -36,7 +40,7 @@ def settings(namespace: str, registry: str) -> Settings:
 
 def local_storage(namespaces: list[str]) -> list[dict[str, Any]]:
     """The chart's value `localStorage` that opens all of them to `namespaces`."""
-    nodes = [NODE, HOSTNAME]
+    nodes = [*_NODES, HOSTNAME]
     return [{"namespaces": namespaces, "nodes": nodes, "path": _path(registry)} for registry in REGISTRIES]
 
 
