@@ -24,13 +24,15 @@ _ON_CLUSTERS = Path(__file__).parent / "e2e"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class) -> Generator[None, Any, Any]:
-    """Refuse what the phases on clusters would not find, as an error of its file, which every worker says plainly."""
+    """Refuse what no phase of tests/run.py would find, as an error of its file, which every worker says plainly."""
     made = yield
-    if isinstance(made, list) and not collector.path.is_relative_to(_ON_CLUSTERS):
+    if isinstance(made, list):
+        is_there = collector.path.is_relative_to(_ON_CLUSTERS)
         for item in made:
-            if item.get_closest_marker("control_plane") or item.get_closest_marker("nodes"):
+            is_marked = any(map(item.get_closest_marker, ("control_plane", "nodes")))
+            if is_marked != is_there:
                 raise collector.CollectError(
-                    f"{item.nodeid}: tests of clusters belong into {_ON_CLUSTERS} (tests/run.py)"
+                    f"{item.nodeid}: tests of clusters belong into {_ON_CLUSTERS}, and no others (tests/run.py)"
                 )
     return made
 

@@ -1,6 +1,7 @@
 """`make test` on a machine that can't run it: says what is missing and what can be run, and touches nothing."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,15 +118,21 @@ def test_the_tests_that_need_the_embedded_cluster_are_known() -> None:
     assert "tests/e2e/test_crd.py" not in files
 
 
-def test_a_test_of_clusters_in_the_wrong_place_is_named_by_a_worker_and_does_not_run(
+def test_a_test_in_the_wrong_place_is_named_by_a_worker_and_does_not_run(
     tmp_path: Path, bare: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No phase on clusters would find it, and no other one has what it needs."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(run.__file__).parents[1]))
+    """No phase on clusters would find the one, nor one beside them the other."""
+    tests = Path(run.__file__).parent
+    monkeypatch.setenv("PYTHONPATH", str(tests.parent))
+    shutil.copy(tests / "conftest.py", tmp_path)
     (tmp_path / "test_astray.py").write_text("import pytest\n\n@pytest.mark.nodes\ndef test_astray(): pass")
     (tmp_path / "test_other.py").write_text("def test_other(): pass")
-    command = [sys.executable, "-m", "pytest", *bare, "-p", "tests.conftest", "-Wignore", "-n1", "."]
+    (tmp_path / "e2e").mkdir()
+    (tmp_path / "e2e" / "test_unmarked.py").write_text("def test_unmarked(): pass")
+    (tmp_path / "e2e" / "test_marked.py").write_text("import pytest\n\n@pytest.mark.nodes\ndef test_marked(): pass")
+    command = [sys.executable, "-m", "pytest", *bare, "-Wignore", "-n1", "."]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "test_astray.py::test_astray: tests of clusters belong into" in done.stdout
-    assert "1 passed, 1 error" in done.stdout
+    for astray in ("test_astray.py::test_astray", "e2e/test_unmarked.py::test_unmarked"):
+        assert f"{astray}: tests of clusters belong into" in done.stdout
+    assert "2 passed, 2 errors" in done.stdout
