@@ -144,9 +144,17 @@ def test_of_the_events_of_one_second_the_last_counts() -> None:
         event("SandboxChanged", "it will be killed and re-created", at="2026-01-01T00:01:00Z"),
     ]
     assert reason_of(diagnose(None, [pod()], events)) == "FailedCreatePodSandBox"
-    scheduler = {**event("FailedScheduling", "no node"), "lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.9Z"}
-    assert reason_of(diagnose(None, [pod()], [scheduler, *events])) == "FailedCreatePodSandBox"
-    assert reason_of(diagnose(None, [pod()], [*events, scheduler])) == "Unschedulable"
+    another = {**event("FailedAttachVolume", "not yet"), "lastTimestamp": None, "eventTime": "2026-01-01T00:00:00.9Z"}
+    assert reason_of(diagnose(None, [pod()], [another, *events])) == "FailedCreatePodSandBox"
+    assert reason_of(diagnose(None, [pod()], [*events, another])) == "FailedAttachVolume"
+
+
+def test_what_the_scheduler_said_is_over_once_a_pod_has_its_node() -> None:
+    """Else a claim that was bound after the pod was made would be blamed while its volume is attached."""
+    events = [event("FailedScheduling", "pod has unbound immediate PersistentVolumeClaims")]
+    assert diagnose(None, [pod()], events) is None
+    nowhere = {**pod(), "spec": {}}
+    assert reason_of(diagnose(None, [nowhere], events)) == "Unschedulable"
 
 
 @pytest.mark.parametrize("sign", ["Pulling", "Pulled", "Created", "Started"])

@@ -153,9 +153,9 @@ def _from_events(
     pod: Mapping[str, Any], events: Iterable[Mapping[str, Any]], reasons: Container[str]
 ) -> Problem | None:
     uid = pod["metadata"]["uid"]
-    return event_problem(
-        (event for event in events if event["involvedObject"].get("uid") == uid), _with_node(pod), reasons
-    )
+    over = "FailedScheduling" if pod["spec"].get("nodeName") else None
+    mine = [each for each in events if each["involvedObject"].get("uid") == uid and each.get("reason") != over]
+    return event_problem(mine, _with_node(pod), reasons)
 
 
 def _with_node(pod: Mapping[str, Any]) -> str:
