@@ -182,8 +182,6 @@ class Engine:
                 # Not what is left of the pause: each pass would have another report, and each report be news.
                 problem = _contended(look, damper.pause())
                 break
-            if look.repairs:
-                damper.repaired(now)
             problem = self._act(runtime, look, ledger, now, again=turn < _ACTS_A_PASS - 1)
             self.verifier.forget(runtime.name)
             look = self._look(runtime, ledger)
@@ -205,17 +203,23 @@ class Engine:
             )
 
     def _act(self, runtime: Runtime[Any], look: Look, ledger: Ledger, now: float, *, again: bool) -> Problem | None:
-        """What went wrong; a file that another program wrote meanwhile counts only where it is not tried again."""
+        """What went wrong; a file that another program wrote meanwhile counts only where it is not tried again.
+
+        So does a repair that did not come about for that: else a pass would have none left for the next one.
+        """
+        problem = None
         try:
             runtime.act(look, ledger)
         except FileChangedError as error:
             if again:
                 return None
             self._due = now + SOON_SECONDS
-            return error.problem
+            problem = error.problem
         except NodeProblemError as error:
-            return error.problem
-        return None
+            problem = error.problem
+        if look.repairs:
+            self._dampers[runtime.name].repaired(now)
+        return problem
 
     def _report_runtime(
         self, runtime: Runtime[Any], look: Look, hosts: Sequence[str], *, reverted: bool
