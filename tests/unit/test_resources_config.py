@@ -88,8 +88,25 @@ def test_a_drain_time_that_is_no_duration_is_refused() -> None:
         config_file(a_registry(config={"http": {"draintimeout": "soon"}}), read_only=False)
 
 
+def test_a_drain_time_that_grows_is_not_written_out() -> None:
+    """A little deeper, a value of four hundred characters took the operator of all its memory."""
+    grown = "[&a [x,x,x,x,x,x,x,x,x,x], &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]]"
+    registry = a_registry(extraEnv=[{"name": "REGISTRY_HTTP_DRAINTIMEOUT", "value": grown}])
+    assert config_file(registry, read_only=False).drain_seconds == 30
+
+
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("1h2m3s", 3723), ("1.5m", 90), ("0", 0), ("", None), ("5", None), ("-1s", None)]
+    ("text", "seconds"),
+    [
+        ("30s", 30),
+        ("1h2m3s", 3723),
+        ("1.5m", 90),
+        ("0", 0),
+        ("", None),
+        ("5", None),
+        ("-1s", None),
+        ("2562048h", None),
+    ],
 )
 def test_go_durations(text: str, seconds: float | None) -> None:
     assert go_duration_seconds(text) == seconds

@@ -64,7 +64,16 @@ def test_config_that_would_break_a_promise_is_refused(config: dict[str, Any], me
         ("REGISTRY_HTTP_HEADERS_X-Regkeeper-Registry", "[other]"),
         ("REGISTRY_HTTP_HEADERS_X-Regkeeper-Registry_0", "other"),
         ("REGISTRY_HTTP_TLS_CERTIFICATE", "/crt"),
+        ("REGISTRY_STORAGE", "{1: a, b: c}"),
+        ("REGISTRY_HTTP_HEADERS", "{1: [a]}"),
+        ("REGISTRY_STORAGE_DELETE", "[" * 2000),
+        ("REGISTRY_STORAGE_DELETE", "2026-13-45"),
+        ("REGISTRY_STORAGE_DELETE", "!!bool x"),
+        ("REGISTRY_STORAGE_DELETE", "!!timestamp x"),
+        ("REGISTRY_STORAGE_DELETE", "{enabled: true, x: &a [*a]}"),
+        ("REGISTRY_STORAGE_DELETE", "{enabled: true}" + " " * 4096),
     ],
+    ids=lambda text: text[:40],
 )
 def test_environment_that_would_break_a_promise_is_refused(name: str, value: str) -> None:
     with pytest.raises(InvalidSpecError, match=f"^spec.extraEnv {name} .*: "):
@@ -107,6 +116,9 @@ def test_what_keeps_the_promises_is_accepted() -> None:
             {"name": "REGISTRY_HTTP_SECRET", "valueFrom": FROM_SECRET},
             {"name": "REGISTRY_HTTP_HEADERS_X-Frame-Options", "value": "[deny]"},
             {"name": "REGISTRY_PROXY_PASSWORD", "valueFrom": FROM_SECRET},
+            {"name": "REGISTRY_LOG_FIELDS", "value": "{1: a}"},
+            {"name": "REGISTRY_LOG_FIELDS_SERVICE", "value": "2026-13-45"},
+            {"name": "REGISTRY_LOG_FIELDS_ZONE", "value": "a"},
             {"name": "REGISTRY_LOG_LEVEL", "value": "debug"},
             {"name": "STORAGE_DELETE_ENABLED", "value": "false"},
         ],

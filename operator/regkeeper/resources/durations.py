@@ -3,6 +3,8 @@
 import re
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 * 1e-9
+"""Go counts nanoseconds in 64 bits."""
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
@@ -12,4 +14,5 @@ def go_duration_seconds(text: str) -> float | None:
         return 0.0
     if not re.fullmatch(f"({_PART.pattern})+", text):
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    return seconds if seconds < _LONGEST else None

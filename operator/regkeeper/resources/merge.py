@@ -19,7 +19,7 @@ def set_by_environment(base: dict[str, Any], path: Sequence[str], value: Any) ->
     A key that is there matches without regard to case, a new one is lower case, and what stands in the way is
     replaced. Lists are not entered (3.x does, by index): they are replaced too, which errs on the strict side.
     """
-    key = next((known for known in base if known.lower() == path[0].lower()), path[0].lower())
+    key = next((known for known in base if str(known).lower() == path[0].lower()), path[0].lower())
     if len(path) == 1:
         return {**base, key: value}
     below = base.get(key)

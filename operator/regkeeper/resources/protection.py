@@ -83,7 +83,7 @@ def _protected_values(config: dict[str, Any]) -> dict[str, Any]:
     headers = _lookup(config, "http", "headers")
     cache = [_lookup(config, "storage", "cache", key) for key in ("blobdescriptor", "layerinfo")]
     return {
-        "storage": sorted(set(storage) - STORAGE_OPTIONS) if isinstance(storage, dict) else storage,
+        "storage": sorted(map(str, set(storage) - STORAGE_OPTIONS)) if isinstance(storage, dict) else storage,
         "storage.filesystem.rootdirectory": _lookup(config, "storage", "filesystem", "rootdirectory"),
         "storage.cache": any(cache),
         "storage.delete": _lookup(config, "storage", "delete", "enabled"),
@@ -93,7 +93,7 @@ def _protected_values(config: dict[str, Any]) -> dict[str, Any]:
         "http.prefix": _lookup(config, "http", "prefix") or "",
         "http.tls": _lookup(config, "http", "tls") or {},
         f"http.headers.{REGISTRY_HEADER}": [
-            value for name, value in headers.items() if name.lower() == REGISTRY_HEADER.lower()
+            value for name, value in headers.items() if str(name).lower() == REGISTRY_HEADER.lower()
         ]
         if isinstance(headers, dict)
         else headers,
@@ -113,8 +113,8 @@ def _refuse_unknown(setting: Setting, source: str) -> None:
         free = path == ("storage",) and setting.path[1:2] and setting.path[1] in FREE_STORAGE_OPTIONS
         if setting.path[:shared] == path[:shared] and not free:
             raise InvalidSpecError(
-                f"{source} sets {dotted} of config.yml to a value that regkeeper can't see (valueFrom, $(…), or no "
-                f"YAML): {remedy}"
+                f"{source} sets {dotted} of config.yml to a value that regkeeper can't see (valueFrom, $(…), no "
+                f"YAML, an alias in it, or more than 4,096 characters): {remedy}"
             )
 
 
