@@ -29,6 +29,7 @@ HOUR = 3600 * 10**9
         ({"delete": ["App:v1"]}, "spec.delete[0]"),
         ({"delete": ["app:"]}, "spec.delete[0]"),
         ({"untagged": {"deleteAfter": "1 day"}}, "spec.untagged.deleteAfter: '1 day' is no duration"),
+        ({"undoWindow": "99999999h"}, "spec.undoWindow: 99999999h is too long; write at most 999999d"),
         ({"undoWindow": 3600}, "spec.undoWindow"),
         ({"limits": {"maxDeletedShare": "101%"}}, "spec.limits.maxDeletedShare"),
     ],

@@ -213,6 +213,20 @@ async def test_a_purge_that_is_refused_is_tried_again_later_and_not_at_once() ->
     assert bench.lock.purge_due == NOON + REPEATED_AFTER
 
 
+@pytest.mark.parametrize("deadline", ["999999d", "99999999h"])
+async def test_a_deadline_beyond_all_calendars_is_told_and_is_no_error_of_the_operator(deadline: str) -> None:
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock())
+    rules = [{"name": "all", "keep": {"last": 2}}]
+    bench.put(retention_object("keep-last", schedule="@daily", rules=rules, activeDeadline=deadline))
+    bench.put(bench.job(suspend=True))
+    await bench.reconciler.look(KEY)
+    reasons = {each["type"]: each["reason"] for each in bench.status["conditions"]}
+    assert (bench.is_held(), reasons.get("Stalled")) == (
+        (True, None) if deadline == "999999d" else (False, "InvalidSpec")
+    )
+
+
 QUOTA = kube.ForbiddenError("exceeded quota: jobs", code=403, reason="Forbidden")
 
 
