@@ -117,18 +117,27 @@ class Room:
         found: dict[str, Any] = next((condition for condition in listed if condition["type"] == kind), {})
         return found
 
-    def await_condition(self, kind: str, reason: str, name: str = "main") -> dict[str, Any]:
-        """Wait until a Registry's condition has that reason and is about its present spec; return it."""
+    def await_condition(self, kind: str, reason: str, name: str = "main", *, saying: str = "") -> dict[str, Any]:
+        """Wait until a Registry's condition has that reason and is about its present spec; return it.
+
+        Args:
+            kind: its type.
+            reason: its reason.
+            name: the Registry's.
+            saying: what its message holds. A reason comes with one trouble after the other: kubelet can't mount a
+                ConfigMap that it has not got yet, and a second later a directory that is not there.
+        """
 
         def matches() -> dict[str, Any]:
             body = self.need("registry", name)
             for condition in body["status"].get("conditions", []):
                 current = condition.get("observedGeneration") == body["metadata"]["generation"]
-                if condition["type"] == kind and condition["reason"] == reason and current:
+                right = condition["type"] == kind and condition["reason"] == reason and saying in condition["message"]
+                if right and current:
                     return dict(condition)
             return {}
 
-        return wait_for(matches, SOON, lambda: f"{kind} {reason} of {name}: {self.status(name)}")
+        return wait_for(matches, SOON, lambda: f"{kind} {reason} {saying} of {name}: {self.status(name)}")
 
     def await_serving(self, name: str = "main") -> None:
         """Wait until a Registry is Ready with its present spec."""

@@ -62,9 +62,8 @@ def troubled_room(local_room: Room) -> Iterator[Room]:
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=name_of)
 def test_each_trouble_has_its_reason(troubled_room: Room, trouble: Trouble) -> None:
-    condition = troubled_room.await_condition(trouble.kind, trouble.reason, name_of(trouble))
+    condition = troubled_room.await_condition(trouble.kind, trouble.reason, name_of(trouble), saying=trouble.text)
     assert condition["status"] == "False"
-    assert trouble.text in condition["message"]
 
 
 def test_a_host_port_that_pod_security_forbids_says_what_to_do(make_room: MakeRoom) -> None:
@@ -97,8 +96,7 @@ def test_a_quota_is_named(room: Room) -> None:
     # Until it has been counted, pods are refused in other words, or let in where nobody has heard of it yet.
     room.kubectl("wait", "--for=jsonpath={.status.hard.pods}=0", "resourcequota/no-pods", f"--timeout={SOON}s")
     room.registry()
-    condition = room.await_condition("Ready", "QuotaExceeded")
-    assert "exceeded quota: no-pods" in condition["message"]
+    room.await_condition("Ready", "QuotaExceeded", saying="exceeded quota: no-pods")
 
 
 def test_a_volume_that_can_not_be_attached_is_named(room: Room) -> None:
@@ -119,9 +117,9 @@ def test_a_volume_that_can_not_be_attached_is_named(room: Room) -> None:
     refused = {"attached": False, "attachError": {"message": f"CSINode {WORKER} does not contain driver none.example"}}
     patch = json.dumps({"status": refused})
     room.cluster.kubectl("patch", "volumeattachment", name, "--subresource=status", "--type=merge", f"--patch={patch}")
-    condition = room.await_condition("StorageReady", "FailedAttachVolume")
+    said = "does not contain driver none.example"
+    condition = room.await_condition("StorageReady", "FailedAttachVolume", saying=said)
     assert condition["status"] == "False"
-    assert "does not contain driver none.example" in condition["message"]
 
 
 @contextmanager
@@ -139,7 +137,6 @@ def broken_pod_network(room: Room) -> Iterator[None]:
 def test_a_pod_without_network_says_why(room: Room) -> None:
     with broken_pod_network(room):
         room.registry(**on_node(WORKER))
-        condition = room.await_condition("Ready", "FailedCreatePodSandBox")
+        condition = room.await_condition("Ready", "FailedCreatePodSandBox", saying="no-such-plugin")
         assert condition["status"] == "False"
-        assert "no-such-plugin" in condition["message"]
     room.await_serving()
