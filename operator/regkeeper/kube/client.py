@@ -19,7 +19,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from regkeeper import naming
-from regkeeper.kube.errors import ConflictError, InvalidError, TransientError, error_of
+from regkeeper.kube.errors import ApiError, ConflictError, InvalidError, TransientError, error_of
 from regkeeper.kube.resources import POD, Object, Resource, resource_of
 
 REQUEST_SECONDS = 15.0
@@ -236,7 +236,12 @@ class ApiCluster:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer(method, path, error) from error
         if response.status < 300:
-            answer: Object = decoder.decode(content)
+            try:
+                answer: Object = decoder.decode(content)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                # Whoever may write one object of a listing can nest it deeper than Python reads.
+                message = f"{method} {path}: the answer can't be read: {error}"
+                raise ApiError(message, code=response.status, reason="Unreadable") from error
             return answer
         raise error_of(response.status, content, response.headers.get("Retry-After"))
 
