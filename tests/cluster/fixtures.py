@@ -124,8 +124,9 @@ def in_common(name: str, make: Callable[[], T], remove: Callable[[T], None]) -> 
     """Use something together with other processes: each makes it, which changes nothing then; the last removes it."""
     me = str(os.getpid())
     with records.users_lock(name) as users:
-        users.record_self(me)
         made = make()
+        # Who could not make it never removes it, and may go on for long: the last of the others has to.
+        users.record_self(me)
     try:
         yield made
     finally:
