@@ -11,7 +11,7 @@ from regkeeper.retention.patient_links import PAUSE
 from regkeeper.retention.repository_reader import RepositoryReader
 from tests.engine import documents
 from tests.engine.planning import delete, retain, used
-from tests.engine.volumes import DAY, Repository, Volume
+from tests.engine.volumes import DAY, HOUR, Repository, Volume
 
 pytestmark = pytest.mark.usefixtures("two_repositories")
 
@@ -107,6 +107,26 @@ def test_a_repository_deleted_by_name_of_which_something_is_used_stays_pinned(vo
     assert not planned.deleted_blobs()
     assert planned.manifest("team/app", damaged.digest).startswith("kept: something in the repository can't be read")
     assert planned.tag("team/app", "v1").startswith("kept: ")
+
+
+@pytest.mark.parametrize("kind", ["command", "policy"])
+def test_a_damaged_manifest_goes_with_the_repository_that_a_deletion_names(volume: Volume, kind: str) -> None:
+    """Found by the oracle: the young blob stayed as garbage, and for good where only the command `delete` is used."""
+    damaged = volume.repository("team/app").push_image("v1", layers=[b"3"], age=HOUR).digest
+    volume.flip(volume.blob_data(damaged))
+    planned = delete(volume, "team/app") if kind == "command" else retain(volume, {"delete": ["team/app"]})
+    assert planned.deleted_manifests() == {("team/app", damaged)}
+    assert planned.deleted_blobs() == {damaged}  # what it may have needed is garbage from now on
+
+
+def test_a_damaged_manifest_that_another_repository_names_outlives_the_one_that_is_deleted(volume: Volume) -> None:
+    digests = {
+        volume.repository(name).push_image("v1", layers=[b"3"], age=HOUR).digest for name in ("team/app", "team/copy")
+    }
+    volume.flip(volume.blob_data(*digests))
+    planned = delete(volume, "team/app")
+    assert planned.deleted_manifests() == {("team/app", digest) for digest in digests}
+    assert not planned.deleted_blobs()
 
 
 def test_an_unknown_manifest_keeps_whatever_it_mentions(volume: Volume) -> None:

@@ -240,6 +240,7 @@ class _Judge:
         lost = manifests.keys() - alive
         going = [manifests[digest] for digest in lost]
         answer.freed.update(lost, *[manifest.blobs for manifest in going], *map(self._linked_children, going))
+        answer.freed.update(answer.going)  # one that can't be read, too: it goes by name, and its own blob with it
         answer.freed -= needed
 
     def _linked_children(self, manifest: Manifest) -> Iterable[Digest]:
