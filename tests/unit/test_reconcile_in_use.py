@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from regkeeper import kube
-from regkeeper.reconcile.in_use import LISTINGS, SOURCES, InUseUnknownError, images_in_use, is_reference
+from regkeeper.reconcile.in_use import (
+    LISTINGS,
+    MOST_CHARACTERS_ELSEWHERE,
+    SOURCES,
+    InUseUnknownError,
+    images_in_use,
+    is_reference,
+)
 from regkeeper.settings import FurtherKind
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -126,6 +133,19 @@ async def test_no_answer_is_asked_for_again() -> None:
     cluster.errors["pods"] = [kube.TransientError("busy", code=429)]
     with pytest.raises(kube.TransientError):
         await uses(cluster)
+
+
+async def test_lists_from_elsewhere_take_the_operator_no_more_memory_than_it_has() -> None:
+    """Eight of a megabyte in one namespace took it 250 MiB, and with them all Registries of the cluster."""
+    cluster = Listed()
+    lines = [f"a:{number} {'somebody ' * 99}" for number in range(MOST_CHARACTERS_ELSEWHERE // 2000)]
+    text = "\n".join([*lines, f"# {len(lines)}"])
+    for name in ("one", "two", "three"):
+        cluster.maps[name] = {"metadata": {"name": name, "namespace": "images"}, "data": {"list": text}}
+    one, two, three = (("images", name) for name in cluster.maps)
+    assert len(await uses(cluster, (one, two, one, two))) == len(lines)
+    with pytest.raises(InUseUnknownError, match="images/three and those before it have more than 4,194,304 characters"):
+        await uses(cluster, (one, two, three))
 
 
 async def test_a_list_from_elsewhere_counts_whole_or_not_at_all() -> None:

@@ -19,6 +19,10 @@ Uses = dict[str, str]
 LISTINGS = 3
 """How often a listing is begun anew after its resourceVersion was compacted (410)."""
 
+MOST_CHARACTERS_ELSEWHERE = 4 << 20
+"""Of all ConfigMaps that list images in use elsewhere, some 40,000. In the shortest lines they take 130 MiB of the 256
+that the operator has for all Registries, and a namespace may have any number of them."""
+
 
 class InUseUnknownError(RegkeeperError):
     """The cluster could not be asked. The run stops: what is not listed would count as unused."""
@@ -68,18 +72,26 @@ async def images_in_use(
         further_kinds: Kinds of others that use images.
 
     Raises:
-        InUseUnknownError: a kind can't be listed, a ConfigMap is not there, or no object has what a path names.
+        InUseUnknownError: a kind can't be listed, a ConfigMap is not there, there is too much in them, or no object
+            has what a path names.
         kube.TransientError: the API server did not answer; asking again may help.
     """
     uses: Uses = {}
     for source in (*SOURCES, *map(_source, further_kinds)):
         for reference, user in (await _listed(cluster, source)).items():
             uses.setdefault(reference, user)
-    for namespace, name in config_maps:
+    left = MOST_CHARACTERS_ELSEWHERE
+    for namespace, name in dict.fromkeys(config_maps):
         try:
             body = await cluster.get(kube.CONFIG_MAP, namespace, name)
         except (kube.NotFoundError, kube.ForbiddenError) as error:
             raise InUseUnknownError(f"protect.references: ConfigMap {namespace}/{name}: {error}") from error
+        left -= sum(map(len, (body.get("data") or {}).values()))
+        if left < 0:
+            raise InUseUnknownError(
+                f"protect.references: ConfigMap {namespace}/{name} and those before it have more than "
+                f"{MOST_CHARACTERS_ELSEWHERE:,} characters: leave out what this registry has not"
+            )
         for reference, user in _lines(body):
             if not is_reference(reference):
                 raise InUseUnknownError(
