@@ -4,7 +4,6 @@ Nothing damages the volume, so whatever tag a registry would serve, at whatever 
 was there is there, in its place or in the quarantine, until a purge that was due has taken it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +36,7 @@ from tests.engine.volumes import DAY, HOUR, SECOND, Entry, Volume, files
 REPOSITORIES = ("app", "team", "team/app")
 TAGS = ("v1", "v2", "v3", "latest")
 LAYERS = (b"base", b"one", b"two", b"three")
+V2 = "docker/registry/v2"
 AGES = (2 * HOUR, 2 * DAY, 30 * DAY)
 POLICIES: tuple[dict[str, Any], ...] = (
     {"rules": [{"keep": {"last": 1}}]},
@@ -65,7 +65,7 @@ class Sequences(RuleBasedStateMachine):
                 self.images.append(self.volume.repository(name).push_image(tag, layers=layers, age=(30 - number) * DAY))
         self.volume.repository("team").push_signature(self.images[0], age=20 * DAY)
         self.before: dict[str, dict[str, Entry]] = {}
-        """By run, the registry before it, as long as nothing else has changed since but by the run itself."""
+        """By run, the registry before it, save what was freed since; as long as nothing was pushed or brought back."""
 
     def teardown(self) -> None:
         self.folder.cleanup()
@@ -74,24 +74,39 @@ class Sequences(RuleBasedStateMachine):
     def runner(self) -> Runner:
         return Runner(self.volume.root, self.volume.now, mode=Mode.OFFLINE)
 
-    def everything(self) -> Counter[bytes]:
-        """The contents of all files, in their places or in the quarantine."""
-        quarantined = files(self.volume.root / STATE / "quarantine")
-        return Counter(entry.content for entry in (*content(self.volume.root).values(), *quarantined.values()))
+    def is_unfinished(self) -> bool:
+        """Whether the next command begins with bringing back what an earlier one has left."""
+        return any(journal.state in ("open", "restoring") for journal in self.runner.journals())
 
-    def is_due(self) -> bool:
-        """Whether the next run begins with a purge, which may bring something back instead."""
-        return any(journal.purge_due <= self.volume.now for journal in self.runner.journals())
+    def places(self) -> dict[str, set[tuple[str, Entry]]]:
+        """Files with the path at which they are or were: under "" those of the registry, by run those in quarantine."""
+        found = {"": set(content(self.volume.root).items())}
+        for journal in self.runner.journals():
+            quarantined = files(self.volume.root / STATE / "quarantine" / journal.run)
+            paths = [move.path for move in self.runner.moves(journal.run)] if quarantined else []
+            found[journal.run] = {
+                (f"{V2}/{paths[int(number)]}{slash}{rest}", entry)
+                for path, entry in quarantined.items()
+                for number, slash, rest in [path.partition("/")]
+            }
+        return found
+
+    def due(self) -> set[str]:
+        """The runs with whose purge the next one begins, which may bring something back instead."""
+        return {journal.run for journal in self.runner.journals() if journal.purge_due <= self.volume.now}
 
     @contextmanager
     def losing_nothing(self, *, without_window: bool = False) -> Iterator[None]:
-        """What is freed on the way was due, or has no window."""
-        due = without_window or self.is_due()
-        before = self.everything()
+        """What is freed on the way was due, or has no window; no undo brings that back any more."""
+        before = self.places()
+        may_go = self.due()
+        if without_window:
+            # What a run has left unfinished comes back first, with all that its images need of others.
+            may_go |= before.keys() if self.is_unfinished() else {""}
         yield
-        if not due:
-            # Another tag's link may have the same content: what is pushed again is merged, never doubled.
-            assert self.everything().keys() >= before.keys()
+        gone = set[tuple[str, Entry]]().union(*before.values()).difference(*self.places().values())
+        assert gone <= set[tuple[str, Entry]]().union(*(before[run] for run in may_go))
+        self.before = {run: dict(known.items() - gone) for run, known in self.before.items()}
 
     @rule(hours=st.integers(1, 60))
     def wait(self, hours: int) -> None:
@@ -128,14 +143,14 @@ class Sequences(RuleBasedStateMachine):
     @rule(policy=st.sampled_from(POLICIES), call=CALLS)
     def retain(self, policy: dict[str, Any], call: int | None) -> None:
         before = content(self.volume.root)
-        runs, was_due = {journal.run for journal in self.runner.journals()}, self.is_due()
+        runs, was_due = {journal.run for journal in self.runner.journals()}, bool(self.due())
         with self.losing_nothing(without_window=policy.get("undoWindow") == "0s"):
             self.perform(lambda runner: runner.retain(policy), call)
+            for journal in self.runner.journals():
+                if journal.run not in runs and journal.state == "done" and not (self.came_back or was_due):
+                    self.before[journal.run] = before
         after = content(self.volume.root)
         assert after.items() <= before.items() or call is not None or self.came_back or was_due
-        for journal in self.runner.journals():
-            if journal.run not in runs and journal.state == "done" and not (self.came_back or was_due):
-                self.before[journal.run] = before
 
     @precondition(lambda self: self.runner.journals())
     @rule(call=CALLS)
@@ -145,7 +160,7 @@ class Sequences(RuleBasedStateMachine):
             journal.state == "purging" or (journal.state == "done" and journal.purge_due <= self.volume.now)
             for journal in self.runner.journals()
         )
-        open_before = any(journal.state in ("open", "restoring") for journal in self.runner.journals())
+        open_before = self.is_unfinished()
         try:
             with self.losing_nothing():
                 restored = self.perform(Runner.restore, call)
@@ -187,7 +202,7 @@ class Sequences(RuleBasedStateMachine):
 
     def perform(self, work: Callable[[Runner], T], call: int | None) -> T | None:
         """Do it in this process, or in one that is killed if it makes so many calls; then the answer is lost."""
-        self.came_back = any(journal.state in ("open", "restoring") for journal in self.runner.journals())
+        self.came_back = self.is_unfinished()
         if call is None:
             return work(self.runner)
         runner = self.runner
