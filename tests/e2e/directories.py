@@ -8,7 +8,6 @@ from regkeeper.settings import LocalStorageRule, Settings
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)[:4]
 """What all workers of one run of pytest-xdist, and no other run, put into their names."""
-_NODES = [f"node-{RUN}-gw{number}" for number in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
 NODE = f"node-{RUN}-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"
 """Each worker of pytest-xdist has its own."""
 HOSTNAME = "ip-10-0-0-1"
@@ -39,9 +38,11 @@ def settings(namespace: str, registry: str) -> Settings:
 
 
 def local_storage(namespaces: list[str]) -> list[dict[str, Any]]:
-    """The chart's value `localStorage` that opens all of them to `namespaces`."""
-    nodes = [*_NODES, HOSTNAME]
-    return [{"namespaces": namespaces, "nodes": nodes, "path": _path(registry)} for registry in REGISTRIES]
+    """The chart's value `localStorage` that opens all of them to `namespaces`, on every worker's node.
+
+    The policies see a volume, which has the label of its node and not its name; `settings` are about the name.
+    """
+    return [{"namespaces": namespaces, "nodes": [HOSTNAME], "path": _path(registry)} for registry in REGISTRIES]
 
 
 def node() -> dict[str, Any]:
