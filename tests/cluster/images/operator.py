@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.cluster.cache import cache_directory, content_of, forget_others, key_of, published
 from tests.cluster.commands import run
 from tests.cluster.images.archive import Image, Layer, Link, layer_tar, write_archive
+from tests.cluster.locks import locked
 from tests.cluster.progress import say
 
 OPERATOR_IMAGE = "docker.io/library/regkeeper:dev"
@@ -42,7 +43,7 @@ def operator_image() -> Path:
     with tempfile.TemporaryDirectory(prefix="regkeeper-image-") as context:
         sources = [_copied(source, Path(context)) for source in _SOURCES]  # what is hashed is what is built
         path = cache_directory() / "images" / f"operator-{key_of(base.name, content_of(sources))}.tar"
-        published(path, lambda archive: _build(base, Path(context), archive))
+        published(path, lambda archive: _build_alone(base, Path(context), archive))
         forget_others(path, "operator-*.tar")
     return path
 
@@ -72,6 +73,13 @@ def _make_python_image(path: Path) -> None:
         python: Layer = {"usr/local/bin/python": Link("/usr/bin/python3")}
         image = Image(names=[PYTHON_IMAGE], layers=[system, layer_tar(python)], config={"Cmd": ["python3"]})
         write_archive(image, path)
+
+
+def _build_alone(base: Path, context: Path, archive: Path) -> None:
+    """Build when nobody else does: what a killed build left, containers and their mounts, is nobody's then."""
+    with locked(cache_directory() / "buildah.lock"):
+        _buildah("rm", "--all")
+        _build(base, context, archive)
 
 
 def _build(base: Path, context: Path, archive: Path) -> None:
