@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.api.v1alpha1.durations import parse_duration
+from regkeeper.durations import parse_duration
 from regkeeper.retention.policy import InvalidPolicyError, merge, read_policies
 from tests.engine.planning import policies
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from regkeeper.durations import parse_duration
 from regkeeper.errors import RegkeeperError
 from regkeeper.retention import session
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
@@ -131,8 +132,6 @@ def note_state(seen: Reading) -> None:
 
 def seconds(text: str, option: str) -> int:
     """The duration that an option was given."""
-    from regkeeper.api.v1alpha1.durations import parse_duration  # with pydantic, which most commands do without
-
     try:
         return parse_duration(text)
     except ValueError as error:

@@ -11,8 +11,8 @@ from msgspec import Struct
 from pydantic import ValidationError
 
 from regkeeper.api.v1alpha1 import policy as model
-from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.retention_spec import ImageRetentionDocument, ImageRetentionSpec
+from regkeeper.durations import parse_duration
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.patterns import Matcher, PatternError, matcher
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference

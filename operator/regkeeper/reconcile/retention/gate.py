@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from regkeeper import kube, naming
-from regkeeper.api.v1alpha1.durations import parse_duration
+from regkeeper.durations import parse_duration
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from regkeeper import kube
-from regkeeper.api.v1alpha1.durations import parse_duration
+from regkeeper.durations import parse_duration
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.scene import Scene

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from regkeeper import kube, naming
-from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.durations import parse_duration
 from regkeeper.reconcile.retention.requests import Action, created, read_request, require_shape, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError
 

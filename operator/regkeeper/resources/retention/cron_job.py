@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from regkeeper.api.v1alpha1.durations import parse_duration
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.api.v1alpha1.retention_spec import JobSettings
+from regkeeper.durations import parse_duration
 from regkeeper.resources.metadata import owner_reference
 from regkeeper.resources.retention.metadata import run_labels
 from regkeeper.resources.retention.run_pod import run_pod
