@@ -162,8 +162,10 @@ def _intent(
 def _refuse_ambiguous(intent: Intent, plan: Plan) -> None:
     """Refuse a REF whose address is also how the name of a repository begins, as those of mirrors do."""
     for reference in intent.deletions:
+        if not reference.address:
+            continue
         namesakes = [entry.name for entry in plan.entries if entry.name.startswith(f"{reference.address}/")]
-        if reference.address and namesakes:
+        if namesakes:
             raise RefusedError(
                 f"{reference.text}: {reference.address} is taken for a registry's address, but {namesakes[0]} is a "
                 "repository here: nothing was deleted. Leave the address out, or --any-address if the name is meant"

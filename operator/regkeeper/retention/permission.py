@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from itertools import groupby
 
 from regkeeper.retention.errors import NotPermittedError, RefusedError, translated
 from regkeeper.retention.moves import Kind, Move
@@ -27,8 +28,8 @@ def refuse_impossible(volume: WritableVolume, quarantine: int, moves: Iterable[M
     device = os.fstat(quarantine).st_dev
     denied: dict[str, None] = {}
     with opened_parents(volume) as parents:
-        for move in moves:
-            denied.update(dict.fromkeys(_denied(parents, move, device)))
+        for path, some in groupby(moves, _parent):
+            denied.update(dict.fromkeys(_denied(parents, path, some, device)))
     if not denied:
         return
     names = ", ".join(list(denied)[:_SHOWN]) + (f" and {len(denied) - _SHOWN} more" if len(denied) > _SHOWN else "")
@@ -39,13 +40,19 @@ def refuse_impossible(volume: WritableVolume, quarantine: int, moves: Iterable[M
     )
 
 
-def _denied(parents: Parents, move: Move, device: int) -> list[str]:
-    path, name = split(move)
+def _parent(move: Move) -> str:
+    return split(move)[0]
+
+
+def _denied(parents: Parents, path: str, moves: Iterable[Move], device: int) -> list[str]:
+    """What may not be written to of a directory and of what is to be moved out of it."""
+    # Nobody needs that what is half written goes: the sweep leaves what of it can't be moved.
+    needed = [move for move in moves if move.kind is not Kind.TEMPORARY]
     with translated(path):
         try:
             parent = parents.open(path)
         except PermissionError:
-            return [] if move.kind is Kind.TEMPORARY else [path]
+            return [path] if needed else []
         except FileNotFoundError:
             return []  # The sweep reads it again and says what changed.
         if os.fstat(parent).st_dev != device:
@@ -53,14 +60,12 @@ def _denied(parents: Parents, move: Move, device: int) -> list[str]:
                 f"{path} is on another filesystem than the quarantine: only a rename within one can be undone. "
                 "Mount the whole of docker/registry/v2 as one volume"
             )
-        if move.kind is Kind.TEMPORARY:  # Nobody needs that it goes: the sweep leaves one that can't be moved.
-            return []
-        denied = []
-        if not _may_write(".", parent):
-            denied.append(path)
-        # A directory that changes its parent is itself written to: its `..` changes.
-        if not _may_write(name, parent) and name in os.listdir(parent):
-            denied.append(move.path)
+        denied = [] if not needed or _may_write(".", parent) else [path]
+        for move in needed:
+            _, name = split(move)
+            # A directory that changes its parent is itself written to: its `..` changes.
+            if not _may_write(name, parent) and name in os.listdir(parent):
+                denied.append(move.path)
         return denied
 
 

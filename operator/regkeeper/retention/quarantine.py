@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from regkeeper.retention import reserve
 from regkeeper.retention.errors import translated
@@ -19,6 +20,15 @@ from regkeeper.retention.moves import Move
 from regkeeper.retention.places import QUARANTINE, run_directory
 from regkeeper.retention.storage import DIRECTORY_FLAGS, WritableVolume, components
 
+_MANY = 64
+"""Directories from which on several are made durable at once: disks and servers do that together."""
+
+_THREADS = 8
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 
 class Parents:
     """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
@@ -28,11 +38,12 @@ class Parents:
         self._path = ""
         self._descriptor = -1
         self._touched: dict[str, None] = {}
+        self._threads: ThreadPoolExecutor | None = None
 
     def open(self, path: str, *, make: bool = False) -> int:
         """The descriptor of the directory `path`, valid until the next call."""
         if path != self._path:
-            self.close()
+            self._close()
             self._descriptor = self._volume.make_directories(path) if make else self._volume.open_directory(path)
             self._path = path
         return self._descriptor
@@ -44,15 +55,37 @@ class Parents:
     def sync(self) -> None:
         """Make all changes so far durable."""
         touched, self._touched = self._touched, {}
-        for path in touched:
-            with translated(path):
-                self._volume.sync(self.open(path))
+        if len(touched) < _MANY:
+            for path in touched:
+                with translated(path):
+                    self._volume.sync(self.open(path))
+            return
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor  # only for who has many: it takes as long as some of them
+
+            self._threads = ThreadPoolExecutor(_THREADS)
+        for _ in self._threads.map(self._sync_one, touched):
+            pass
+
+    def _sync_one(self, path: str) -> None:
+        with translated(path):
+            descriptor = self._volume.open_directory(path)
+            try:
+                self._volume.sync(descriptor)
+            finally:
+                os.close(descriptor)
 
     @property
     def touched(self) -> frozenset[str]:
         return frozenset(self._touched)
 
-    def close(self) -> None:
+    def end(self) -> None:
+        """Close what is open."""
+        self._close()
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def _close(self) -> None:
         if self._path:
             os.close(self._descriptor)
             self._path = ""
@@ -64,7 +97,7 @@ def opened_parents(volume: WritableVolume) -> Iterator[Parents]:
     try:
         yield parents
     finally:
-        parents.close()
+        parents.end()
 
 
 def split(move: Move) -> tuple[str, str]:

@@ -80,8 +80,13 @@ def sweep(volume: WritableVolume, quarantine: int, plan: Plan, *, progress: Call
     for number, move in enumerate(plan.moves):
         # Who had the file open, or came between the last look and the rename, has written into the quarantine.
         # The rename of a file changes its ctime, that of a directory not those of the files in it.
-        if move.kind is not Kind.TEMPORARY and not is_symbolic_link(quarantine, str(number)):
-            _refuse_changed(quarantine, str(number), move)
+        name = str(number)
+        if (
+            move.kind is not Kind.TEMPORARY
+            and _changed(quarantine, name, move)
+            and not is_symbolic_link(quarantine, name)
+        ):
+            raise _has_changed(move)
     return Swept(touched, half_written)
 
 
@@ -100,7 +105,8 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
     with translated(move.path):
         try:
             parent = parents.open(path)
-            _refuse_changed(parent, name, move)
+            if _changed(parent, name, move):
+                raise _has_changed(move)
             # The quarantine's directory grows with its entries.
             reserve.on_full(volume, partial(volume.rename, parent, name, quarantine, str(number)))
         except FileNotFoundError:
@@ -108,17 +114,18 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
         parents.touch()
 
 
-def _refuse_changed(parent: int, name: str, move: Move) -> None:
-    """Refuse to go on when what is moved is not as it was at the time of the mark."""
+def _changed(parent: int, name: str, move: Move) -> bool:
+    """Whether what is moved is not as it was at the time of the mark."""
     if (file := _WITNESSES.get(move.kind)) is None:
-        return
+        return False
     try:
-        status = os.stat(os.path.join(name, file) if file else name, dir_fd=parent, follow_symlinks=False)
+        status = os.stat(f"{name}/{file}" if file else name, dir_fd=parent, follow_symlinks=False)
     except PermissionError:
         raise
     except OSError:
-        witness = None
-    else:
-        witness = (status.st_ino, status.st_ctime_ns)
-    if witness != move.witness:
-        raise NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
+        return move.witness is not None
+    return (status.st_ino, status.st_ctime_ns) != move.witness
+
+
+def _has_changed(move: Move) -> NotQuietError:
+    return NotQuietError(f"something writes here: {move.path} has changed since the plan was made")
