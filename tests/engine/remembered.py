@@ -35,6 +35,7 @@ def remember(volume: Volume, *, now: int = LATER, guard: Guard = no_guard) -> No
         reader = RememberingReader(opened, WritableRecordFiles(opened), now=now, trusting=False)
         for found in walk_repositories(opened):
             reader.read(found.name)
+            reader.remember(reader.notes())
 
 
 def await_tick(volume: Volume) -> None:

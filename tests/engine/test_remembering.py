@@ -16,6 +16,7 @@ from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.places import CACHE
+from regkeeper.retention.plan import Plan
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.remembering import SETTLED_NANOSECONDS, RememberingReader
@@ -175,6 +176,37 @@ def test_that_nothing_is_to_be_done_is_told_by_records(volume: Volume) -> None:
     assert told(plan) == told_without_records(volume, spec)
 
 
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_run_records_what_each_of_its_processes_has_read(tmp_path: Path, processes: int) -> None:
+    volume = Volume(tmp_path)
+    names = [f"app-{number}" for number in range(12)]
+    for name in names:
+        volume.repository(name).push_image("v1", layers=[name.encode()])
+        volume.repository(name).push_image("v2", layers=[name.encode(), b"2"])
+
+    def ask(**spec: Any) -> Plan:
+        with open_writable(str(volume.root)) as opened, open_journals(opened) as journals:
+            return ask_to_change(
+                opened,
+                journals,
+                intent(spec),
+                now=volume.now,
+                in_use=InUse(),
+                mode=Mode.READ_ONLY,
+                clock=LATER,
+                processes=processes,
+                progress=lambda _: None,
+            )
+
+    ask(rules=[{"keep": {"last": 1}}])
+    written = {path: path.stat().st_ino for path in records(volume)}
+    assert len(written) == len(names)
+    assert ask_by_records(volume, KEEP_ONE).trusted == len(names)
+    plan = ask(rules=[{"keep": {"last": 1}}])  # by records, then, since it deletes, without them
+    assert told(plan) == told_without_records(volume, {"rules": [{"keep": {"last": 1}}]})
+    assert {path: path.stat().st_ino for path in records(volume)} == written
+
+
 def test_what_changed_lately_is_not_recorded(tmp_path: Path) -> None:
     volume = Volume(tmp_path)
     volume.repository("app").push_image("v1")
@@ -196,7 +228,9 @@ def test_records_of_repositories_that_are_gone_are_removed(volume: Volume) -> No
     volume.remove(volume.repository("other").directory)
     with open_writable(str(volume.root)) as opened:
         files = WritableRecordFiles(opened)
-        RememberingReader(opened, files, now=LATER, trusting=False).read("team/app")
+        reader = RememberingReader(opened, files, now=LATER, trusting=False)
+        reader.read("team/app")
+        reader.remember(reader.notes())
         files.drop_others()
     assert len(records(volume)) == 1
 

@@ -52,6 +52,21 @@ def test_a_dead_holder_keeps_no_lock(volume: Volume, runner: Runner) -> None:
     assert runner.retain(KEEP_ONE).journal is not None
 
 
+def test_a_fork_does_not_hold_the_lock_of_the_run_that_it_reads_for(volume: Volume) -> None:
+    """It may live for a moment longer than a run that was killed, and the next would find the volume locked."""
+    ready, told = os.pipe()
+    with open_volume(str(volume.root)) as opened:
+        with lock.exclusive(opened):
+            child = os.fork()
+            if child == 0:
+                os.write(told, b"x")
+                signal.pause()
+            os.read(ready, 1)
+        assert not lock.is_held(opened)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_between_two_entries_and_the_next_run_ends_the_same(
     volume: Volume, runner: Runner, number: signal.Signals

@@ -20,6 +20,7 @@ from regkeeper.retention.plan import Plan
 from regkeeper.retention.purge import Purged
 from regkeeper.retention.recovery import Recovered
 from regkeeper.retention.run import Order, Outcome, carry_out
+from regkeeper.retention.spread import processors
 
 
 class _NotAcceptedError(RefusedError):
@@ -76,6 +77,7 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
                 mode=deletion.change.mode,
                 approved=deletion.approved,
                 clock=time.time_ns(),
+                processes=processors(),
                 progress=shown.read,
             )
             with shown.hidden():
@@ -100,6 +102,7 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
             now=session.now,
             in_use=deletion.in_use,
             progress=shown.moved,
+            processes=processors(),
             cleared=tell_behind,
         )
         return carry_out(session.volume, session.journals, order, time.time)

@@ -20,6 +20,7 @@ from regkeeper.retention.purge import Purged
 from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.run import Order, carry_out
 from regkeeper.retention.session import Reading, Session
+from regkeeper.retention.spread import processors
 
 
 class _NotCarriedOutError(RefusedError):
@@ -42,6 +43,7 @@ def look(request: Request, seen: Reading, now: int, approved: Approved | None) -
         in_use=request.in_use,
         mode=request.mode,
         approved=approved,
+        processes=processors(),
         progress=lambda _: None,
     )
 
@@ -101,6 +103,7 @@ def retain(request: Request, session: Session) -> Answer:
             mode=request.mode,
             approved=approved,
             clock=time.time_ns(),
+            processes=processors(),
             progress=lambda _: None,
         )
         victims[:] = largest_victims(made, RepositoryReader(volume))
@@ -119,6 +122,7 @@ def retain(request: Request, session: Session) -> Answer:
         now=session.now,
         in_use=request.in_use,
         progress=lambda _: None,
+        processes=processors(),
         cleared=lambda _, purged: purges.append(purged),
     )
     try:

@@ -85,19 +85,35 @@ def ask_to_change(
     mode: Mode,
     approved: Approved | None = None,
     clock: int,
+    processes: int = 1,
     progress: Callable[[str], None],
 ) -> Plan:
-    """Make the plan of a run that will be carried out, and remember what was read for it.
+    """Make the plan of a run that will be carried out; one by policies remembers what was read for it.
 
     That there is nothing to delete may be told from what earlier runs remembered. A plan that deletes comes out of
     the volume alone. The arguments are those of `ask`, and `clock`: nanoseconds since 1970, where `now` may be given.
     """
-    files = WritableRecordFiles(volume)
-    for trusting in (intent.sweeps_garbage, False):  # the command `delete` always finds something
-        reader = RememberingReader(volume, files, now=clock, trusting=trusting)
-        plan = ask(
-            volume, reader, journals, intent, now=now, in_use=in_use, mode=mode, approved=approved, progress=progress
+
+    def made(reader: RepositoryReader) -> Plan:
+        return ask(
+            volume,
+            reader,
+            journals,
+            intent,
+            now=now,
+            in_use=in_use,
+            mode=mode,
+            approved=approved,
+            processes=processes,
+            progress=progress,
         )
+
+    if not intent.sweeps_garbage:  # the command `delete`, which always finds something, and is waited for
+        return made(RepositoryReader(volume))
+    files = WritableRecordFiles(volume)
+    for trusting in (True, False):
+        reader = RememberingReader(volume, files, now=clock, trusting=trusting)
+        plan = made(reader)
         if not plan.moves or not reader.trusted:
             break
     files.drop_others()

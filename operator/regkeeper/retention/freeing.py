@@ -16,6 +16,7 @@ from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves
 from regkeeper.retention.question import Question
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.settling import Ledger, is_swept
+from regkeeper.retention.shards import BEGINNING
 from regkeeper.retention.spread import spread
 
 _GROUP = 4
@@ -29,6 +30,9 @@ another part of them in each run, by the day."""
 _PARTS = [parts for parts in range(11, 257) if all(parts % days for days in (2, 3, 5, 7))]
 """In how many parts a run may look into a larger volume: the turn of each comes whether there is a run each day, each
 second day, or each week, for which a multiple of 7 would always be the same few."""
+
+_SHARED = 1 << 19
+"""Records in a ledger up to which several processes look for blobs: each gets a copy of those that it looks at."""
 
 _SOME = 32
 """Blobs that stay of which the sizes are added up at once: a few of them are often enough."""
@@ -57,14 +61,14 @@ class Freed(Struct):
 
 def freed_blobs(
     volume: Volume, question: Question, ledger: Ledger, processes: int, waits: Callable[[], int]
-) -> list[Freed]:
-    """What goes of a volume's blobs, in the order of their digests.
+) -> Iterator[Freed]:
+    """What goes of a volume's blobs, in the order of their digests, each to be forgotten before the next is asked for.
 
     Args:
         volume: the volume.
         question: what the plan is made from.
         ledger: of all its repositories; what it has of owners is forgotten.
-        processes: how many may be at work.
+        processes: how many may be at work, if the ledger is not very long.
         waits: as for `read_ahead`, in each of them.
 
     Raises:
@@ -76,8 +80,12 @@ def freed_blobs(
     def work(numbers: Iterator[int]) -> Iterator[Freed]:
         return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
-    unlisted = Freed(("", 0), problems=store.problems)
-    return [unlisted, *sorted(spread(len(groups), work, processes), key=lambda freed: freed.place)]
+    if len(ledger) > _SHARED:
+        processes = 1
+    found = sorted(spread(len(groups), work, processes), key=lambda freed: freed.place, reverse=True)
+    yield Freed(("", 0), problems=store.problems)
+    while found:
+        yield found.pop()
 
 
 def _group(place: Place) -> tuple[str, int]:
@@ -110,18 +118,22 @@ class _Freeing:
         yield freed
 
     def _kept(self, shard: Shard, deleted: int) -> int:
-        """The bytes of a shard's blobs that stay, as far as they matter beside those that go; see limits.py."""
+        """Of the bytes of a shard's blobs that stay at least so many as matter beside those that go; see limits.py.
+
+        Manifests were read, so that it is known how many these have; the others are looked at only if need be.
+        """
         enough = kept_within(self.question.intent.largest_share, deleted)
         if not enough:
             return 0
-        size = 0
+        known = self.ledger.counts.kept_sizes.by_beginning(*shard.place)
         names = shard.among(self.ledger.counts.kept_blobs)
+        size = sum(known[beginning] for beginning in known.keys() & {name[:BEGINNING] for name in names})
+        names = [name for name in names if name[:BEGINNING] not in known]
         for start in range(0, len(names), _SOME):
-            for _, status in self.blobs.files(shard.blobs(names[start : start + _SOME])):
-                size += status.st_size
-                if size >= enough:
-                    return size
-        return 0
+            if size >= enough:
+                break
+            size += sum(status.st_size for _, status in self.blobs.files(shard.blobs(names[start : start + _SOME])))
+        return size
 
     def _is_looked_into(self, shard: Shard) -> bool:
         wanted = 256 * len(shard.names) // _LOOKED_INTO

@@ -22,7 +22,7 @@ from regkeeper.retention.question import Question
 from regkeeper.retention.repository import Repository
 from regkeeper.retention.repository_reader import RepositoryReader
 from regkeeper.retention.rules import OLDEST_PLAUSIBLE, SECOND
-from regkeeper.retention.shards import Shards
+from regkeeper.retention.shards import Shards, Sizes
 
 FEWEST_COVERED = 20
 """Covered tags below which no share is taken and no reset of the times is suspected."""
@@ -42,6 +42,7 @@ class Counts(msgspec.Struct):
     Attributes:
         covered: covered tags.
         kept_blobs: what the covered repositories need from now on; the planner fills it.
+        kept_sizes: of those of them that were read, the manifests; as far as the share of bytes is limited.
         kept_bytes: at least so many bytes have those of them that were looked at.
         emptied: repositories that lose their last tag by rules.
         headless: how many repositories have layers, and neither tag nor manifest.
@@ -54,6 +55,7 @@ class Counts(msgspec.Struct):
     deleted_manifests: int = 0
     victims_by_rule: int = 0
     kept_blobs: Shards = msgspec.field(default_factory=Shards)
+    kept_sizes: Sizes = msgspec.field(default_factory=Sizes)
     kept_bytes: int = 0
     repositories: set[str] = msgspec.field(default_factory=set)
     emptied: list[str] = msgspec.field(default_factory=list)
@@ -85,6 +87,7 @@ class Counts(msgspec.Struct):
         self.deleted_manifests += other.deleted_manifests
         self.victims_by_rule += other.victims_by_rule
         self.kept_blobs.merge(other.kept_blobs)
+        self.kept_sizes.merge(other.kept_sizes)
         self.repositories |= other.repositories
         self.emptied += other.emptied
         self.headless += other.headless

@@ -1,7 +1,8 @@
 """One run at a time on a volume: flock(2) on the directory `docker/registry/v2`.
 
 The kernel drops the lock with its holder, so a dead run keeps none, and locking a directory changes nothing on the
-volume, so a dry run may look too.
+volume, so a dry run may look too. What its holder forks to read for it does not hold it: whoever comes after a run that
+was killed need not wait for those.
 """
 
 import fcntl
@@ -12,6 +13,16 @@ from contextlib import contextmanager
 from regkeeper.retention.errors import BusyError, translated
 from regkeeper.retention.layout import Volume
 from regkeeper.retention.storage import DIRECTORY_FLAGS
+
+_held: set[int] = set()
+
+
+def _leave_in_fork() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_leave_in_fork)
 
 
 @contextmanager
@@ -27,8 +38,10 @@ def exclusive(volume: Volume) -> Iterator[None]:
         with translated(volume.path):
             if not _locked(descriptor, fcntl.LOCK_EX):
                 raise BusyError(f"another run is under way on {volume.path}: wait until it has ended")
+        _held.add(descriptor)
         yield
     finally:
+        _held.discard(descriptor)
         os.close(descriptor)
 
 

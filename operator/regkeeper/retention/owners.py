@@ -15,6 +15,9 @@ class Owners:
     def __init__(self) -> None:
         self._records = ShardedRecords()
 
+    def __len__(self) -> int:
+        return len(self._records)
+
     def add(self, digests: Iterable[Digest], repository: int, *, freed: bool) -> None:
         """Note that a repository had these blobs.
 

@@ -37,8 +37,11 @@ Progress = Callable[[str], None]
 _STRETCH = 8
 """Repositories that a process takes at once, at most."""
 
-WAITING = 8
-"""Processes that read then. Each takes some 10 MiB of its own."""
+WAITING = 4
+"""Processes that read while the storage makes them wait. Others touch ahead of them what they read."""
+
+LOOKING = 8
+"""Processes that look for blobs then, with little work between two files."""
 
 _STAYS = "half written, and could not be moved: it is tried again when it changes, or when something else goes"
 
@@ -55,7 +58,7 @@ class Planner:
         reader: reads its repositories.
         offline: no registry serves the volume, so that old uploads may go.
         repositories_before: how many the last run saw, if that is known.
-        processes: how many may read at once; the others know nothing of what `reader` would change.
+        processes: how many may read at once; what `reader` remembers of it this one alone is told.
         early: what was read of it before the question was known.
         waits: as for `read_ahead`.
         progress: called with the name of each repository that has been read.
@@ -86,6 +89,7 @@ class Planner:
         self.settler = Settler(volume, question, offline=offline)
         self.answered: set[str] = set()
         self.waits = waits
+        self.waiting = False  # the storage makes who reads wait
         self.uncertain = False  # something may need what no longer seems to be needed
         self.entries: dict[int, RepositoryPlan] = {}
         self.settled: list[tuple[bytes, bytes]] = []
@@ -126,10 +130,13 @@ class Planner:
     def _judge_repositories(self) -> None:
         found = list(walk_repositories(self.volume)) if self.early is None else self.early.found
         self._note_waiting(found)
-        size = max(1, min(_STRETCH, len(found) // (4 * self.processes)))
+        self.reader.remember(self.reader.notes())  # on what was read early: each process would have them otherwise
+        size = 1 if self.waiting else max(1, min(_STRETCH, len(found) // (4 * self.processes)))
+        touch = partial(self._touch, found) if self.waiting else None
+        read = partial(self._read, found, size)
         waiting: dict[int, Stretch] = {}
         taken = 0
-        for part in spread(ceil(len(found) / size), partial(self._read, found, size), self.processes):
+        for part in spread(ceil(len(found) / size), read, WAITING if self.waiting else self.processes, touch):
             if isinstance(part, Ledger):
                 self.settler.ledger.merge(part)
                 continue
@@ -158,7 +165,7 @@ class Planner:
                 self.reader.touch(place.name)
             waited = self.waits() - before
         if waited >= WAITS:
-            self.processes = max(self.processes, WAITING)
+            self.waiting = True
             self.waits = waits_for_nothing
 
     def _take(self, stretch: Stretch) -> None:
@@ -168,6 +175,7 @@ class Planner:
         self.plan.kept.extend(stretch.kept)
         self.plan.problems.extend(stretch.problems)
         self.plan.repositories += len(stretch.names)
+        self.reader.remember(stretch.notes)
         self.answered |= stretch.answered
         self.uncertain |= stretch.uncertain
         self.settled.extend(stretch.revisions)
@@ -186,11 +194,16 @@ class Planner:
             stretch = Stretch(number)
             for _, place in some:
                 self._read_one(place, found[place], stretch, settler)
+            stretch.notes = self.reader.notes()
             yield stretch
             if count % _LEDGER == 0:
                 yield settler.ledger
                 settler.ledger = Ledger()
         yield settler.ledger
+
+    def _touch(self, found: Sequence[Found], place: int) -> None:
+        if not found[place].problem:
+            self.reader.touch(found[place].name)
 
     def _read_one(self, place: int, found: Found, stretch: Stretch, settler: Settler) -> None:
         if found.problem:
@@ -229,7 +242,8 @@ class Planner:
     def _find_blobs(self) -> None:
         if self.uncertain:
             return
-        for freed in freed_blobs(self.volume, self.question, self.settler.ledger, self.processes, self.waits):
+        processes = LOOKING if self.waiting else self.processes
+        for freed in freed_blobs(self.volume, self.question, self.settler.ledger, processes, self.waits):
             self.plan.moves.extend(freed.moves)
             self.plan.problems.extend(freed.problems)
             self.settler.ledger.counts.kept_bytes += freed.kept_bytes

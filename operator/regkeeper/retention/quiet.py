@@ -21,6 +21,7 @@ from regkeeper.retention.layout import (
     walk_repositories,
 )
 from regkeeper.retention.moments import SECOND
+from regkeeper.retention.spread import spread
 
 UPLOAD_SECONDS = 600
 """An upload touched more recently counts as being under way."""
@@ -110,7 +111,9 @@ def _times(volume: Volume, path: str, names: Collection[str]) -> list[int]:
     return times
 
 
-def refuse_changes(volume: Volume, since: int, clock: Callable[[], int], ours: Collection[str] = ()) -> None:
+def refuse_changes(
+    volume: Volume, since: int, clock: Callable[[], int], ours: Collection[str] = (), *, processes: int = 1
+) -> None:
     """Refuse to go on when a link was written after the mark began.
 
     It is told by ctimes, which no writer can choose. One that is ahead of the clock is of a clock that was wrong.
@@ -121,14 +124,18 @@ def refuse_changes(volume: Volume, since: int, clock: Callable[[], int], ours: C
             mark's beginning (4 ms at most on Linux before 6.13) is not seen here, but by the witness of each move.
         clock: What the volume's own clock says now.
         ours: Directories out of which this run has moved something, so that they changed themselves.
+        processes: How many may look at once.
 
     Raises:
         NotQuietError: names what changed.
     """
-    changes: list[tuple[int, str]] = []
-    for found in walk_repositories(volume):
-        if not found.problem:
-            changes += _changes(volume, repository_path(found.name), since, ours)
+    paths = [repository_path(found.name) for found in walk_repositories(volume) if not found.problem]
+
+    def look(numbers: Iterator[int]) -> Iterator[tuple[int, str]]:
+        for number in numbers:
+            yield from _changes(volume, paths[number], since, ours)
+
+    changes = list(spread(len(paths), look, processes))
     latest = clock() + _CLOCK_SKEW if changes else 0
     for changed, path in changes:
         if changed <= latest:

@@ -41,15 +41,13 @@ class WritableRecordFiles(RecordFiles):
         self._room = _has_room(volume.descriptor)
         self._seen: set[str] = set()
 
-    def load(self, repository: str) -> bytes:
-        self._seen.add(_file_name(repository))
-        return super().load(repository)
-
     def save(self, repository: str, record: bytes) -> None:
-        """Write the record of a repository, if there is room."""
-        if self._room:
+        """Write the record of a repository, if there is a new one and room for it; an empty one: keep what there is."""
+        name = _file_name(repository)
+        self._seen.add(name)
+        if record and self._room:
             try:
-                self._write(_file_name(repository), record)
+                self._write(name, record)
             except OSError:
                 self._room = False
 
@@ -68,7 +66,7 @@ class WritableRecordFiles(RecordFiles):
             os.close(directory)
 
     def drop_others(self) -> None:
-        """Remove the records of repositories that were not asked for."""
+        """Remove the records of repositories that were not saved."""
         with suppress(OSError, NotPermittedError), self._writable.directory(CACHE) as directory:
             for name in set(os.listdir(directory)) - self._seen:
                 self._writable.unlink(directory, name)

@@ -18,12 +18,13 @@ from contextlib import suppress
 from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.digests import Digest
+from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import ABSENT, BLOBS, REVISIONS, TAGS, UPLOADS, Volume, blob_data, repository_path
 from regkeeper.retention.manifest import Manifest
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.records import DIRECTORIES, NotARecordError, Record, decode, encode
 from regkeeper.retention.repository import NO_LINK, Link, Repository
-from regkeeper.retention.repository_reader import RepositoryReader
+from regkeeper.retention.repository_reader import Note, RepositoryReader
 
 SETTLED_NANOSECONDS = 600 * 10**9
 """What changed later than this before now is not recorded: within the tick of a clock, or behind the clock of a file
@@ -40,7 +41,7 @@ class RememberingReader(RepositoryReader):
         trusting: read by records; otherwise read everything, and only write them.
 
     Attributes:
-        trusted: in how many repositories something was remembered instead of read.
+        trusted: in how many repositories something was remembered instead of read, of those whose notes it was given.
     """
 
     def __init__(self, volume: Volume, files: RecordFiles, *, now: int, trusting: bool) -> None:
@@ -50,6 +51,7 @@ class RememberingReader(RepositoryReader):
         self._settled = now - SETTLED_NANOSECONDS
         self._trusting = trusting
         self._device = os.fstat(volume.descriptor).st_dev
+        self._notes: list[Note] = []
         self._remembered: dict[Digest, Manifest] = {}  # of the repository at hand, those whose files are unchanged
 
     def read(self, name: str) -> Repository:
@@ -60,19 +62,44 @@ class RememberingReader(RepositoryReader):
         """
         self._remembered = {}
         content = self._files.load(name)
+        if remembered := self._recorded(name, content):
+            if self._is_unchanged(*remembered):
+                self._notes.append(Note(name, b"", trusted=True))
+                return remembered[1]
+            self._remembered = self._of_unchanged_files(*remembered)
+        repository = super().read(name)
+        record = self._record(repository) if isinstance(self._files, WritableRecordFiles) else b""
+        self._notes.append(Note(name, b"" if record == content else record, trusted=bool(self._remembered)))
+        return repository
+
+    def notes(self) -> list[Note]:
+        """What it has noted since it was last asked."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def remember(self, notes: Iterable[Note]) -> None:
+        """Write the records of repositories, where they may be written; without one, an old one may still know some."""
+        for name, record, trusted in notes:
+            self.trusted += trusted
+            if isinstance(self._files, WritableRecordFiles):
+                self._files.save(name, record)
+
+    def touch(self, name: str) -> None:
+        """Bring the files of a repository into the kernel's cache; of an unchanged one only what shows that it is."""
+        with suppress(NotPermittedError):
+            remembered = self._recorded(name, self._files.load(name))
+            if remembered and self._is_unchanged(*remembered):
+                return
+        super().touch(name)
+
+    def _recorded(self, name: str, content: bytes) -> tuple[Record, Repository] | None:
+        """What a record says of a repository; None if it is none, or is not to be trusted."""
         if self._trusting and content:
             with suppress(NotARecordError):
                 record, repository = decode(content)
                 if repository.name == name:
-                    if self._is_unchanged(record, repository):
-                        self.trusted += 1
-                        return repository
-                    self._remembered = self._of_unchanged_files(record, repository)
-        repository = super().read(name)
-        self.trusted += bool(self._remembered)
-        if isinstance(self._files, WritableRecordFiles) and (anew := self._record(repository)) not in (b"", content):
-            self._files.save(name, anew)  # without a new one the old one may still know some manifests
-        return repository
+                    return record, repository
+        return None
 
     def read_manifest(self, digest: Digest) -> Manifest:
         """The manifest's references, from its verified content or as they are remembered."""

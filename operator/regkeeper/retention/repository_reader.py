@@ -3,11 +3,12 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from regkeeper.retention import digests
-from regkeeper.retention.beneath import open_directory
+from regkeeper.retention.beneath import open_directory, open_file
 from regkeeper.retention.digests import ALGORITHMS, SHA256, Digest
 from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.layout import (
@@ -20,7 +21,6 @@ from regkeeper.retention.layout import (
     UPLOADS,
     Volume,
     permission_refused,
-    read_file,
     read_link,
     repository_path,
 )
@@ -28,6 +28,16 @@ from regkeeper.retention.manifest import CorruptManifestError, NoManifestError
 from regkeeper.retention.manifest_reader import ManifestReader
 from regkeeper.retention.patient_links import PatientLinks
 from regkeeper.retention.repository import TAG_NAME, Link, Problem, Repository, Tag
+
+
+class Note(NamedTuple):
+    """What a reader that remembers would keep of a repository which it has read."""
+
+    repository: str
+    record: bytes
+    """To be written; empty: nothing new."""
+    trusted: bool
+    """Something of it was remembered instead of read."""
 
 
 class RepositoryReader(ManifestReader):
@@ -51,6 +61,13 @@ class RepositoryReader(ManifestReader):
         repository = self._read_directory(name, self._read_everything)
         self._read_manifests(repository)
         return repository
+
+    def notes(self) -> list[Note]:
+        """What it has noted since it was last asked: of a reader in another process, for `remember` of the first."""
+        return []
+
+    def remember(self, notes: Iterable[Note]) -> None:
+        """Keep what this reader, or its copy in another process, has noted. This one keeps nothing."""
 
     def touch(self, name: str) -> None:
         """Bring the files of a repository into the kernel's cache, as far as they can be read."""
@@ -260,7 +277,12 @@ class RepositoryReader(ManifestReader):
 
 def _touch(directory: int, path: str) -> None:
     with suppress(OSError):
-        read_file(directory, path, MANIFEST_LIMIT)
+        descriptor = open_file(directory, path)
+        try:
+            # It need not be waited for: who reads it soon does that, if it has not come by then.
+            os.posix_fadvise(descriptor, 0, MANIFEST_LIMIT, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
 
 def _touch_names(directory: int, path: str) -> list[str]:

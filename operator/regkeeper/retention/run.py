@@ -42,6 +42,7 @@ class Order(Generic[AnyPlan]):
         in_use: What is in use now; None: not asked for.
         progress: Told of each move that was made.
         given_up: Uploads with which nobody can go on (`refuse_uploads`).
+        processes: How many may look at the volume at once.
         cleared: Told what earlier runs had left and what was due, which is done though the run be refused then.
     """
 
@@ -53,6 +54,7 @@ class Order(Generic[AnyPlan]):
     in_use: InUse | None
     progress: Callable[[Move], None]
     given_up: Container[Upload] = ()
+    processes: int = 1
     cleared: Callable[[Recovered, Purged], None] = lambda _recovered, _purged: None
 
 
@@ -149,7 +151,7 @@ def _open(
 ) -> Journal:
     order.refuse_writers()
     refuse_uploads(volume, now=journal.header.now, clock=journals.clock(journal), given_up=order.given_up)
-    refuse_changes(volume, journal.header.began, lambda: journals.clock(journal))
+    refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), processes=order.processes)
     with volume.directory(run_directory(journal.run)) as quarantine:
         refuse_impossible(volume, quarantine, plan.moves)
         volume.sync(quarantine)
@@ -170,7 +172,13 @@ def _sweep(
         try:
             with volume.directory(path) as quarantine:
                 swept = sweep(volume, quarantine, plan, progress=order.progress)
-            refuse_changes(volume, journal.header.began, lambda: journals.clock(journal), swept.touched)
+            refuse_changes(
+                volume,
+                journal.header.began,
+                lambda: journals.clock(journal),
+                swept.touched,
+                processes=order.processes,
+            )
         except NotQuietError:
             # Whoever writes may need what was moved: it goes back at once and to the end, not with the next run.
             volume.stop = never

@@ -15,6 +15,7 @@ from regkeeper.retention.plan import Refused, RepositoryPlan
 from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves, encoded
 from regkeeper.retention.question import Question, Verdict
 from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
+from regkeeper.retention.repository_reader import Note
 from regkeeper.retention.rows import ManifestRow, TagRows
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.uploads import old_uploads
@@ -33,6 +34,7 @@ class Stretch(Struct):
             joined.
         pending: the repositories, by number, that have dependants and so wait for their subjects.
         names: of the repositories that were read.
+        notes: what the reader would remember of them.
         uncertain: something may be needed by what could not be read.
     """
 
@@ -45,6 +47,7 @@ class Stretch(Struct):
     revisions: list[tuple[bytes, bytes]] = field(default_factory=list)
     pending: dict[int, Repository] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     uncertain: bool = False
 
 
@@ -63,6 +66,10 @@ class Ledger(Struct):
     manifests: Shards = field(default_factory=Shards)
     owners: Owners = field(default_factory=Owners)
     counts: Counts = field(default_factory=Counts)
+
+    def __len__(self) -> int:
+        """How many digests were noted, each as often as it was."""
+        return len(self.needed) + len(self.manifests) + len(self.owners) + len(self.counts.kept_blobs)
 
     def merge(self, other: "Ledger") -> None:
         """Take over what another one has, which is of no use then."""
@@ -95,8 +102,13 @@ class Settler:
     def settle(self, number: int, repository: Repository, judgement: Judgement, stretch: Stretch) -> None:
         """Note what becomes of a repository."""
         ledger = self.ledger
-        needed = ledger.counts.kept_blobs if judgement.tags.selected else ledger.needed
-        needed.add(judgement.needed)
+        if judgement.tags.selected:
+            ledger.counts.kept_blobs.add(judgement.needed)
+            if self.question.intent.largest_share is not None:
+                read = repository.manifests
+                ledger.counts.kept_sizes.add((digest, read[digest].size) for digest in judgement.alive & read.keys())
+        else:
+            ledger.needed.add(judgement.needed)
         stretch.answered |= judgement.tags.answered
         stretch.kept.extend(
             Refused(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)

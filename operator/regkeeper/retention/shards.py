@@ -11,6 +11,9 @@ from regkeeper.retention.digests import Algorithm, Digest
 _REMEMBERED = 17
 """Bytes of a digest in a bag: the algorithm's code and half of a SHA-256."""
 
+_SIZE = 4
+"""Bytes of a size."""
+
 _RECENT = 16384
 """Records that are joined at once: buffers that grow one by one would leave the memory in pieces."""
 
@@ -22,12 +25,17 @@ class ShardedRecords:
         self._joined: dict[bytes, list[bytes]] = defaultdict(list)
         self._recent: dict[bytes, list[bytes]] = defaultdict(list)
         self._count = 0
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
 
     def add(self, records: Collection[bytes]) -> None:
         recent = self._recent
         for record in records:
             recent[record[:2]].append(record)
         self._count += len(records)
+        self._length += len(records)
         if self._count >= _RECENT:
             self._join()
 
@@ -47,6 +55,7 @@ class ShardedRecords:
         other._join()
         for key, parts in other._joined.items():
             self._joined[key].extend(parts)
+        self._length += len(other)
 
     def _join(self) -> None:
         for key, records in self._recent.items():
@@ -68,6 +77,9 @@ class Shards:
 
     def __init__(self) -> None:
         self._records = ShardedRecords()
+
+    def __len__(self) -> int:
+        return len(self._records)
 
     def add(self, digests: Iterable[Digest]) -> None:
         self._records.add([digest[:_REMEMBERED] for digest in digests])
@@ -91,6 +103,26 @@ class Shards:
             return set()
         mine = set(split(joined, _REMEMBERED))
         return {digest for digest in digests if digest[:_REMEMBERED] in mine}
+
+
+class Sizes:
+    """Bytes of blobs, as far as they are known; those of one that is added twice are the same."""
+
+    def __init__(self) -> None:
+        self._records = ShardedRecords()
+
+    def add(self, sizes: Iterable[tuple[Digest, int]]) -> None:
+        """Add some, each of less than 4 GiB."""
+        self._records.add([digest[:_REMEMBERED] + size.to_bytes(_SIZE, "big") for digest, size in sizes])
+
+    def merge(self, other: "Sizes") -> None:
+        """Add all that others know."""
+        self._records.merge(other._records)
+
+    def by_beginning(self, algorithm: Algorithm, first: int) -> dict[str, int]:
+        """The sizes by what `Shards.beginnings` has of their digests."""
+        known = split(self._records.get(algorithm, first), _REMEMBERED + _SIZE)
+        return {record[1:_REMEMBERED].hex(): int.from_bytes(record[_REMEMBERED:], "big") for record in known}
 
 
 def _key(algorithm: Algorithm, first: int) -> bytes:

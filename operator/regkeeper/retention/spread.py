@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NoReturn, TypeVar
 
 from regkeeper.retention.errors import RetentionError
+from regkeeper.retention.shared_counter import SharedCounter
+from regkeeper.retention.touching import Touch, touching
 
 T = TypeVar("T")
 
@@ -36,13 +38,14 @@ def processors() -> int:
     return 1 if threading.active_count() > 1 else min(MOST, len(os.sched_getaffinity(0)))
 
 
-def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None]:
+def spread(parts: int, work: Work[T], processes: int, touch: Touch | None = None) -> Generator[T, None, None]:
     """What all parts of a work come to, in no order.
 
     Args:
         parts: how many there are.
         work: called once in each process. It must change nothing outside of that.
         processes: how many at most, this one included.
+        touch: called with parts in further processes, while the storage makes one wait; see touching.py.
 
     Raises:
         RetentionError: one of the others was killed; or whatever the work raises, in whichever process.
@@ -52,12 +55,16 @@ def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None
         yield from work(iter(range(parts)))
         return
     with ExitStack() as stack:
-        stack.callback(os.close, counter)
+        stack.callback(counter.close)
+        follow: Callable[[Iterator[int]], Iterator[int]] = iter
+        if touch is not None:
+            with suppress(OSError):
+                follow = stack.enter_context(touching(parts, touch, counter)).follow
         others: list[_Other] = []
         for _ in range(min(parts, processes) - 1):
             with suppress(OSError):  # no further process is allowed, or no memory for it: there are fewer
-                others.append(stack.enter_context(_forked(lambda: work(_taken(counter, parts)))))
-        for result in work(_taken(counter, parts)):
+                others.append(stack.enter_context(_forked(lambda: work(follow(_taken(counter, parts))))))
+        for result in work(follow(_taken(counter, parts))):
             yield result
             for other in others:
                 yield from other.answers(wait=False)
@@ -66,17 +73,16 @@ def spread(parts: int, work: Work[T], processes: int) -> Generator[T, None, None
                 yield from other.answers(wait=True)
 
 
-def _counter() -> int | None:
-    """A file whose position counts the parts; None if none is allowed, or there is no room for it."""
+def _counter() -> SharedCounter | None:
     try:
-        return os.memfd_create("parts")
+        return SharedCounter()
     except OSError:
         return None
 
 
-def _taken(counter: int, parts: int) -> Iterator[int]:
-    """The parts that this process takes: a file's position is one for all who inherited it, and lseek(2) atomic."""
-    while (number := os.lseek(counter, 1, os.SEEK_CUR) - 1) < parts:
+def _taken(counter: SharedCounter, parts: int) -> Iterator[int]:
+    """The parts that this process takes."""
+    while (number := counter.take()) < parts:
         yield number
 
 

@@ -1,0 +1,86 @@
+"""Processes that touch what is going to be read, so that who reads it has not to wait for the storage.
+
+They bring files into the kernel's cache and nothing else: what is read, and in which order, is the same without them.
+Each waits for one file after the other, which costs no processor, so there may be many of them. They are not those that
+read, since these have much in memory that each change of process would drive out of the processors' caches.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NoReturn
+
+from msgspec import Struct
+
+from regkeeper.retention.shared_counter import SharedCounter
+
+Touch = Callable[[int], None]
+"""Touches the part of this number, as far as it can be read; it must not raise."""
+
+TOUCHERS = 16
+"""Processes. Each has some 4 MiB of its own."""
+
+DISTANCE = 64
+"""Parts that are touched ahead of those that are read: who reads soon loses nothing that the kernel would forget."""
+
+
+class Touchers(Struct, frozen=True):
+    """Those that touch the parts of one work."""
+
+    allowing: int
+
+    def follow(self, numbers: Iterable[int]) -> Iterator[int]:
+        """The parts that a process reads, for each of which one more is touched."""
+        for number in numbers:
+            with suppress(OSError):  # there is room for more in the pipe than parts are touched ahead
+                os.write(self.allowing, b"+")
+            yield number
+
+
+@contextmanager
+def touching(parts: int, touch: Touch, read: SharedCounter) -> Iterator[Touchers]:
+    """Touch the parts of a work in their order; the processes end with the context, or with this process.
+
+    Args:
+        parts: how many there are.
+        touch: called in the processes.
+        read: counts the parts that were taken by those who read.
+
+    Raises:
+        OSError: there can be no such processes.
+    """
+    with ExitStack() as stack:
+        allowed, allowing = os.pipe()
+        stack.callback(os.close, allowed)
+        stack.callback(os.close, allowing)
+        os.set_blocking(allowing, False)
+        os.write(allowing, bytes(DISTANCE))
+        touched = SharedCounter()
+        stack.callback(touched.close)
+        for _ in range(min(parts, TOUCHERS)):
+            child = os.fork()
+            if child == 0:
+                os.close(allowing)
+                _touch(parts, touch, allowed, touched, read)
+            stack.callback(_end, child)
+        yield Touchers(allowing)
+
+
+def _touch(parts: int, touch: Touch, allowed: int, touched: SharedCounter, read: SharedCounter) -> NoReturn:
+    """Touch in the place of the forked process as long as anybody reads; nothing of the first one is run at its end."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and one has to decide
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        while os.read(allowed, 1) and (number := touched.take()) < parts:
+            if number >= read.taken:
+                touch(number)
+    finally:
+        os._exit(0)
+
+
+def _end(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    with suppress(ChildProcessError):  # who started this process may have told it to ignore SIGCHLD
+        os.waitpid(child, 0)
