@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.programs import HEADER, Cost, Programs, cost, load, rows
-from tests.bench.reference_volume import REPOSITORIES, changed, prepared, tag_names
+from tests.bench.reference_volume import REPOSITORIES, changed, forget, prepared, tag_names
 from tests.bench.table import Section
 
 COUNT = 1000
@@ -14,6 +14,7 @@ SAMPLE = 3
 
 def run() -> Iterator[Section]:
     with prepared(REPOSITORIES) as (folder, root):
+        forget(root)
         programs = Programs(folder, root)
         references = list(tag_names(REPOSITORIES))[:: REPOSITORIES * 40 // COUNT][:COUNT]
         asked = "\n".join(references).encode()

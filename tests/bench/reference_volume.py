@@ -37,8 +37,8 @@ def prepared(repositories: int) -> Iterator[tuple[Path, Path]]:
 
 
 def forget(root: Path) -> None:
-    """Remove what earlier runs remembered."""
-    shutil.rmtree(root / "docker" / "registry" / "v2" / ".regkeeper" / "cache", ignore_errors=True)
+    """Remove what earlier runs left of theirs: records, journals, and the marks of what an undo brought back."""
+    shutil.rmtree(root / "docker" / "registry" / "v2" / ".regkeeper", ignore_errors=True)
 
 
 def changed(root: Path) -> None:
