@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.nodes.docker_states import MIRRORS, State, in_state
+from tests.nodes.namespaces import Daemon
 from tests.nodes.node import Node, docker_node
 
 
@@ -19,3 +21,11 @@ def bare() -> Iterator[Node]:
 def node() -> Iterator[Node]:
     with docker_node() as node:
         yield node
+
+
+@pytest.fixture
+def dockerd(node: Node) -> Iterator[Daemon]:
+    """A test's own, with mirrors in its daemon.json."""
+    with in_state(node, State("mirrors", MIRRORS)) as daemon:
+        assert daemon
+        yield daemon

@@ -12,6 +12,7 @@ from regkeeper.nodes.report import HostState
 from tests.cluster.programs import DOCKERD
 from tests.nodes import held_transfer
 from tests.nodes.agent import run_agent
+from tests.nodes.docker_answers import secure
 from tests.nodes.docker_states import BROKEN, FILE, HOST, MIRRORS, OTHER_FLAG, SECOND_HOST, State, in_state
 from tests.nodes.namespaces import ADDRESS, ADDRESS_V6, Daemon
 from tests.nodes.next_start import NextStart
@@ -33,11 +34,6 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
 
 def is_debians(node: Node) -> bool:
     return node.dockerd == DEBIAN_DOCKERD
-
-
-def secure(node: Node, host: str = HOST) -> bool:
-    indexes = node.docker_get("/info")["RegistryConfig"]["IndexConfigs"]
-    return bool(indexes.get(host, {"Secure": True})["Secure"])
 
 
 def ask(node: Node, host: str) -> str:
