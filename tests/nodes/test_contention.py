@@ -3,7 +3,8 @@
 An answer that says something else makes the operator look at all nodes and write a status.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,34 @@ def test_a_report_says_how_long_the_pause_is_and_not_what_is_left_of_it(tmp_path
     assert runtime.repairs == FREE_REPAIRS + 1
     assert later.problems[0].facts["seconds"] == "120"
     engine.verifier.close()
+
+
+class Extreme(random.Random):
+    """Every jitter is the most, or the least, that it may be."""
+
+    def __init__(self, extreme: Callable[[float, float], float]) -> None:
+        super().__init__()
+        self.extreme = extreme
+
+    def uniform(self, a: float, b: float) -> float:
+        return self.extreme(a, b)
+
+
+@pytest.mark.parametrize("extreme", [min, max])
+def test_the_change_is_made_again_as_soon_as_the_report_says(
+    tmp_path: Path, extreme: Callable[[float, float], float]
+) -> None:
+    """Whenever the node would be looked at otherwise: each 48 s, or each 72 s."""
+    runtime = Undone()
+    engine = Engine(NodeFiles(str(tmp_path)), [runtime], node="node", chance=Extreme(extreme))
+    repaired = []
+    for second in range(200):
+        before = runtime.repairs
+        if second == 1 or engine.is_due(second):  # a watch shows that the other program undid it
+            engine.run(trust_list("one:5000"), now=second)
+        repaired += [second] * (runtime.repairs - before)
+    engine.verifier.close()
+    assert repaired == [0] * FREE_REPAIRS + [60, 60 + 120]
 
 
 class Overtaken(StillRuntime):

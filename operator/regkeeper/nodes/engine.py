@@ -178,9 +178,10 @@ class Engine:
         for turn in range(_ACTS_A_PASS):
             if problem or not act or not look.acts:
                 break
-            if look.repairs and damper.wait(now):
+            if look.repairs and (left := damper.wait(now)):
                 # Not what is left of the pause: each pass would have another report, and each report be news.
                 problem = _contended(look, damper.pause())
+                self._due = min(self._due, now + left)  # as the report says, and no jitter later
                 break
             problem = self._act(runtime, look, ledger, now, again=turn < _ACTS_A_PASS - 1)
             self.verifier.forget(runtime.name)
