@@ -3,7 +3,7 @@
 import copy
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -38,9 +38,6 @@ from tests.operator_process import a_namespace, operator_process
 from tests.room import AUTOSCALER
 from tests.waiting import wait_for
 
-_MOST_NAMESPACES = 72
-"""Of the tests that use directories of a node: 61, and 69 with REGKEEPER_CASES."""
-
 _LONGEST = Path(__file__).with_name("test_chart.py")
 
 
@@ -67,8 +64,8 @@ class Account:
     """The operator's account, as the chart makes it."""
 
     kubeconfig: Path
-    namespaces: Iterator[str]
-    """Names of namespaces that may have the directories of `directories.py`."""
+    take_namespace: Callable[[], str]
+    """Gives the name of another namespace that may have the directories of `directories.py`."""
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +74,7 @@ def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 
     One for all workers, since as long as they are there, every write of anybody is held against its policies.
     """
-    # Short names: the policy on volumes repeats them for each directory, and the API server bounds its length.
-    namespaces = [f"p{directories.RUN}-{number}" for number in range(_MOST_NAMESPACES)]
-    values = {"localStorage": directories.local_storage(namespaces)}
+    values = {"localStorage": directories.local_storage()}
     release = f"passes-{directories.RUN}"
     make = partial(apply_account, control_plane, values, release=release)
     folder = tmp_path_factory.mktemp("account")
@@ -88,17 +83,7 @@ def account(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
     with in_common(release, make, partial(delete_account, control_plane)) as made:
         write_kubeconfig(control_plane, made, folder / "kubeconfig")
         await_confinement(control_plane, made)
-        yield Account(folder / "kubeconfig", _taken_by_nobody(namespaces, taken))
-
-
-def _taken_by_nobody(names: list[str], folder: Path) -> Iterator[str]:
-    """Each of the names once, whichever worker takes it."""
-    for name in names:
-        try:
-            (folder / f"{name}.taken").touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        yield name
+        yield Account(folder / "kubeconfig", partial(directories.take_namespace, taken))
 
 
 @pytest.fixture
@@ -136,7 +121,7 @@ def node(control_plane: Cluster) -> Iterator[str]:
 @pytest.fixture
 def local_namespace(control_plane: Cluster, account: Account, node: str) -> Iterator[str]:
     """A namespace of a test's own that may have the directories."""
-    with a_namespace(control_plane, name=next(account.namespaces)) as name:
+    with a_namespace(control_plane, name=account.take_namespace()) as name:
         yield name
 
 
@@ -144,7 +129,7 @@ def local_namespace(control_plane: Cluster, account: Account, node: str) -> Iter
 def local_namespaces(control_plane: Cluster, account: Account, node: str) -> Iterator[list[str]]:
     """Four of them, for what a test does at the same time."""
     with ExitStack() as namespaces:
-        names = [next(account.namespaces) for _ in range(4)]
+        names = [account.take_namespace() for _ in range(4)]
         yield [namespaces.enter_context(a_namespace(control_plane, name=name)) for name in names]
 
 

@@ -52,7 +52,7 @@ def changes(draw: st.DrawFn, kind: dict[str, Any]) -> tuple[dict[str, Any], dict
 
 @pytest.fixture(scope="module")
 def namespaces(control_plane: Cluster, account: Account, node: str) -> Iterator[tuple[str, str]]:
-    first, second = next(account.namespaces), next(account.namespaces)
+    first, second = account.take_namespace(), account.take_namespace()
     with a_namespace(control_plane, name=first), a_namespace(control_plane, name=second):
         yield first, second
 
