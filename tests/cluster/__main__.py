@@ -47,6 +47,8 @@ def down(
     """Remove the cluster and all that it left."""
     for each in records.names() if everything else [name]:
         Cluster(each).down()
+    for each in records.shared_names() if everything else [name]:
+        records.forget_ended_users(each)
 
 
 @app.command()

@@ -132,8 +132,6 @@ def in_common(name: str, make: Callable[[], T], remove: Callable[[T], None]) -> 
     finally:
         with records.users_lock(name) as users:
             users.forget(me)
-            for user in users.names():
-                if not users.alive(user):
-                    users.forget(user)
+            users.forget_ended()
             if not users.names():
                 remove(made)

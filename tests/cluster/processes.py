@@ -92,6 +92,12 @@ class ProcessTable:
         """Drop the record of that name; the process goes on."""
         (self._directory / f"{name}.json").unlink(missing_ok=True)
 
+    def forget_ended(self) -> None:
+        """Drop the records of processes that do not run."""
+        for name in self.names():
+            if not self.alive(name):
+                self.forget(name)
+
     def _record(self, name: str, pid: int) -> Process:
         stat = _stat(pid)
         assert stat is not None, "a child stays until its parent waits for it"

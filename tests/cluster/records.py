@@ -65,6 +65,17 @@ def users_lock(name: str) -> Iterator[ProcessTable]:
     _remove_if_empty(ROOT / "users", ROOT)
 
 
+def shared_names() -> list[str]:
+    """The names of all that processes share, or that killed ones did."""
+    return sorted({path.name.removesuffix(".lock") for path in ROOT.glob("users/*")})
+
+
+def forget_ended_users(name: str) -> None:
+    """Remove what killed processes left that shared something of that name."""
+    with users_lock(name) as users:
+        users.forget_ended()
+
+
 def load(name: str) -> Plan | None:
     """The recorded cluster of that name, dead or alive."""
     try:
