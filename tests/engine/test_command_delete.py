@@ -97,11 +97,29 @@ def test_on_a_terminal_a_person_is_asked(filled: Volume, answer: str, left: set[
 
 
 def test_an_address_in_front_must_be_the_registrys(filled: Volume) -> None:
-    assert driver.delete(filled, "k8smaster:5000/app:v1").code == 2
+    refused = driver.delete(filled, "k8smaster:5000/app:v1")
+    assert refused.code == 2
+    assert "--any-address" in refused.errors
     outcome = driver.delete(filled, "k8smaster:5000/app:v1", "--dry-run", "--registry", "http://k8smaster:5000")
     assert outcome.code == 0
     assert driver.delete(filled, "k8smaster:5000/app:v1", "--any-address").code == 0
     assert tags(filled) == {"v2", "v3"}
+
+
+@pytest.mark.parametrize(
+    ("registry", "address"),
+    [
+        ("http://registry.example", "registry.example"),
+        ("http://registry.example", "registry.example:80"),
+        ("https://registry.example", "registry.example:443"),
+        ("http://K8smaster:5000/", "k8smaster:5000"),
+        ("http://[fd00::1]:5000", "[fd00::1]:5000"),
+    ],
+)
+def test_the_registrys_address_may_stand_in_front_as_it_is_listed(filled: Volume, registry: str, address: str) -> None:
+    arguments = ("--dry-run", "--registry", registry)
+    assert driver.delete(filled, f"{address}/app:v1", *arguments).document["totals"]["deletedTags"] == 1
+    assert driver.delete(filled, f"{address}1/app:v1", *arguments).code != 0
 
 
 def test_an_address_that_may_be_a_part_of_a_name_is_refused(filled: Volume) -> None:

@@ -25,7 +25,7 @@ from regkeeper.retention.patterns import matcher
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.presence import absent
 from regkeeper.retention.printing import count
-from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
+from regkeeper.retention.references import ForeignAddressError, InvalidReferenceError, Reference, parse_reference
 
 UNTAGGED_AGE = "24h"
 """Untagged manifests that are younger stay unless --older-than says otherwise: a push sets the tag last."""

@@ -19,6 +19,10 @@ class InvalidReferenceError(ValueError):
     """What was given is no reference. Never a reason to delete anything."""
 
 
+class ForeignAddressError(InvalidReferenceError):
+    """An address stands in front of a reference that may not stand there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """What to delete.
@@ -58,8 +62,9 @@ def parse_reference(text: str, *, strip_address: Callable[[str], bool] | None = 
             `docker.io` in front may be an address or a part of a repository's name: it is dropped if that is allowed.
 
     Raises:
-        InvalidReferenceError: it is empty, unfinished, absolute, has `..`, upper case or control characters in the
-            repository, or an address that may not stand there.
+        InvalidReferenceError: it is empty, unfinished, absolute, or has `..`, upper case or control characters in the
+            repository.
+        ForeignAddressError: an address stands in front that may not be dropped.
     """
     rest = text
     if not rest or rest != rest.strip() or not rest.isprintable():
@@ -74,7 +79,7 @@ def parse_reference(text: str, *, strip_address: Callable[[str], bool] | None = 
         if strip_address is not None and strip_address(address):
             dropped, rest = address, below
         elif not _COMPONENT.fullmatch(address) or address == "localhost":
-            raise InvalidReferenceError(f"{text!r} begins with the address of a registry, {address}")
+            raise ForeignAddressError(f"{text!r} begins with the address of a registry, {address}: leave it out")
     repository, colon, tag = rest.partition(":")
     if colon and not tag:
         raise InvalidReferenceError(f"{text!r}: no tag stands after the colon")
