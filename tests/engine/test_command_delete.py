@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine import driver
 from tests.engine.driver import invoke, tags
-from tests.engine.volumes import HOUR, SECOND, Volume, files, snapshot
+from tests.engine.volumes import DAY, HOUR, SECOND, Volume, files, snapshot
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,20 @@ def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
     filled.now += SECOND
     assert driver.delete(filled, "--untagged", "app", "--older-than", "1h").document["totals"]["deletedManifests"] == 1
     assert tags(filled) == {"v1", "v2", "v3"}
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+@pytest.mark.parametrize("named", ["unknown", "unknown/*", "app/**"])
+def test_untagged_manifests_of_a_repository_that_is_not_there(filled: Volume, named: str, dry_run: list[str]) -> None:
+    """The name is mistyped: to say that there is nothing to do would be a lie."""
+    filled.now += DAY
+    before = files(filled.root)
+    refused = driver.delete(filled, "--untagged", "app", named, *dry_run)
+    assert refused.code == 1
+    assert f"nothing is named {named}:" in refused.errors
+    assert files(filled.root) == before
+    done = driver.delete(filled, "--untagged", "app", named, "--missing-ok")
+    assert done.document["totals"]["deletedManifests"] == 1
 
 
 def test_an_age_filters_tags_by_their_push(filled: Volume) -> None:

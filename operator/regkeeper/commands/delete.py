@@ -85,14 +85,14 @@ def delete(
         used = read_in_use(in_use)
         if not missing_ok and not dry_run:
             with session.reading(change.root, change.journal) as seen:
-                _refuse_missing(absent(seen.volume, intent.deletions))
+                _refuse_missing(absent(seen.volume, parsed))
     change.note_unasked()
     patterns = any(not reference.exact for reference in intent.deletions)
 
     def accept(plan: Plan) -> None:
         _refuse_ambiguous(intent, plan)
         if not missing_ok:
-            _refuse_missing(plan.unmatched)
+            _refuse_missing([*plan.unmatched, *_looked_for_in_vain(parsed, plan)])
         kept = [item for item in plan.kept if _is_exact(item.asked, intent)]
         if kept:
             reasons = "; ".join(f"{item.asked}: {item.reason}" for item in kept)
@@ -116,6 +116,17 @@ def _refuse_missing(references: list[str]) -> None:
         raise RefusedError(f"nothing is named {', '.join(references)}: nothing was deleted (--missing-ok)")
 
 
+def _looked_for_in_vain(references: list[Reference], plan: Plan) -> list[str]:
+    """The REFs of repositories that are not there; --untagged looks into such, and nothing is deleted by their name."""
+    names = [entry.name for entry in plan.entries]
+    return [
+        reference.text
+        for reference in references
+        if reference.whole_repository and reference.text not in plan.unmatched
+        if not any(map(reference.matches_repository, names))
+    ]
+
+
 def _texts(arguments: list[str]) -> list[str]:
     """The REFs, those of standard input in the place of `-`."""
     texts: list[str] = []
@@ -132,11 +143,20 @@ def _texts(arguments: list[str]) -> list[str]:
 
 
 def _parse(text: str, *, registry: str | None, any_address: bool) -> Reference:
-    ours = urlsplit(registry).netloc if registry else ""
+    ours = _addresses(registry) if registry else frozenset()
     try:
-        return parse_reference(text, strip_address=lambda address: any_address or address == ours)
+        return parse_reference(text, strip_address=lambda address: any_address or address in ours)
+    except ForeignAddressError as error:
+        raise typer.BadParameter(f"{error}, or say --registry or --any-address", param_hint="REF") from None
     except InvalidReferenceError as error:
         raise typer.BadParameter(str(error), param_hint="REF") from None
+
+
+def _addresses(registry: str) -> frozenset[str]:
+    """How a registry's address may be written: as it was given, and with its port, as `regkeeper list` prints it."""
+    url = urlsplit(registry)
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return frozenset({url.netloc, f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"})
 
 
 def _intent(
