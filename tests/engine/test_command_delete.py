@@ -167,6 +167,27 @@ def test_untagged_manifests_of_a_repository_that_is_not_there(filled: Volume, na
     assert done.document["totals"]["deletedManifests"] == 1
 
 
+def test_what_stays_says_so_in_the_words_of_the_command(filled: Volume) -> None:
+    """There is no rule and no policy."""
+    filled.repository("app").push_image(layers=[b"young"], age=23 * HOUR)
+    filled.repository("other").push_image("v1", layers=[b"other"])
+    answer = driver.delete(filled, "app:*1", "app:*3", "--untagged", "--older-than", "29d12h", "--dry-run").document
+    entries = answer["repositories"]
+    rows = {f"{entry['repository']}:{row['tag']}": row["reason"] for entry in entries for row in entry["tags"]}
+    assert rows == {
+        "app:v1": "matches delete: app:*1",
+        "app:v2": "younger than --older-than",
+        "app:v3": "asked for by delete: app:*3, but kept: younger than --older-than",
+        "other:v1": "nothing names it",
+    }
+    manifests = {(row["deleted"], row["reason"]) for entry in entries for row in entry["manifests"]}
+    assert manifests == {
+        (True, "its tag v1 goes"),
+        (True, "untagged for long enough"),
+        (False, "younger than --older-than"),
+    }
+
+
 def test_an_age_filters_tags_by_their_push(filled: Volume) -> None:
     assert driver.delete(filled, "app:v*", "--older-than", "29d12h").code == 0
     assert tags(filled) == {"v2", "v3"}

@@ -179,7 +179,7 @@ class ManifestJudge:
         """
         if loosely:
             young = self.question.now - pushed < self.question.intent.younger_than
-            return Verdict(False, "pushed a short while ago") if young else Verdict(True, f"matches delete: {loosely}")
+            return Verdict(False, self.question.young) if young else Verdict(True, f"matches delete: {loosely}")
         if tagged or self.question.intent.untagged_after is None:
             by_policy = bool(self.question.intent.policies)
             return Verdict(False, "untagged; the policy has no `untagged`" if by_policy else "untagged")
@@ -193,9 +193,10 @@ class ManifestJudge:
         if not self.question.intent.untagged_in(self.repository.name):
             return Verdict(False, "untagged")
         if self.question.now - pushed < self.question.intent.younger_than:
-            return Verdict(False, "pushed a short while ago")
+            return Verdict(False, self.question.young)
         if self._old_enough(pushed):
             departed = self.question.departures.get((self.repository.name, digest), 0)
             if self._old_enough(max(pushed, self.departures().get(digest, 0), departed)):
-                return Verdict(True, "untagged for longer than the policy allows")
+                by_policy = bool(self.question.intent.policies)
+                return Verdict(True, f"untagged for {'longer than the policy allows' if by_policy else 'long enough'}")
         return Verdict(False, "untagged, but not for long enough")

@@ -50,6 +50,16 @@ class Question(Struct, frozen=True):
         """Whether the command `delete` was asked for older things only, which holds for exact names too."""
         return 0 < self.intent.older_than > self.now - pushed
 
+    @property
+    def young(self) -> str:
+        """Why something stays that was pushed within `intent.younger_than`."""
+        return YOUNGER if self.intent.older_than else "pushed a short while ago"
+
+    @property
+    def uncovered(self) -> str:
+        """Why a tag stays of which nothing is said; the command `delete` has no policies, and so no rules."""
+        return "no rule covers it" if self.intent.policies else "nothing names it"
+
     def restored_from(self, repository: str, tag: str, digest: Digest) -> str | None:
         """The run whose undo brought something back, if one did; `tag` is empty for a manifest."""
         return self.restored.get((repository, tag, digests.to_text(digest))) if self.restored else None

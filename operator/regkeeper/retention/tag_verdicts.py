@@ -80,7 +80,7 @@ class TagJudge:
             self.answer.verdicts[name] = self._unlinked_verdict(name)
         everything_stays = not covered and not self.exactly and not self.loosely and not dependants
         if everything_stays and not pinned_by:
-            verdict = Verdict(False, "no rule covers it")
+            verdict = Verdict(False, self.question.uncovered)
             for name, tag in tags.items():
                 user = self._user(name, tag)
                 self.answer.verdicts[name] = Verdict(False, f"in use by {user}") if user else verdict
@@ -225,7 +225,7 @@ class TagJudge:
         if name in covered:
             self.answer.by_rule.add(name)
             return Verdict(True, sys.intern(f"covered by rule {covered[name]}, which does not keep it"))
-        return Verdict(False, "no rule covers it")
+        return Verdict(False, self.question.uncovered)
 
     def _may_be_ordinary(self, name: str, tag: Tag, subject: Subject) -> bool:
         """Whether an orphan may be an image whose tag is a hash of its sources, as Bazel's are.
@@ -279,7 +279,7 @@ class TagJudge:
         if not plausible(pushed, self.question.now):
             return "pushed in the future" if pushed > self.question.now else "its push time can't be right"
         if self.question.now - pushed < self.question.intent.younger_than:
-            return "pushed a short while ago"
+            return self.question.young
         return None
 
     def _approved(self, name: str, tag: Tag, verdict: Verdict) -> Verdict:
