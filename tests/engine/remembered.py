@@ -1,16 +1,21 @@
 """Volumes whose repositories are recorded, and plans by these records and without them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from regkeeper.retention.asking import ask_to_change
+from regkeeper.retention.in_use import InUse
 from regkeeper.retention.intent import Intent
+from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.places import CACHE
 from regkeeper.retention.plan import Plan
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.policy import merge
 from regkeeper.retention.question import Question
+from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.remembering import RememberingReader
 from regkeeper.retention.storage import Guard, no_guard, open_writable
@@ -61,6 +66,24 @@ def ask_by_records(volume: Volume, *specs: dict[str, Any]) -> Asked:
         reader = RememberingReader(opened, RecordFiles(opened), now=LATER, trusting=True)
         plan = Planner(opened, Question(intent(*specs), volume.now), reader=reader).make()
         return Asked(plan, reader.trusted)
+
+
+def plan_of_a_run(
+    volume: Volume, *specs: dict[str, Any], processes: int = 1, progress: Callable[[str], None] = lambda _: None
+) -> Plan:
+    """As a run that is carried out makes it: it records what it has read."""
+    with open_writable(str(volume.root)) as opened, open_journals(opened) as journals:
+        return ask_to_change(
+            opened,
+            journals,
+            intent(*specs),
+            now=volume.now,
+            in_use=InUse(),
+            mode=Mode.READ_ONLY,
+            clock=LATER,
+            processes=processes,
+            progress=progress,
+        )
 
 
 def told(plan: Plan) -> tuple[Any, ...]:

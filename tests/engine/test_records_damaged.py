@@ -9,18 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from regkeeper.retention.asking import ask_to_change
-from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journals import open_journals
 from regkeeper.retention.places import CACHE
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.records import MAGIC
-from regkeeper.retention.storage import open_writable
 from tests.engine.remembered import (
     KEEP_ONE,
-    LATER,
     ask_by_records,
-    intent,
+    plan_of_a_run,
     recorded,
     records,
     told,
@@ -126,16 +120,5 @@ def test_records_that_lie_delete_nothing(volume: Volume) -> None:
     for record in records(volume):
         record.write_bytes(forget(record.read_bytes()))
     truth = told_without_records(volume, KEEP_ONE)
-    with open_writable(str(volume.root)) as opened, open_journals(opened) as journals:
-        plan = ask_to_change(
-            opened,
-            journals,
-            intent(KEEP_ONE),
-            now=volume.now,
-            in_use=InUse(),
-            mode=Mode.READ_ONLY,
-            clock=LATER,
-            progress=lambda _: None,
-        )
-    assert told(plan) == truth
+    assert told(plan_of_a_run(volume, KEEP_ONE)) == truth
     assert told(ask_by_records(volume, KEEP_ONE).plan) == truth  # they were replaced

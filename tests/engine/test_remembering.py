@@ -11,13 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.retention.asking import ask_to_change
-from regkeeper.retention.in_use import InUse
-from regkeeper.retention.journals import open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.places import CACHE
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.quiet import Mode
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
 from regkeeper.retention.remembering import SETTLED_NANOSECONDS, RememberingReader
 from regkeeper.retention.storage import open_writable
@@ -31,7 +26,7 @@ from tests.engine.remembered import (
     LATER,
     ask_by_records,
     await_tick,
-    intent,
+    plan_of_a_run,
     recorded,
     records,
     remember,
@@ -161,17 +156,7 @@ def test_manifests_of_a_repository_that_changed_are_not_read_again(volume: Volum
 def test_that_nothing_is_to_be_done_is_told_by_records(volume: Volume) -> None:
     read: list[str] = []
     spec = {"rules": [{"keep": {"last": 9}}], "garbage": {"deleteAfter": "9999d"}}
-    with open_writable(str(volume.root)) as opened, open_journals(opened) as journals:
-        plan = ask_to_change(
-            opened,
-            journals,
-            intent(spec),
-            now=volume.now,
-            in_use=InUse(),
-            mode=Mode.READ_ONLY,
-            clock=LATER,
-            progress=read.append,
-        )
+    plan = plan_of_a_run(volume, spec, progress=read.append)
     assert sorted(read) == ["other", "team/app"]  # each once
     assert told(plan) == told_without_records(volume, spec)
 
@@ -184,26 +169,13 @@ def test_a_run_records_what_each_of_its_processes_has_read(tmp_path: Path, proce
         volume.repository(name).push_image("v1", layers=[name.encode()])
         volume.repository(name).push_image("v2", layers=[name.encode(), b"2"])
 
-    def ask(**spec: Any) -> Plan:
-        with open_writable(str(volume.root)) as opened, open_journals(opened) as journals:
-            return ask_to_change(
-                opened,
-                journals,
-                intent(spec),
-                now=volume.now,
-                in_use=InUse(),
-                mode=Mode.READ_ONLY,
-                clock=LATER,
-                processes=processes,
-                progress=lambda _: None,
-            )
-
-    ask(rules=[{"keep": {"last": 1}}])
+    spec = {"rules": [{"keep": {"last": 1}}]}
+    plan_of_a_run(volume, spec, processes=processes)
     written = {path: path.stat().st_ino for path in records(volume)}
     assert len(written) == len(names)
     assert ask_by_records(volume, KEEP_ONE).trusted == len(names)
-    plan = ask(rules=[{"keep": {"last": 1}}])  # by records, then, since it deletes, without them
-    assert told(plan) == told_without_records(volume, {"rules": [{"keep": {"last": 1}}]})
+    plan = plan_of_a_run(volume, spec, processes=processes)  # by records, then, since it deletes, without them
+    assert told(plan) == told_without_records(volume, spec)
     assert {path: path.stat().st_ino for path in records(volume)} == written
 
 
