@@ -65,6 +65,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a digest before the first": altered(4, lambda tags: [[tags[0][0], -1, tags[0][2]], *tags[1:]]),
     "tags that are numbers": altered(4, [1, 2, 3]),
     "manifests of an unknown shape": altered(8, lambda entries: [[*entry[:2], 99, *entry[3:]] for entry in entries]),
+    "manifests of less than nothing": altered(8, lambda entries: [[*entry[:3], -1, *entry[4:]] for entry in entries]),
+    "manifests of a terabyte": altered(8, lambda entries: [[*entry[:3], 1 << 40, *entry[4:]] for entry in entries]),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 
 from regkeeper.retention.digests import ALGORITHMS, Digest
-from regkeeper.retention.layout import LAYERS, REVISIONS, TAGS
+from regkeeper.retention.layout import LAYERS, MANIFEST_LIMIT, REVISIONS, TAGS
 from regkeeper.retention.manifest import Manifest, Shape
 from regkeeper.retention.repository import NO_LINK, TAG_NAME, Link, Repository, Tag
 
@@ -51,7 +51,7 @@ class _Manifest(NamedTuple):
     digest: _Index
     data: Link
     shape: Shape
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=MANIFEST_LIMIT)]
     config: _Index | None
     blobs: list[_Index]
     children: list[_Index]
