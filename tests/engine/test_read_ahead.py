@@ -4,6 +4,8 @@ import threading
 from collections.abc import Iterator
 from itertools import count
 
+import pytest
+
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.read_ahead import BATCH, DISTANCE, SAMPLE, WAITS, read_ahead
 from regkeeper.retention.repository_reader import RepositoryReader
@@ -30,6 +32,17 @@ def test_help_ends_when_the_reader_waits_no_more() -> None:
     waits = iter((0, WAITS))
     list(read_ahead(range(1000), touched.add, waits=lambda: next(waits, WAITS)))
     assert touched == set(range(SAMPLE, SAMPLE + BATCH))
+
+
+def test_where_no_thread_is_allowed_the_reader_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a limit of processes is reached (RLIMIT_NPROC, pids.max of a container): it ended in a traceback."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    always = count(step=WAITS)
+    assert list(read_ahead(range(1000), lambda _: None, waits=lambda: next(always))) == list(range(1000))
 
 
 def test_items_are_asked_for_no_further_ahead_than_agreed() -> None:

@@ -9,9 +9,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 from regkeeper.retention import reserve
+from regkeeper.retention.at_once import at_once
 from regkeeper.retention.errors import translated
 from regkeeper.retention.journal import State
 from regkeeper.retention.journals import Journals, damaged
@@ -26,10 +26,6 @@ _MANY = 64
 _THREADS = 8
 
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-
 class Parents:
     """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
 
@@ -38,12 +34,11 @@ class Parents:
         self._path = ""
         self._descriptor = -1
         self._touched: dict[str, None] = {}
-        self._threads: ThreadPoolExecutor | None = None
 
     def open(self, path: str, *, make: bool = False) -> int:
         """The descriptor of the directory `path`, valid until the next call."""
         if path != self._path:
-            self._close()
+            self.close()
             self._descriptor = self._volume.make_directories(path) if make else self._volume.open_directory(path)
             self._path = path
         return self._descriptor
@@ -59,13 +54,8 @@ class Parents:
             for path in touched:
                 with translated(path):
                     self._volume.sync(self.open(path))
-            return
-        if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor  # only for who has many: it takes as long as some of them
-
-            self._threads = ThreadPoolExecutor(_THREADS)
-        for _ in self._threads.map(self._sync_one, touched):
-            pass
+        else:
+            at_once(self._sync_one, touched, _THREADS)
 
     def _sync_one(self, path: str) -> None:
         with translated(path):
@@ -79,13 +69,7 @@ class Parents:
     def touched(self) -> frozenset[str]:
         return frozenset(self._touched)
 
-    def end(self) -> None:
-        """Close what is open."""
-        self._close()
-        if self._threads is not None:
-            self._threads.shutdown()
-
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._path:
             os.close(self._descriptor)
             self._path = ""
@@ -97,7 +81,7 @@ def opened_parents(volume: WritableVolume) -> Iterator[Parents]:
     try:
         yield parents
     finally:
-        parents.end()
+        parents.close()
 
 
 def split(move: Move) -> tuple[str, str]:

@@ -8,6 +8,7 @@ a second thread would only cost.
 import resource
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,15 +60,19 @@ def read_ahead(
 
 
 def _touched(pool: "ThreadPoolExecutor", items: Iterable[T], touch: Callable[[T], object]) -> Iterator[T]:
-    ahead: deque[tuple[T, Future[object]]] = deque()
+    ahead: deque[tuple[T, Future[object] | None]] = deque()
     for item in items:
-        ahead.append((item, pool.submit(touch, item)))
+        touched = None
+        with suppress(RuntimeError):  # no thread is allowed: who reads waits
+            touched = pool.submit(touch, item)
+        ahead.append((item, touched))
         if len(ahead) > DISTANCE:
             yield _done(*ahead.popleft())
     while ahead:
         yield _done(*ahead.popleft())
 
 
-def _done(item: T, touched: "Future[object]") -> T:
-    touched.result()
+def _done(item: T, touched: "Future[object] | None") -> T:
+    if touched is not None:
+        touched.result()
     return item
