@@ -50,7 +50,9 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = _imported(f"regkeeper.commands.{cmd_name.replace('-', '_')}")
-        return get_command(module.app)  # type: ignore[return-value]
+        command = get_command(module.app)
+        command.name = cmd_name  # that of its function may be another, and that of a group is empty: help lists it
+        return command  # type: ignore[return-value]
 
 
 def _imported(name: str) -> "ModuleType":

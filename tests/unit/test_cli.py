@@ -1,0 +1,22 @@
+"""The command `regkeeper` itself: what it lists, and what each of its commands is called."""
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from regkeeper.cli import COMMANDS, LazyGroup, app
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_listed_by_the_name_by_which_it_runs(name: str) -> None:
+    group = get_command(app)
+    assert isinstance(group, LazyGroup)
+    command = group.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    assert command.name == name
+
+
+def test_the_help_lists_each_command_with_what_it_does() -> None:
+    lines = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.splitlines()
+    listed = {words[1]: words[2:-1] for line in lines if len(words := line.split()) > 3}
+    assert all(listed.get(name) for name in COMMANDS)
