@@ -25,13 +25,23 @@ HOUR = 3600 * 10**9
         ),
         ({"rules": [{"tags": ["[a"], "keep": {"last": 1}}]}, "spec.rules[0].tags: [a: a bracket is not closed"),
         ({"rules": [{"tags": ["/(/"], "keep": {"last": 1}}]}, "spec.rules[0].tags: /(/"),
-        ({"rules": [{"tags": [], "keep": {"last": 1}}]}, "spec.rules[0].tags"),
+        (
+            {"rules": [{"tags": [], "keep": {"last": 1}}]},
+            "spec.rules[0].tags: an empty list says nothing; leave it out for all",
+        ),
+        ({"rules": [{"tags": "v*", "keep": {"last": 1}}]}, "spec.rules[0].tags: it must be a list, as in [a, b]"),
+        ({"rules": {"keep": {"last": 1}}}, "spec.rules: it must be a list, as in [a, b]"),
+        ({"rules": [{"keep": 5}]}, "spec.rules[0].keep: it must be a mapping, as in {key: value}"),
         ({"delete": ["App:v1"]}, "spec.delete[0]"),
         ({"delete": ["app:"]}, "spec.delete[0]"),
         ({"untagged": {"deleteAfter": "1 day"}}, "spec.untagged.deleteAfter: '1 day' is no duration"),
         ({"undoWindow": "99999999h"}, "spec.undoWindow: 99999999h is too long; write at most 999999d"),
-        ({"undoWindow": 3600}, "spec.undoWindow"),
-        ({"limits": {"maxDeletedShare": "101%"}}, "spec.limits.maxDeletedShare"),
+        ({"undoWindow": 3600}, "spec.undoWindow: it must be text, in quotes if it looks like a number"),
+        (
+            {"limits": {"maxDeletedShare": "101%"}},
+            "spec.limits.maxDeletedShare: '101%' is no share; write it as in 50%",
+        ),
+        ({"limits": {"maxDeletedShare": 50}}, "spec.limits.maxDeletedShare: 50 is no share; write it as in 50%"),
     ],
 )
 def test_what_means_nothing_is_refused_with_the_path_of_the_field(spec: dict[str, Any], message: str) -> None:

@@ -23,6 +23,20 @@ LARGEST_POLICY = 1 << 20
 """Characters of a policy file."""
 
 
+_MAPPING = "it must be a mapping, as in {key: value}"
+
+_EXPLANATIONS = {
+    "dict_type": _MAPPING,
+    "extra_forbidden": "unknown key",
+    "list_type": "it must be a list, as in [a, b]",
+    "model_attributes_type": _MAPPING,
+    "model_type": _MAPPING,
+    "string_type": "it must be text, in quotes if it looks like a number",
+    "too_short": "an empty list says nothing; leave it out for all",
+}
+"""By the type of a pydantic error, what to do where its own words don't say so."""
+
+
 class InvalidPolicyError(ValueError):
     """A policy that means nothing; the message has the path of the field. Nothing is deleted because of it."""
 
@@ -194,7 +208,10 @@ def _explained(error: Any) -> str:
     path = ""
     for part in error["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = "unknown key" if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
+    if error["loc"][-1:] == ("maxDeletedShare",):
+        message = f"{error['input']!r} is no share; write it as in 50%"
+    else:
+        message = _EXPLANATIONS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return f"{path or 'the document'}: {message}"
 
 
