@@ -124,6 +124,7 @@ def test_a_journal_directory_elsewhere_must_exist(volume: Volume, tmp_path: Path
     with pytest.raises(StorageError) as raised:
         Runner(volume.root, volume.now, journal=tmp_path / "missing").delete("app:v1")
     assert raised.value.errno == errno.ENOENT
+    assert "--journal" in str(raised.value)
 
 
 def test_names_keep_the_order_of_runs_when_the_clock_goes_back(runner: Runner) -> None:

@@ -114,7 +114,7 @@ def open_directory_of_journals(volume: Volume, elsewhere: str | None) -> int | N
     Raises:
         StorageError: it can't be opened.
     """
-    with translated(elsewhere or JOURNALS):
+    with translated(JOURNALS if elsewhere is None else f"--journal {elsewhere}"):
         if elsewhere is not None:
             return os.open(elsewhere, _DIRECTORY)
         with suppress(FileNotFoundError):
