@@ -3,7 +3,7 @@
 import typer
 
 from regkeeper.commands.look_options import Look, looking_command
-from regkeeper.commands.volume_options import note, print_document
+from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.retention.printing import shown
 from regkeeper.retention.usage import lines, measure
 
@@ -17,7 +17,7 @@ def du(*, look: Look) -> None:
 
     Then the bytes that no repository names, those that runs have deleted and a purge will free, and all. The command
     only reads. With --json: `total`, `unreachable`, `quarantined`, `repositories` (`repository`, `own`, `shared`),
-    `problems`.
+    `problems`. Exit status 3 if something can't be read: then a repository may have more than it says.
     """
     with look.opened() as seen:
         usage = measure(seen.volume, seen.reader)
@@ -25,6 +25,8 @@ def du(*, look: Look) -> None:
         note(f"can't be read: {shown(str(problem))}")
     if look.as_json:
         print_document(usage.document())
-        return
-    for line in lines(usage):
-        typer.echo(shown(line))
+    else:
+        for line in lines(usage):
+            typer.echo(shown(line))
+    if usage.problems:
+        raise typer.Exit(KEPT_AGAINST_WILL)
