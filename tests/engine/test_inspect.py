@@ -134,11 +134,21 @@ def test_a_volume_is_listed_as_its_registry_names_it(volume: Volume) -> None:
     result = CliRunner().invoke(app, ["list", *options, "--mode", "Offline"], catch_exceptions=False)
     assert result.stdout.split() == [f"k8smaster:5000/{name}" for name in ("a:v1", "a:v2", "a:v10", "b:v1")]
     assert CliRunner().invoke(app, ["list", "--root", str(volume.root), "--registry", "k8smaster"]).exit_code == 2
+    result = CliRunner().invoke(app, ["list", "--root", str(volume.root), "--registry", "http://[fd00::1]:5000"])
+    assert result.stdout.split()[0] == "[fd00::1]:5000/a:v1"
 
 
 def test_a_listing_wants_a_registry_or_a_volume(volume: Volume) -> None:
     assert CliRunner().invoke(app, ["list"]).exit_code == 2
+    assert CliRunner().invoke(app, ["list"], env={"REGISTRY_DATA_DIR": ""}).exit_code == 2
     assert CliRunner().invoke(app, ["list", "http://localhost:1", "--root", str(volume.root)]).exit_code == 2
+
+
+def test_what_could_not_be_measured_shows_in_the_status(volume: Volume) -> None:
+    volume.empty(volume.repository("b").tag_link("v1"))
+    code, document = run(volume, "du")
+    assert code == 3
+    assert [problem["repository"] for problem in document["problems"]] == ["b"]
 
 
 @pytest.mark.parametrize("command", ["check", "du"])

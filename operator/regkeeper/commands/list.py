@@ -109,7 +109,7 @@ def list_images(
     What can't be read is named on stderr and the rest is printed all the same; the exit status is then 1, or 2 if
     the command line itself is wrong.
     """
-    root = root or (None if url else os.environ.get("REGISTRY_DATA_DIR"))
+    root = root or (None if url else os.environ.get("REGISTRY_DATA_DIR")) or None
     if (url is None) == (root is None):
         raise typer.BadParameter("say either the address of a registry or the --root of a volume", param_hint="URL")
     address = url or registry
@@ -117,7 +117,8 @@ def list_images(
         origin = registry_url(address) if address is not None else None
     except RegistryUrlError as error:
         raise typer.BadParameter(str(error), param_hint="URL") from error
-    reporter = Reporter(origin.authority if origin is not None else "", as_json=as_json)
+    # Always with the port, and IPv6 in brackets, which `authority` is without.
+    reporter = Reporter(f"{origin.host_subcomponent}:{origin.port}" if origin is not None else "", as_json=as_json)
     if origin is None or root is not None:
         list_volume(root or "", reporter, journal=journal, digests=digests)
     else:
