@@ -1,6 +1,7 @@
 """Numbers that several processes take, each number once."""
 
 import fcntl
+import mmap
 import os
 
 _SIZE = 8  # bytes
@@ -19,22 +20,24 @@ class SharedCounter:
         Raises:
             OSError: there is no room for a further file, or none in memory is allowed.
         """
-        self._descriptor = os.memfd_create("counter")
+        self._count = mmap.mmap(-1, _SIZE)
+        self._lock = os.memfd_create("counter")
 
     def take(self) -> int:
         """The next number."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             number = self.taken
-            os.pwrite(self._descriptor, (number + 1).to_bytes(_SIZE, "big"), 0)
+            self._count[:] = (number + 1).to_bytes(_SIZE, "big")
             return number
         finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     @property
     def taken(self) -> int:
         """How many were taken."""
-        return int.from_bytes(os.pread(self._descriptor, _SIZE, 0), "big")
+        return int.from_bytes(self._count[:], "big")
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._count.close()
+        os.close(self._lock)
