@@ -160,8 +160,12 @@ def test_old_uploads_go_only_offline(volume: Volume) -> None:
                 age = 8 * DAY if upload.name == "old" else 6 * DAY
                 os.utime(path, ns=(volume.now, volume.moment(age)))
     policy = {"uploads": {"deleteAfter": "168h"}}
-    assert not retain(volume, policy).plan.moves
-    assert [move.name for move in retain(volume, policy, offline=True).moves(Kind.UPLOAD)] == ["old"]
+    beside = retain(volume, policy).plan
+    assert not beside.moves
+    assert any("--mode Offline" in warning for warning in beside.warnings)
+    stopped = retain(volume, policy, offline=True)
+    assert [move.name for move in stopped.moves(Kind.UPLOAD)] == ["old"]
+    assert not stopped.plan.warnings
     volume.empty(app.tag_link("v1"))
     assert not retain(volume, policy, offline=True).plan.moves, "the repository is pinned"
 

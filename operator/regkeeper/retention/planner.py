@@ -117,6 +117,8 @@ class Planner:
             for rule in self.question.intent.rules
             if rule.deletes and self.plan.entries and not self._covers_something(rule)
         )
+        if self.question.intent.uploads_after is not None and not self.offline:
+            self.plan.warnings.append("uploads stay: they may go only while the registry is stopped (--mode Offline)")
         Limits(self.volume, self.question, self.reader).apply(self.plan, self.settler.ledger.counts)
         self.plan.refusal = refusal(self.volume, self.plan.repositories, self.repositories_before)
         return self.plan
