@@ -107,6 +107,7 @@ def test_a_list_of_images_in_use_that_may_not_be_whole_stops_the_run(
         file.write_bytes(content)
     outcome = driver.retain(filled, KEEP_ONE, arguments=["--in-use", str(file)])
     assert outcome.code == 1
+    assert outcome.document["reason"] == "Refused"
     assert "--in-use" in outcome.errors
     assert tags(filled) == {"v1", "v2", "v3"}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from regkeeper.retention.errors import RetentionError
 from tests.engine import driver
 from tests.engine.driver import Outcome
 from tests.engine.volumes import DAY, SECOND, Volume
@@ -29,6 +30,16 @@ def documented(heading: str) -> set[str]:
 
 def assert_documented(heading: str, outcome: Outcome) -> None:
     assert set(fields(outcome.document)) <= documented(heading), outcome.document
+
+
+def test_the_guide_has_every_reason_of_a_failure() -> None:
+    every, below = set(), [RetentionError]
+    while below:
+        error = below.pop()
+        every.add(error.reason)
+        below += error.__subclasses__()
+    assert len(every) > 5
+    assert every <= documented("A failure, of any command")
 
 
 def test_the_guide_has_every_field(filled: Volume) -> None:

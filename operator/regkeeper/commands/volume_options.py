@@ -18,6 +18,7 @@ import typer
 from regkeeper.durations import parse_duration
 from regkeeper.errors import RegkeeperError
 from regkeeper.retention import session
+from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.quiet import Mode
@@ -148,7 +149,7 @@ def read_in_use(path: str | None, hosts: frozenset[str] | None = None) -> InUse 
     """The images in use that a file lists; `hosts` as in `InUse`.
 
     Raises:
-        RegkeeperError: it is missing, or may not be whole.
+        RefusedError: it is missing, or may not be whole.
     """
     if path is None:
         return None
@@ -156,7 +157,7 @@ def read_in_use(path: str | None, hosts: frozenset[str] | None = None) -> InUse 
         with open(path, "rb") as file:
             return parse_in_use(file.read(), hosts)
     except (OSError, InvalidInUseError) as error:
-        raise RegkeeperError(f"--in-use {path}: {error}. Nothing was changed") from error
+        raise RefusedError(f"--in-use {path}: {error}. Nothing was changed") from error
 
 
 def note(text: str) -> None:
