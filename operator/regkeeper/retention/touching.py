@@ -18,8 +18,8 @@ from regkeeper.retention.shared_counter import SharedCounter
 Touch = Callable[[int], None]
 """Touches the part of this number, as far as it can be read; it must not raise."""
 
-TOUCHERS = 16
-"""Processes. Each has some 4 MiB of its own."""
+TOUCHERS = 12
+"""Processes. Each has some 2 MiB of its own."""
 
 DISTANCE = 64
 """Parts that are touched ahead of those that are read: who reads soon loses nothing that the kernel would forget."""
