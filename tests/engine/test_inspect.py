@@ -49,6 +49,12 @@ def test_what_is_absent_for_good_is_counted_and_is_no_damage(volume: Volume) -> 
     assert (counts["foreignLayers"], counts["unlinkedTags"], counts["deletedRevisions"]) == (1, 1, 1)
 
 
+def test_what_is_odd_is_told_in_words(volume: Volume) -> None:
+    (volume.repository("a").tags / "unlinked").mkdir()
+    result = CliRunner().invoke(app, ["check", "--root", str(volume.root)], catch_exceptions=False)
+    assert result.stdout.splitlines()[1:] == ["1 tag without a link: listed by the registry, and can't be pulled"]
+
+
 @pytest.mark.parametrize("lost", ["layer", "manifest", "layer link", "link of the layer alone", "revision link"])
 def test_whatever_is_missing_is_named(volume: Volume, lost: str) -> None:
     app_a = volume.repository("a")

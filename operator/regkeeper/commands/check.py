@@ -51,12 +51,12 @@ def _print(found: Inspection) -> None:
         count(found.blobs, "blob"),
     )
     typer.echo(f"Looked at {', '.join(seen)}: {'all is there' if found.whole else 'something is wrong'}.")
-    for number, words in (
-        (found.unlinked_tags, "tags without a link, which the registry lists and can't serve"),
-        (found.deleted_revisions, "manifests deleted through the API"),
-        (found.sparse_children, "children of indexes that their repository does not have"),
-        (found.foreign_layers, "layers that clients fetch from elsewhere"),
-        (found.unreadable_links, "links that are empty or malformed, and that no image needs"),
+    for number, noun, words in (
+        (found.unlinked_tags, "tag", "without a link: listed by the registry, and can't be pulled"),
+        (found.deleted_revisions, "manifest", "deleted through the API"),
+        (found.sparse_children, "manifest", "named by an index, and not in its repository"),
+        (found.foreign_layers, "layer", "to be fetched by clients from elsewhere"),
+        (found.unreadable_links, "link", "empty or malformed, and needed by no image"),
     ):
         if number:
-            typer.echo(f"{number:,} {words}")
+            typer.echo(f"{count(number, noun)} {words}")
