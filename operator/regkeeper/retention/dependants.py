@@ -28,7 +28,8 @@ def dependant_verdict(question: Question, subjects: Subjects, subject: Subject, 
         return Verdict(True, f"its subject {name} goes")
     after = question.intent.orphaned_for
     if after is None:
-        return Verdict(False, f"its subject {name} is nowhere; the policy has no `dependants`")
+        by_policy = "; the policy has no `dependants`" if question.intent.policies else ""
+        return Verdict(False, f"its subject {name} is nowhere{by_policy}")
     if not plausible(pushed, question.now) or question.now - pushed <= after:
         return Verdict(False, f"its subject {name} is nowhere, but not for long enough")
     return Verdict(True, f"its subject {name} has been nowhere for too long")
