@@ -46,6 +46,17 @@ def test_a_program_reads_one_document(volume: Volume) -> None:
     assert tags == {"v9": True, "v10": False}
 
 
+def test_a_tag_without_a_link_was_pushed_at_no_time(volume: Volume) -> None:
+    (volume.repository("team/app").tags / "unlinked").mkdir()
+    plan = retain(volume, KEEP_ONE).plan
+    (row,) = [row for row in plan.document()["repositories"][0]["tags"] if row["tag"] == "unlinked"]
+    assert (row["digest"], row["pushed"]) == (None, None)
+    output = io.StringIO()
+    print_plan(plan, output)
+    (line,) = [line for line in output.getvalue().splitlines() if "unlinked" in line]
+    assert line.endswith("· pushed at an unknown time")
+
+
 def test_planning_changes_nothing_not_even_a_directorys_time(volume: Volume) -> None:
     volume.empty(volume.repository("team/app").tag_link("v9"))
     before = snapshot(volume.root)

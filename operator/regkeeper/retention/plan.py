@@ -177,7 +177,7 @@ def _entry_document(entry: RepositoryPlan) -> dict[str, Any]:
             {
                 "tag": row.tag,
                 "digest": digests.to_text(row.digest) if row.digest else None,
-                "pushed": moment(row.pushed),
+                "pushed": moment(row.pushed) if row.pushed else None,  # without a link there is no time
                 "deleted": row.deleted,
                 "reason": row.reason,
             }

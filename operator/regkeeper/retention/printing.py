@@ -74,7 +74,7 @@ def _entry(entry: RepositoryPlan) -> Iterator[Line]:
     yield Style.HEADING, f"{shown(entry.name)}: {deleted}{size}{empty}"
     goes, stays = Style.GOES, Style.STAYS
     for tag, time, going, reason in entry.tags.shown():
-        pushed = moment(time) or "an unknown time"
+        pushed = (time and moment(time)) or "at an unknown time"
         if going:
             yield goes, f"  - {tag}  delete: {reason} · pushed {pushed}"
         else:
