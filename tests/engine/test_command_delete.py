@@ -171,6 +171,8 @@ def test_what_stays_says_so_in_the_words_of_the_command(filled: Volume) -> None:
     """There is no rule and no policy."""
     filled.repository("app").push_image(layers=[b"young"], age=23 * HOUR)
     filled.repository("other").push_image("v1", layers=[b"other"])
+    nowhere = Volume(filled.root.parent / "another").repository("x").push_image("v1")
+    filled.repository("signed").push_image(subject=nowhere, layers=[b"signature"], age=40 * DAY)
     answer = driver.delete(filled, "app:*1", "app:*3", "--untagged", "--older-than", "29d12h", "--dry-run").document
     entries = answer["repositories"]
     rows = {f"{entry['repository']}:{row['tag']}": row["reason"] for entry in entries for row in entry["tags"]}
@@ -180,11 +182,12 @@ def test_what_stays_says_so_in_the_words_of_the_command(filled: Volume) -> None:
         "app:v3": "asked for by delete: app:*3, but kept: younger than --older-than",
         "other:v1": "nothing names it",
     }
-    manifests = {(row["deleted"], row["reason"]) for entry in entries for row in entry["manifests"]}
+    manifests = {(row["deleted"], row["reason"].partition(" (")[0]) for entry in entries for row in entry["manifests"]}
     assert manifests == {
         (True, "its tag v1 goes"),
         (True, "untagged for long enough"),
         (False, "younger than --older-than"),
+        (False, f"its subject {nowhere.digest[:19]} is nowhere"),
     }
 
 
