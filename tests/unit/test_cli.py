@@ -20,3 +20,9 @@ def test_the_help_lists_each_command_with_what_it_does() -> None:
     lines = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout.splitlines()
     listed = {words[1]: words[2:-1] for line in lines if len(words := line.split()) > 3}
     assert all(listed.get(name) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["check", "delete", "du", "list", "purge", "retain"])
+def test_the_help_of_what_may_end_otherwise_names_the_status(name: str) -> None:
+    text = " ".join(CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).stdout.split())
+    assert "exit status" in text.lower()

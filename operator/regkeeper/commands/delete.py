@@ -69,7 +69,14 @@ def delete(
     yes: Yes = False,
     in_use: InUseFile = None,
 ) -> None:
-    """Delete by name: into a quarantine, from which `restore` brings it back until it is purged. All or nothing."""
+    """Delete by name: into a quarantine, from which `restore` brings it back until it is purged. All or nothing.
+
+    A REF that names nothing, or something that tags, indexes or --in-use need, refuses all. A pattern that names more
+    than one tag asks on a terminal, and wants --yes elsewhere.
+
+    Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something can't be read and
+    was kept, or could not be removed.
+    """
     texts = _texts(references or [])
     if not texts and not untagged:
         raise typer.BadParameter("nothing is named", param_hint="REF")

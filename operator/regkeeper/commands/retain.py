@@ -59,6 +59,9 @@ def retain(
     file it is judged by the time of that plan, and of its victims those go that still are. A hash says less: if one of
     them was pushed again, or another would go, it differs and nothing is deleted; it wants the plan's own --now. The
     undo window begins when the run does.
+
+    Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something can't be read and
+    was kept, or could not be removed.
     """
     files = policy, also_keep or []
     process: PolicyProcess | None = context.obj
