@@ -1,5 +1,6 @@
 """The commands that change a volume, as a person or a script has them: exit status, documents, undo, purge."""
 
+import shlex
 import time
 from pathlib import Path
 
@@ -141,6 +142,17 @@ def test_a_run_is_restored_by_name_and_all_at_once(filled: Volume) -> None:
     assert set(restored["runs"]) == {runs[1], runs[2]}, "the layer that all share went with the last"
     assert tags(filled) == {"v2"}
     assert driver.run(filled, "restore", "--all").code == 0
+    assert tags(filled) == {"v1", "v2", "v3"}
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_undo_works_as_the_deletion_prints_it(filled: Volume, tmp_path: Path, *, elsewhere: bool) -> None:
+    journals = tmp_path / "my journals"
+    journals.mkdir()
+    outcome = driver.delete(filled, "app:v1", *(["--journal", str(journals)] if elsewhere else []))
+    command = outcome.errors.split("`")[1]
+    assert tags(filled) == {"v2", "v3"}
+    assert invoke(*shlex.split(command)[1:]).code == 0
     assert tags(filled) == {"v1", "v2", "v3"}
 
 

@@ -1,5 +1,6 @@
 """`retain` and `delete` when it is no dry run: plan, carry out, answer."""
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -60,7 +61,9 @@ def plan_and_carry_out(deletion: Deletion) -> None:
         note_purged(purged)
     if outcome.journal is not None and deletion.intent.undo_window:
         due = moment(outcome.journal.purge_due)
-        note(f"deleted as run {outcome.journal.run}; `regkeeper restore {outcome.journal.run}` undoes it until {due}")
+        run, change = outcome.journal.run, deletion.change
+        where = ["--root", change.root, *(["--journal", change.journal] if change.journal else [])]
+        note(f"deleted as run {run}; `{shlex.join(['regkeeper', 'restore', *where, run])}` undoes it until {due}")
     end(outcome.plan, "", stuck=any(purged.stuck for purged in outcome.purged))
 
 
