@@ -2,8 +2,12 @@
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""The exit status of who was interrupted, as shells and typer have it."""
 
 
 def main() -> None:
@@ -11,14 +15,16 @@ def main() -> None:
     gc.disable()  # until everything is imported: what makes modules is no garbage
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # to look for some it would read every installed package
     policies = None
-    if sys.argv[1:2] == ["retain"]:
-        from regkeeper.retention.policy_process import started
-
-        policies = started()
-    from regkeeper.cli import app
-
     try:
+        if sys.argv[1:2] == ["retain"]:
+            from regkeeper.retention.policy_process import started
+
+            policies = started()
+        from regkeeper.cli import app
+
         app(prog_name="regkeeper", obj=policies)
+    except KeyboardInterrupt:  # while things are imported; later typer answers
+        sys.exit(_INTERRUPTED)
     except SystemExit as ended:
         if policies is not None and isinstance(ended.code, int):
             _end(ended.code)

@@ -1,5 +1,8 @@
 """The command `regkeeper` itself: what it lists, and what each of its commands is called."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -26,3 +29,19 @@ def test_the_help_lists_each_command_with_what_it_does() -> None:
 def test_the_help_of_what_may_end_otherwise_names_the_status(name: str) -> None:
     text = " ".join(CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).stdout.split())
     assert "exit status" in text.lower()
+
+
+def test_who_interrupts_the_start_sees_no_traceback() -> None:
+    """Nothing was begun: the command line is imported."""
+    interrupted = (
+        "import signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'regkeeper.cli': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['regkeeper', 'runs']\n"
+        "from regkeeper.__main__ import main\n"
+        "main()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "")
