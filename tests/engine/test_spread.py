@@ -8,8 +8,10 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +29,12 @@ from regkeeper.retention.read_ahead import WAITS, waits_for_nothing
 from regkeeper.retention.spread import spread
 from tests.engine.cases import cases
 from tests.engine.planning import plan, policies
+from tests.engine.processes import lives
 from tests.engine.registry_history import History
 from tests.engine.strategies import SPECS, histories
 from tests.engine.test_properties import built
 from tests.engine.volumes import Volume
+from tests.waiting import wait_for
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
@@ -88,6 +92,50 @@ def test_a_process_that_is_killed_is_noticed() -> None:
 
     with pytest.raises(RetentionError, match="was killed"):
         list(spread(PARTS, work, 2))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_is_for_the_first_process_to_decide(number: signal.Signals) -> None:
+    """Which notes it and stops between two entries: one that had moved everything lost those that looked once more,
+    and failed, asking whether there was enough memory."""
+    here = os.getpid()
+
+    def work(numbers: Iterator[int]) -> Iterator[int]:
+        if os.getpid() != here:
+            os.kill(os.getpid(), number)
+        yield from numbers
+
+    assert sorted(spread(PARTS, work, 3)) == list(range(PARTS))
+
+
+def test_none_goes_on_when_the_first_process_was_killed(tmp_path: Path) -> None:
+    """Though it has nothing to answer: those who look for changes have nothing, as a rule."""
+    first = os.fork()
+    if first == 0:
+
+        def work(numbers: Iterator[int]) -> Iterator[int]:
+            (tmp_path / str(os.getpid())).touch()
+            if os.getppid() == started_by:
+                signal.pause()
+            for _ in numbers:
+                pass
+            yield from ()
+
+        started_by = os.getppid()
+        try:
+            list(spread(10**9, work, 3))
+        finally:
+            os._exit(1)
+    wait_for(lambda: len(list(tmp_path.iterdir())) == 3, 10, "three processes")
+    others = {int(path.name) for path in tmp_path.iterdir()} - {first}
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    try:
+        wait_for(lambda: not any(map(lives, others)), 10, "the others to end")
+    finally:
+        for process in others:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
 
 def test_whoever_ignores_that_processes_end_has_the_same_answers() -> None:

@@ -11,6 +11,7 @@ import pytest
 from regkeeper.retention.shared_counter import SharedCounter
 from regkeeper.retention.spread import spread
 from regkeeper.retention.touching import DISTANCE, TOUCHERS, touching
+from tests.engine.processes import lives
 from tests.waiting import wait_for
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
@@ -86,7 +87,7 @@ def test_the_processes_end_with_who_reads(touched: Touched, counter: SharedCount
         touched.wait_for(DISTANCE)
     assert 1 <= len(touched.processes) <= TOUCHERS
     assert os.getpid() not in touched.processes
-    assert not any(map(_lives, touched.processes))
+    assert not any(map(lives, touched.processes))
 
 
 def test_the_processes_end_when_who_reads_is_killed(touched: Touched, counter: SharedCounter) -> None:
@@ -97,7 +98,7 @@ def test_the_processes_end_when_who_reads_is_killed(touched: Touched, counter: S
     touched.wait_for(DISTANCE)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    wait_for(lambda: not any(map(_lives, touched.processes)), 10, "the processes to end")
+    wait_for(lambda: not any(map(lives, touched.processes)), 10, "the processes to end")
 
 
 def test_several_who_read_have_one_part_after_the_other_touched_ahead_of_all(touched: Touched) -> None:
@@ -119,10 +120,3 @@ def test_where_no_process_is_allowed_one_reads_it_all(touched: Touched, monkeypa
     monkeypatch.setattr(os, "fork", refuse)
     assert list(spread(PARTS, iter, 2, touched)) == list(range(PARTS))
     assert touched.parts == []
-
-
-def _lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

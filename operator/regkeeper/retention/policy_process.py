@@ -8,11 +8,11 @@ answers, and ends. Whatever else becomes of it, it answers nothing, and the file
 import os
 import pickle
 import select
-import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from functools import partial
 
+from regkeeper.retention.forks import fork
 from regkeeper.retention.intent import Intent
 
 
@@ -62,11 +62,7 @@ class PolicyProcess:
         asked, self._asking = os.pipe()
         self._answered, answering = os.pipe()
         try:
-            self.child = os.fork()
-            if self.child == 0:
-                os.close(self._asking)
-                os.close(self._answered)
-                _serve(asked, answering)
+            self.child = fork(partial(_serve, asked, answering, not_ours=(self._asking, self._answered)))
         finally:
             os.close(asked)
             os.close(answering)
@@ -106,23 +102,21 @@ def started() -> PolicyProcess | None:
     return None
 
 
-def _serve(asked: int, answering: int) -> NoReturn:
+def _serve(asked: int, answering: int, not_ours: Iterable[int]) -> None:
     """Import, wait for the question, and answer it. Nothing is ever printed from here."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and the first process decides
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (1, 2):  # who waits for the command's output to end must not wait for this process
-            os.dup2(nowhere, stream)
-        import regkeeper.retention.policy  # noqa: F401 - what takes so long
+    for descriptor in not_ours:
+        os.close(descriptor)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (1, 2):  # who waits for the command's output to end must not wait for this process
+        os.dup2(nowhere, stream)
+    import regkeeper.retention.policy  # noqa: F401 - what takes so long
 
-        with open(asked, "rb") as question:
-            files = pickle.load(question)  # noqa: S301 - from the first process
-        answer: object
-        try:
-            answer = read_intent(*files)
-        except UnreadablePolicyError as error:
-            answer = error
-        with open(answering, "wb") as file:
-            pickle.dump(answer, file, pickle.HIGHEST_PROTOCOL)
-    finally:
-        os._exit(0)
+    with open(asked, "rb") as question:
+        files = pickle.load(question)  # noqa: S301 - from the first process
+    answer: object
+    try:
+        answer = read_intent(*files)
+    except UnreadablePolicyError as error:
+        answer = error
+    with open(answering, "wb") as file:
+        pickle.dump(answer, file, pickle.HIGHEST_PROTOCOL)

@@ -8,13 +8,15 @@ import fcntl
 import os
 import pickle
 import select
-import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any, NoReturn, TypeVar
+from functools import partial
+from itertools import takewhile
+from typing import Any, TypeVar
 
 from regkeeper.retention.errors import RetentionError
+from regkeeper.retention.forks import end, fork
 from regkeeper.retention.shared_counter import SharedCounter
 from regkeeper.retention.touching import Touch, touching
 
@@ -60,10 +62,15 @@ def spread(parts: int, work: Work[T], processes: int, touch: Touch | None = None
         if touch is not None:
             with suppress(OSError):
                 follow = stack.enter_context(touching(parts, touch, counter)).follow
+        first = os.getpid()
+
+        def other_work() -> Iterator[T]:
+            return work(follow(takewhile(lambda _: os.getppid() == first, _taken(counter, parts))))
+
         others: list[_Other] = []
         for _ in range(min(parts, processes) - 1):
             with suppress(OSError):  # no further process is allowed, or no memory for it: there are fewer
-                others.append(stack.enter_context(_forked(lambda: work(follow(_taken(counter, parts))))))
+                others.append(stack.enter_context(_forked(other_work)))
         for result in work(follow(_taken(counter, parts))):
             yield result
             for other in others:
@@ -138,41 +145,26 @@ def _forked(work: Callable[[], Iterator[Any]]) -> Iterator[_Other]:
         try:
             with suppress(OSError):
                 fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE)
-            child = os.fork()
-            if child == 0:
-                os.close(reading)
-                _answer(writing, work)
+            child = fork(partial(_answer, reading, writing, work))
         finally:
             os.close(writing)
-        other = _Other(reading)
         try:
-            yield other
+            yield _Other(reading)
         finally:
-            if not other.done:
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            with suppress(ChildProcessError):  # who started this process may have told it to ignore SIGCHLD
-                os.waitpid(child, 0)
+            end(child)
     finally:
         os.close(reading)
 
 
-def _answer(descriptor: int, work: Callable[[], Iterator[Any]]) -> NoReturn:
-    """Work in the place of the forked process; nothing of the first one is run on its way out.
-
-    When the first one is gone, the next answer can't be written and it ends too.
-    """
+def _answer(reading: int, writing: int, work: Callable[[], Iterator[Any]]) -> None:
+    """Work in the place of the forked process. When the first one is gone, the next answer can't be written."""
+    os.close(reading)
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and one has to decide
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            for result in work():
-                _write(descriptor, ("found", result))
-            _write(descriptor, ("done", None))
-        except Exception as error:
-            _write(descriptor, ("failed", error))
-    finally:
-        os._exit(0)
+        for result in work():
+            _write(writing, ("found", result))
+        _write(writing, ("done", None))
+    except Exception as error:
+        _write(writing, ("failed", error))
 
 
 def _write(descriptor: int, answer: tuple[str, Any]) -> None:

@@ -6,13 +6,13 @@ read, since these have much in memory that each change of process would drive ou
 """
 
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import NoReturn
+from functools import partial
 
 from msgspec import Struct
 
+from regkeeper.retention.forks import end, fork
 from regkeeper.retention.shared_counter import SharedCounter
 
 Touch = Callable[[int], None]
@@ -59,28 +59,13 @@ def touching(parts: int, touch: Touch, read: SharedCounter) -> Iterator[Touchers
         touched = SharedCounter()
         stack.callback(touched.close)
         for _ in range(min(parts, TOUCHERS)):
-            child = os.fork()
-            if child == 0:
-                os.close(allowing)
-                _touch(parts, touch, allowed, touched, read)
-            stack.callback(_end, child)
+            stack.callback(end, fork(partial(_touch, parts, touch, allowed, allowing, touched, read)))
         yield Touchers(allowing)
 
 
-def _touch(parts: int, touch: Touch, allowed: int, touched: SharedCounter, read: SharedCounter) -> NoReturn:
-    """Touch in the place of the forked process as long as anybody reads; nothing of the first one is run at its end."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and one has to decide
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        while os.read(allowed, 1) and (number := touched.take()) < parts:
-            if number >= read.taken:
-                touch(number)
-    finally:
-        os._exit(0)
-
-
-def _end(child: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    with suppress(ChildProcessError):  # who started this process may have told it to ignore SIGCHLD
-        os.waitpid(child, 0)
+def _touch(parts: int, touch: Touch, allowed: int, allowing: int, touched: SharedCounter, read: SharedCounter) -> None:
+    """Touch in the place of the forked process as long as anybody reads."""
+    os.close(allowing)
+    while os.read(allowed, 1) and (number := touched.take()) < parts:
+        if number >= read.taken:
+            touch(number)
