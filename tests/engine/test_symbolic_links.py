@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.engine import documents
+from tests.engine.driver import invoke
 from tests.engine.planning import retain
-from tests.engine.volumes import Volume
+from tests.engine.volumes import Volume, snapshot
 
 pytestmark = pytest.mark.usefixtures("two_repositories")
 
@@ -56,3 +57,22 @@ def test_a_signature_stays_where_a_repository_with_its_subject_can_not_be_listed
     planned = retain(volume, {"rules": [{"tags": ["signed"], "keep": {"last": 0}}]})
     assert planned.deleted_tags() == {"app:signed"}
     assert ("app", signature.digest) not in planned.deleted_manifests()
+
+
+@pytest.mark.parametrize("link", ["docker", "docker/registry", "docker/registry/v2"])
+def test_a_symbolic_link_between_the_root_and_the_volume_leads_to_no_other(
+    volume: Volume, tmp_path: Path, link: str
+) -> None:
+    """Who may write one volume must not have the run on it delete from another; the root itself may be a link."""
+    mine = tmp_path / "mine"
+    (mine / link).parent.mkdir(parents=True)
+    (mine / link).symlink_to(volume.root / link)
+    before = snapshot(volume.root)
+    for arguments in (["delete", "app:v1"], ["list"], ["du"]):
+        outcome = invoke(*arguments, "--root", str(mine))
+        assert outcome.code == 1
+        assert "symbolic link" in outcome.errors
+        assert "--root" in outcome.errors
+    assert snapshot(volume.root) == before
+    (tmp_path / "root").symlink_to(volume.root)
+    assert invoke("delete", "app:v1", "--root", str(tmp_path / "root")).code == 0

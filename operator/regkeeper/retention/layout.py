@@ -150,16 +150,23 @@ class Volume:
 def open_volume(root: str) -> Volume:
     """The volume below `root`, which is what is mounted as /var/lib/registry, or its docker/registry/v2.
 
+    `root` may be a symbolic link, which a person named; none below it is followed, as it may lead to another volume.
+
     Raises:
         RefusedError: there is none.
     """
     for below in (V2, "."):
         path = root if below == "." else os.path.join(root, below)
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            descriptor = _open_below(root, below)
         except PermissionError as error:
             raise _refused(path, error, path, None) from None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise RefusedError(
+                    f"{path}: a symbolic link stands in this path below the root, and is not followed: say the "
+                    "directory to which it leads (--root)"
+                ) from None
             if error.errno not in ABSENT:
                 raise RefusedError(f"{path}: {error.strerror}") from None
             continue
@@ -170,6 +177,17 @@ def open_volume(root: str) -> Volume:
         f"no registry volume at {root}: neither {V2} nor {BLOBS} and {REPOSITORIES} are there. "
         "The root is the directory that is mounted as /var/lib/registry"
     )
+
+
+def _open_below(root: str, below: str) -> int:
+    """A directory at a path below a root."""
+    if below == ".":
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    start = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_directory(start, below)
+    finally:
+        os.close(start)
 
 
 def permission_refused(volume: Volume, path: str, error: OSError) -> NotPermittedError:
