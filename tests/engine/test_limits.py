@@ -1,7 +1,10 @@
 """Circuit breakers: what a plan may not exceed without an approval, and what is refused whatever is approved."""
 
+import hashlib
 import os
 import shutil
+from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,26 @@ def test_bytes_that_no_repository_names_count(volume: Volume) -> None:
     volume.put_blob(b"garbage" * 100_000)
     limits = retain(volume, keep(20), limited=True).plan.limits
     assert [limit.message.split()[3] for limit in limits] == ["bytes"]
+
+
+def garbage(volume: Volume, shard: str, size: int) -> None:
+    """Put a blob of so many bytes into the directory of those whose digests begin like this."""
+    contents = (b"%08d" % number + bytes(size - 8) for number in count())
+    volume.put_blob(next(content for content in contents if hashlib.sha256(content).hexdigest().startswith(shard)))
+
+
+@pytest.mark.parametrize(("further", "exceeded"), [(0, []), (1, ["bytes"])])
+def test_the_share_of_bytes_is_held_to_the_byte(volume: Volume, further: int, exceeded: list[str]) -> None:
+    """Wherever something goes as much stays, and of manifests the size is known without a look at their files."""
+    fill(volume, "app", 20)
+    kept = Counter[str]()
+    for data in (volume.blobs / "sha256").glob("*/*/data"):
+        kept[data.parent.name[:2]] += data.stat().st_size
+    for number, (shard, size) in enumerate(kept.items()):
+        garbage(volume, shard, size + (further if number == 0 else 0))
+    planned = retain(volume, keep(20), limited=True).plan
+    assert planned.deleted_bytes == kept.total() + further
+    assert [limit.message.split()[3] for limit in planned.limits] == exceeded
 
 
 def test_a_repository_may_not_lose_its_last_tag_by_a_rule(volume: Volume) -> None:

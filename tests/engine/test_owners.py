@@ -104,6 +104,17 @@ def test_one_refusal_names_what_may_not_be_changed_before_anything_is(owned: Vol
     assert [journal.state for journal in runner.journals()] == ["done"]
 
 
+def test_a_directory_that_is_to_move_and_may_not_be_changed_is_named_alone(owned: Volume) -> None:
+    """Its parent may be changed, and so may what else moves out of that; a directory's `..` changes with its parent."""
+    runner = Runner(owned.root, owned.now)
+    runner.delete("app:v0")
+    os.chmod(owned.repository("app").tags / "v2", 0o2755)
+    before = content(owned.root)
+    error = as_user(MEMBER, lambda: runner.delete("app:v1", "app:v2"))
+    assert f"user {MEMBER} may not change repositories/app/_manifests/tags/v2. Nothing was changed" in error
+    assert content(owned.root) == before
+
+
 def test_a_stranger_is_refused(owned: Volume) -> None:
     """He was told to run as the owner, and not who that is: in a container, the image's own user is the stranger."""
     runner = Runner(owned.root, owned.now)

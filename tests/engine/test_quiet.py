@@ -13,10 +13,15 @@ from regkeeper.retention.errors import (
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
+from tests.engine.remembered import await_tick
 from tests.engine.running import Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
 
-pytestmark = pytest.mark.usefixtures("two_images")
+# The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
+pytestmark = [
+    pytest.mark.usefixtures("two_images"),
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+]
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
 
@@ -113,6 +118,23 @@ def test_a_change_that_lies_ahead_of_the_clock_is_none(volume: Volume, runner: R
         refuse_changes(opened, 1, lambda: time.time_ns() - DAY * SECOND)
         with pytest.raises(NotQuietError, match="something writes here"):
             refuse_changes(opened, 1, time.time_ns)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_a_change_is_seen_in_whichever_repository(volume: Volume, processes: int) -> None:
+    """Several processes look at once, and each repository is one's."""
+    repositories = [volume.repository(f"team/app-{number}") for number in range(12)]
+    for repository in repositories:
+        repository.push_image("v1", layers=[b"base"])
+    with open_volume(str(volume.root)) as opened:
+        for repository in repositories:
+            await_tick(volume)
+            since = time.time_ns()
+            refuse_changes(opened, since, time.time_ns, processes=processes)
+            await_tick(volume)
+            repository.tag_link("v1").touch()
+            with pytest.raises(NotQuietError, match=rf"{repository.directory.name}/_manifests/tags/v1 changed"):
+                refuse_changes(opened, since, time.time_ns, processes=processes)
 
 
 @pytest.mark.parametrize("tag", ["v1", "unlinked"])
