@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regkeeper.commands.progress import progress
+from regkeeper.retention import freeing
 from regkeeper.retention.errors import NotPermittedError, RetentionError, StorageError, translated
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.layout import open_volume
@@ -195,6 +196,29 @@ def test_several_processes_make_the_same_plan(history: History, specs: list[dict
             together = plan(volume, intent, processes=3, waits=waits).plan
             assert together.document() == alone.document()
             assert list(together.moves) == list(alone.moves)
+
+
+def test_one_that_looks_for_very_many_blobs_alone_has_threads_while_the_storage_makes_it_wait(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several have each other instead; the one had neither."""
+    for number in range(40):
+        volume.repository(f"app-{number}").push_image("v1", layers=[b"layer %d" % number])
+        volume.put_blob(b"garbage %d" % number)
+    intent = merge(policies({}))
+    alone = plan(volume, intent).plan
+    asked: list[int] = []
+
+    def waits() -> int:
+        asked.append(threading.active_count())
+        return len(asked) * WAITS
+
+    monkeypatch.setattr(freeing, "waits_of_this_thread", waits)
+    for shared, several in ((1 << 19, True), (0, False)):
+        monkeypatch.setattr(freeing, "_SHARED", shared)
+        together = plan(volume, intent, processes=3, waits=partial(next, count(step=WAITS))).plan
+        assert list(together.moves) == list(alone.moves)
+        assert (max(asked, default=1) == 1) is several
 
 
 def test_it_is_noticed_that_the_storage_makes_who_reads_wait(volume: Volume) -> None:

@@ -14,6 +14,7 @@ from regkeeper.retention.moments import SECOND
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves
 from regkeeper.retention.question import Question
+from regkeeper.retention.read_ahead import waits_of_this_thread
 from regkeeper.retention.repository import Problem
 from regkeeper.retention.settling import Ledger, is_swept
 from regkeeper.retention.shards import BEGINNING
@@ -69,7 +70,7 @@ def freed_blobs(
         question: what the plan is made from.
         ledger: of all its repositories; what it has of owners is forgotten.
         processes: how many may be at work, if the ledger is not very long.
-        waits: as for `read_ahead`, in each of them.
+        waits: as for `read_ahead`, in each of several.
 
     Raises:
         NotPermittedError: something may not be read.
@@ -81,7 +82,7 @@ def freed_blobs(
         return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
     if len(ledger) > _SHARED:
-        processes = 1
+        processes, waits = 1, waits_of_this_thread  # alone it needs the help of threads, if the storage makes it wait
     found = sorted(spread(len(groups), work, processes), key=lambda freed: freed.place, reverse=True)
     yield Freed(("", 0), problems=store.problems)
     while found:
