@@ -261,5 +261,5 @@ def refusal(volume: Volume, repositories: int, before: int | None) -> str:
 def _exceeded(what: str, deleted: int, had: int, share: Fraction) -> Exceeded:
     return Exceeded(
         "maxDeletedShare",
-        f"{deleted} of {had} {what} of the covered repositories would go, more than {float(share):.4%}",
+        f"{deleted} of {had} {what} of the covered repositories would go, more than {float(100 * share):g}%",
     )
