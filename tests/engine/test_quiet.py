@@ -1,5 +1,6 @@
 """Is it quiet? What writes to the volume stops a run: uploads, pushes, copies; and what its registry answers."""
 
+import errno
 import os
 import shutil
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import (
     NotQuietError,
 )
@@ -110,6 +112,21 @@ def test_times_of_a_clock_that_was_ahead_stop_nothing(volume: Volume, runner: Ru
     for directory in (other.layers / "sha256", other.revisions / "sha256"):
         os.utime(directory, (2 << 30, 2 << 30))
     assert runner.retain(KEEP_ONE).journal is not None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_process_that_may_open_nothing_more_does_not_call_it_quiet(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(directory: int, path: str) -> int:
+        if path.endswith("_manifests/tags"):
+            raise OSError(number, os.strerror(number), path)
+        return open_directory(directory, path)
+
+    with open_volume(str(volume.root)) as opened:
+        monkeypatch.setattr("regkeeper.retention.layout.open_directory", refuse)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            refuse_changes(opened, time.time_ns(), time.time_ns)
 
 
 def test_a_change_that_lies_ahead_of_the_clock_is_none(volume: Volume, runner: Runner) -> None:

@@ -4,6 +4,7 @@ A second registry, a backup or a forgotten `docker run registry` may write to th
 shows is looked at in every mode: an upload under way, and links that changed after the mark began.
 """
 
+import errno
 import os
 from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from regkeeper.retention.spread import spread
 
 UPLOAD_SECONDS = 600
 """An upload touched more recently counts as being under way."""
+
+_TELLS_NOTHING = frozenset({errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Error numbers by which nobody knows whether something is there."""
 
 _CLOCK_SKEW = 60 * SECOND
 """How far the clocks of the servers of one network filesystem may be apart."""
@@ -195,11 +199,10 @@ def _passing_over_unreadable() -> Iterator[None]:
     """What can't be opened is not there, or pins its repository, and stops nothing else.
 
     Raises:
-        PermissionError: it may not be opened by this user.
+        OSError: it may not be opened by this user, or nothing more may be opened by this process.
     """
     try:
         yield
-    except PermissionError:
-        raise
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno in _TELLS_NOTHING:
+            raise
