@@ -35,6 +35,7 @@ def test_who_interrupts_the_start_sees_no_traceback() -> None:
     """Nothing was begun: the command line is imported."""
     interrupted = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # who starts this in the background ignores it
         "class Finder:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'regkeeper.cli': signal.raise_signal(signal.SIGINT)\n"
