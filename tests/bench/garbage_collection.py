@@ -33,7 +33,6 @@ def measure(folder: Path, root: Path, repositories: int) -> Section:
         "2.8 -m": programs.collect("2.8", "-m"),
         "3.1 -m": programs.collect("3.1", "-m"),
     }
-    in_turn({name: commands[name] for name in ("3.1", "regkeeper")}, 1)  # warms the cache up
     costs = in_turn(commands, ROUNDS)
     section = Section(
         "Planning against garbage-collect",

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tests.bench.programs import HEADER, Cost, Programs, cost, load, rows
@@ -21,9 +22,13 @@ def run() -> Iterator[Section]:
         script = [sys.executable, str(Path(__file__).with_name("deletion_script.py")), str(root)]
         cost(programs.regkeeper("delete", "-", "--dry-run"), stdin=asked)  # warms the cache up
         each = [cost([*script, reference]) for reference in references[:SAMPLE]]
-        ours = cost(programs.regkeeper("delete", "-", "--yes"), stdin=asked)
-        cost(programs.regkeeper("restore"))
-        changed(root)
+        ours = []
+        for look in (True, False):  # at its memory, which takes time
+            forget(root)
+            ours.append(cost(programs.regkeeper("delete", "-", "--yes"), stdin=asked, look=look))
+            cost(programs.regkeeper("restore"))
+            changed(root)
+        regkeeper = replace(ours[1], mebibytes=ours[0].mebibytes)
         middle = sorted(each, key=lambda one: one.seconds)[SAMPLE // 2]
         theirs = Cost(middle.seconds * COUNT, middle.cpu_seconds * COUNT, middle.mebibytes)
         section = Section(
@@ -33,7 +38,7 @@ def run() -> Iterator[Section]:
             "manifest of the volume to see what is shared. Warm cache; ours is measured once, the stand-in for such a "
             f"script (it reads and deletes nothing) {SAMPLE} times for one tag, and multiplied. {load()}",
             HEADER,
-            rows({"regkeeper": [ours], "one by one": [theirs]}, "regkeeper"),
+            rows({"regkeeper": [regkeeper], "one by one": [theirs]}, "regkeeper"),
         )
-        section.expect(theirs.seconds >= 500 * ours.seconds, "500 times faster than one by one")
+        section.expect(theirs.seconds >= 500 * regkeeper.seconds, "500 times faster than one by one")
         yield section
