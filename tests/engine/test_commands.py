@@ -164,6 +164,15 @@ def test_one_reference_comes_back(filled: Volume) -> None:
     assert (outcome.code, outcome.document["reason"]) == (1, "NothingToUndo")
 
 
+@pytest.mark.parametrize(
+    ("reference", "back"), [("app:v[12]", {"v1", "v2"}), ("a*:v3", {"v3"}), ("app", {"v1", "v2", "v3"})]
+)
+def test_all_that_a_pattern_names_comes_back(filled: Volume, reference: str, back: set[str]) -> None:
+    driver.delete(filled, "app:v1", "app:v2", "app:v3")
+    assert driver.run(filled, "restore", "--ref", reference).code == 0
+    assert tags(filled) == back
+
+
 @pytest.mark.parametrize("arguments", [[], ["--all"]])
 def test_when_nothing_can_come_back_the_command_says_when_it_was_purged(filled: Volume, arguments: list[str]) -> None:
     """With --all it said only that there is no run."""

@@ -34,7 +34,10 @@ def restore(
     *,
     change: Change,
     ref: Annotated[
-        str | None, typer.Option(metavar="REF", help="Bring back only this repo:tag or repo@sha256:…")
+        str | None,
+        typer.Option(
+            metavar="REF", help="Bring back only this: repo:tag, repo@sha256:…, or a whole repo; globs match."
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Undo every run that can be undone.")] = False,
     forget: Annotated[
