@@ -68,6 +68,37 @@ def test_an_image_that_came_into_use_comes_back_whole(volume: Volume, runner: Ru
     assert not app.tag_link("v2").exists()
 
 
+def test_an_image_that_came_into_use_comes_back_with_what_a_later_run_took_of_it(
+    volume: Volume, runner: Runner
+) -> None:
+    """Of v1 the whole manifest, of v3 the layer that young links held: neither was due, so both came back in part."""
+    app = volume.repository("app")
+    app.push_image("v1", "latest")
+    app.push_image("v3", layers=[b"base", b"one"], age=HOUR)
+    app.push_image("v4", layers=[b"base", b"two"])
+    runner.delete("app:v1", "app:v3", undo_window=3 * DAY)
+    later = {"delete": ["app:latest", "app:v4"], "undoWindow": "720h"}
+    runner.retain(later, now=volume.now + 2 * DAY * SECOND)
+    in_use = used("app:v1", "app:v3")
+    runner.purge(now=volume.now + 4 * DAY * SECOND, in_use=in_use)
+    assert whole_tags(volume.root) == {"app:v1", "app:v3"}
+    runner.purge(now=volume.now + 40 * DAY * SECOND, in_use=in_use)
+    assert whole_tags(volume.root) == {"app:v1", "app:v3"}
+
+
+def test_a_tag_that_came_into_use_comes_back_as_it_was_pushed_last(volume: Volume, runner: Runner) -> None:
+    """Of two runs that took it the first is due alone: what that one has is older than what the other has."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"old"])
+    runner.delete("app:v1")
+    newest = app.push_image("v1", layers=[b"new"])
+    runner.delete("app:v1", undo_window=30 * DAY, now=volume.now + SECOND)
+    runner.purge(in_use=used("app:v1"))
+    runner.purge(now=volume.now + 40 * DAY * SECOND, in_use=used("app:v1"))
+    assert whole_tags(volume.root) == {"app:v1"}
+    assert app.tag_link("v1").read_text() == newest.digest
+
+
 def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:
     """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs, and the link to it."""
     app = volume.repository("app")

@@ -3,7 +3,7 @@
 import errno
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple
@@ -276,9 +276,12 @@ def _link(parent: str, image: Image) -> str:
     return f"{repository_path(image.repository)}/{link_directory(parent, image.digest)}/link"
 
 
-def undoable_contents(volume: Volume, journals: Journals) -> Contents:
-    """What the quarantine holds of all runs that can be undone."""
-    return Contents(volume, journals, [journal.run for journal in journals.all() if journal.state in UNDOABLE])
+def undoable_contents(volume: Volume, journals: Journals, also: Container[str] = ()) -> Contents:
+    """What the quarantine holds of all runs that can be undone, and of some others; of two equal things the last."""
+    every = journals.all()
+    return Contents(
+        volume, journals, [journal.run for journal in every if journal.state in UNDOABLE or journal.run in also]
+    )
 
 
 def images_of(journals: Journals, run: str) -> list[Image]:

@@ -52,28 +52,33 @@ def _named(volume: WritableVolume, repository: Repository, contents: Contents) -
         yield from (digest for digest in manifest.blobs if digest in quarantined)
 
 
-def used_again(in_use: InUse, contents: Contents) -> tuple[list[Entry], set[Image]]:
-    """Tags and images in the quarantine that somebody uses.
+def used_again(in_use: InUse, contents: Contents, runs: Container[str]) -> tuple[list[Entry], set[Image]]:
+    """Tags and images that some runs have in the quarantine and somebody uses.
+
+    Args:
+        in_use: What is used.
+        contents: Of these runs and of all others that may have a part of their images. What a later one of the others
+            has too is not asked about: its tag is of a newer push.
+        runs: Those that are asked about.
 
     Returns:
         The entries of tags, and the images, those of the tags among them.
     """
-    tagged = {key: contents.tagged(entry) for key, entry in contents.tags.items()}
-    images = {image for image in _known(contents) if _is_used(image, contents, in_use)}
+    tagged = {key: contents.tagged(entry) for key, entry in contents.tags.items() if entry.run in runs}
+    # A purge that was interrupted may have brought a manifest back already, and not yet the tag.
+    known = {image for image in tagged.values() if image is not None}
+    known.update(image for image, entry in contents.revisions.items() if entry.run in runs)
+    images = {image for image in known if _is_used(image, contents, in_use)}
     images.update(image for key, image in tagged.items() if key in in_use.tags and image is not None)
-    tags = [entry for key, entry in contents.tags.items() if key in in_use.tags or tagged[key] in images]
+    tags = [contents.tags[key] for key, image in tagged.items() if key in in_use.tags or image in images]
     return tags, images
 
 
 def names_of_use(contents: Contents) -> tuple[set[tuple[str, str]], set[Digest]]:
     """All tags, by repository, and digests of which `used_again` finds something if one of them is in use."""
-    return set(contents.tags), {name for image in _known(contents) for name in _names(image, contents)}
-
-
-def _known(contents: Contents) -> set[Image]:
-    """A purge that was interrupted may have brought a manifest back already, and not yet the tag."""
     tagged = map(contents.tagged, contents.tags.values())
-    return {*contents.revisions, *(image for image in tagged if image is not None)}
+    known = {*contents.revisions, *(image for image in tagged if image is not None)}
+    return set(contents.tags), {name for image in known for name in _names(image, contents)}
 
 
 def _is_used(image: Image, contents: Contents, in_use: InUse) -> bool:

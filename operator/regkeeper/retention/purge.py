@@ -119,7 +119,7 @@ def _return_needed(
     contents = Contents(volume, journals, sorted(runs))
     generations = [needed_again(volume, contents)]
     if in_use is not None:
-        generations += used_generations(contents, in_use)
+        generations += used_generations(volume, journals, runs, in_use)
     return put_generations_back(volume, generations)
 
 

@@ -1,7 +1,9 @@
 """Brings single images back: named by a reference, or because somebody uses them."""
 
+from collections.abc import Container
+
 from regkeeper.retention import digests
-from regkeeper.retention.contents import Contents, Entry, Image, undoable_contents
+from regkeeper.retention.contents import Entry, Image, undoable_contents
 from regkeeper.retention.errors import NothingToUndoError
 from regkeeper.retention.in_use import InUse
 from regkeeper.retention.journal import State
@@ -55,12 +57,18 @@ def restore_used(volume: WritableVolume, journals: WritableJournals, run: str, i
     """
     if run not in journals.runs():
         raise NothingToUndoError(f"there is no run {run}: what it moved is purged or was never there")
-    return put_generations_back(volume, used_generations(Contents(volume, journals, [run]), in_use))
+    return put_generations_back(volume, used_generations(volume, journals, [run], in_use))
 
 
-def used_generations(contents: Contents, in_use: InUse) -> list[list[Entry]]:
-    """The entries in the quarantine that images in use need, in the order of `Needs`."""
-    tags, images = used_again(in_use, contents)
+def used_generations(
+    volume: WritableVolume, journals: WritableJournals, runs: Container[str], in_use: InUse
+) -> list[list[Entry]]:
+    """The entries in the quarantine that images in use of some runs need, in the order of `Needs`.
+
+    A later run may have taken a part of them: a manifest that another tag kept, layers that young links held.
+    """
+    contents = undoable_contents(volume, journals, runs)
+    tags, images = used_again(in_use, contents, runs)
     return contents.needs(images, tags=tags, dependants=True).generations
 
 
