@@ -16,7 +16,7 @@ from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
 from tests.engine.remembered import await_tick
-from tests.engine.running import Runner, content
+from tests.engine.running import Runner, content, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
@@ -171,3 +171,30 @@ def test_a_push_between_the_last_look_and_the_rename_is_put_back(volume: Volume,
         runner.delete(f"app:{tag}")
     assert app.tag_link(tag).read_text() == pushed.digest
     assert app.revision_link(pushed.digest).exists()
+
+
+@pytest.mark.parametrize("pushed", ["image", "manifest", "layer", "upload"])
+def test_a_push_into_a_repository_that_leaves_the_catalog_is_put_back(
+    volume: Volume, runner: Runner, pushed: str
+) -> None:
+    """Its directories are moved whole, and took along what had come since the plan: acknowledged, and gone."""
+    app = volume.repository("app")
+    app.uploads.mkdir()
+    before: list[set[str]] = []
+
+    def push(call: str) -> None:
+        if call == "rename" and not before:
+            before.append(set(content(volume.root)))
+            if pushed == "upload":
+                app.start_upload("u-1", age=0)
+            elif pushed == "layer":
+                app.push_blob(b"new", age=0)
+            else:
+                app.push_image(*(["v3"] if pushed == "image" else []), layers=[b"new"], age=0)
+
+    runner.guard = push
+    with pytest.raises(NotQuietError, match=r"something writes here: repositories/app/_.* has changed"):
+        runner.delete("app")
+    after = set(content(volume.root))
+    assert after > before[0]
+    assert not quarantined(volume.root)

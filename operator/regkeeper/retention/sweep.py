@@ -15,6 +15,7 @@ from regkeeper.retention.layout import is_symbolic_link
 from regkeeper.retention.moves import Kind, Move, Plan
 from regkeeper.retention.quarantine import Parents, opened_parents, split
 from regkeeper.retention.repository import Problem
+from regkeeper.retention.rooms import is_filled
 from regkeeper.retention.storage import WritableVolume
 
 _WITNESSES = {
@@ -116,6 +117,8 @@ def _move(volume: WritableVolume, quarantine: int, number: int, parents: Parents
 
 def _changed(parent: int, name: str, move: Move) -> bool:
     """Whether what is moved is not as it was at the time of the mark."""
+    if move.kind is Kind.REPOSITORY:
+        return is_filled(parent, name, move.name)
     if (file := _WITNESSES.get(move.kind)) is None:
         return False
     try:
