@@ -4,14 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from regkeeper.retention.intent import deletion_intent
 from regkeeper.retention.layout import open_volume, walk_repositories
 from regkeeper.retention.moves import Kind
 from regkeeper.retention.patient_links import PAUSE
+from regkeeper.retention.references import parse_reference
 from regkeeper.retention.repository_reader import RepositoryReader
 from tests.engine import documents
-from tests.engine.planning import delete, retain, used
-from tests.engine.volumes import DAY, HOUR, Repository, Volume
+from tests.engine.planning import delete, plan, retain, used
+from tests.engine.volumes import DAY, HOUR, SECOND, Repository, Volume
 
 pytestmark = pytest.mark.usefixtures("two_repositories")
 
@@ -107,6 +110,24 @@ def test_a_repository_deleted_by_name_of_which_something_is_used_stays_pinned(vo
     assert not planned.deleted_blobs()
     assert planned.manifest("team/app", damaged.digest).startswith("kept: something in the repository can't be read")
     assert planned.tag("team/app", "v1").startswith("kept: ")
+
+
+@pytest.mark.parametrize("kind", ["manifest", "repository", "younger"])
+def test_a_damaged_index_that_stays_though_it_is_named_pins_its_repository(volume: Volume, kind: str) -> None:
+    """Used, or younger than asked for: nobody knows which manifests are its children, and one went with its tag."""
+    app = volume.repository("team/app")
+    child = app.push_image("v1", layers=[b"1"], platform="linux/amd64")
+    damaged = app.push_index(children=[child], age=DAY).digest
+    volume.flip(volume.blob_data(damaged))
+    if kind == "younger":
+        intent = deletion_intent(map(parse_reference, ("team/app:v*", f"team/app@{damaged}")))
+        planned = plan(volume, replace(intent, older_than=2 * DAY * SECOND))
+    else:
+        named = "team/app" if kind == "repository" else f"team/app@{damaged}"
+        planned = retain(volume, {**KEEP_NONE, "delete": [named]}, in_use=used(f"registry:5000/team/app@{damaged}"))
+    assert ("team/app", child.digest) not in planned.deleted_manifests()
+    assert ("team/app", damaged) not in planned.deleted_manifests()
+    assert ("team/app:v1" in planned.deleted_tags()) == (kind == "repository")
 
 
 @pytest.mark.parametrize("kind", ["command", "policy"])

@@ -157,7 +157,8 @@ class _Judge:
     def _pins(self, going: set[str]) -> list[str]:
         """What pins the repository if these tags go.
 
-        An exact deletion of the whole repository lifts the pin of a manifest only if nothing of it is kept.
+        An exact deletion of the whole repository lifts the pin of a manifest only if no tag of it is kept, and any only
+        if the manifest goes.
         """
         repository = self.repository
         pins = [f"tag {name}" for name, tag in repository.tags.items() if tag.digest is None and name not in going]
@@ -172,8 +173,14 @@ class _Judge:
         lifted = set(self.asked) | {repository.tags[name].digest for name in one_by_one}
         whole = self.tag_judge.whole_repository()[1] and not pointed
         for digest, message in repository.corrupt.items():
-            if digest in pointed or not (whole or digest in lifted):
+            if digest in pointed or not (whole or digest in lifted) or self._stays_though_named(digest):
                 yield f"manifest {digests.short(digest)} ({message})"
+
+    def _stays_though_named(self, digest: Digest) -> bool:
+        """Whether a manifest stays though a deletion names it: what it needs is no better known for that."""
+        link = self.repository.revisions.get(digest)
+        younger = link is not None and self.question.is_younger(link.pushed)
+        return digest in self.used or younger or not self.question.allows(self.repository.name, "", digest)
 
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
