@@ -100,6 +100,15 @@ def test_of_two_pushes_at_the_same_time_neither_is_known_to_have_come_first(volu
     assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
 
 
+def test_the_history_of_a_tag_without_a_link_counts(volume: Volume) -> None:
+    """Its directory is still there, and says that the next push took the tag from the digest an hour ago."""
+    app = volume.repository("app")
+    app.push_image("a", layers=[b"1"], age=10 * DAY)
+    app.push_image("a", layers=[b"2"], age=HOUR)
+    app.tag_link("a").unlink()
+    assert retain(volume, AFTER_A_DAY).deleted_manifests() == set()
+
+
 def test_a_time_that_can_not_be_right_makes_no_manifest_old_whatever_lies_beside_it(volume: Volume) -> None:
     """Found by the oracle: it went where another untagged manifest had its tags' histories read."""
     app = volume.repository("app")
