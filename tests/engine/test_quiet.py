@@ -198,3 +198,21 @@ def test_a_push_into_a_repository_that_leaves_the_catalog_is_put_back(
     after = set(content(volume.root))
     assert after > before[0]
     assert not quarantined(volume.root)
+
+
+def test_a_push_by_digest_of_what_was_deleted_through_the_api_is_seen(volume: Volume, runner: Runner) -> None:
+    """Its directory is there, so that none which is listed changes; its layers were garbage, and went."""
+    app = volume.repository("app")
+    deleted = app.push_image(layers=[b"deleted"])
+    app.delete_revision(deleted.digest)
+    await_tick(volume)
+
+    def push(call: str) -> None:
+        if call == "rename" and not app.revision_link(deleted.digest).exists():
+            volume.write(app.revision_link(deleted.digest), deleted.digest.encode(), age=0)
+
+    runner.guard = push
+    with pytest.raises(NotQuietError, match=f"something writes here: .*/{deleted.digest[7:]} changed"):
+        runner.retain({})
+    assert volume.blob_data(deleted.digest).exists()
+    assert not quarantined(volume.root)

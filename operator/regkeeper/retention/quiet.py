@@ -153,8 +153,11 @@ def _changes(volume: Volume, path: str, since: int, ours: Collection[str]) -> It
         algorithms: list[str] = []
         with _passing_over_unreadable():
             algorithms = volume.names(parent)
+        # A run may have taken what a push by digest needs, which goes into the directory of one that was deleted through
+        # the API, and changes none that is listed.
+        within = bool(ours) and parent.endswith(REVISIONS)
         for algorithm in algorithms:
-            yield from _changed_links(volume, f"{parent}/{algorithm}", since, ours)
+            yield from _changed_links(volume, f"{parent}/{algorithm}", since, ours, within=within)
 
 
 def _changed_tags(volume: Volume, path: str, since: int) -> Iterator[tuple[int, str]]:
@@ -166,13 +169,16 @@ def _changed_tags(volume: Volume, path: str, since: int) -> Iterator[tuple[int, 
                 yield changed, f"{path}/{tag}"
 
 
-def _changed_links(volume: Volume, path: str, since: int, ours: Collection[str]) -> Iterator[tuple[int, str]]:
+def _changed_links(
+    volume: Volume, path: str, since: int, ours: Collection[str], *, within: bool
+) -> Iterator[tuple[int, str]]:
+    """What changed of a directory of links; `within`: what is in it is looked at though it did not change itself."""
     with _passing_over_unreadable(), volume.directory(path) as directory:
         changed = os.fstat(directory).st_ctime_ns
-        if changed <= since:
-            return
-        if path not in ours:
+        if changed > since and path not in ours:
             yield changed, path
+            return
+        if changed <= since and not within:
             return
         for name in os.listdir(directory):
             changed = _changed_at(directory, name)
