@@ -153,8 +153,8 @@ def _changes(volume: Volume, path: str, since: int, ours: Collection[str]) -> It
         algorithms: list[str] = []
         with _passing_over_unreadable():
             algorithms = volume.names(parent)
-        # A run may have taken what a push by digest needs, which goes into the directory of one that was deleted through
-        # the API, and changes none that is listed.
+        # A run may have taken what a push by digest needs. Where its revision was deleted through the API, the push
+        # writes into the directory that this left, and changes none of those that hold such directories.
         within = bool(ours) and parent.endswith(REVISIONS)
         for algorithm in algorithms:
             yield from _changed_links(volume, f"{parent}/{algorithm}", since, ours, within=within)
