@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from regkeeper.retention.planner import WAITING
-from regkeeper.retention.touching import TOUCHERS
+from regkeeper.retention.touching import THREADS, TOUCHERS
 from tests.bench.programs import HEADER, Programs, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared
 from tests.bench.table import Section
@@ -27,8 +27,8 @@ def run() -> Iterator[Section]:
             "Planning with a cold cache",
             f"{REPOSITORIES} repositories of {TAGS} tags; page cache, inodes and directory entries were dropped before "
             f"each process (`drop_caches`), the median of {ROUNDS}. While the storage makes it wait, regkeeper "
-            f"reads in {WAITING} processes, and {TOUCHERS} touch ahead of them what they read; the floor is one. "
-            f"{load()}",
+            f"reads in {WAITING} processes, and {TOUCHERS} with {THREADS} threads each touch ahead of them what they "
+            f"read; the floor is one. {load()}",
             HEADER,
             rows(costs, "regkeeper"),
         )

@@ -1,7 +1,9 @@
-"""A number is taken once, by whichever process."""
+"""A number is taken once, by whichever process, and by whichever of its threads."""
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import pytest
 
@@ -34,6 +36,24 @@ def test_each_number_is_taken_once() -> None:
         assert os.waitpid(child, 0)[1] == 0
     assert sorted(int(found[start : start + 8]) for start in range(0, len(found), 8)) == list(range(NUMBERS))
     assert counter.taken == NUMBERS + PROCESSES
+    counter.close()
+
+
+def test_threads_of_a_process_take_each_number_once_too() -> None:
+    """A process has its lock on the file for all of them at once."""
+
+    class Interrupted(SharedCounter):
+        @property
+        def taken(self) -> int:
+            taken = super().taken
+            os.stat(os.curdir)  # a call of the system, in which other threads go on
+            return taken
+
+    counter = Interrupted()
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        some = [pool.submit(lambda: [counter.take() for _ in range(NUMBERS)]) for _ in range(PROCESSES)]
+        found = list(chain.from_iterable(each.result() for each in some))
+    assert sorted(found) == list(range(PROCESSES * NUMBERS))
     counter.close()
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from regkeeper.retention.shared_counter import SharedCounter
 from regkeeper.retention.spread import spread
-from regkeeper.retention.touching import DISTANCE, TOUCHERS, touching
+from regkeeper.retention.touching import DISTANCE, THREADS, TOUCHERS, touching
 from tests.engine.processes import lives
 from tests.waiting import wait_for
 
@@ -31,7 +32,7 @@ class Touched:
         os.close(self._descriptor)
 
     def __call__(self, number: int) -> None:
-        os.write(self._descriptor, b"%d %d\n" % (number, os.getpid()))
+        os.write(self._descriptor, b"%d %d %d\n" % (number, os.getpid(), threading.get_native_id()))
 
     def _column(self, number: int) -> list[int]:
         return [int(line.split()[number]) for line in self.path.read_text().splitlines()]
@@ -43,6 +44,10 @@ class Touched:
     @property
     def processes(self) -> set[int]:
         return set(self._column(1))
+
+    @property
+    def threads(self) -> set[int]:
+        return set(self._column(2))
 
     def wait_for(self, count: int) -> None:
         wait_for(lambda: len(self.parts) >= count, 10, f"{count} parts to be touched")
@@ -80,6 +85,34 @@ def test_what_is_being_read_already_is_not_touched(touched: Touched, counter: Sh
         list(touchers.follow(range(300)))
         touched.wait_for(2 * DISTANCE)
         assert touched.parts == [*range(DISTANCE), *range(300, 300 + DISTANCE)]
+
+
+def test_while_one_waits_for_the_storage_the_others_touch_on(touched: Touched, counter: SharedCounter) -> None:
+    storage, _ = pipe = os.pipe()
+
+    def wait(number: int) -> None:
+        touched(number)
+        os.read(storage, 1)
+
+    with touching(PARTS, wait, counter):
+        touched.wait_for(TOUCHERS * THREADS)
+        assert touched.parts == list(range(TOUCHERS * THREADS))
+        assert len(touched.threads) == TOUCHERS * THREADS
+    for descriptor in pipe:
+        os.close(descriptor)
+
+
+def test_where_no_thread_is_allowed_each_process_touches_alone(
+    touched: Touched, counter: SharedCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with touching(PARTS, touched, counter) as touchers:
+        list(touchers.follow(range(PARTS)))
+        touched.wait_for(PARTS)
+    assert touched.threads == touched.processes
 
 
 def test_the_processes_end_with_who_reads(touched: Touched, counter: SharedCounter) -> None:

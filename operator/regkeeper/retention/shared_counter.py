@@ -1,8 +1,9 @@
-"""Numbers that several processes take, each number once."""
+"""Numbers that several processes, and threads of theirs, take, each number once."""
 
 import fcntl
 import mmap
 import os
+import threading
 
 _SIZE = 8  # bytes
 
@@ -11,7 +12,8 @@ class SharedCounter:
     """Counts from 0 for all processes that are forked while it is open.
 
     A file's position, which these share, would do it in one call, but lseek(2) promises no more than to set it: on a
-    memfd two processes were given the same number (Linux 6.18). The lock ends with who holds it, killed or not.
+    memfd two processes were given the same number (Linux 6.18). The lock ends with who holds it, killed or not; a
+    process has it with all its threads, which therefore have one more.
     """
 
     def __init__(self) -> None:
@@ -22,16 +24,18 @@ class SharedCounter:
         """
         self._count = mmap.mmap(-1, _SIZE)
         self._lock = os.memfd_create("counter")
+        self._mine = threading.Lock()
 
     def take(self) -> int:
         """The next number."""
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            number = self.taken
-            self._count[:] = (number + 1).to_bytes(_SIZE, "big")
-            return number
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+        with self._mine:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX)
+            try:
+                number = self.taken
+                self._count[:] = (number + 1).to_bytes(_SIZE, "big")
+                return number
+            finally:
+                fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     @property
     def taken(self) -> int:
