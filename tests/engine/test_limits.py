@@ -14,6 +14,7 @@ from regkeeper.retention.errors import NotPermittedError
 from regkeeper.retention.intent import Intent
 from regkeeper.retention.layout import Volume as OpenVolume
 from regkeeper.retention.layout import open_volume
+from regkeeper.retention.moments import SECOND
 from regkeeper.retention.plan import Outcome
 from regkeeper.retention.planner import Planner
 from regkeeper.retention.question import Question
@@ -152,19 +153,19 @@ def test_the_command_delete_knows_no_limits(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize(
-    ("months", "hours", "suspected"),
-    [(range(1, 13), 0, True), ([5], 0, False), (range(1, 13), 2, False)],
-    ids=["one hour, a year of builds", "one month of builds", "pushed over days"],
+    ("months", "apart", "suspected"),
+    [(range(1, 13), 1, True), (range(1, 13), 156, True), ([5], 1, False), (range(1, 13), 7201, False)],
+    ids=["seconds, a year of builds", "one hour, a year of builds", "one month of builds", "pushed over days"],
 )
+@pytest.mark.parametrize("after_the_hour", [0, 12, 1800, 3599])
 def test_times_that_a_copy_has_reset_are_suspected(
-    volume: Volume, months: range | list[int], hours: int, suspected: bool
+    volume: Volume, months: range | list[int], apart: int, suspected: bool, after_the_hour: int
 ) -> None:
     app = volume.repository("app")
+    last = DAY * 40 + volume.now // SECOND % 3600 - after_the_hour  # seconds ago
     for number in range(24):
         created = f"2025-{list(months)[number % len(months)]:02d}-01T00:00:00Z"
-        app.push_image(
-            f"v{number}", layers=[b"%d" % number], created=created, age=DAY * 40 + number * (1 + hours * 3600)
-        )
+        app.push_image(f"v{number}", layers=[b"%d" % number], created=created, age=last + number * apart)
     policy = keep(20, maxDeletedShare="100%")
     limits = retain(volume, policy, limited=True).plan.limits
     assert [limit.limit for limit in limits] == (["timestamps"] if suspected else [])

@@ -81,10 +81,12 @@ def freed_blobs(
     def work(numbers: Iterator[int]) -> Iterator[Freed]:
         return _Freeing(volume, question, ledger, waits).free(chain.from_iterable(map(groups.__getitem__, numbers)))
 
-    if len(ledger) > _SHARED:
-        processes, waits = 1, waits_of_this_thread  # alone it needs the help of threads, if the storage makes it wait
-    found = sorted(spread(len(groups), work, processes), key=lambda freed: freed.place, reverse=True)
     yield Freed(("", 0), problems=store.problems)
+    if len(ledger) > _SHARED:
+        waits = waits_of_this_thread  # alone it needs the help of threads, if the storage makes it wait
+        yield from work(iter(range(len(groups))))
+        return
+    found = sorted(spread(len(groups), work, processes), key=lambda freed: freed.place, reverse=True)
     while found:
         yield found.pop()
 
