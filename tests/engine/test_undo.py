@@ -90,6 +90,24 @@ def test_an_undo_is_done_once(volume: Volume, runner: Runner) -> None:
         runner.restore()
 
 
+def test_an_undo_is_done_once_though_a_purge_holds_what_it_left(volume: Volume, runner: Runner) -> None:
+    """The shared layer, for the later run: the earlier one counted as done again, and as the next to be undone."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"shared", b"one"])
+    app.push_image("v2", layers=[b"shared", b"two"])
+    runner.delete("app:v1", "app:v2")
+    app.push_image("v1", layers=[b"shared", b"one"])
+    runner.restore()
+    runner.delete("app:v2", undo_window=30 * DAY, now=volume.now + SECOND)
+    assert runner.purge().held > 0
+    first, last = runner.journals()
+    outcome = driver.run(volume, "restore", first.run)
+    assert f"run {first.run} can't be undone: it was restored at 2026-05-28T20:26:40Z" in outcome.errors
+    assert last.run in runner.restore().runs
+    with pytest.raises(NothingToUndoError):
+        runner.restore()
+
+
 def test_after_a_purge_the_refusal_says_when_it_was(volume: Volume, runner: Runner) -> None:
     volume.repository("app").push_image("v1")
     runner.delete("app:v1")

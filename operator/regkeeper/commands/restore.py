@@ -17,10 +17,9 @@ from regkeeper.commands.volume_options import (
     print_document,
 )
 from regkeeper.retention import marks, reserve
-from regkeeper.retention.contents import UNDOABLE
 from regkeeper.retention.recovery import Recovered, recover
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
-from regkeeper.retention.restore import Restored, last_undoable, nothing_to_undo, undo, undoable
+from regkeeper.retention.restore import Restored, can_be_undone, last_undoable, nothing_to_undo, undo, undoable
 from regkeeper.retention.restore_images import restore_reference
 from regkeeper.retention.session import Session
 
@@ -98,7 +97,7 @@ def _restore(
         restored = Restored()
         for item in ended.values():
             restored.add(item)
-        for journal in [item for item in reversed(journals.all()) if item.state in UNDOABLE]:
+        for journal in [item for item in reversed(journals.all()) if can_be_undone(item)]:
             restored.add(undo(volume, journals, journal, session.present))
         if not restored.runs:
             raise nothing_to_undo(journals.all())

@@ -119,7 +119,7 @@ def last_undoable(journals: WritableJournals) -> Journal:
     """
     every = journals.all()
     for journal in reversed(every):
-        if journal.state in UNDOABLE:
+        if can_be_undone(journal):
             return journal
     raise nothing_to_undo(every)
 
@@ -133,9 +133,14 @@ def undoable(journals: Journals, run: str) -> Journal:
     if run not in journals.runs():
         raise NothingToUndoError(f"there is no run {run}: `regkeeper runs` lists them")
     journal = journals.load(run)
-    if journal.state not in UNDOABLE:
+    if not can_be_undone(journal):
         raise NothingToUndoError(f"run {run} can't be undone: it was {_words(journal)}")
     return journal
+
+
+def can_be_undone(journal: Journal) -> bool:
+    """Whether a run is done and was not undone before: a purge may hold for others what an undo of it left behind."""
+    return journal.state in UNDOABLE and not journal.undone
 
 
 def nothing_to_undo(journals: list[Journal]) -> NothingToUndoError:
@@ -146,6 +151,8 @@ def nothing_to_undo(journals: list[Journal]) -> NothingToUndoError:
 
 
 def _words(journal: Journal) -> str:
+    if journal.undone:
+        return f"restored at {moment(journal.undone)}"
     return f"{journal.state.replace('-', ' ')} at {moment(journal.at)}"
 
 
