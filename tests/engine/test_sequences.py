@@ -26,11 +26,12 @@ from regkeeper.retention.moves import Kind
 from regkeeper.retention.quiet import Mode
 from regkeeper.retention.recovery import recover
 from regkeeper.retention.references import parse_reference
-from regkeeper.retention.restore_images import restore_reference
+from regkeeper.retention.restore_images import restore_reference, restore_used
 from tests.engine.cases import cases
 from tests.engine.documents import Descriptor
 from tests.engine.memory import folder_in_memory
 from tests.engine.oracle_reading import complete_tags, read
+from tests.engine.planning import used
 from tests.engine.running import STATE, Killing, Runner, content, killed, linked
 from tests.engine.volumes import DAY, HOUR, SECOND, Entry, Volume, files
 
@@ -42,11 +43,14 @@ AGES = (2 * HOUR, 2 * DAY, 30 * DAY)
 POLICIES: tuple[dict[str, Any], ...] = (
     {"rules": [{"keep": {"last": 1}}]},
     {"rules": [{"repositories": ["team/**"], "keep": {"last": 0}}], "garbage": {"deleteAfter": "0s"}},
-    {"untagged": {"deleteAfter": "1d"}, "garbage": {"deleteAfter": "0s"}},
+    {"untagged": {"deleteAfter": "1d"}, "garbage": {"deleteAfter": "0s"}, "undoWindow": "96h"},
     {"delete": ["app:v1", "team"], "undoWindow": "36h"},
     {"rules": [{"tags": ["v*"], "keep": {"last": 1}}], "undoWindow": "0s"},
 )
 T = TypeVar("T")
+
+IN_USE = st.lists(st.sampled_from([f"{name}:{tag}" for name in REPOSITORIES for tag in TAGS]), max_size=3, unique=True)
+"""What came into use since."""
 
 CALLS = st.none() | st.integers(1, 90)
 """The mutating call before which the process is killed; None: it is not."""
@@ -162,7 +166,7 @@ class Sequences(RuleBasedStateMachine):
     @precondition(lambda self: self.runner.journals())
     @rule(call=CALLS)
     def restore(self, call: int | None) -> None:
-        done = [journal.run for journal in self.runner.journals() if journal.state == "done"]
+        done = [journal.run for journal in self.runner.journals() if journal.state == "done" and not journal.undone]
         freed_in_part = any(
             journal.state == "purging" or (journal.state == "done" and journal.purge_due <= self.volume.now)
             for journal in self.runner.journals()
@@ -202,10 +206,24 @@ class Sequences(RuleBasedStateMachine):
         self.before.clear()
 
     @precondition(lambda self: self.runner.journals())
-    @rule(call=CALLS)
-    def purge(self, call: int | None) -> None:
+    @rule(call=CALLS, in_use=IN_USE)
+    def purge(self, call: int | None, in_use: list[str]) -> None:
         with self.losing_nothing():
-            self.perform(lambda runner: runner.purge(now=runner.now), call)
+            self.perform(lambda runner: runner.purge(now=runner.now, in_use=used(*in_use)), call)
+
+    @precondition(lambda self: self.runner.journals())
+    @rule(data=st.data(), call=CALLS, in_use=IN_USE)
+    def restore_used(self, data: st.DataObject, call: int | None, in_use: list[str]) -> None:
+        run = data.draw(st.sampled_from([journal.run for journal in self.runner.journals()]))
+
+        def bring_back(runner: Runner) -> None:
+            with runner.changing() as (volume, journals):
+                recover(volume, journals, now=runner.now)
+                restore_used(volume, journals, run, used(*in_use))
+
+        with self.losing_nothing(), suppress(NothingToUndoError):
+            self.perform(bring_back, call)
+        self.before.clear()
 
     def perform(self, work: Callable[[Runner], T], call: int | None) -> T | None:
         """Do it in this process, or in one that is killed if it makes so many calls; then the answer is lost."""
