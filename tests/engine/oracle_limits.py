@@ -17,12 +17,13 @@ FEWEST = 20
 
 
 def exceeded(v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InUse) -> set[str]:
-    """`tags`, `manifests`, `bytes`: more than the share of these; and each repository that rules would empty."""
+    """`tags`, `manifests`, `bytes`: more than the share of these; each repository that rules would empty; `copy`: a
+    run on a volume that looks like half of one."""
     specs = list(specs)
     judge = Judge(read(v2), Policy.of(specs), now, in_use)
     verdict = judge.verdict()
     limits = [spec.get("limits", {}) for spec in specs]
-    found: set[str] = set()
+    found = {"copy"} if _is_half_a_copy(judge) and verdict != Verdict(reasons=verdict.reasons) else set[str]()
     if not all(limit.get("allowEmptyRepositories") for limit in limits):
         found |= _emptied(judge, verdict)
     at_stake = {
@@ -36,6 +37,16 @@ def exceeded(v2: Path, specs: Iterable[dict[str, Any]], *, now: int, in_use: InU
         had_and_lost = _had_and_lost(judge, verdict, {name for name, _ in at_stake})
         found |= {what for what, (had, lost) in had_and_lost.items() if lost > share * had}
     return found
+
+
+def _is_half_a_copy(judge: Judge) -> bool:
+    repositories = judge.world.repositories.values()
+    headless = [
+        repository
+        for repository in repositories
+        if repository.layers and not repository.tags and repository.named <= repository.layers.keys()
+    ]
+    return len(headless) > 1 and 10 * len(headless) > len(repositories)
 
 
 def _emptied(judge: Judge, verdict: Verdict) -> set[str]:

@@ -148,6 +148,6 @@ def test_engine_and_oracle_agree_on_the_limits(
 
 
 def limits_of(limits: list[Exceeded]) -> set[str]:
-    """The repositories that would be emptied, and what exceeds its share, as the messages say."""
-    words = {"allowEmptyRepositories": 0, "maxDeletedShare": 3}
+    """The repositories that would be emptied, what exceeds its share, and what the volume looks like, as is said."""
+    words = {"allowEmptyRepositories": 0, "maxDeletedShare": 3, "missingManifests": -5}
     return {limit.message.split()[words[limit.limit]] for limit in limits}
