@@ -130,7 +130,9 @@ def _character_class(glob: str, position: int) -> tuple[str, int]:
         raise PatternError(f"{glob}: a bracket is not closed")
     body = "".join(f"\\{character}" if character in r"\[]^&~|" else character for character in glob[start:end])
     if negated:
-        return f"[^/{body}]", end + 1
+        # A hyphen that stands first means itself: behind the slash it would be a range that begins there.
+        hyphen = "\\" if body.startswith("-") else ""
+        return f"[^/{hyphen}{body}]", end + 1
     if "/" in glob[start:end] or any(first < "/" < last for first, last in _RANGE.findall(glob[start:end])):
         raise PatternError(f"{glob}: the brackets include `/`, which they never match")
     return f"[{body}]", end + 1
