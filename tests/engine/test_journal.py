@@ -4,6 +4,7 @@ import errno
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from regkeeper.retention.journal import State, decode_move, encode_move
 from regkeeper.retention.journals import Journals, open_journals
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Kind, Move
+from regkeeper.retention.stop import never
 from tests.engine import driver
-from tests.engine.running import STATE, Runner
+from tests.engine.running import STATE, Runner, content, copied
 from tests.engine.volumes import SECOND, Volume, snapshot
 
 MOVES = [
@@ -235,3 +237,29 @@ def test_what_is_no_file_in_the_place_of_a_journal_is_told(volume: Volume, what:
     outcome = driver.run(volume, command, *(["app:v1"] if command == "delete" else []))
     assert outcome.code == 1
     assert "the journal of run 20260101T000000Z" in outcome.errors
+
+
+@pytest.mark.parametrize("state", ["open", "done"])
+def test_journals_of_another_volume_stop_the_run(volume: Volume, tmp_path: Path, state: str) -> None:
+    """It would end what the other volume's run left there, where nothing of it is: as rolled back, undone or purged."""
+    shared = tmp_path / "journals"
+    shared.mkdir()
+    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v2", layers=[b"two"])
+    before = content(volume.root)
+    other = copied(volume, tmp_path / "other")
+    runner = Runner(volume.root, volume.now, journal=shared)
+    if state == "open":
+        runner.stop_after(1)
+        with pytest.raises(StoppedError):
+            runner.delete("app:v1")
+        runner.stop = never
+    else:
+        runner.delete("app:v1")
+    strange = Runner(other, volume.now + SECOND, journal=shared)
+    for command in (strange.restore, strange.purge, partial(strange.delete, "app:v2")):
+        with pytest.raises(RefusedError, match="another volume"):
+            command()
+    assert content(other) == before
+    runner.restore()
+    assert content(volume.root) == before

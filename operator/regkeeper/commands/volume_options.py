@@ -89,7 +89,7 @@ JournalDirectory = Annotated[
     typer.Option(
         "--journal",
         metavar="DIR",
-        help="Existing directory for the journals, for a volume on which nothing more fits. "
+        help="Existing directory for the journals of this volume alone, when nothing more fits on it. "
         "Every later command needs it too.",
     ),
 ]

@@ -29,9 +29,8 @@ class WritableJournals(Journals):
     """
 
     def __init__(self, volume: WritableVolume, directory: int | None, *, elsewhere: bool) -> None:
-        super().__init__(directory)
+        super().__init__(directory, elsewhere=elsewhere)
         self._volume = volume
-        self._elsewhere = elsewhere
 
     @property
     def _writable(self) -> int:
@@ -90,7 +89,7 @@ class WritableJournals(Journals):
         try:
             return self._volume.create_file(self._writable, run)
         except PermissionError as error:
-            if error.errno != errno.EACCES or self._elsewhere:
+            if error.errno != errno.EACCES or self.elsewhere:
                 raise
             place = next((path for path in (JOURNALS, STATE) if self._volume.exists(path)), ".")
             raise permission_refused(self._volume, place, error) from None
@@ -108,7 +107,7 @@ class WritableJournals(Journals):
             parent, _, name = path.rpartition("/")
             with suppress(OSError), self._volume.directory(parent or ".") as directory:
                 self._volume.remove_directory(directory, name)
-                if path == JOURNALS and not self._elsewhere:
+                if path == JOURNALS and not self.elsewhere:
                     self.close()  # the next journal makes it anew
 
     def plan(self, journal: Journal, *, plan: str, policies: Mapping[str, str], moves: Iterable[Move]) -> Journal:

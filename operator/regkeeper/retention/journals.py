@@ -19,10 +19,15 @@ _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{4})?")
 
 
 class Journals:
-    """The directory with the journals, for reading; without a descriptor there are none."""
+    """The directory with the journals, for reading; without a descriptor there are none.
 
-    def __init__(self, directory: int | None) -> None:
+    Attributes:
+        elsewhere: it is not on the volume, so that it may have those of another one.
+    """
+
+    def __init__(self, directory: int | None, *, elsewhere: bool = False) -> None:
         self._directory = directory
+        self.elsewhere = elsewhere
         self._loaded: dict[str, Journal] = {}  # a year's journals are asked for several times by one command
 
     def runs(self) -> list[str]:
@@ -131,7 +136,7 @@ def open_journals(volume: Volume, elsewhere: str | None = None) -> Iterator[Jour
     """
     descriptor = open_directory_of_journals(volume, elsewhere)
     try:
-        yield Journals(descriptor)
+        yield Journals(descriptor, elsewhere=elsewhere is not None)
     finally:
         if descriptor is not None:
             os.close(descriptor)

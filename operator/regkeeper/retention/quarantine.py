@@ -25,6 +25,9 @@ _MANY = 64
 
 _THREADS = 8
 
+_HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING})
+"""States in which a run has its directory in the quarantine, empty or not."""
+
 
 class Parents:
     """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
@@ -175,11 +178,24 @@ def refuse_lost_plans(volume: Volume, journals: Journals) -> None:
 
 
 def foreign_quarantine(volume: Volume, journals: Journals) -> str:
-    """What to say of a quarantine whose journal is not here: nobody knows whether it is an open run's. Empty: none."""
+    """What to say of a quarantine and journals that are not of one another; empty: they are.
+
+    A quarantine without its journal may be an open run's. A journal without its quarantine may be another volume's,
+    whose run would end here without coming back there.
+    """
     strangers = sorted(set(volume.names(QUARANTINE)) - set(journals.runs()))
-    if not strangers:
+    if strangers:
+        return (
+            f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
+            f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
+        )
+    if not journals.elsewhere:
+        return ""
+    holding = [journal.run for journal in journals.all() if journal.state in _HOLDING]
+    foreign = [run for run in holding if volume.device(run_directory(run)) is None]
+    if not foreign:
         return ""
     return (
-        f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
-        f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
+        f"the journals in the directory of --journal are of another volume: {', '.join(foreign[:5])} has no quarantine "
+        "here. Each volume needs a directory of its own; if that quarantine is lost, move the journal away"
     )
