@@ -15,6 +15,7 @@ from regkeeper.retention.errors import (
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.moves import Move
 from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
+from regkeeper.retention.storage import WritableVolume
 from tests.engine.remembered import await_tick
 from tests.engine.running import Runner, content, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume
@@ -135,6 +136,37 @@ def test_a_change_that_lies_ahead_of_the_clock_is_none(volume: Volume, runner: R
         refuse_changes(opened, 1, lambda: time.time_ns() - DAY * SECOND)
         with pytest.raises(NotQuietError, match="something writes here"):
             refuse_changes(opened, 1, time.time_ns)
+
+
+@pytest.mark.parametrize("ahead", [-120, 120])
+def test_a_push_is_seen_whatever_the_clock_of_journals_elsewhere(
+    volume: Volume, runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """The times of a network filesystem are its server's, and those of a directory of this machine are not."""
+    runner.journal = tmp_path / "journals"
+    runner.journal.mkdir()
+    create, touch = WritableVolume.create_file, WritableVolume.touch
+
+    def as_elsewhere(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(f"{runner.journal}/"):
+            moment = time.time_ns() + ahead * SECOND
+            os.utime(descriptor, ns=(moment, moment))
+
+    def create_as_elsewhere(opened: WritableVolume, parent: int, name: str) -> int:
+        descriptor = create(opened, parent, name)
+        as_elsewhere(descriptor)
+        return descriptor
+
+    def touch_as_elsewhere(opened: WritableVolume, descriptor: int) -> None:
+        touch(opened, descriptor)
+        as_elsewhere(descriptor)
+
+    monkeypatch.setattr(WritableVolume, "create_file", create_as_elsewhere)
+    monkeypatch.setattr(WritableVolume, "touch", touch_as_elsewhere)
+    runner.progress = lambda _: volume.repository("app").mount("sha256:" + "0" * 64, age=0)
+    with pytest.raises(NotQuietError, match="something writes here"):
+        runner.retain(KEEP_ONE)
+    assert volume.repository("app").tag_link("v1").exists()
 
 
 @pytest.mark.parametrize("processes", [1, 3])

@@ -61,7 +61,7 @@ class WritableJournals(Journals):
             run: Its name, which sorts behind all others.
             command: `retain` or `delete`.
             undo_window: Seconds.
-            now: Nanoseconds since 1970; None: the time that the volume's own clock gives the new file.
+            now: Nanoseconds since 1970; None: what the volume's own clock says, as by the new file's time.
 
         Raises:
             NotPermittedError: this user may not write to the volume.
@@ -70,7 +70,7 @@ class WritableJournals(Journals):
         with translated(_name(run)):
             descriptor = self._create(run)
             try:
-                began = os.fstat(descriptor).st_mtime_ns
+                began = self._clock_of_volume() if self.elsewhere else os.fstat(descriptor).st_mtime_ns
                 header = Header(
                     run=run,
                     command=command,
@@ -145,10 +145,22 @@ class WritableJournals(Journals):
         return replace(journal, state=state, at=at, end=end)
 
     def clock(self, journal: Journal) -> int:
-        """Nanoseconds since 1970 by the volume's own clock, which the file's time is set to."""
+        """Nanoseconds since 1970 by the volume's own clock, to which the time of something on it is set."""
+        if self.elsewhere:
+            with translated(QUARANTINE):
+                return self._clock_of_volume()
         with self._opened(journal.run) as descriptor:
             self._volume.touch(descriptor)
             return os.fstat(descriptor).st_mtime_ns
+
+    def _clock_of_volume(self) -> int:
+        """The same where the journals are elsewhere, on a filesystem that may have another clock."""
+        quarantine = self._volume.make_directories(QUARANTINE)
+        try:
+            self._volume.touch(quarantine)
+            return os.fstat(quarantine).st_mtime_ns
+        finally:
+            os.close(quarantine)
 
     @contextmanager
     def _opened(self, run: str) -> Iterator[int]:
