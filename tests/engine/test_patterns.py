@@ -165,6 +165,26 @@ def test_a_name_that_no_registry_made_matches_nothing() -> None:
     assert not matcher(["a*"])("a\udcff")
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "counting", "other"),
+    [
+        (
+            "registry.example",
+            ["registry.example", "REGISTRY.example:443", "registry.example:80"],
+            "registry.example:5000",
+        ),
+        ("Registry.example:443", ["registry.example", "registry.Example:443"], "registry.example:5000"),
+        ("*:443", ["k8smaster.lan", "k8smaster:443"], "k8smaster:5000"),
+        ("k8smaster:5000", ["K8SMASTER:5000"], "k8smaster.lan"),
+        ("[fd00::5]", ["[FD00::5]", "[fd00::5]:443"], "[fd00::5]:5000"),
+    ],
+)
+def test_a_host_is_the_same_however_it_is_written(narrowed: str, counting: list[str], other: str) -> None:
+    for number, host in enumerate([*counting, other]):
+        in_use = parse_in_use(f"{host}/team/app:v{number} Pod a/b\n# 1\n".encode(), frozenset({narrowed}))
+        assert bool(in_use.tags) == (host != other), host
+
+
 def test_nothing_in_use_is_said_by_a_count_of_none() -> None:
     assert parse_in_use(b"# 0\n").tags == {}
 

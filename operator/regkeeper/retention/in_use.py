@@ -12,7 +12,7 @@ and digest means `latest`; a bare digest may be that of a manifest or of a confi
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
@@ -25,6 +25,9 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha[0-9]+:[0-9A-Fa-f]{32,}$")
 DOCKER_HUB = "docker.io"
 """The host of references that name none."""
+
+_DEFAULT_PORTS = ("443", "80")
+"""Of HTTPS, and of HTTP where a runtime was told that a registry speaks that."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
@@ -84,9 +87,19 @@ def any_host(host: str) -> str:
     return f"*:{host.rpartition(':')[2]}"
 
 
-def is_one_of(host: str, names: Container[str]) -> bool:
-    """Whether one of some names is a host's."""
-    return host in names or any_host(host) in names
+def is_one_of(host: str, names: Iterable[str]) -> bool:
+    """Whether one of some names is a host's: in whatever case, and with the port that stands for none or without it."""
+    known = {name.lower() for name in names}
+    return any(name in known or any_host(name) in known for name in _spellings(host.lower()))
+
+
+def _spellings(host: str) -> Iterator[str]:
+    yield host
+    name, colon, port = host.rpartition(":")
+    if colon and port in _DEFAULT_PORTS:
+        yield name
+    elif not port.isdecimal():
+        yield from (f"{host}:{default}" for default in _DEFAULT_PORTS)
 
 
 def _split_host(path: str) -> tuple[str, str]:
