@@ -18,6 +18,7 @@ from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_
 from regkeeper.retention.storage import WritableVolume
 from tests.engine.remembered import await_tick
 from tests.engine.running import Runner, content, quarantined
+from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, SECOND, Volume
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
@@ -248,3 +249,25 @@ def test_a_push_by_digest_of_what_was_deleted_through_the_api_is_seen(volume: Vo
         runner.retain({})
     assert volume.blob_data(deleted.digest).exists()
     assert not quarantined(volume.root)
+
+
+def test_a_push_while_everything_goes_back_does_not_hold_that_up(volume: Volume, runner: Runner) -> None:
+    """Of a repository that had left the catalog: its directory was made again just before the old one came back."""
+    app = volume.repository("app")
+    blobs = set(volume.blobs.rglob("data"))
+    swept: list[bool] = []
+
+    def push(call: str) -> None:
+        if call != "rename" or app.tags.exists():
+            return
+        if app.layers.exists() and not swept:
+            app.push_blob(b"new", age=0)  # for which everything goes back
+        back = blobs <= set(volume.blobs.rglob("data"))
+        swept.append(not back)
+        if any(swept) and back:  # just before the manifests are
+            app.push_image("v3", layers=[b"new"], age=0)
+
+    runner.guard = push
+    with pytest.raises(NotQuietError, match="repositories/app/_layers has changed"):
+        runner.delete("app")
+    assert whole_tags(volume.root) >= {"app:v1", "app:v2", "app:v3"}

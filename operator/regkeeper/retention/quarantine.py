@@ -115,8 +115,14 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
 
 def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
     if not _is_there(parent, target):
-        reserve.on_full(volume, partial(volume.rename, source, name, parent, target))
-        return True
+        try:
+            reserve.on_full(volume, partial(volume.rename, source, name, parent, target))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # A push has just made it.
+        else:
+            return True
     if not (_is_directory(source, name) and _is_directory(parent, target)):
         return False
     inner = os.open(name, DIRECTORY_FLAGS, dir_fd=source)
