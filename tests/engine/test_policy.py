@@ -19,6 +19,12 @@ HOUR = 3600 * 10**9
         ({"rules": [{"keep": {}}]}, "spec.rules[0].keep: it keeps nothing; say `keep: {last: 0}` to delete all"),
         ({"rules": [{"keep": {"lasts": 1}}]}, "spec.rules[0].keep.lasts: unknown key"),
         ({"rules": [{"keep": {"last": -1}}]}, "spec.rules[0].keep.last"),
+        ({"rules": [{"keep": {"last": False}}]}, "spec.rules[0].keep.last"),
+        ({"rules": [{"keep": {"semver": {"highest": False}}}]}, "spec.rules[0].keep.semver.highest"),
+        *[
+            ({"rules": [{"keep": {"last": 0, "matching": [pattern]}}]}, f"matching: {pattern!r} matches no tag")
+            for pattern in ("!v*", "^v", "v1, v2", "stable ", "app:v1", "team/v*", "{a,b:c}", "{a,b},c", "a[b]!")
+        ],
         (
             {"rules": [{"keep": {"semver": {"highest": 1, "constraint": "x y"}}}]},
             "spec.rules[0].keep.semver.constraint",
@@ -48,6 +54,11 @@ def test_what_means_nothing_is_refused_with_the_path_of_the_field(spec: dict[str
     with pytest.raises(InvalidPolicyError) as error:
         policies(spec)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("pattern", ["v[!0-9]*", "{a,{b,c[,:]}}-?", "/!|a:b/", "**", "A_b.c-d"])
+def test_what_may_match_a_tag_is_taken(pattern: str) -> None:
+    assert merge(policies({"rules": [{"keep": {"matching": [pattern]}}]})).rules
 
 
 @pytest.mark.parametrize(

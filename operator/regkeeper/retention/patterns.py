@@ -12,6 +12,9 @@ from msgspec import Struct
 
 _MAGIC = frozenset("*?[{")
 _RANGE = re.compile("(.)-(.)", re.DOTALL)
+_BRACKETS = re.compile(r"\[[!^]?[^\]][^\]]*\]")
+_BRACES = re.compile(r"\{[A-Za-z0-9_.*?,-]*\}")
+_OF_TAGS = re.compile(r"[A-Za-z0-9_.*?-]*")
 _ESCAPED = frozenset(r"\.^$|()[]{}*+?")
 
 Matcher = Callable[[str], bool]
@@ -24,6 +27,16 @@ class PatternError(ValueError):
 def is_glob(text: str) -> bool:
     """Whether the text has a character that makes it a pattern rather than a name."""
     return not _MAGIC.isdisjoint(text)
+
+
+def may_be_tags(pattern: str) -> bool:
+    """Whether a pattern has nothing that no tag can have: `!v*`, `v1, v2` and `app:v1` match none."""
+    if _is_regular_expression(pattern):
+        return True
+    text, before = _BRACKETS.sub("", pattern), ""
+    while text != before:
+        text, before = _BRACES.sub("", text), text
+    return _OF_TAGS.fullmatch(text) is not None
 
 
 def everything(name: str) -> bool:  # noqa: ARG001 - a matcher
@@ -40,7 +53,7 @@ def matcher(patterns: Iterable[str], *, regular_expressions: bool = True) -> Mat
     names = set()
     expressions = []
     for pattern in patterns:
-        if regular_expressions and len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):
+        if regular_expressions and _is_regular_expression(pattern):
             expressions.append(_Expression(pattern[1:-1], pattern))
         elif pattern == "**":
             return everything
@@ -49,6 +62,10 @@ def matcher(patterns: Iterable[str], *, regular_expressions: bool = True) -> Mat
         else:
             names.add(pattern)
     return _AnyOf(names, expressions) if expressions else names.__contains__
+
+
+def _is_regular_expression(pattern: str) -> bool:
+    return len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/")
 
 
 class _AnyOf(Struct, frozen=True):

@@ -14,7 +14,7 @@ from regkeeper.api.v1alpha1 import policy as model
 from regkeeper.api.v1alpha1.retention_spec import ImageRetentionDocument, ImageRetentionSpec
 from regkeeper.durations import parse_duration
 from regkeeper.retention.intent import Intent
-from regkeeper.retention.patterns import Matcher, PatternError, matcher
+from regkeeper.retention.patterns import Matcher, PatternError, matcher, may_be_tags
 from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.rules import SECOND, HighestVersions, Keeper, Last, Matching, PushedWithin, Rule
 from regkeeper.retention.versions import ConstraintError, constraint
@@ -183,7 +183,13 @@ def _keepers(keep: model.Keep, path: str) -> Iterable[Keeper]:
             raise InvalidPolicyError(f"{path}.semver.constraint: {error}") from None
         yield HighestVersions(keep.semver.highest, keep.semver.constraint)
     for pattern in keep.matching:
-        yield Matching(pattern, _matcher([pattern], f"{path}.matching"))
+        matches = _matcher([pattern], f"{path}.matching")
+        if not may_be_tags(pattern):  # in vain it would keep what its author believes to be safe
+            raise InvalidPolicyError(
+                f"{path}.matching: {pattern!r} matches no tag: write one pattern of tags an entry, or /a regular "
+                "expression/; `!` and `^` negate in brackets alone"
+            )
+        yield Matching(pattern, matches)
 
 
 def _matcher(patterns: Sequence[str] | None, path: str) -> Matcher:

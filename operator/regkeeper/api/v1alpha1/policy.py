@@ -66,7 +66,11 @@ class Semver(Spec):
     )
 
     highest: int | None = Field(
-        None, description="Keep the tags of the highest N distinct versions; omitted: of all.", ge=0, le=1_000_000
+        None,
+        description="Keep the tags of the highest N distinct versions; omitted: of all.",
+        ge=0,
+        le=1_000_000,
+        strict=True,
     )
     constraint: str | None = Field(
         None,
@@ -100,6 +104,7 @@ class Keep(Spec):
         description="Keep the tags of the N digests that were pushed last, in each repository. 0 keeps none.",
         ge=0,
         le=1_000_000,
+        strict=True,  # `last: no` is false in YAML, and would be 0
     )
     pushed_within: Duration | None = Field(None, description="Keep tags pushed within this time.")
     semver: Semver | None = Field(None, description="Keep tags by their semantic version.")
