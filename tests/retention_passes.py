@@ -149,7 +149,7 @@ class RetentionPasses:
         self.store.put(self.cluster.put(body))
 
     @staticmethod
-    def job(*, suspend: bool, **annotations: str) -> kube.Object:
+    def job(*, suspend: bool, claim: str = CLAIM, **annotations: str) -> kube.Object:
         labels = {naming.REGISTRY_LABEL: KEY.name, naming.RETENTION_LABEL: "keep-last"}
         metadata: dict[str, Any] = {"name": "job", "labels": labels, "annotations": annotations}
         if not suspend:
@@ -159,6 +159,7 @@ class RetentionPasses:
             "activeDeadlineSeconds": 3600,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
+            "template": {"spec": {"volumes": [{"name": "storage", "persistentVolumeClaim": {"claimName": claim}}]}},
         }
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 

@@ -86,6 +86,30 @@ async def test_a_lock_on_a_volume_that_is_no_longer_the_registrys_is_given_back_
     assert bench.status["lastRun"]["outcome"] == "Done"
 
 
+async def test_a_job_that_was_made_for_the_volume_of_a_former_registry_does_not_run_under_the_next_ones_lock() -> None:
+    """Another Registry may have that volume by now, and takes pushes."""
+    bench = RetentionPasses(HOLDER)
+    bench.write_lock(Lock())
+    bench.put(bench.job(suspend=True, claim="former-claim"))
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    assert ("Job", "job") not in bench.cluster.objects
+    assert bench.status["lastRun"]["outcome"] == "Refused"
+    assert "former-claim" in bench.status["lastRun"]["message"]
+
+
+async def test_a_run_on_the_volume_of_a_former_registry_gets_no_lock_of_the_next_ones() -> None:
+    bench = RetentionPasses(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    bench.write_lock(Lock())
+    bench.put(bench.job(suspend=False, claim="former-claim"))
+    bench.put(lease(Lock(holder=HOLDER), claim="former-claim", namespace=KEY.namespace, registry=KEY.name))
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    former = read_lock(bench.cluster.objects["Lease", naming.lock_name("former-claim")])
+    assert former.holder is not None
+    assert naming.RUN_FINALIZER in bench.cluster.objects["Job", "job"]["metadata"]["finalizers"]
+
+
 async def test_a_registry_that_got_the_volume_during_a_run_hears_of_its_end() -> None:
     """Nothing of it changes then, and until it is looked at it takes no pushes."""
     bench = RetentionPasses(HOLDER)

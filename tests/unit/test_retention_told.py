@@ -59,7 +59,7 @@ async def test_mode_offline_stops_no_registry_from_which_its_job_is_pulled_by_wh
     registry = registry_object("main", storage={"size": "1Gi"}, access={"nodePort": {}})
     bench.registries.put(bench.cluster.put({**registry, "status": {"addresses": addresses}}))
     job = bench.job(suspend=True)
-    job["spec"]["template"] = {"spec": {"containers": [{"name": "plan", "image": f"{host}/regkeeper:v1"}]}}
+    job["spec"]["template"]["spec"]["containers"] = [{"name": "plan", "image": f"{host}/regkeeper:v1"}]
     bench.put(job)
     await bench.reconciler.look(KEY)
     assert bench.lock.holder is None
@@ -392,6 +392,32 @@ async def test_a_job_brings_back_what_came_into_use_only_where_it_may_have_gone(
     touched = sketch([name_of_tag("app", "v1"), b"\x01" + b"\xab" * 32])
     bench.finish(msgspec.structs.replace(DELETED, touched=touched))
     use(bench, "k8smaster:5000/db:v1", image)
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert len(rescues(bench)) == rescued
+
+
+@pytest.mark.parametrize(("told", "rescued"), [(0, True), (1, False), (None, False)])
+async def test_a_run_that_was_told_once_more_after_it_had_begun_is_asked_about_by_what_it_went_by(
+    told: int | None, rescued: bool
+) -> None:
+    """An operator that dies between two writes tells a run again; what came into use between is known to it alone."""
+    bench = RetentionPasses(HOLDER)
+    bench.put(bench.job(suspend=False))
+    pod = a_pod(None, phase="Running", running={})
+    generations = []
+    for image in ("k8smaster:5000/db:v1", "k8smaster:5000/app:v1"):
+        use(bench, image)
+        bench.write_lock(Lock(holder=replace(HOLDER, stage=Stage.TELLING)))
+        bench.put(pod)
+        bench.now += timedelta(seconds=5)
+        await bench.reconciler.look(KEY)
+        assert bench.stage() is Stage.RUNNING
+        header = bench.cluster.objects["ConfigMap", naming.snapshot_name("main", 0)]["data"]["header"]
+        generations.append(json.loads(header)["generation"])
+    touched = sketch([name_of_tag("app", "v1")])
+    went_by = None if told is None else generations[told]
+    bench.finish(msgspec.structs.replace(DELETED, touched=touched, told=went_by))
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
     assert len(rescues(bench)) == rescued

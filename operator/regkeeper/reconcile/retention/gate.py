@@ -20,7 +20,7 @@ from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude
-from regkeeper.reconcile.retention.requests import read_request, require_shape, retention_of
+from regkeeper.reconcile.retention.requests import claim_of, read_request, require_shape, retention_of
 from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
@@ -190,6 +190,8 @@ class Gate:
     async def adopt(self, scene: Scene, live: kube.Object | None, lock: Lock) -> bool:
         """Take the lock back for a run that lost it, as when somebody deleted the Lease, and end that run."""
         for job in self._held(scene.key):
+            if claim_of(job) != scene.claim:
+                continue  # What it had was the lock of another volume.
             gone = "deletionTimestamp" in job["metadata"]
             if job["spec"].get("suspend") or gone or (is_finished(job) and not self._runs_in_status(scene, job)):
                 continue
@@ -222,11 +224,14 @@ class Gate:
         return last.get("uid") == job["metadata"]["uid"] and last.get("outcome") == "Running"
 
     def _held(self, key: Key) -> list[kube.Object]:
-        """Jobs whose gate was opened, and whose outcome may not be known yet."""
+        """Jobs whose gate was opened, that have the lock of no volume, and whose outcome may not be known yet."""
+        holders = [read_lock(live).holder for live in self._store.children(key, kube.LEASE)]
+        running = {holder.uid for holder in holders if holder is not None}
         return [
             job
             for job in self._store.children(key, kube.JOB)
             if naming.RUN_FINALIZER in (job["metadata"].get("finalizers") or ())
+            and job["metadata"]["uid"] not in running
         ]
 
     async def tidy(self, key: Key) -> None:

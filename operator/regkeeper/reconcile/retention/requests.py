@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from regkeeper import naming
 from regkeeper.reconcile.retention.scene import RunRefusedError
+from regkeeper.resources.retention.run_pod import STORAGE_VOLUME
 
 
 class Action(StrEnum):
@@ -108,6 +109,15 @@ def retention_of(job: Mapping[str, Any]) -> str:
     """Name of the ImageRetention that a Job carries out; empty for a purge that no policy asked for."""
     name: str = (job["metadata"].get("labels") or {}).get(naming.RETENTION_LABEL, "")
     return name
+
+
+def claim_of(job: Mapping[str, Any]) -> str:
+    """Name of the claim that a Job's pod mounts as the registry's volume; empty if it mounts none."""
+    for volume in job["spec"]["template"]["spec"].get("volumes") or ():
+        if volume["name"] == STORAGE_VOLUME:
+            name: str = (volume.get("persistentVolumeClaim") or {}).get("claimName", "")
+            return name
+    return ""
 
 
 def created(body: Mapping[str, Any]) -> datetime:

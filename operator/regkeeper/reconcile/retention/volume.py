@@ -9,7 +9,7 @@ from regkeeper.reconcile import readiness
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.own_names import own_names
-from regkeeper.reconcile.retention.requests import Action, read_request, retention_of
+from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import config_file
@@ -37,6 +37,12 @@ class Volume:
             RunRefusedError: it does not; says why, and what helps.
         """
         name = scene.registry.metadata.name
+        if (mounted := claim_of(job)) != scene.claim:
+            # A policy and its Jobs outlive a Registry. What the lock keeps quiet is this one's volume, and no other.
+            raise RunRefusedError(
+                f"its pod would mount PersistentVolumeClaim {mounted or '(none)'}, and Registry {name} is on "
+                f"{scene.claim}: make a new Job"
+            )
         _refuse_paused(scene)
         body = self._registries.registry(scene.key) or {}
         for condition in (body.get("status") or {}).get("conditions") or ():

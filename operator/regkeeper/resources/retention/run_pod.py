@@ -17,6 +17,7 @@ from regkeeper.snapshot import PARTS
 
 PLAN_CONTAINER = "plan"
 RUN_CONTAINER = "run"
+STORAGE_VOLUME = "storage"
 
 SNAPSHOT_DIRECTORY = "/var/run/regkeeper/snapshot"
 HANDOVER_DIRECTORY = "/run/regkeeper"
@@ -47,7 +48,7 @@ def run_pod(registry: Registry, job: JobSettings, settings: Settings, *, labels:
             "initContainers": [_container(PLAN_CONTAINER, job, settings, read_only=True)],
             "containers": [_container(RUN_CONTAINER, job, settings, read_only=False)],
             "volumes": [
-                {"name": "storage", "persistentVolumeClaim": {"claimName": storage_claim(registry)}},
+                {"name": STORAGE_VOLUME, "persistentVolumeClaim": {"claimName": storage_claim(registry)}},
                 {"name": "handover", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
                 *(
                     {
@@ -70,7 +71,7 @@ def _container(stage: str, job: JobSettings, settings: Settings, *, read_only: b
         "args": ["job", stage],
         "env": [{"name": "JOB_UID", "valueFrom": uid}],
         "volumeMounts": [
-            {"name": "storage", "mountPath": STORAGE_ROOT, **({"readOnly": True} if read_only else {})},
+            {"name": STORAGE_VOLUME, "mountPath": STORAGE_ROOT, **({"readOnly": True} if read_only else {})},
             {"name": "handover", "mountPath": HANDOVER_DIRECTORY},
             *(
                 {"name": f"snapshot-{part}", "mountPath": f"{SNAPSHOT_DIRECTORY}/{part}", "readOnly": True}
