@@ -133,6 +133,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
         omitted: How many victims are not among them.
         touched: A sketch of all names by which an image that went may be in use (`names_of_use`); None: there is none.
         in_use: How many references in use the run knew.
+        told: Generation of the snapshot that it went by; None: of none, or its image is older than this field.
         previous: What an earlier run had answered.
     """
 
@@ -160,6 +161,7 @@ class Answer(_Struct, frozen=True, kw_only=True):
     omitted: Number = 0
     touched: Sketch | None = None
     in_use: Number = 0
+    told: Number | None = None
     previous: Previous | None = None
 
 

@@ -193,12 +193,18 @@ def read(directory: str, run: str) -> Snapshot:
     return Snapshot(first.stage, first.generation, document)
 
 
-def decode(parts: Sequence[Part], run: str) -> Document | None:
-    """What a run was told, from its parts; None if they are not those of that run, not whole, or too much to read."""
+def decode(parts: Sequence[Part], run: str, generation: int | None = None) -> Document | None:
+    """What a run was told, from its parts; None if they are not those of that run, not whole, or too much to read.
+
+    Or if they are of another generation than the one by which the run went, where that is known: an operator that died
+    as it told a run tells it again, perhaps when the run has long begun.
+    """
     try:
         headers = [msgspec.json.decode(part.header, type=_Header) for part in parts if part.header]
         content = b"".join(part.content for part in parts)
         if not headers or any(header.run != run or header.checksum != _checksum(content) for header in headers):
+            return None
+        if generation is not None and headers[0].generation != generation:
             return None
         stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # with gzip's header
         text = stream.decompress(content, MOST_DECODED_BYTES)

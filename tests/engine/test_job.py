@@ -160,6 +160,7 @@ def test_what_came_into_use_before_the_switch_stays(volume: Volume, pod: Pod) ->
     pod.tell(Stage.RUN, KEEP_ONE, in_use=[("k8smaster:5000/boke/wordpress:4.9", "Deployment shop/web")])
     answer = pod.container("run")
     assert (answer.outcome, answer.deleted.tags, answer.in_use) == (Outcome.DONE, 1, 1)
+    assert answer.told == pod.generation
     assert answer.kept.reasons["in use"] == 1
     assert "+ 4.9  kept: in use by Deployment shop/web" in pod.log
     assert tags(volume) == {"4.9", "latest"}

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 
 from regkeeper.answer import Answer, AnswerError, Outcome, decode, encode
 from regkeeper.commands.volume_options import note
@@ -77,7 +78,7 @@ def run(context: typer.Context) -> None:
         seen = read(pod.snapshot, pod.job_uid)
         if before.outcome in (Outcome.SWITCH, Outcome.SKIPPED) and seen.stage is not Stage.RUN:
             seen = wait_for_run(pod.snapshot, pod.job_uid, parse_moment(seen.document.end_time) / SECOND, time.time)
-        return stages.run(_request(seen, pod.job_uid), pod.root, before)
+        return replace(stages.run(_request(seen, pod.job_uid), pod.root, before), told=seen.generation)
 
     _answer(work, pod.termination_log)
 

@@ -111,7 +111,7 @@ class Briefing:
         uses = await self._uses(scene)
         if uses is None:
             return False
-        told = await self._snapshots.told(scene.registry, holder.uid)
+        told = await self._snapshots.told(scene.registry, holder.uid, answer.told)
         known = () if told is None or told.in_use is None else told.in_use
         came = uses.keys() - {reference for reference, _ in known}
         return bool(came) and (answer.touched is None or _may_mean(came, answer.touched))

@@ -28,8 +28,8 @@ class Snapshots:
         parts = snapshot.encode(document, run=run, generation=round(now.timestamp() * 1000), stage=stage)
         await self._write(registry, parts)
 
-    async def told(self, registry: Registry, run: str) -> Document | None:
-        """What a run was told; None if that is not there any more."""
+    async def told(self, registry: Registry, run: str, generation: int | None) -> Document | None:
+        """What a run was told and went by; None if that is not there any more."""
         parts = []
         for number in range(snapshot.PARTS):
             name = naming.snapshot_name(registry.metadata.name, number)
@@ -39,7 +39,7 @@ class Snapshots:
                 continue
             content = (body.get("binaryData") or {}).get("part", "")
             parts.append(Part((body.get("data") or {}).get("header", ""), b64decode(content)))
-        return snapshot.decode(parts, run)
+        return snapshot.decode(parts, run, generation)
 
     async def empty(self, registry: Registry) -> None:
         """Leave nothing of what a run was told."""

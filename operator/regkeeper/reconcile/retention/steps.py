@@ -96,7 +96,10 @@ class Steps:
         return await self._locks.advance(run, stage=Stage.TELLING)
 
     async def _tell(self, run: Run) -> Turn:
-        """Tell the run, as the last step, what is in use now; after a crash once more, which harms nobody."""
+        """Tell the run, as the last step, what is in use now; after a crash once more.
+
+        It may have begun by then: its answer names what it went by.
+        """
         if run.pod is None:
             return await self._locks.abort(run, "its pod is gone")
         await self._tell_stage(run, SnapshotStage.RUN)
