@@ -108,6 +108,8 @@ class PlayedCluster:
         return self._merge(f"status {resource.kind}", self.objects[resource.kind, name], body)
 
     async def delete(self, resource: kube.Resource, _namespace: str | None, name: str, *, uid: str) -> None:
+        if (resource.kind, name) not in self.objects:
+            raise kube.NotFoundError(name, code=404)
         assert self.objects[resource.kind, name]["metadata"]["uid"] == uid
         if f"delete {resource.kind}" in self.refused:
             raise self.refused[f"delete {resource.kind}"]

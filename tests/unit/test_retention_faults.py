@@ -9,9 +9,12 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome, Previous, encode
+from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS
 from regkeeper.resources.retention.lock import Lock, Quiet, Stage
+from regkeeper.resources.retention.snapshot_part import snapshot_part
+from regkeeper.snapshot import Part
 from tests.retention_objects import retention_object
 from tests.retention_passes import CLAIM, DONE, HOLDER, KEY, NOON, RetentionPasses, a_claim, a_pod, a_stranger
 
@@ -183,6 +186,46 @@ async def test_a_job_that_was_let_go_without_our_knowing_is_not_taken_for_one_th
     await bench.reconciler.look(KEY)
     assert bench.lock.holder is not None
     assert (bench.lock.holder.stage, bench.lock.holder.aborted) == (Stage.RUNNING, "")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_job_that_was_let_go_without_our_knowing_and_is_to_end_is_waited_for(*, is_there: bool) -> None:
+    """It may delete by now; the answer to the write that let it go was lost, and its watch event has not come yet."""
+    bench = RetentionPasses(replace(HOLDER, stage=Stage.PREPARING))
+    bench.cluster.put(bench.job(suspend=False))
+    if is_there:
+        bench.put(retention_object("other", rules=[{"name": "bad", "keep": {"semver": {"constraint": "none"}}}]))
+    else:
+        bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    with suppress(kube.ConflictError):
+        await bench.reconciler.look(KEY)
+    await bench.reconciler.look(KEY)
+    assert bench.is_held(), "the registry would take pushes"
+    assert bench.cluster.objects["Job", "job"]["spec"]["suspend"], "which ends its pod"
+    bench.put(a_pod(None, phase="Failed"))
+    await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    assert bench.status["lastRun"]["outcome"] == "Unknown"
+
+
+async def test_what_is_told_of_a_run_is_told_once_though_its_end_is_repeated_and_holds_no_lock_beyond_its_time() -> (
+    None
+):
+    bench = RetentionPasses(HOLDER)
+    deleted = Answer(outcome=Outcome.DONE, run="20260101T120000Z", deleted=Deleted(tags=1), texts=["one"], warnings=1)
+    bench.finish(deleted)
+    registry = Registry.model_validate(bench.cluster.objects["Registry", "main"])
+    bench.cluster.put(snapshot_part(registry, 0, Part("of a run", b"")))
+    bench.cluster.refused["apply ConfigMap"] = kube.TransientError("failed calling webhook", code=500)
+    for _ in range(3):
+        with suppress(kube.TransientError):
+            await bench.reconciler.look(KEY)
+    assert bench.status["lastRun"]["warnings"] == ["one"]
+    assert bench.is_held()
+    bench.now = HOLDER.end
+    with suppress(kube.TransientError):  # the run after it can't be told anything
+        await bench.reconciler.look(KEY)
+    assert not bench.is_held()
 
 
 async def test_a_strangers_config_map_holds_no_lock() -> None:

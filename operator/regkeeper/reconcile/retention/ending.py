@@ -53,7 +53,8 @@ class Ending:
         fields = outcome.ended(holder, conclusion, self._now(), replaced)
         answer = conclusion.answer
         if answer is not None:
-            fields["warnings"] = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
+            warnings = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
+            fields["warnings"] = list(dict.fromkeys(warnings))  # an earlier pass may have told them
             await self._look_after_earlier_victims(scene, holder, answer)
         taken = True
         try:
@@ -72,7 +73,9 @@ class Ending:
         await self._statuses.usage(scene, conclusion)
         try:
             await self._gate.briefing.forget(scene)
-        except (RegkeeperError, *REFUSALS) as error:
+        except (RegkeeperError, kube.ApiError) as error:
+            if isinstance(error, kube.ApiError) and not isinstance(error, REFUSALS) and self._now() < holder.end:
+                raise
             # It stays, and is of no use: it names the run by its uid.
             logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
         await self._gate.release(scene.key, live, self._after(lock, holder, conclusion))

@@ -21,7 +21,7 @@ from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude
 from regkeeper.reconcile.retention.requests import claim_of, read_request, require_shape, retention_of
-from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop
+from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop, seems_to_wait
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
@@ -133,9 +133,18 @@ class Gate:
         """Whether a Job that seems to wait does not: the answer to the write that let it go may be what is missing."""
         if run.holder.stage is not Stage.PREPARING:
             return False
-        now = await self._cluster.get(kube.JOB, run.scene.key.namespace, run.holder.job)
+        now = await self._job_now(run.job)
+        return now is not None and not seems_to_wait(now)
+
+    async def _job_now(self, job: kube.Object) -> kube.Object | None:
+        """A Job as the API server has it; None if it is gone."""
+        metadata = job["metadata"]
+        try:
+            now = await self._cluster.get(kube.JOB, metadata["namespace"], metadata["name"])
+        except kube.NotFoundError:
+            return None
         self._store.put(now)
-        return not now["spec"].get("suspend")
+        return now if now["metadata"]["uid"] == metadata["uid"] else None
 
     async def wind_down(self, key: Key, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
         """Await the end of a run whose Registry is gone, or has another volume."""
@@ -159,11 +168,13 @@ class Gate:
         self, live: kube.Object, lock: Lock, holder: Holder, job: kube.Object | None, pod: kube.Object | None
     ) -> Turn:
         """The run is to end, or has: until its containers are known to have stopped, the registry stays quiet."""
+        if holder.stage is Stage.PREPARING and job is not None and seems_to_wait(job):
+            job = await self._job_now(job)
         if job is not None and not is_finished(job):
             if "deletionTimestamp" in job["metadata"]:
                 # Only once it is gone the garbage collector ends its pod.
                 await self.let_fall(job)
-            elif holder.aborted and not job["spec"].get("suspend"):
+            elif holder.aborted and not seems_to_wait(job):
                 # Which makes the Job controller end the pod.
                 await self._objects.merge(job, {"spec": {"suspend": True}})
         if is_over(holder, job, pod):

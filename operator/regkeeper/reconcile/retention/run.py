@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from regkeeper import kube
+from regkeeper import kube, naming
 from regkeeper.durations import parse_duration
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.outcome import Conclusion
@@ -53,7 +53,7 @@ class Run:
     @property
     def is_suspended(self) -> bool:
         """Whether its Job has, or is to have, no pod."""
-        return bool(self.job["spec"].get("suspend"))
+        return seems_to_wait(self.job)
 
     @property
     def start_timeout(self) -> timedelta:
@@ -98,7 +98,18 @@ def is_over(holder: Holder, job: kube.Object | None, pod: kube.Object | None) ->
     if not _may_change(holder):
         return True
     # Its pod was never made, or is gone without having been seen to stop.
-    return holder.stage is Stage.PREPARING and job is not None and bool(job["spec"].get("suspend"))
+    # One that was let go, and suspended again to end it, has a pod that may not have been seen yet.
+    return holder.stage is Stage.PREPARING and job is not None and seems_to_wait(job) and not was_held(job)
+
+
+def seems_to_wait(job: kube.Object) -> bool:
+    """Whether a Job has, or is to have, no pod."""
+    return bool(job["spec"].get("suspend"))
+
+
+def was_held(job: kube.Object) -> bool:
+    """Whether its gate was opened: the write that does holds it."""
+    return naming.RUN_FINALIZER in (job["metadata"].get("finalizers") or ())
 
 
 def _may_change(holder: Holder) -> bool:
