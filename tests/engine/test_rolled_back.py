@@ -174,6 +174,16 @@ def test_what_was_pushed_since_is_seen_in_the_place_of_what_was_moved(interrupte
     assert see(interrupted, {}) == seen
 
 
+def test_a_push_that_failed_since_hides_nothing_of_what_was_moved(interrupted: Volume) -> None:
+    """On a full volume it leaves the directory of a link without one."""
+    interrupted.repository("team/app").tag_link("v1").parent.mkdir(parents=True)
+    seen = see(interrupted, {})
+    (row,) = [row for entry in seen.plan["repositories"] for row in entry["tags"] if row["tag"] == "v1"]
+    assert row["digest"] is not None
+    roll_back(interrupted)
+    assert see(interrupted, {}) == seen
+
+
 @pytest.mark.parametrize("command", ["check", "du"])
 def test_a_report_is_the_same_before_and_after_the_rollback_and_tells_of_the_run(
     command: str, interrupted: Volume

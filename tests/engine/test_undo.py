@@ -1,5 +1,7 @@
 """Undo of a run: what comes back, what a newer push or a purge leaves to it, and how it ends."""
 
+from contextlib import suppress
+
 import pytest
 
 from regkeeper.retention.errors import NothingToUndoError, StoppedError
@@ -35,6 +37,21 @@ def test_a_tag_that_was_pushed_since_stays(volume: Volume, runner: Runner) -> No
     restored = runner.restore()
     assert [move.name for move in restored.newer] == ["latest"]
     assert app.tag_link("latest").read_text() == newer.digest
+
+
+@pytest.mark.parametrize("entries", [1, 100])
+def test_a_push_that_failed_since_takes_no_tag(volume: Volume, runner: Runner, entries: int) -> None:
+    """On a full volume it leaves the directory of a link without one, and says so to nobody but its client."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    before = content(volume.root)
+    runner.stop_after(entries)
+    with suppress(StoppedError):
+        runner.delete("app:v1")
+    runner.stop = never
+    app.tag_link("v1").parent.mkdir(parents=True)
+    assert runner.restore().newer == []
+    assert content(volume.root) == before
 
 
 def test_a_blob_that_was_pushed_again_is_no_obstacle(volume: Volume, runner: Runner) -> None:

@@ -129,7 +129,7 @@ def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: 
     outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
     try:
         # A tag that was pushed since points to what that push says; its history has what it pointed to before.
-        pushed_since = _is_there(inner, "current") and _is_there(outer, "current")
+        pushed_since = _is_linked(inner) and _is_linked(outer)
         whole = not pushed_since
         for child in sorted(os.listdir(inner)):
             if child != "current" or not pushed_since:
@@ -149,6 +149,17 @@ def _is_there(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _is_linked(tag: int) -> bool:
+    """Whether a tag's directory says what it points to: a push that failed on a full volume leaves `current` empty."""
+    if not _is_there(tag, "current") or not _is_directory(tag, "current"):
+        return _is_there(tag, "current")
+    current = os.open("current", DIRECTORY_FLAGS, dir_fd=tag)
+    try:
+        return _is_there(current, "link")
+    finally:
+        os.close(current)
 
 
 def _is_directory(parent: int, name: str) -> bool:

@@ -27,7 +27,7 @@ class RolledBackVolume(Volume):
         super().__init__(descriptor, path)
         self._moved: dict[str, str] = {}
         for original, now in moved.items():
-            if self._is_there(f"{original}/current") and self._is_there(f"{now}/current"):
+            if self._is_there(f"{original}/current/link") and self._is_there(f"{now}/current/link"):
                 # Of a tag that was pushed since the history alone comes back.
                 self._moved[f"{original}/index"] = f"{now}/index"
             else:
