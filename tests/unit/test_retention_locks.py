@@ -177,6 +177,25 @@ async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_one
     assert bench.is_held()
 
 
+@pytest.mark.parametrize("stage", [Stage.PLANNING, Stage.SWITCHING])
+async def test_a_run_of_another_registry_that_has_the_volume_is_not_ended_by_one_that_asks_for_it_too(
+    stage: Stage,
+) -> None:
+    """Its Job is not among those of the second Registry, which is told that the volume is taken, and has policies."""
+    bench = RetentionPasses(HOLDER)
+    bench.put(bench.job(suspend=True))
+    others = replace(HOLDER, uid="others-uid", job="others", retention="others", stage=stage)
+    bench.put(lease(Lock(holder=others), claim=CLAIM, namespace=KEY.namespace, registry="first"))
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is not None
+    assert (bench.lock.holder.uid, bench.lock.holder.stage) == ("others-uid", stage)
+    queued = {each["type"]: each["message"] for each in bench.status["conditions"]}["Reconciling"]
+    assert queued == "Job job waits: Job others of Registry first has the volume."
+    bench.put(lease(Lock(), claim=CLAIM, namespace=KEY.namespace, registry="first"))
+    await bench.reconciler.look(KEY)
+    assert bench.stage() is Stage.PLANNING
+
+
 LABELS = (naming.REGISTRY_LABEL, naming.RETENTION_LABEL)
 
 

@@ -35,7 +35,8 @@ from regkeeper.settings import Settings
 logger = logging.getLogger(__name__)
 
 TROUBLED_SECONDS = 60.0
-"""Until a policy is looked at again of which the API server refused an object, or whose CronJob's name is taken."""
+"""Until a policy is looked at again of which the API server refused an object, whose CronJob's name is taken, or that
+waits for another Registry's run: of a Lease that somebody deletes only that one hears."""
 MOST_STEPS = 20
 """Of one pass. A run has eight."""
 
@@ -169,15 +170,15 @@ class RetentionReconciler:
             live = self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))
             lock = read_lock(live)
             if lock.holder is not None and live is not None:
+                if (other := self._registry_of_another(scene, live, lock.holder)) is not None:
+                    return await self._await_turn(
+                        scene, lock.holder, TROUBLED_SECONDS, f" of Registry {other}", troubles
+                    )
                 turn = await self.gate.take_step(scene, live, lock, lock.holder)
                 if turn.ended is not None:
                     await self._ending.end(scene, live, lock, lock.holder, turn.ended)
                 elif not turn.again:
-                    line = self._line(scene)
-                    # While a run is under way, the status of its own policy is about that.
-                    missed = [job for job in line.missed if retention_of(job) != lock.holder.retention]
-                    await self._dismiss_missed(scene, missed, troubles)
-                    return _Idle(_earliest(turn.seconds, line.until), f"Job {lock.holder.job} has the volume")
+                    return await self._await_turn(scene, lock.holder, turn.seconds, "", troubles)
                 continue
             if await self.gate.adopt(scene, live, lock):
                 continue
@@ -194,6 +195,22 @@ class RetentionReconciler:
                     raise refused
                 return waiting
         raise WaitingError("its run needs further steps", reason="Progressing", delay=0.1)
+
+    def _registry_of_another(self, scene: Scene, live: kube.Object, holder: Holder) -> str | None:
+        """The Registry whose run it is, where two ask for one volume: that one's passes see its Job, and end it."""
+        name: str = (live["metadata"].get("labels") or {}).get(naming.REGISTRY_LABEL, scene.key.name)
+        jobs = self._store.children(scene.key, kube.JOB)
+        is_own = name == scene.key.name or any(job["metadata"]["uid"] == holder.uid for job in jobs)
+        return None if is_own else name
+
+    async def _await_turn(
+        self, scene: Scene, holder: Holder, seconds: float | None, whose: str, troubles: "_Troubles"
+    ) -> "_Idle":
+        line = self._line(scene)
+        # While a run is under way, the status of its own policy is about that.
+        missed = [job for job in line.missed if retention_of(job) != holder.retention]
+        await self._dismiss_missed(scene, missed, troubles)
+        return _Idle(_earliest(seconds, line.until), f"Job {holder.job}{whose} has the volume")
 
     def _why_it_waits(self, scene: Scene, name: str, why: str) -> str:
         jobs = self._store.children(scene.key, kube.JOB)
