@@ -105,6 +105,12 @@ async def test_what_has_ended_uses_nothing(phase: str) -> None:
     assert await uses(Listed(pods=[pod], jobs=[job])) == {}
 
 
+async def test_a_static_pod_uses_its_images_while_its_node_is_down() -> None:
+    pod = an_object("proxy-k8sworker1", spec_of("a:1"), status={"phase": "Failed", "reason": "Terminated"})
+    pod["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "0f5e9a3c"}
+    assert set(await uses(Listed(pods=[pod]))) == {"a:1"}
+
+
 async def test_people_know_deployments_better_than_pods() -> None:
     found = await uses(Listed(pods=[an_object("web-1", spec_of("a:1"))], deployments=[templated("web", "a:1")]))
     assert found == {"a:1": "Deployment shop/web"}

@@ -23,6 +23,9 @@ MOST_CHARACTERS_ELSEWHERE = 4 << 20
 """Of all ConfigMaps that list images in use elsewhere, some 40,000. In the shortest lines they take 130 MiB of the 256
 that the operator has for all Registries, and a namespace may have any number of them."""
 
+_MIRROR = "kubernetes.io/config.mirror"
+"""Annotation of the pod by which a kubelet tells of a static one."""
+
 
 class InUseUnknownError(RegkeeperError):
     """The cluster could not be asked. The run stops: what is not listed would count as unused."""
@@ -154,7 +157,8 @@ def _collect(body: Mapping[str, Any], source: Source, uses: Uses) -> bool:
 def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
     """Whether it is a pod or a Job that will never start a container again."""
     if resource is kube.POD:
-        return has_ended(body)
+        # A static pod ends with its node's shutdown, and its kubelet starts it again: nothing else tells of it.
+        return has_ended(body) and _MIRROR not in (body["metadata"].get("annotations") or {})
     if resource is kube.JOB:
         return any(
             condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
