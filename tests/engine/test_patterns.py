@@ -145,6 +145,11 @@ def test_images_in_use_are_read_whatever_their_form() -> None:
         b"k8smaster:5000/app: Pod a/b\n# 1\n",
         b"k8smaster:5000//app:v1 Pod a/b\n# 1\n",
         b"sha256:" + b"AB" * 32 + b" Pod a/b\n# 1\n",
+        b'"k8smaster:5000/app:v1"\n# 1\n',
+        b"app:v1,other:v1\n# 1\n",
+        b"app:v1; Pod a/b\n# 1\n",
+        b"# images in use\n# 1\n",
+        b"app:v1 Pod a/b\n# nothing else\n# 2\n",
     ],
 )
 def test_a_list_that_may_not_be_whole_is_refused(content: bytes) -> None:

@@ -23,6 +23,8 @@ _COUNT = re.compile(r"# ([0-9]{1,9})")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 """An image id as CRI-O gives it."""
 _DIGEST = re.compile(r"sha[0-9]+:[0-9A-Fa-f]{32,}$")
+_WRITTEN = re.compile(r"[A-Za-z0-9._:/@+\[\]-]+")
+"""What references are written with. In quotes, or with a comma, one would name what nothing is called."""
 DOCKER_HUB = "docker.io"
 """The host of references that name none."""
 
@@ -139,7 +141,7 @@ def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
     in_use = InUse(hosts)
     for number, line in enumerate(lines[:-1], 1):
         reference, _, user = line.strip().partition(" ")
-        if not reference or not line.isprintable():
+        if not _WRITTEN.fullmatch(reference) or not line.isprintable():
             raise InvalidInUseError(f"line {number} is no reference")
         try:
             in_use.add(reference, user.strip() or "somebody")
