@@ -1,10 +1,16 @@
 """Undo of a run: what comes back, what a newer push or a purge leaves to it, and how it ends."""
 
+import ctypes
+import errno
 from contextlib import suppress
 
 import pytest
+from typer.testing import CliRunner
 
-from regkeeper.retention.errors import NothingToUndoError, StoppedError
+from regkeeper.cli import app as cli
+from regkeeper.retention import no_replace
+from regkeeper.retention.errors import NothingToUndoError, NotQuietError, StoppedError
+from regkeeper.retention.moves import Kind, Move
 from regkeeper.retention.stop import never
 from tests.engine import driver
 from tests.engine.running import STATE, Runner, content
@@ -118,11 +124,75 @@ def test_an_undo_is_done_once_though_a_purge_holds_what_it_left(volume: Volume, 
     runner.delete("app:v2", undo_window=30 * DAY, now=volume.now + SECOND)
     assert runner.purge().held > 0
     first, last = runner.journals()
+    listed = CliRunner().invoke(cli, ["runs", "--root", str(volume.root)]).output.splitlines()
+    assert [", until " in line for line in listed] == [False, True]
     outcome = driver.run(volume, "restore", first.run)
     assert f"run {first.run} can't be undone: it was restored at 2026-05-28T20:26:40Z" in outcome.errors
     assert last.run in runner.restore().runs
     with pytest.raises(NothingToUndoError):
         runner.restore()
+
+
+def test_a_run_that_was_rolled_back_is_never_undone(volume: Volume, runner: Runner) -> None:
+    """A purge holds, for the later run, the shared layer that came anew before the rollback."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"shared", b"one"])
+    app.push_image("v2", layers=[b"shared", b"two"])
+
+    def push(move: Move) -> None:
+        if move.kind == Kind.MANIFEST_BLOB:
+            app.push_image("v1", layers=[b"shared", b"one"], age=0)
+
+    runner.progress = push
+    with pytest.raises(NotQuietError):
+        runner.delete("app:v1", "app:v2")
+    runner.progress = lambda _: None
+    runner.delete("app:v2", undo_window=30 * DAY, now=volume.now + SECOND)
+    assert runner.purge().held > 0
+    first, last = runner.journals()
+    outcome = driver.run(volume, "restore", first.run)
+    assert f"run {first.run} can't be undone: it was rolled back at 2026-05-28T20:26:40Z" in outcome.errors
+    assert last.run in runner.restore().runs
+    with pytest.raises(NothingToUndoError):
+        runner.restore()
+
+
+def test_a_layer_that_is_pushed_again_just_as_it_comes_back_is_as_young_as_its_push(
+    volume: Volume, runner: Runner
+) -> None:
+    """The API's DELETE had left its directory without a link; the link of before was written over that of the push."""
+    app = volume.repository("app")
+    app.push_image("v1")
+    layer = app.push_blob(b"garbage")
+    runner.retain({})
+    volume.put_blob(b"garbage")
+    app.layer_link(layer.digest).parent.mkdir(parents=True)
+
+    def push(call: str) -> None:
+        if call == "rename" and any((volume.root / STATE / "kept").glob("*Z")):
+            app.push_blob(b"garbage", age=0)
+
+    runner.guard = push
+    runner.restore()
+    assert app.layer_link(layer.digest).stat().st_mtime_ns == volume.moment(0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EINVAL])
+def test_an_undo_does_without_renameat2_where_that_is_refused(
+    volume: Volume, runner: Runner, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """By an old kernel or gVisor, by seccomp, by NFS."""
+    volume.repository("app").push_image("v1", layers=[b"one"])
+    before = content(volume.root)
+    runner.delete("app:v1")
+
+    def refuse(*_: object) -> int:
+        ctypes.set_errno(number)
+        return -1
+
+    monkeypatch.setattr(no_replace, "_renameat2", refuse)
+    runner.restore()
+    assert content(volume.root) == before
 
 
 def test_after_a_purge_the_refusal_says_when_it_was(volume: Volume, runner: Runner) -> None:

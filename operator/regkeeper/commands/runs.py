@@ -47,7 +47,8 @@ def _document(journal: Journal, now: int) -> dict[str, Any]:
 
 
 def _line(journal: Journal) -> str:
-    until = f", until {moment(journal.purge_due)}" if journal.state == State.DONE else ""
+    can_come_back = journal.state == State.DONE and not journal.came_back
+    until = f", until {moment(journal.purge_due)}" if can_come_back else ""
     words = f"{journal.state.replace('-', ' ')} since {moment(journal.at)}{until}"
     return (
         f"{journal.run}  {journal.header.command}  {count(journal.count, 'entry')}, {size_of(journal.bytes)}  {words}"

@@ -94,12 +94,19 @@ class Journal(Struct, frozen=True, kw_only=True):
     """Entries that a purge could not free: something needs them, or they can't be removed."""
     undone: int = 0
     """Nanoseconds since 1970 at which an undo of it ended, whatever came after; 0: none did."""
+    rolled_back: int = 0
+    """The same of a rollback."""
     end: int = 0
     """Where the next line goes."""
 
     @property
     def run(self) -> str:
         return self.header.run
+
+    @property
+    def came_back(self) -> bool:
+        """Whether it was undone or rolled back, though a purge may hold for others what that has left."""
+        return bool(self.undone or self.rolled_back)
 
     @property
     def purge_due(self) -> int:
@@ -175,6 +182,8 @@ def summary(run: str, file: BinaryIO) -> Journal:
                 facts |= {"count": entry["moves"], "bytes": entry["bytes"]}
             elif facts["state"] == State.RESTORED:
                 facts["undone"] = facts["at"]
+            elif facts["state"] == State.ROLLED_BACK:
+                facts["rolled_back"] = facts["at"]
         end = offset
     if facts["state"] != State.UNPLANNED and facts["count"] != counted:
         raise ValueError(f"it announces {facts['count']} moves and has {counted}")

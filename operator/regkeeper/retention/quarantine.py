@@ -116,7 +116,7 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
 def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
     if not _is_there(parent, target):
         try:
-            reserve.on_full(volume, partial(volume.rename, source, name, parent, target))
+            reserve.on_full(volume, partial(volume.rename_to_free, source, name, parent, target))
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise

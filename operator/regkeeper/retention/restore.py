@@ -139,8 +139,8 @@ def undoable(journals: Journals, run: str) -> Journal:
 
 
 def can_be_undone(journal: Journal) -> bool:
-    """Whether a run is done and was not undone before: a purge may hold for others what an undo of it left behind."""
-    return journal.state in UNDOABLE and not journal.undone
+    """Whether a run is done and nothing has brought it back before."""
+    return journal.state in UNDOABLE and not journal.came_back
 
 
 def nothing_to_undo(journals: list[Journal]) -> NothingToUndoError:
@@ -153,6 +153,8 @@ def nothing_to_undo(journals: list[Journal]) -> NothingToUndoError:
 def _words(journal: Journal) -> str:
     if journal.undone:
         return f"restored at {moment(journal.undone)}"
+    if journal.rolled_back:
+        return f"rolled back at {moment(journal.rolled_back)}"
     return f"{journal.state.replace('-', ' ')} at {moment(journal.at)}"
 
 

@@ -23,6 +23,7 @@ from regkeeper.retention.layout import (
     repository_path,
     walk_repositories,
 )
+from regkeeper.retention.no_replace import rename_to_free
 from regkeeper.retention.places import KEPT, QUARANTINE, RESERVE
 from regkeeper.retention.stop import Stop, never
 
@@ -216,6 +217,11 @@ class WritableVolume(Volume):
     def rename(self, parent: int, name: str, target_parent: int, target: str) -> None:
         self._guard("rename")
         os.rename(name, target, src_dir_fd=parent, dst_dir_fd=target_parent)
+
+    def rename_to_free(self, parent: int, name: str, target_parent: int, target: str) -> None:
+        """Rename to where nothing was a moment ago; `FileExistsError` if something is there now."""
+        self._guard("rename")
+        rename_to_free(parent, name, target_parent, target)
 
     def unlink(self, parent: int, name: str) -> None:
         self._guard("unlink")
