@@ -83,7 +83,7 @@ def test_what_became_of_a_rescue_stands_beside_the_run_that_made_it_necessary(ou
 def test_what_an_earlier_run_had_answered_to_nobody_is_told_with_the_next() -> None:
     before = Previous(job="u", outcome=Outcome.DONE, message="deleted 3 tags", run="20260101T110000Z")
     answer = replace_answer(DONE, previous=before)
-    assert "20260101T110000Z, whose answer was lost, had ended so: Done: deleted 3 tags" in str(
+    assert "20260101T110000Z, whose answer was lost or came too late, had ended so: Done: deleted 3 tags" in str(
         ended(HOLDER, Conclusion("Done", "", answer), NOON)["warnings"]
     )
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from regkeeper import kube, naming
+from regkeeper.answer import Deleted
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
@@ -162,6 +164,21 @@ async def test_a_run_whose_registry_is_deleted_has_its_outcome_and_does_not_begi
     conditions = {each["type"]: each["reason"] for each in bench.status["conditions"]}
     assert conditions["Stalled"] == "RegistryNotFound"
     assert ("Job", "job") not in bench.cluster.objects
+
+
+@pytest.mark.parametrize("victims", [0, 1])
+async def test_victims_of_a_run_that_ended_without_its_registry_are_looked_after_with_the_next(victims: int) -> None:
+    """As when it is made anew, or its spec could not be read for a moment, while its pods served on."""
+    bench = RetentionPasses(HOLDER)
+    deleted = Deleted(tags=victims, blobs=1)
+    answer = msgspec.structs.replace(DONE, run="20260101T120000Z", deleted=deleted, purge_due="2026-01-02T12:00:00Z")
+    bench.finish(answer)
+    registry = bench.cluster.objects["Registry", "main"]
+    bench.registries.remove(registry)
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is None
+    assert bench.lock.unanswered == (HOLDER.uid if victims else "")
+    assert bench.lock.purge_due == (NOON if victims else NOON + timedelta(days=1))
 
 
 async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_ones() -> None:

@@ -97,7 +97,11 @@ class Ending:
             await self._statuses.remember_elsewhere(key, subject, fields, conclusion)
         except REFUSALS:
             logger.exception("the status does not take the outcome of Job %s", holder.job)
-        await self._gate.release(key, live, self._after(lock, holder, conclusion))
+        after = self._after(lock, holder, conclusion)
+        if (answer := conclusion.answer) is not None and answer.run and _has_victims(answer):
+            # Nobody can bring back now what came into use meanwhile: the next run here is told of it, which is soon.
+            after = replace(after, unanswered=holder.uid, purge_due=self._now())
+        await self._gate.release(key, live, after)
 
     def _after(self, lock: Lock, holder: Holder, conclusion: Conclusion) -> Lock:
         """What the lock tells the runs that follow."""
@@ -111,7 +115,7 @@ class Ending:
     async def _look_after_victims(self, scene: Scene, holder: Holder, answer: Answer) -> list[str]:
         """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
         run = answer.run
-        if not run or answer.deleted.tags + answer.deleted.manifests == 0:
+        if not run or not _has_victims(answer):
             return []
         last = self._statuses.of(scene.key, holder.retention).get("lastRun") or {}
         if last.get("uid") == holder.uid and last["outcome"] != "Running":
@@ -135,7 +139,7 @@ class Ending:
         Its policy may have another run by now, or be gone. Any other's Job brings back the same.
         """
         lost = answer.previous
-        if lost is None or lost.run is None or lost.deleted.tags + lost.deleted.manifests == 0:
+        if lost is None or lost.run is None or not _has_victims(lost):
             return
         if not scene.policies.in_use_matters:
             return
@@ -164,3 +168,8 @@ class Ending:
         undone = self._statuses.of(key, holder.retention).get("undone") or {}
         request = Request(Action(holder.action), run=undone.get("run", ""), forget=undone.get("forget", False))
         return None, Subject(holder.retention, holder.job, request)
+
+
+def _has_victims(answer: Answer | Previous) -> bool:
+    """Whether a run deleted what somebody may use."""
+    return answer.deleted.tags + answer.deleted.manifests > 0

@@ -175,7 +175,8 @@ def _previous(answer: Answer) -> list[str]:
     if before is None:
         return []
     what = f"{before.outcome}: {before.message}".rstrip(": ")
-    return [f"an earlier run{f' {before.run}' if before.run else ''}, whose answer was lost, had ended so: {what}"]
+    which = f" {before.run}" if before.run else ""
+    return [f"an earlier run{which}, whose answer was lost or came too late, had ended so: {what}"]
 
 
 def usage(before: Mapping[str, Any], conclusion: Conclusion, now: datetime) -> dict[str, Any] | None:
