@@ -45,7 +45,9 @@ def test_a_layer_directory_without_its_link_needs_nothing(volume: Volume, runner
     assert not volume.blob_data(base).exists()
 
 
-def test_a_manifest_that_a_new_link_names_comes_back_with_its_blobs(volume: Volume, runner: Runner) -> None:
+def test_a_manifest_that_a_new_link_names_comes_back_with_its_blobs_and_their_links(
+    volume: Volume, runner: Runner
+) -> None:
     app = volume.repository("app")
     image = app.push_image("v1", layers=[b"base"])
     runner.delete("app:v1")
@@ -53,6 +55,19 @@ def test_a_manifest_that_a_new_link_names_comes_back_with_its_blobs(volume: Volu
     runner.purge()
     assert volume.blob_data(image.digest).exists()
     assert volume.blob_data(volume.put_blob(b"base", age=0)).read_bytes() == b"base"
+    assert whole_tags(volume.root) == {"app:again"}
+
+
+def test_a_push_that_found_its_layers_just_before_they_went_is_whole(volume: Volume, runner: Runner) -> None:
+    """It writes a manifest and nothing else. Another repository has the blobs, so that links alone went."""
+    app = volume.repository("app")
+    child = app.push_image("v1", layers=[b"base"])
+    copy = volume.repository("other")
+    copy.push_image("v1", layers=[b"base"])
+    runner.delete("app:v1")
+    app.push_index("again", children=[child], age=0)
+    runner.purge()
+    assert whole_tags(volume.root) == {"other:v1", "app:again"}
 
 
 @pytest.mark.parametrize("form", ["app:v1", "app@{digest}", "{digest}"])

@@ -19,15 +19,19 @@ from regkeeper.retention.storage import WritableVolume
 
 
 def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
-    """Blobs in the quarantine that the volume's repositories need as they are now.
+    """What the quarantine has of what the volume's repositories need as they are now: blobs, and links of their images.
+
+    A registry that takes a push may have looked for layers just before they went, or remembers them; it writes no
+    link to what it found.
 
     Raises:
         UnverifiedError: a part of the volume can't be read, so that nobody knows.
     """
-    if not contents.blobs:
+    if not (contents.blobs or contents.layers or contents.revisions):
         return []
     reader = RepositoryReader(volume)
     needed: set[Digest] = set()
+    images: list[Image] = []
     for found in walk_repositories(volume):
         if found.problem:
             raise UnverifiedError(
@@ -38,8 +42,10 @@ def needed_again(volume: WritableVolume, contents: Contents) -> list[Entry]:
             problem = repository.unreadable[-1]
             raise UnverifiedError(f"{problem}; nothing is purged while it can't be read")
         needed.update(_named(volume, repository, contents))
+        images += _incomplete(repository, contents)
         contents.aliases.update(repository.aliases)
-    return [contents.blobs[digest] for digest in contents.references(needed) if digest in contents.blobs]
+    blobs = [contents.blobs[digest] for digest in contents.references(needed) if digest in contents.blobs]
+    return [*blobs, *contents.needs(images, dependants=False).entries()]
 
 
 def _named(volume: WritableVolume, repository: Repository, contents: Contents) -> Iterator[Digest]:
@@ -50,6 +56,17 @@ def _named(volume: WritableVolume, repository: Repository, contents: Contents) -
     yield from (tag.digest for tag in repository.tags.values() if tag.digest in quarantined and tag.digest is not None)
     for manifest in repository.manifests.values():
         yield from (digest for digest in manifest.blobs if digest in quarantined)
+
+
+def _incomplete(repository: Repository, contents: Contents) -> Iterator[Image]:
+    """Manifests of a repository that are there, or that a tag names, of whose links the quarantine has some."""
+    there = {*repository.revisions, *(tag.digest for tag in repository.tags.values() if tag.digest is not None)}
+    for digest in there:
+        manifest = contents.manifest(digest) if digest in contents.blobs else repository.manifests.get(digest)
+        below = (*manifest.blobs, *manifest.children) if manifest is not None else ()
+        links = (Image(repository.name, name) for name in (digest, *below))
+        if any(link in contents.revisions or link in contents.layers for link in links):
+            yield Image(repository.name, digest)
 
 
 def used_again(in_use: InUse, contents: Contents, runs: Container[str]) -> tuple[list[Entry], set[Image]]:
