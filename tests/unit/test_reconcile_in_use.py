@@ -165,9 +165,10 @@ async def test_a_list_from_elsewhere_counts_whole_or_not_at_all() -> None:
     cluster.maps["other"]["data"]["one"] = "host/a:1\n"
     with pytest.raises(InUseUnknownError, match="truncated"):
         await uses(cluster, (("images", "other"),))
-    cluster.maps["other"]["data"]["one"] = "host//a:1\n# 1\n"
-    with pytest.raises(InUseUnknownError, match="no reference"):
-        await uses(cluster, (("images", "other"),))
+    for line in ("host//a:1", '"host/a:1"', "host/a:1,"):
+        cluster.maps["other"]["data"]["one"] = f"{line}\n# 1\n"
+        with pytest.raises(InUseUnknownError, match="no reference"):
+            await uses(cluster, (("images", "other"),))
     with pytest.raises(InUseUnknownError, match="absent"):
         await uses(cluster, (("images", "absent"),))
 

@@ -10,7 +10,7 @@ from typing import Any
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.pod_life import has_ended
-from regkeeper.retention.in_use import InUse, InvalidInUseError
+from regkeeper.retention.in_use import InUse, InvalidInUseError, is_written
 from regkeeper.settings import FurtherKind
 
 Uses = dict[str, str]
@@ -96,7 +96,7 @@ async def images_in_use(
                 f"{MOST_CHARACTERS_ELSEWHERE:,} characters: leave out what this registry has not"
             )
         for reference, user in _lines(body):
-            if not is_reference(reference):
+            if not (is_written(reference) and is_reference(reference)):
                 raise InUseUnknownError(
                     f"protect.references: ConfigMap {namespace}/{name}: {reference!r} is no reference to an image"
                 )

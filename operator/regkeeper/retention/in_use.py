@@ -119,6 +119,11 @@ def _repositories(repository: str) -> Iterable[str]:
         yield f"library/{repository}"
 
 
+def is_written(text: str) -> bool:
+    """Whether a line of a list may be a reference at all."""
+    return _WRITTEN.fullmatch(text) is not None
+
+
 def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
     """The images that a file lists.
 
@@ -141,7 +146,7 @@ def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
     in_use = InUse(hosts)
     for number, line in enumerate(lines[:-1], 1):
         reference, _, user = line.strip().partition(" ")
-        if not _WRITTEN.fullmatch(reference) or not line.isprintable():
+        if not is_written(reference) or not line.isprintable():
             raise InvalidInUseError(f"line {number} is no reference")
         try:
             in_use.add(reference, user.strip() or "somebody")
