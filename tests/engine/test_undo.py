@@ -60,6 +60,36 @@ def test_a_push_that_failed_since_takes_no_tag(volume: Volume, runner: Runner, e
     assert content(volume.root) == before
 
 
+@pytest.mark.parametrize("kind", ["revision", "manifest", "layer"])
+def test_an_empty_file_of_a_push_that_failed_since_is_no_obstacle(volume: Volume, runner: Runner, kind: str) -> None:
+    """Distribution up to 3.0 leaves one on a full volume: it is written when the file is there already."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"one"])
+    before = content(volume.root)
+    runner.delete("app:v1")
+    layer = volume.put_blob(b"one")
+    empty = {
+        "revision": app.revision_link(image.digest),
+        "manifest": volume.blob_data(image.digest),
+        "layer": app.layer_link(layer),
+    }[kind]
+    empty.parent.mkdir(parents=True)
+    empty.touch()
+    runner.restore()
+    assert content(volume.root) == before
+
+
+def test_an_empty_link_of_a_tag_that_is_being_pushed_stays(volume: Volume, runner: Runner) -> None:
+    """Who writes it may be about to say what it points to now."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    runner.delete("app:v1")
+    app.tag_link("v1").parent.mkdir(parents=True)
+    app.tag_link("v1").touch()
+    assert [move.name for move in runner.restore().newer] == ["v1"]
+    assert app.tag_link("v1").read_bytes() == b""
+
+
 def test_a_blob_that_was_pushed_again_is_no_obstacle(volume: Volume, runner: Runner) -> None:
     app = volume.repository("app")
     image = app.push_image("v1", layers=[b"shared", b"one"])

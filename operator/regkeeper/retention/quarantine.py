@@ -114,13 +114,17 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
 
 
 def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
-    if not _is_there(parent, target):
+    free = not _is_there(parent, target)
+    if free or _is_left_empty(source, name, parent, target):
+        rename = volume.rename_to_free if free else volume.rename
         try:
-            reserve.on_full(volume, partial(volume.rename_to_free, source, name, parent, target))
+            reserve.on_full(volume, partial(rename, source, name, parent, target))
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            # A push has just made it.
+            # A push has just made it. That of a tag is the newer one, and its link is not to be overwritten.
+            if name == "current":
+                return False
         else:
             return True
     if not (_is_directory(source, name) and _is_directory(parent, target)):
@@ -129,7 +133,7 @@ def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: 
     outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
     try:
         # A tag that was pushed since points to what that push says; its history has what it pointed to before.
-        pushed_since = _is_linked(inner) and _is_linked(outer)
+        pushed_since = _is_filled(inner) and _is_filled(outer)
         whole = not pushed_since
         for child in sorted(os.listdir(inner)):
             if child != "current" or not pushed_since:
@@ -151,15 +155,31 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def _is_linked(tag: int) -> bool:
-    """Whether a tag's directory says what it points to: a push that failed on a full volume leaves `current` empty."""
-    if not _is_there(tag, "current") or not _is_directory(tag, "current"):
-        return _is_there(tag, "current")
-    current = os.open("current", DIRECTORY_FLAGS, dir_fd=tag)
+def _is_left_empty(source: int, name: str, parent: int, target: str) -> bool:
+    """Whether what stands in the place of something is empty, as a push leaves it that fails on a full volume.
+
+    A directory can be replaced if it still is, which the kernel sees to. What lies in a directory that is named by its
+    digest has but one content, whoever may be about to write it; so has not the link of a tag, which lies in `current`.
+    """
+    if _is_directory(source, name) and _is_directory(parent, target):
+        return not _names(parent, target)
+    ours, other = (os.stat(path, dir_fd=at, follow_symlinks=False) for path, at in ((name, source), (target, parent)))
+    if name not in ("link", "data") or not (stat.S_ISREG(ours.st_mode) and stat.S_ISREG(other.st_mode)):
+        return False
+    return ours.st_size > 0 == other.st_size
+
+
+def _is_filled(tag: int) -> bool:
+    """Whether a tag's directory says what it points to."""
+    return _is_there(tag, "current") and (not _is_directory(tag, "current") or bool(_names(tag, "current")))
+
+
+def _names(parent: int, name: str) -> list[str]:
+    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
     try:
-        return _is_there(current, "link")
+        return os.listdir(descriptor)
     finally:
-        os.close(current)
+        os.close(descriptor)
 
 
 def _is_directory(parent: int, name: str) -> bool:
