@@ -4,6 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from regkeeper.retention.policy import merge
+from regkeeper.retention.restore import undo
 from tests.engine.planning import policies
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
@@ -83,6 +84,19 @@ def test_a_tag_that_is_pushed_again_after_its_undo_obeys_the_rules_and_what_came
     runner.restore()
     app.push_image("v1", layers=[b"again"], age=25 * DAY)
     assert _deleted(runner.retain(KEEP_ONE).plan) == {"v1"}
+    assert app.revision_link(old.digest).exists()
+
+
+def test_what_came_back_of_another_run_stays_too(volume: Volume, runner: Runner) -> None:
+    """The manifest, which the run that is undone had left to another tag."""
+    app = volume.repository("app")
+    old = app.push_image("v1", "latest", layers=[b"one"])
+    runner.delete("app:v1")
+    runner.delete("app:latest", now=volume.now + SECOND)
+    with runner.changing() as (writable, journals):
+        undo(writable, journals, journals.all()[0], runner.now)
+    app.push_image("v1", layers=[b"again"])
+    runner.retain({"untagged": {"deleteAfter": "1h"}}, now=volume.now + 2 * DAY * SECOND)
     assert app.revision_link(old.digest).exists()
 
 

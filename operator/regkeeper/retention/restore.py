@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from regkeeper.retention import digests, reserve
 from regkeeper.retention.contents import UNDOABLE, Contents, Entry, Image, images_of, undoable_contents
@@ -66,12 +67,15 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
 
     What another run took meanwhile, because nothing but this run's images needed it, comes back too.
     """
-    reserve.on_full(volume, lambda: write_mark(volume, journal, (move for _, move in journals.moves(journal.run))))
-    if journal.state != State.RESTORING:
-        journal = journals.enter(journal, State.RESTORING, at)
     contents = undoable_contents(volume, journals)
     needs = contents.needs(images_of(journals, journal.run), dependants=False)
     others = [[entry for entry in entries if entry.run != journal.run] for entries in needs.generations]
+    taken = [entry.move for entries in others for entry in entries]
+    reserve.on_full(
+        volume, lambda: write_mark(volume, journal, chain((move for _, move in journals.moves(journal.run)), taken))
+    )
+    if journal.state != State.RESTORING:
+        journal = journals.enter(journal, State.RESTORING, at)
     missing = map(digests.to_text, contents.missing(needs.images))
     restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
     restored.add(put_generations_back(volume, others))
