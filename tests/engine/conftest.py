@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention import patient_links, reserve
+from regkeeper.retention import patient_links, record_files, reserve
 from tests.engine.job_pod import Pod
 from tests.engine.memory import folder_in_memory
 from tests.engine.running import Runner
@@ -21,6 +21,14 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patient_links, "PAUSE", 0)
         patch.setattr(reserve, "SPACE_BYTES", 4096)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room() -> Iterator[None]:
+    """However full the disk of this machine is, short of the last block, records are written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record_files, "_FREE", 1 << 40)
         yield
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from regkeeper.retention import record_files
 from regkeeper.retention.layout import open_volume
 from regkeeper.retention.places import CACHE
 from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
@@ -220,6 +221,19 @@ def test_a_failure_to_write_records_fails_nothing(tmp_path: Path, error: int) ->
         shutil.rmtree(volume.v2 / CACHE, ignore_errors=True)
         remember(volume, guard=Failing(number, error, lasting=True))
         assert told(ask_by_records(volume, KEEP_ONE).plan) == told_without_records(volume, KEEP_ONE)
+
+
+@pytest.mark.parametrize(("blocks", "files", "written"), [(5, 5, True), (4, 5, False), (5, 4, False), (5, 0, False)])
+def test_records_are_written_where_a_twentieth_stays_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, files: int, written: bool
+) -> None:
+    volume = Volume(tmp_path / "volume")
+    volume.repository("app").push_image("v1", layers=[b"1"])
+    monkeypatch.setattr(record_files, "_FREE", 20)
+    free = os.statvfs_result((4096, 4096, 100, blocks, blocks, 100, files, files, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda _: free)
+    remember(volume)
+    assert (volume.v2 / CACHE).exists() is written
 
 
 def test_no_record_is_written_through_a_symbolic_link(tmp_path: Path) -> None:
