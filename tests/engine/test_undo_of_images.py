@@ -8,12 +8,13 @@ import pytest
 
 from regkeeper.retention import marks
 from regkeeper.retention.errors import NothingToUndoError, StoppedError
+from regkeeper.retention.restore import undo
 from regkeeper.retention.stop import never
 from tests.engine import documents
 from tests.engine.planning import used
 from tests.engine.running import Runner, content
 from tests.engine.samples import whole_tags
-from tests.engine.volumes import SECOND, Volume
+from tests.engine.volumes import DAY, SECOND, Volume
 
 
 def test_a_run_that_came_back_image_by_image_is_undone(volume: Volume, runner: Runner) -> None:
@@ -104,6 +105,28 @@ def test_an_undo_brings_back_what_a_later_run_took(volume: Volume, runner: Runne
     assert volume.blob_data(shared).exists()
     assert app.layer_link(shared).exists()
     assert restored.runs == sorted({first.run, runner.journals()[1].run})
+
+
+@pytest.mark.parametrize("purged", [False, True])
+def test_an_undo_brings_back_the_dependants_that_a_later_run_took_with_their_subject(
+    volume: Volume, runner: Runner, *, purged: bool
+) -> None:
+    """Another tag had kept the image and them; one that was deleted by name before that does not come back."""
+    app = volume.repository("app")
+    image = app.push_image("v1", "latest", layers=[b"one"])
+    app.push_signature(image)
+    sbom = app.push_image(subject=image, layers=[b"sbom"])
+    app.push_signature(image, ".att")
+    signature = image.digest.replace(":", "-")
+    runner.delete("app:v1", undo_window=30 * DAY)
+    runner.delete(f"app:{signature}.att", now=volume.now + SECOND)
+    runner.delete("app:latest", now=volume.now + 2 * SECOND)
+    if purged:
+        runner.purge()
+    with runner.changing() as (writable, journals):
+        assert undo(writable, journals, journals.all()[0], volume.now).missing == []
+    assert whole_tags(volume.root) == {"app:v1", f"app:{signature}.sig"}
+    assert app.revision_link(sbom.digest).exists()
 
 
 def _kept_tags(runner: Runner) -> set[str]:

@@ -176,7 +176,7 @@ class Contents:
         Args:
             images: Manifests with their repositories.
             tags: Entries of tags that are to come back with them.
-            dependants: Bring their signatures and other dependants too.
+            dependants: Bring all their signatures and other dependants too, and not only those that went with them.
         """
         generations: list[dict[str, Entry]] = []
         seen: set[Image] = set()
@@ -193,11 +193,17 @@ class Contents:
                 seen.add(image)
                 entries |= {entry.path: entry for entry in self._whole(image)}
                 generation += self._children(image)
-                for dependant, tag in self.dependants(image) if dependants else ():
+                for dependant, tag in self.dependants(image) if dependants or image in self.revisions else ():
+                    if not (dependants or self._went_together(image, dependant)):
+                        continue
                     following.append(dependant)
                     tagged += [tag] if tag is not None else []
             generation = following
         return Needs([list(entries.values()) for entries in reversed(generations)], seen)
+
+    def _went_together(self, image: Image, dependant: Image) -> bool:
+        """Whether one run took both; it took the dependant for its subject then, and not because it was named."""
+        return dependant in self.revisions and self.revisions[dependant].run == self.revisions[image].run
 
     def needs_of(self, entry: Entry) -> Iterator[Entry]:
         """What else has to come back with an entry so that a registry sees nothing without what it refers to."""
