@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import shutil
 from contextlib import suppress
 
 import pytest
@@ -205,6 +206,27 @@ def test_a_layer_that_is_pushed_again_just_as_it_comes_back_is_as_young_as_its_p
     runner.guard = push
     runner.restore()
     assert app.layer_link(layer.digest).stat().st_mtime_ns == volume.moment(0)
+
+
+def test_a_push_that_makes_a_directory_just_before_an_undo_does_holds_nothing_up(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    before = content(volume.root)
+    runner.delete("app")
+    made: list[str] = []
+
+    def push(call: str) -> None:
+        if call == "mkdir" and any((volume.root / STATE / "kept").glob("*Z")) and not app.directory.exists():
+            app.directory.mkdir()
+            made.append(call)
+
+    runner.guard = push
+    shutil.rmtree(app.directory)
+    runner.restore()
+    assert made
+    assert content(volume.root) == before
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EINVAL])

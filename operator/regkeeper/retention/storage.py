@@ -125,6 +125,8 @@ class WritableVolume(Volume):
         self._guard("mkdir")
         try:
             os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return os.open(name, DIRECTORY_FLAGS, dir_fd=parent)  # a registry has just made it
         except OSError as error:
             if not needed or error.errno not in FULL or not self._take_empty_directory(parent, name):
                 raise
