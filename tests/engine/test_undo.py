@@ -4,6 +4,7 @@ import ctypes
 import errno
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -245,6 +246,19 @@ def test_an_undo_does_without_renameat2_where_that_is_refused(
     monkeypatch.setattr(no_replace, "_renameat2", refuse)
     runner.restore()
     assert content(volume.root) == before
+
+
+def test_a_tag_of_which_an_interrupted_purge_has_left_the_directory_is_missing(volume: Volume, runner: Runner) -> None:
+    volume.repository("app").push_image("v1", layers=[b"one"])
+    runner.delete("app:v1")
+
+    def stop(call: str) -> None:
+        if call == "rmdir" and not any((volume.root / STATE / "quarantine").rglob("current/link")):
+            raise StoppedError(call)
+
+    with pytest.raises(StoppedError):
+        replace(runner, guard=stop).purge()
+    assert runner.restore().missing == ["app:v1"]
 
 
 def test_after_a_purge_the_refusal_says_when_it_was(volume: Volume, runner: Runner) -> None:

@@ -165,7 +165,10 @@ def _words(journal: Journal) -> str:
 def _missing_tags(volume: WritableVolume, journals: WritableJournals, run: str, contents: Contents) -> Iterable[str]:
     """Tags of a run that are neither where they were nor in a quarantine: an interrupted purge begins with them."""
     for _, move in journals.moves_of(run, Kind.TAG):
-        if (move.repository, move.name) not in contents.tags and not volume.exists(move.path):
+        entry = contents.tags.get((move.repository, move.name))
+        # Of one that it was just removing the link may be gone, and the directory not yet.
+        link = "/current/link" if move.witness else ""
+        if not any(volume.exists(f"{place}{link}") for place in (move.path, *([entry.path] if entry else []))):
             yield f"{move.repository}:{move.name}"
 
 
