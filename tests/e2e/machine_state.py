@@ -25,7 +25,9 @@ class MachineState:
 
     def difference(self, other: "MachineState") -> set[str]:
         """What is there at one moment alone and carries no foreign mark."""
-        marks = (*self.foreign, *other.foreign, *_OF_OTHER_TESTS)
+        marks = [*self.foreign, *other.foreign, *_OF_OTHER_TESTS]
+        if self.foreign != other.foreign:
+            marks.append("setting ")  # that of a cluster which has come or gone meanwhile
         return {line for line in self.lines ^ other.lines if not any(mark in f"{line} " for mark in marks)}
 
 
@@ -39,6 +41,7 @@ def _marks(plan: Plan) -> list[str]:
     names = (
         f" {plan.bridge} ",
         f" {plan.bridge}-",
+        f"/{plan.bridge}-",
         f"{plan.name} ",
         f"/{plan.name}/",
         f"/{plan.name}.lock",
