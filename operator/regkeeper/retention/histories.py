@@ -7,9 +7,7 @@ from regkeeper.retention import digests
 from regkeeper.retention.beneath import open_file
 from regkeeper.retention.digests import ALGORITHMS, Digest
 from regkeeper.retention.layout import ABSENT, TAGS, Volume, repository_path
-from regkeeper.retention.repository import NO_LINK, Repository, Tag
-
-_UNLINKED = Tag(None, NO_LINK)
+from regkeeper.retention.repository import Repository
 
 
 def departures(volume: Volume, repository: Repository) -> dict[Digest, int]:
@@ -21,7 +19,7 @@ def departures(volume: Volume, repository: Repository) -> dict[Digest, int]:
         Nanoseconds since the epoch.
     """
     left: dict[Digest, int] = {}
-    for name, tag in (repository.tags | dict.fromkeys(repository.unlinked_tags, _UNLINKED)).items():
+    for name, tag in repository.listed_tags.items():
         pushes = _pushes(volume, repository.name, name)
         times = sorted(pushes.values())
         for digest, time in pushes.items():

@@ -38,6 +38,10 @@ class Tag(NamedTuple):
     link: Link
 
 
+UNLINKED = Tag(None, NO_LINK)
+"""A tag that has a directory and no `current/link`."""
+
+
 class Problem(Struct, frozen=True):
     """Something that can't be read, or is not as it should be."""
 
@@ -89,6 +93,11 @@ class Repository(Struct):
     uploading: bool = False
     unreadable: list[Problem] = field(default_factory=list)
     opaque: bool = False
+
+    @property
+    def listed_tags(self) -> dict[str, Tag]:
+        """The tags that the registry lists: those too that have no link."""
+        return self.tags | dict.fromkeys(self.unlinked_tags, UNLINKED)
 
     def is_index(self, digest: Digest) -> bool:
         """Whether it is a manifest that lists others."""

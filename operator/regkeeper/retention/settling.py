@@ -14,13 +14,11 @@ from regkeeper.retention.owners import Owners
 from regkeeper.retention.plan import Refused, RepositoryPlan
 from regkeeper.retention.planned_moves import NO_WITNESS, PlannedMoves, encoded
 from regkeeper.retention.question import Question, Verdict
-from regkeeper.retention.repository import NO_LINK, Problem, Repository, Tag
+from regkeeper.retention.repository import UNLINKED, Problem, Repository
 from regkeeper.retention.repository_reader import Note
 from regkeeper.retention.rows import ManifestRow, TagRows
 from regkeeper.retention.shards import Shards
 from regkeeper.retention.uploads import old_uploads
-
-_UNLINKED = Tag(None, NO_LINK)
 
 
 class Stretch(Struct):
@@ -114,7 +112,7 @@ class Settler:
             Refused(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)
         )
         stretch.problems.extend(repository.problems())
-        tags = repository.tags | dict.fromkeys(repository.unlinked_tags, _UNLINKED)
+        tags = repository.listed_tags
         verdicts = judgement.tags.verdicts | {
             name: self._with_bytes(judgement.tags.verdicts[name], repository, tags[name].digest)
             for name in judgement.tags.orphaned
@@ -158,7 +156,7 @@ class Settler:
 
     def _move_tags(self, repository: Repository, judgement: Judgement, moves: PlannedMoves) -> None:
         victims = sorted(judgement.victims)
-        tags = [repository.tags.get(name, _UNLINKED) for name in victims]
+        tags = [repository.tags.get(name, UNLINKED) for name in victims]
         moves.add(
             Kind.TAG,
             repository.name,
