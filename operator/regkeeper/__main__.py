@@ -17,7 +17,7 @@ def main() -> None:
     policies = None
     try:
         if sys.argv[1:2] == ["retain"]:
-            from regkeeper.retention.policy_process import started
+            from regkeeper.retention.policies.policy_process import started
 
             policies = started()
         from regkeeper.cli import app

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from regkeeper.retention.planner import WAITING
-from regkeeper.retention.touching import THREADS, TOUCHERS
+from regkeeper.retention.planning.planner import WAITING
+from regkeeper.retention.processes.touching import THREADS, TOUCHERS
 from tests.bench.programs import HEADER, Programs, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared
 from tests.bench.table import Section

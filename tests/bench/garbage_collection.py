@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from regkeeper.retention.spread import processors
+from regkeeper.retention.processes.spread import processors
 from tests.bench.programs import HEADER, Programs, cost, in_turn, load, rows, seconds
 from tests.bench.reference_volume import REPOSITORIES, TAGS, forget, prepared, settle
 from tests.bench.table import Section

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from regkeeper.retention.remembering import SETTLED_NANOSECONDS
+from regkeeper.retention.records.remembering import SETTLED_NANOSECONDS
 
 REPOSITORIES = 500
 TAGS = 40

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention import patient_links, record_files, reserve
+from regkeeper.retention.quarantine import reserve
+from regkeeper.retention.records import record_files
+from regkeeper.retention.volume import patient_links
 from tests.engine.job_pod import Pod
 from tests.engine.memory import folder_in_memory
 from tests.engine.running import Runner

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from regkeeper.retention import digests
-from regkeeper.retention.in_use import InUse
-from regkeeper.retention.intent import Intent, deletion_intent
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import Policy, merge, read_policies
-from regkeeper.retention.question import Question
-from regkeeper.retention.read_ahead import waits_for_nothing
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.repository_reader import RepositoryReader
+from regkeeper.retention.judging.question import Question
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.in_use import InUse
+from regkeeper.retention.policies.intent import Intent, deletion_intent
+from regkeeper.retention.policies.policy import Policy, merge, read_policies
+from regkeeper.retention.policies.references import parse_reference
+from regkeeper.retention.processes.read_ahead import waits_for_nothing
+from regkeeper.retention.quarantine.moves import Kind, Move
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.layout import open_volume
+from regkeeper.retention.volume.repository_reader import RepositoryReader
 from tests.engine.volumes import Volume
 
 UNLIMITED = {"maxDeletedShare": "100%", "allowEmptyRepositories": True}

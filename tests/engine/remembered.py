@@ -5,20 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from regkeeper.retention.asking import ask_to_change
-from regkeeper.retention.in_use import InUse
-from regkeeper.retention.intent import Intent
-from regkeeper.retention.journals import open_journals
-from regkeeper.retention.layout import open_volume, walk_repositories
-from regkeeper.retention.places import CACHE
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import merge
-from regkeeper.retention.question import Question
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
-from regkeeper.retention.remembering import RememberingReader
-from regkeeper.retention.storage import Guard, no_guard, open_writable
+from regkeeper.retention.judging.question import Question
+from regkeeper.retention.planning.asking import ask_to_change
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.in_use import InUse
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.policies.policy import merge
+from regkeeper.retention.quarantine.journals import open_journals
+from regkeeper.retention.quarantine.storage import Guard, no_guard, open_writable
+from regkeeper.retention.records.record_files import RecordFiles, WritableRecordFiles
+from regkeeper.retention.records.remembering import RememberingReader
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.volume.layout import open_volume, walk_repositories
+from regkeeper.retention.volume.places import CACHE
 from tests.engine import documents
 from tests.engine.planning import UNLIMITED, policies
 from tests.engine.volumes import DAY, OLD, Volume

@@ -10,28 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regkeeper.retention import lock
-from regkeeper.retention.asking import ask
-from regkeeper.retention.history import due
-from regkeeper.retention.in_use import InUse
-from regkeeper.retention.intent import Intent, deletion_intent
-from regkeeper.retention.journal import Journal
-from regkeeper.retention.journal_writer import WritableJournals, open_writable_journals
-from regkeeper.retention.journals import open_journals
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moves import Move
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.policy import merge
-from regkeeper.retention.purge import Purged, purge
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.recovery import recover
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.repository_reader import RepositoryReader
-from regkeeper.retention.restore import Restored, last_undoable, undo
-from regkeeper.retention.restore_images import restore_reference
-from regkeeper.retention.run import Order, Outcome, carry_out
-from regkeeper.retention.stop import Stop, never
-from regkeeper.retention.storage import Guard, WritableVolume, no_guard, open_writable
+from regkeeper.retention.planning.asking import ask
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.policies.in_use import InUse
+from regkeeper.retention.policies.intent import Intent, deletion_intent
+from regkeeper.retention.policies.policy import merge
+from regkeeper.retention.policies.references import parse_reference
+from regkeeper.retention.processes.stop import Stop, never
+from regkeeper.retention.quarantine import lock
+from regkeeper.retention.quarantine.history import due
+from regkeeper.retention.quarantine.journal import Journal
+from regkeeper.retention.quarantine.journal_writer import WritableJournals, open_writable_journals
+from regkeeper.retention.quarantine.journals import open_journals
+from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.storage import Guard, WritableVolume, no_guard, open_writable
+from regkeeper.retention.runs.purge import Purged, purge
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.recovery import recover
+from regkeeper.retention.runs.restore import Restored, last_undoable, undo
+from regkeeper.retention.runs.restore_images import restore_reference
+from regkeeper.retention.runs.run import Order, Outcome, carry_out
+from regkeeper.retention.volume.layout import open_volume
+from regkeeper.retention.volume.repository_reader import RepositoryReader
 from tests.engine.planning import UNLIMITED, policies
 from tests.engine.volumes import DAY, SECOND, Entry, Volume, files
 

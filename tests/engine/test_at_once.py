@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.at_once import at_once
 from regkeeper.retention.errors import StorageError
+from regkeeper.retention.processes.at_once import at_once
 from tests.engine.running import Runner, content
 from tests.engine.volumes import DAY, Volume
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import NothingToUndoError, StorageError
-from regkeeper.retention.quiet import Mode
+from regkeeper.retention.runs.quiet import Mode
 from tests.engine.planning import used
 from tests.engine.running import Counting, Failing, Killing, Runner, content, copied, killed, linked, quarantined
 from tests.engine.samples import KEEP_LAST, team_volume, whole_tags

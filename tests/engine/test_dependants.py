@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.retention.moves import Kind
+from regkeeper.retention.quarantine.moves import Kind
 from tests.engine import documents
 from tests.engine.planning import delete, retain, used
 from tests.engine.volumes import DAY, Volume

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from regkeeper.retention.forks import end, fork
+from regkeeper.retention.processes.forks import end, fork
 from tests.engine.processes import lives
 from tests.waiting import wait_for
 

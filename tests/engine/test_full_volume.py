@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
-from regkeeper.retention.stop import never
-from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.processes.stop import never
+from regkeeper.retention.quarantine.storage import WritableVolume
 from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, Volume

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.moves import Kind
+from regkeeper.retention.quarantine.moves import Kind
 from tests.engine import documents
 from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, HOUR, Volume

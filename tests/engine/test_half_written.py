@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from regkeeper.retention import freeing
-from regkeeper.retention.moves import Kind
+from regkeeper.retention.planning import freeing
+from regkeeper.retention.quarantine.moves import Kind
 from tests.engine.planning import delete, retain
 from tests.engine.running import STATE, Runner, content
 from tests.engine.samples import whole_tags

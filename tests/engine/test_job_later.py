@@ -12,10 +12,10 @@ import pytest
 
 from regkeeper.answer import Outcome
 from regkeeper.job import summary
-from regkeeper.retention import digests
-from regkeeper.retention import restore as restoring
-from regkeeper.retention.contents import Contents
-from regkeeper.retention.quarantine import put_back
+from regkeeper.retention.quarantine.contents import Contents
+from regkeeper.retention.quarantine.renames import put_back
+from regkeeper.retention.runs import restore as restoring
+from regkeeper.retention.volume import digests
 from regkeeper.sketch import may_have, name_of_tag
 from regkeeper.snapshot import Stage, Undo
 from tests.engine import documents

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.retention import history
 from regkeeper.retention.errors import DamagedJournalError, RefusedError, StoppedError, StorageError
-from regkeeper.retention.journal import State, decode_move, encode_move
-from regkeeper.retention.journals import Journals, open_journals
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.stop import never
+from regkeeper.retention.processes.stop import never
+from regkeeper.retention.quarantine import history
+from regkeeper.retention.quarantine.journal import State, decode_move, encode_move
+from regkeeper.retention.quarantine.journals import Journals, open_journals
+from regkeeper.retention.quarantine.moves import Kind, Move
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine import driver
 from tests.engine.running import STATE, Runner, content, copied
 from tests.engine.volumes import SECOND, Volume, snapshot

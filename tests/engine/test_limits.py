@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from regkeeper.retention.errors import NotPermittedError
-from regkeeper.retention.intent import Intent
-from regkeeper.retention.layout import Volume as OpenVolume
-from regkeeper.retention.layout import open_volume
+from regkeeper.retention.judging.question import Question
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.plan import Outcome
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.question import Question
+from regkeeper.retention.planning.plan import Outcome
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.volume.layout import Volume as OpenVolume
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine import driver
 from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, Volume

@@ -2,9 +2,9 @@
 
 import pytest
 
-from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest
-from regkeeper.retention.manifest import CorruptManifestError, parse_manifest
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.digests import Digest
+from regkeeper.retention.volume.manifest import CorruptManifestError, parse_manifest
 from tests.engine import documents
 
 CONFIG, SHOWN, HIDDEN = ("sha256:" + pair * 32 for pair in ("c0", "a1", "b2"))

@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.retention.in_use import InUse as EngineInUse
-from regkeeper.retention.in_use import parse_in_use
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.plan import Exceeded
+from regkeeper.retention.planning.plan import Exceeded
+from regkeeper.retention.policies.in_use import InUse as EngineInUse
+from regkeeper.retention.policies.in_use import parse_in_use
+from regkeeper.retention.quarantine.moves import Kind
 from tests.engine import planning
 from tests.engine.cases import cases
 from tests.engine.driver import in_use_file

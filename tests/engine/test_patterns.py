@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from regkeeper.retention import digests
-from regkeeper.retention.in_use import InvalidInUseError, parse_in_use
-from regkeeper.retention.patterns import PatternError, matcher
-from regkeeper.retention.references import InvalidReferenceError, parse_reference
-from regkeeper.retention.versions import ConstraintError, constraint, version_of
+from regkeeper.retention.policies.in_use import InvalidInUseError, parse_in_use
+from regkeeper.retention.policies.patterns import PatternError, matcher
+from regkeeper.retention.policies.references import InvalidReferenceError, parse_reference
+from regkeeper.retention.policies.versions import ConstraintError, constraint, version_of
+from regkeeper.retention.volume import digests
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from regkeeper.durations import parse_duration
-from regkeeper.retention.policy import InvalidPolicyError, merge, read_policies
+from regkeeper.retention.policies.policy import InvalidPolicyError, merge, read_policies
 from tests.engine.planning import policies
 
 HOUR = 3600 * 10**9

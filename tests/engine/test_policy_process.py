@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from regkeeper.retention import early as early_reading
-from regkeeper.retention.early import reading_early
-from regkeeper.retention.intent import Intent
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
-from regkeeper.retention.question import Question
+from regkeeper.retention.judging.question import Question
+from regkeeper.retention.planning import early as early_reading
+from regkeeper.retention.planning.early import reading_early
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.policies.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine.volumes import DAY, Volume
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.
@@ -103,7 +103,9 @@ def test_the_command_itself_imports_no_models(volume: Volume, files: list[str]) 
     code, errors = command(volume, "--policy", files[0], python=("-X", "importtime"))
     assert code == 0, errors
     modules = {line.rpartition("|")[2].strip() for line in errors.splitlines()}
-    assert {"regkeeper.retention.planner", "pydantic", "yaml"} & modules == {"regkeeper.retention.planner"}
+    assert {"regkeeper.retention.planning.planner", "pydantic", "yaml"} & modules == {
+        "regkeeper.retention.planning.planner"
+    }
 
 
 def test_what_cannot_be_printed_is_told(volume: Volume, files: list[str]) -> None:
@@ -171,7 +173,7 @@ def test_what_was_read_early_makes_the_same_plan(
 
 WAITING = """
 import os
-from regkeeper.retention.policy_process import PolicyProcess
+from regkeeper.retention.policies.policy_process import PolicyProcess
 
 child = PolicyProcess().child
 while os.readlink(f"/proc/{child}/fd/1") != "/dev/null":

@@ -12,8 +12,8 @@ from regkeeper.retention.errors import (
     NotQuietError,
     UnansweredError,
 )
-from regkeeper.retention.probe import probe
-from regkeeper.retention.quiet import Mode
+from regkeeper.retention.runs.probe import probe
+from regkeeper.retention.runs.quiet import Mode
 from tests.gateway import serve_gateway
 from tests.registry_process import registry_program, serve_registry
 

@@ -6,12 +6,12 @@ import time
 import pytest
 
 from regkeeper.commands.reports import note_purged
-from regkeeper.retention import purge
-from regkeeper.retention.contents import Contents, Entry
 from regkeeper.retention.errors import NotQuietError, StoppedError
-from regkeeper.retention.needed import held_by_other_runs
-from regkeeper.retention.purge import Purged
-from regkeeper.retention.stop import never
+from regkeeper.retention.processes.stop import never
+from regkeeper.retention.quarantine.contents import Contents, Entry
+from regkeeper.retention.runs import purge
+from regkeeper.retention.runs.needed import held_by_other_runs
+from regkeeper.retention.runs.purge import Purged
 from tests.engine import driver
 from tests.engine.running import STATE, Runner, content, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume

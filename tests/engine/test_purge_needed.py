@@ -2,10 +2,10 @@
 
 import pytest
 
-from regkeeper.retention.layout import MANIFEST_LIMIT
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.restore import undo
-from regkeeper.retention.restore_images import restore_reference
+from regkeeper.retention.policies.references import parse_reference
+from regkeeper.retention.runs.restore import undo
+from regkeeper.retention.runs.restore_images import restore_reference
+from regkeeper.retention.volume.layout import MANIFEST_LIMIT
 from tests.engine import documents
 from tests.engine.planning import used
 from tests.engine.running import Runner, quarantined

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.beneath import open_directory
 from regkeeper.retention.errors import (
     NotQuietError,
 )
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moves import Move
-from regkeeper.retention.quiet import Mode, refuse_changes, refuse_pull_through_cache
-from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.storage import WritableVolume
+from regkeeper.retention.runs.quiet import Mode, refuse_changes, refuse_pull_through_cache
+from regkeeper.retention.volume.beneath import open_directory
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine.remembered import await_tick
 from tests.engine.running import Runner, content, quarantined
 from tests.engine.samples import whole_tags
@@ -126,7 +126,7 @@ def test_a_process_that_may_open_nothing_more_does_not_call_it_quiet(
         return open_directory(directory, path)
 
     with open_volume(str(volume.root)) as opened:
-        monkeypatch.setattr("regkeeper.retention.layout.open_directory", refuse)
+        monkeypatch.setattr("regkeeper.retention.volume.layout.open_directory", refuse)
         with pytest.raises(OSError, match=os.strerror(number)):
             refuse_changes(opened, time.time_ns(), time.time_ns)
 

@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.read_ahead import BATCH, DISTANCE, SAMPLE, WAITS, read_ahead
-from regkeeper.retention.repository_reader import RepositoryReader
+from regkeeper.retention.processes.read_ahead import BATCH, DISTANCE, SAMPLE, WAITS, read_ahead
+from regkeeper.retention.volume.layout import open_volume
+from regkeeper.retention.volume.repository_reader import RepositoryReader
 from tests.engine.volumes import Volume
 
 

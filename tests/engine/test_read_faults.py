@@ -18,8 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from regkeeper.retention import beneath, layout
-from regkeeper.retention.moves import Kind
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.volume import beneath, layout
 from tests.engine import driver, planning
 from tests.engine.driver import REFUSES_NOTHING
 from tests.engine.running import STATE, content, linked

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from regkeeper.retention.places import CACHE
-from regkeeper.retention.records import MAGIC
+from regkeeper.retention.records.record import MAGIC
+from regkeeper.retention.volume.places import CACHE
 from tests.engine.remembered import (
     KEEP_ONE,
     ask_by_records,

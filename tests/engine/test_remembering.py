@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.retention import record_files
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.places import CACHE
-from regkeeper.retention.record_files import RecordFiles, WritableRecordFiles
-from regkeeper.retention.remembering import SETTLED_NANOSECONDS, RememberingReader
-from regkeeper.retention.storage import open_writable
+from regkeeper.retention.quarantine.storage import open_writable
+from regkeeper.retention.records import record_files
+from regkeeper.retention.records.record_files import RecordFiles, WritableRecordFiles
+from regkeeper.retention.records.remembering import SETTLED_NANOSECONDS, RememberingReader
+from regkeeper.retention.volume.layout import open_volume
+from regkeeper.retention.volume.places import CACHE
 from tests.engine import documents
 from tests.engine.cases import cases
 from tests.engine.memory import folder_in_memory

@@ -12,16 +12,16 @@ from typer.testing import CliRunner
 
 from regkeeper.cli import app
 from regkeeper.commands.volume_options import reading
-from regkeeper.retention.asking import ask
 from regkeeper.retention.errors import StoppedError
-from regkeeper.retention.inspection import inspect
-from regkeeper.retention.moves import Move
-from regkeeper.retention.policy import merge
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.recovery import recover
-from regkeeper.retention.restore import undo
-from regkeeper.retention.storage import no_guard
-from regkeeper.retention.usage import measure
+from regkeeper.retention.planning.asking import ask
+from regkeeper.retention.policies.policy import merge
+from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.storage import no_guard
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.recovery import recover
+from regkeeper.retention.runs.restore import undo
+from regkeeper.retention.volume.inspection import inspect
+from regkeeper.retention.volume.usage import measure
 from tests.engine.cases import cases
 from tests.engine.driver import delete, run
 from tests.engine.memory import folder_in_memory

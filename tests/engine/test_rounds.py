@@ -1,11 +1,11 @@
 """Rounds of judgements, with a judge who takes back what it said, as the real one must not."""
 
-from regkeeper.retention import digests
-from regkeeper.retention.judgement import Judgement
-from regkeeper.retention.repository import NO_LINK, Repository, Tag
-from regkeeper.retention.rounds import judge_in_rounds
-from regkeeper.retention.subjects import State, Subjects
-from regkeeper.retention.tag_verdicts import TagVerdicts
+from regkeeper.retention.judging.judgement import Judgement
+from regkeeper.retention.judging.rounds import judge_in_rounds
+from regkeeper.retention.judging.subjects import State, Subjects
+from regkeeper.retention.judging.tag_verdicts import TagVerdicts
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.repository import NO_LINK, Repository, Tag
 
 IMAGE, SIGNATURE = (digests.compute(content, digests.SHA256) for content in (b"image", b"signature"))
 

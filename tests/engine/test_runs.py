@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from regkeeper.retention import lock
 from regkeeper.retention.errors import (
     BusyError,
     RefusedError,
@@ -18,10 +17,11 @@ from regkeeper.retention.errors import (
     StoppedError,
     StorageError,
 )
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.moves import Move
-from regkeeper.retention.stop import StopOnSignal
-from regkeeper.retention.storage import EndTime, components
+from regkeeper.retention.processes.stop import StopOnSignal
+from regkeeper.retention.quarantine import lock
+from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.storage import EndTime, components
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine import driver
 from tests.engine.running import STATE, Counting, Runner, content
 from tests.engine.volumes import SECOND, Volume, snapshot

@@ -22,11 +22,11 @@ from hypothesis.stateful import (
 )
 
 from regkeeper.retention.errors import NothingToUndoError
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.recovery import recover
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.restore_images import restore_reference, restore_used
+from regkeeper.retention.policies.references import parse_reference
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.recovery import recover
+from regkeeper.retention.runs.restore_images import restore_reference, restore_used
 from tests.engine.cases import cases
 from tests.engine.documents import Descriptor
 from tests.engine.memory import folder_in_memory

@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from regkeeper.retention.shared_counter import SharedCounter
+from regkeeper.retention.processes.shared_counter import SharedCounter
 from tests.waiting import wait_for
 
 # The tests' own process may have threads (pytest-xdist); what is forked here takes none of their locks.

@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regkeeper.commands.progress import progress
-from regkeeper.retention import freeing
 from regkeeper.retention.errors import NotPermittedError, RetentionError, StorageError, translated
-from regkeeper.retention.intent import Intent
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.policy import merge
-from regkeeper.retention.question import Question
-from regkeeper.retention.read_ahead import WAITS, waits_for_nothing
-from regkeeper.retention.spread import spread
+from regkeeper.retention.judging.question import Question
+from regkeeper.retention.planning import freeing
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.policies.policy import merge
+from regkeeper.retention.processes.read_ahead import WAITS, waits_for_nothing
+from regkeeper.retention.processes.spread import spread
+from regkeeper.retention.volume.layout import open_volume
 from tests.engine.cases import cases
 from tests.engine.planning import plan, policies
 from tests.engine.processes import lives

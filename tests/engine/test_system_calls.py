@@ -99,13 +99,13 @@ LOOKING = "openat,openat2,read,close,fstat,newfstatat,statx,getdents64"
 
 PLAN = """
 import sys
-from regkeeper.retention.layout import open_volume
-from regkeeper.retention.planner import Planner
-from regkeeper.retention.intent import Intent
-from regkeeper.retention.question import Question
-from regkeeper.retention.read_ahead import waits_for_nothing
-from regkeeper.retention.record_files import RecordFiles
-from regkeeper.retention.remembering import RememberingReader
+from regkeeper.retention.volume.layout import open_volume
+from regkeeper.retention.planning.planner import Planner
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.judging.question import Question
+from regkeeper.retention.processes.read_ahead import waits_for_nothing
+from regkeeper.retention.records.record_files import RecordFiles
+from regkeeper.retention.records.remembering import RememberingReader
 
 with open_volume(sys.argv[1]) as volume:
     reader = RememberingReader(volume, RecordFiles(volume), now=2**62, trusting=True)

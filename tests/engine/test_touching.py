@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.shared_counter import SharedCounter
-from regkeeper.retention.spread import spread
-from regkeeper.retention.touching import DISTANCE, THREADS, TOUCHERS, touching
+from regkeeper.retention.processes.shared_counter import SharedCounter
+from regkeeper.retention.processes.spread import spread
+from regkeeper.retention.processes.touching import DISTANCE, THREADS, TOUCHERS, touching
 from tests.engine.processes import lives
 from tests.waiting import wait_for
 

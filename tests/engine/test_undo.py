@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from regkeeper.cli import app as cli
-from regkeeper.retention import no_replace
 from regkeeper.retention.errors import NothingToUndoError, NotQuietError, StoppedError
-from regkeeper.retention.moves import Kind, Move
-from regkeeper.retention.stop import never
+from regkeeper.retention.processes.stop import never
+from regkeeper.retention.quarantine import no_replace
+from regkeeper.retention.quarantine.moves import Kind, Move
 from tests.engine import driver
 from tests.engine.running import STATE, Runner, content
 from tests.engine.samples import whole_tags

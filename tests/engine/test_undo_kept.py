@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from regkeeper.retention.policy import merge
-from regkeeper.retention.restore import undo
+from regkeeper.retention.policies.policy import merge
+from regkeeper.retention.runs.restore import undo
 from tests.engine.planning import policies
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume

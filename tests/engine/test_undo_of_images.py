@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention import marks
 from regkeeper.retention.errors import NothingToUndoError, StoppedError
-from regkeeper.retention.restore import undo
-from regkeeper.retention.stop import never
+from regkeeper.retention.processes.stop import never
+from regkeeper.retention.quarantine import marks
+from regkeeper.retention.runs.restore import undo
 from tests.engine import documents
 from tests.engine.planning import used
 from tests.engine.running import Runner, content

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from regkeeper.retention.intent import deletion_intent
-from regkeeper.retention.layout import open_volume, walk_repositories
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.patient_links import PAUSE
-from regkeeper.retention.references import parse_reference
-from regkeeper.retention.repository_reader import RepositoryReader
+from regkeeper.retention.policies.intent import deletion_intent
+from regkeeper.retention.policies.references import parse_reference
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.volume.layout import open_volume, walk_repositories
+from regkeeper.retention.volume.patient_links import PAUSE
+from regkeeper.retention.volume.repository_reader import RepositoryReader
 from tests.engine import documents
 from tests.engine.planning import delete, plan, retain, used
 from tests.engine.volumes import DAY, HOUR, SECOND, Repository, Volume

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention import digests
-from regkeeper.retention.digests import Digest
 from regkeeper.retention.errors import StoppedError
-from regkeeper.retention.histories import departures
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.session import reading
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.runs.session import reading
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.digests import Digest
+from regkeeper.retention.volume.histories import departures
 from tests.engine import documents
 from tests.engine.documents import Descriptor
 from tests.engine.planning import delete, retain, used

@@ -7,7 +7,7 @@ import pytest
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.policies import Policies, read_policies
-from regkeeper.retention.in_use import InUse
+from regkeeper.retention.policies.in_use import InUse
 from tests.registry_objects import a_registry
 from tests.retention_objects import retention_object
 

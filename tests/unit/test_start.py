@@ -21,6 +21,6 @@ def test_a_dry_run_imports_nothing_that_changes_a_volume(command: str) -> None:
 
 
 def test_a_policy_is_read_without_the_status_of_its_kind() -> None:
-    modules = imported("regkeeper.retention.policy")
+    modules = imported("regkeeper.retention.policies.policy")
     assert "regkeeper.api.v1alpha1.retention_spec" in modules
     assert "regkeeper.api.v1alpha1.retention" not in modules

@@ -14,14 +14,14 @@ from regkeeper.commands.reports import (
     run_document,
 )
 from regkeeper.commands.volume_options import failures, note
-from regkeeper.retention.asking import ask_to_change
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import SECOND, moment
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.purge import Purged
-from regkeeper.retention.recovery import Recovered
-from regkeeper.retention.run import Order, Outcome, carry_out
-from regkeeper.retention.spread import processors
+from regkeeper.retention.planning.asking import ask_to_change
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.processes.spread import processors
+from regkeeper.retention.runs.purge import Purged
+from regkeeper.retention.runs.recovery import Recovered
+from regkeeper.retention.runs.run import Order, Outcome, carry_out
 
 
 class _NotAcceptedError(RefusedError):

@@ -16,9 +16,9 @@ from regkeeper.commands.volume_options import (
     note,
     parsed_moment,
 )
-from regkeeper.retention import session
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.session import Session
+from regkeeper.retention.runs import session
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)

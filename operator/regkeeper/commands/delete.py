@@ -8,7 +8,8 @@ import typer
 from msgspec.structs import replace
 
 from regkeeper.commands.change_options import Change, changing_command
-from regkeeper.commands.deletion import Deletion, perform
+from regkeeper.commands.deletion import Deletion
+from regkeeper.commands.performing import perform
 from regkeeper.commands.volume_options import (
     InUseFile,
     Yes,
@@ -16,16 +17,21 @@ from regkeeper.commands.volume_options import (
     read_in_use,
     seconds,
 )
-from regkeeper.retention import session
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.intent import Intent, deletion_intent
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.patterns import matcher
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.presence import absent
-from regkeeper.retention.printing import count
-from regkeeper.retention.references import ForeignAddressError, InvalidReferenceError, Reference, parse_reference
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.printing import count
+from regkeeper.retention.policies.intent import Intent, deletion_intent
+from regkeeper.retention.policies.patterns import matcher
+from regkeeper.retention.policies.presence import absent
+from regkeeper.retention.policies.references import (
+    ForeignAddressError,
+    InvalidReferenceError,
+    Reference,
+    parse_reference,
+)
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.runs import session
 
 UNTAGGED_AGE = "24h"
 """Untagged manifests that are younger stay unless --older-than says otherwise: a push sets the tag last."""

@@ -15,8 +15,8 @@ from regkeeper.commands.volume_options import (
     failures,
     reading,
 )
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.session import Reading
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.session import Reading
 
 
 @dataclass(frozen=True, kw_only=True)

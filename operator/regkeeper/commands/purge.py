@@ -15,11 +15,11 @@ from regkeeper.commands.volume_options import (
     read_in_use,
     seconds,
 )
-from regkeeper.retention import reserve
-from regkeeper.retention.history import due
 from regkeeper.retention.moments import SECOND
-from regkeeper.retention.purge import purge as purge_runs
-from regkeeper.retention.recovery import recover
+from regkeeper.retention.quarantine import reserve
+from regkeeper.retention.quarantine.history import due
+from regkeeper.retention.runs.purge import purge as purge_runs
+from regkeeper.retention.runs.recovery import recover
 
 app = typer.Typer(add_completion=False)
 

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from regkeeper.commands.volume_options import note
-from regkeeper.retention.journal import Journal
 from regkeeper.retention.moments import moment
-from regkeeper.retention.printing import count, size_of
-from regkeeper.retention.purge import Purged
-from regkeeper.retention.recovery import Recovered
-from regkeeper.retention.restore import Restored
+from regkeeper.retention.planning.printing import count, size_of
+from regkeeper.retention.quarantine.journal import Journal
+from regkeeper.retention.runs.purge import Purged
+from regkeeper.retention.runs.recovery import Recovered
+from regkeeper.retention.runs.restore import Restored
 
 _MOST = 5
 """Entries that can't be removed of which each is named; there may be as many as a run has."""

@@ -16,12 +16,12 @@ from regkeeper.commands.volume_options import (
     note,
     print_document,
 )
-from regkeeper.retention import marks, reserve
-from regkeeper.retention.recovery import Recovered, recover
-from regkeeper.retention.references import InvalidReferenceError, Reference, parse_reference
-from regkeeper.retention.restore import Restored, can_be_undone, last_undoable, nothing_to_undo, undo, undoable
-from regkeeper.retention.restore_images import restore_reference
-from regkeeper.retention.session import Session
+from regkeeper.retention.policies.references import InvalidReferenceError, Reference, parse_reference
+from regkeeper.retention.quarantine import marks, reserve
+from regkeeper.retention.runs.recovery import Recovered, recover
+from regkeeper.retention.runs.restore import Restored, can_be_undone, last_undoable, nothing_to_undo, undo, undoable
+from regkeeper.retention.runs.restore_images import restore_reference
+from regkeeper.retention.runs.session import Session
 
 app = typer.Typer(add_completion=False)
 

@@ -9,20 +9,21 @@ from urllib.parse import urlsplit
 import typer
 
 from regkeeper.commands.change_options import Change, changing_command
-from regkeeper.commands.deletion import Deletion, perform
+from regkeeper.commands.deletion import Deletion
+from regkeeper.commands.performing import perform
 from regkeeper.commands.volume_options import (
     InUseFile,
     failures,
     note,
     read_in_use,
 )
-from regkeeper.retention.early import reading_early
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import exact_moment
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.plan_files import Approved, approved_plan, refuse_other_rules
-from regkeeper.retention.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
+from regkeeper.retention.planning.early import reading_early
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.plan_files import Approved, approved_plan, refuse_other_rules
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.policies.policy_process import PolicyProcess, UnreadablePolicyError, read_intent
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 

@@ -6,9 +6,9 @@ import typer
 
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.commands.volume_options import present, print_document
-from regkeeper.retention.journal import Journal, State
 from regkeeper.retention.moments import moment
-from regkeeper.retention.printing import count, size_of
+from regkeeper.retention.planning.printing import count, size_of
+from regkeeper.retention.quarantine.journal import Journal, State
 
 app = typer.Typer(add_completion=False)
 

@@ -17,12 +17,12 @@ import typer
 
 from regkeeper.durations import parse_duration
 from regkeeper.errors import RegkeeperError
-from regkeeper.retention import session
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.in_use import InUse, InvalidInUseError, parse_in_use
 from regkeeper.retention.moments import parse_moment
-from regkeeper.retention.quiet import Mode
-from regkeeper.retention.session import Reading
+from regkeeper.retention.policies.in_use import InUse, InvalidInUseError, parse_in_use
+from regkeeper.retention.runs import session
+from regkeeper.retention.runs.quiet import Mode
+from regkeeper.retention.runs.session import Reading
 
 KEPT_AGAINST_WILL = 3
 

@@ -4,10 +4,10 @@ import re
 
 from regkeeper.answer import Answer, AnswerError, Previous, decode, encode
 from regkeeper.retention.errors import translated
-from regkeeper.retention.layout import Volume, read_file
-from regkeeper.retention.places import ANSWERS
-from regkeeper.retention.plan_files import keep_newest
-from regkeeper.retention.storage import WritableVolume
+from regkeeper.retention.planning.plan_files import keep_newest
+from regkeeper.retention.quarantine.storage import WritableVolume
+from regkeeper.retention.volume.layout import Volume, read_file
+from regkeeper.retention.volume.places import ANSWERS
 
 _KEPT = 20
 _UID = re.compile(r"[0-9A-Za-z-]+")

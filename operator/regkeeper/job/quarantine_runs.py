@@ -4,16 +4,16 @@ from regkeeper.answer import Answer, Outcome, Restored
 from regkeeper.job.request import Request
 from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import with_purges
-from regkeeper.retention import marks, reserve
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.history import due
-from regkeeper.retention.printing import count, size_of
-from regkeeper.retention.purge import purge as free
-from regkeeper.retention.recovery import recover
-from regkeeper.retention.restore import Restored as Back
-from regkeeper.retention.restore import undo, undoable
-from regkeeper.retention.restore_images import restore_used
-from regkeeper.retention.session import Session
+from regkeeper.retention.planning.printing import count, size_of
+from regkeeper.retention.quarantine import marks, reserve
+from regkeeper.retention.quarantine.history import due
+from regkeeper.retention.runs.purge import purge as free
+from regkeeper.retention.runs.recovery import recover
+from regkeeper.retention.runs.restore import Restored as Back
+from regkeeper.retention.runs.restore import undo, undoable
+from regkeeper.retention.runs.restore_images import restore_used
+from regkeeper.retention.runs.session import Session
 
 
 def purge(request: Request, session: Session) -> Answer:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from regkeeper.api.v1alpha1.retention_spec import Approval
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.in_use import InUse, InvalidInUseError
-from regkeeper.retention.intent import Intent
 from regkeeper.retention.moments import parse_moment
-from regkeeper.retention.policy import InvalidPolicyError, Policy, merge, parse_policy
-from regkeeper.retention.quiet import Mode
+from regkeeper.retention.policies.in_use import InUse, InvalidInUseError
+from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.policies.policy import InvalidPolicyError, Policy, merge, parse_policy
+from regkeeper.retention.runs.quiet import Mode
 from regkeeper.snapshot import Document
 
 

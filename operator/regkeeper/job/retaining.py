@@ -9,18 +9,18 @@ from regkeeper.answer import Answer, Outcome
 from regkeeper.job.request import Request
 from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import largest_victims, planned, touched, with_purges
-from regkeeper.retention.asking import ask, ask_to_change
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
-from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import SECOND, moment
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.plan_files import Approved, awaiting, record_awaiting, record_run, refuse_other_rules
-from regkeeper.retention.printing import count, print_plan, size_of
-from regkeeper.retention.purge import Purged
-from regkeeper.retention.repository_reader import RepositoryReader
-from regkeeper.retention.run import Order, carry_out
-from regkeeper.retention.session import Reading, Session
-from regkeeper.retention.spread import processors
+from regkeeper.retention.planning.asking import ask, ask_to_change
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.plan_files import Approved, awaiting, record_awaiting, record_run, refuse_other_rules
+from regkeeper.retention.planning.printing import count, print_plan, size_of
+from regkeeper.retention.processes.spread import processors
+from regkeeper.retention.runs.purge import Purged
+from regkeeper.retention.runs.run import Order, carry_out
+from regkeeper.retention.runs.session import Reading, Session
+from regkeeper.retention.volume.layout import Volume
+from regkeeper.retention.volume.repository_reader import RepositoryReader
 
 
 class _NotCarriedOutError(RefusedError):

@@ -18,15 +18,15 @@ from regkeeper.job.request import Request
 from regkeeper.job.retaining import approval, judge, look, retain
 from regkeeper.job.summary import largest_victims, planned, space, undone_last
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
-from regkeeper.retention.history import due
-from regkeeper.retention.journals import Journals
-from regkeeper.retention.layout import Volume
 from regkeeper.retention.moments import parse_moment
-from regkeeper.retention.plan_files import record_awaiting, recorded_run
-from regkeeper.retention.printing import print_plan
-from regkeeper.retention.quiet import refuse_pull_through_cache
-from regkeeper.retention.restore import undoable
-from regkeeper.retention.session import Reading, changing, reading
+from regkeeper.retention.planning.plan_files import record_awaiting, recorded_run
+from regkeeper.retention.planning.printing import print_plan
+from regkeeper.retention.quarantine.history import due
+from regkeeper.retention.quarantine.journals import Journals
+from regkeeper.retention.runs.quiet import refuse_pull_through_cache
+from regkeeper.retention.runs.restore import undoable
+from regkeeper.retention.runs.session import Reading, changing, reading
+from regkeeper.retention.volume.layout import Volume
 
 
 def plan(request: Request, root: str) -> Answer:

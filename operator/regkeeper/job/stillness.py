@@ -5,8 +5,8 @@ from collections.abc import Container
 
 from regkeeper.job.request import Request
 from regkeeper.retention.errors import StoppedError, UnansweredError
-from regkeeper.retention.quiet import Upload, uploads
-from regkeeper.retention.session import Session, refuse_writers
+from regkeeper.retention.runs.quiet import Upload, uploads
+from regkeeper.retention.runs.session import Session, refuse_writers
 
 ANSWER_SECONDS = 30.0
 """How long a node may take to know what a Service's address leads to."""

@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
-from regkeeper.retention import digests
-from regkeeper.retention.contents import NAMES_OF_IMAGES, Contents
-from regkeeper.retention.digests import Digest
 from regkeeper.retention.errors import RetentionError
-from regkeeper.retention.journal import State
-from regkeeper.retention.journals import Journals
-from regkeeper.retention.layout import Volume
-from regkeeper.retention.manifest import CorruptManifestError
 from regkeeper.retention.moments import exact_moment, moment
-from regkeeper.retention.moves import Kind
-from regkeeper.retention.needed import names_of_use
-from regkeeper.retention.plan import Plan
-from regkeeper.retention.printing import shown
-from regkeeper.retention.purge import Purged
-from regkeeper.retention.repository_reader import RepositoryReader
-from regkeeper.retention.usage import blob_bytes, quarantined_bytes
+from regkeeper.retention.planning.plan import Plan
+from regkeeper.retention.planning.printing import shown
+from regkeeper.retention.quarantine.contents import NAMES_OF_IMAGES, Contents
+from regkeeper.retention.quarantine.journal import State
+from regkeeper.retention.quarantine.journals import Journals
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.runs.needed import names_of_use
+from regkeeper.retention.runs.purge import Purged
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.digests import Digest
+from regkeeper.retention.volume.layout import Volume
+from regkeeper.retention.volume.manifest import CorruptManifestError
+from regkeeper.retention.volume.repository_reader import RepositoryReader
+from regkeeper.retention.volume.usage import blob_bytes, quarantined_bytes
 from regkeeper.sketch import MOST_NAMES, name_of_tag, sketch
 
 MOST_VICTIMS = 100

@@ -10,7 +10,7 @@ from typing import Any
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.pod_life import has_ended
-from regkeeper.retention.in_use import InUse, InvalidInUseError, is_written
+from regkeeper.retention.policies.in_use import InUse, InvalidInUseError, is_written
 from regkeeper.settings import FurtherKind
 
 Uses = dict[str, str]

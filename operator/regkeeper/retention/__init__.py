@@ -1,0 +1,1 @@
+"""The deletion engine, for any registry's volume: docs/architecture.md shows its rooms."""

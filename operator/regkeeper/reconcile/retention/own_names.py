@@ -6,7 +6,7 @@ from typing import Any
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.retention.policies import Policies
-from regkeeper.retention.in_use import any_host
+from regkeeper.retention.policies.in_use import any_host
 
 
 def own_names(registry: Registry, status: Mapping[str, Any], policies: Policies) -> list[str]:

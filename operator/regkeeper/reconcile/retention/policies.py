@@ -9,7 +9,7 @@ from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.errors import InvalidSpecError
 from regkeeper.reconcile.parsing import parse
-from regkeeper.retention.policy import InvalidPolicyError, parse_policy
+from regkeeper.retention.policies.policy import InvalidPolicyError, parse_policy
 
 WHEN_AND_HOW = {
     "schedule",

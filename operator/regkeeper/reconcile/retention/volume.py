@@ -16,7 +16,7 @@ from regkeeper.resources.config import config_file
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 from regkeeper.resources.retention.lock import Holder, Quiet
 from regkeeper.resources.storage import is_shared
-from regkeeper.retention.in_use import is_one_of
+from regkeeper.retention.policies.in_use import is_one_of
 
 NO_PLACE_FOR_A_RUN = ("VolumeInUse", "VolumeNotWritable")
 """Reasons of a Registry's conditions: another Registry has the volume, or its files can't be changed by our user."""

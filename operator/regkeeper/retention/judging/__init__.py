@@ -1,0 +1,1 @@
+"""Which tags and manifests of each repository go, which stay, and why."""

@@ -1,0 +1,1 @@
+"""A plan: what all judgements come to, in exact bytes, within limits."""

@@ -1,0 +1,128 @@
+"""A plan for people: by repository what goes, what stays, and why each; in colour on a terminal, plain elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from itertools import islice
+from typing import TextIO
+
+from regkeeper.retention.moments import moment
+from regkeeper.retention.planning.plan import Outcome, Plan, RepositoryPlan
+from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.volume import digests
+
+_BATCH = 1000
+"""Lines that are written at once."""
+
+
+class Style(Enum):
+    """How a line looks on a terminal, in rich's words."""
+
+    HEADING = "bold"
+    GOES = "red"
+    STAYS = "green"
+    WARNING = "yellow"
+    PLAIN = ""
+
+
+Line = tuple[Style, str]
+"""How a line looks, and its text."""
+
+
+def print_plan(plan: Plan, output: TextIO | None = None) -> None:
+    """Write the plan, a line for each tag and manifest; to standard output if nothing else is given."""
+    output = output or sys.stdout
+    if not output.isatty():
+        every = lines(plan)
+        while batch := [text for _, text in islice(every, _BATCH)]:
+            output.write("\n".join([*batch, ""]))  # one call of the system each, even where Python does not buffer
+        return
+    from rich.console import Console  # only for a person who looks at it
+    from rich.text import Text
+
+    console = Console(file=output, soft_wrap=True)
+    for style, text in lines(plan):
+        console.print(Text(text, style=style.value))
+
+
+def lines(plan: Plan) -> Iterator[Line]:
+    """The plan, line by line."""
+    for entry in plan.entries:
+        yield from _entry(entry)
+    for upload in plan.moves.of(Kind.UPLOAD):
+        yield Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it"
+    for leftover in plan.moves.of(Kind.LEFTOVER):
+        yield Style.GOES, f"- {shown(leftover.name)}: a blob that the registry did not write to its end"
+    for temporary in plan.moves.of(Kind.TEMPORARY):
+        yield Style.GOES, f"- {shown(temporary.path)}: the registry did not write it to its end"
+    for problem in plan.problems:
+        yield Style.WARNING, f"! {shown(str(problem))}"
+    for text in plan.unmatched:
+        yield Style.WARNING, f"! delete: {shown(text)} names nothing"
+    for refused in plan.kept:
+        where = f"{refused.repository} {refused.name}"
+        yield Style.WARNING, f"! delete: {refused.asked} asks for {shown(where)}, but it is kept: {refused.reason}"
+    for warning in plan.warnings:
+        yield Style.WARNING, f"! {warning}"
+    yield from _summary(plan)
+
+
+def _entry(entry: RepositoryPlan) -> Iterator[Line]:
+    size = f", {size_of(entry.deleted_bytes)} that it alone had" if entry.deleted_bytes else ""
+    empty = ", nothing is left" if entry.empty else ""
+    deleted = f"{entry.tags.deleted_count} of {count(len(entry.tags), 'tag')} to delete"
+    yield Style.HEADING, f"{shown(entry.name)}: {deleted}{size}{empty}"
+    goes, stays = Style.GOES, Style.STAYS
+    for tag, time, going, reason in entry.tags.shown():
+        pushed = (time and moment(time)) or "at an unknown time"
+        if going:
+            yield goes, f"  - {tag}  delete: {reason} · pushed {pushed}"
+        else:
+            yield stays, f"  + {tag}  kept: {reason} · pushed {pushed}"
+    for digest, going, reason in entry.manifests.shown():
+        name = digests.to_text(digest)
+        if going:
+            yield goes, f"  - {name}  delete: {reason}"
+        else:
+            yield stays, f"  + {name}  kept: {reason}"
+
+
+def _summary(plan: Plan) -> Iterator[Line]:
+    if plan.outcome is Outcome.NOTHING:
+        yield Style.HEADING, f"Nothing to delete in {count(plan.repositories, 'repository')}."
+    else:
+        parts = (
+            count(plan.count(Kind.TAG), "tag"),
+            count(plan.count(Kind.INDEX_REVISION, Kind.REVISION), "manifest"),
+            count(plan.count(Kind.LAYER_LINK), "layer link"),
+            count(plan.count(Kind.BLOB, Kind.MANIFEST_BLOB), "blob"),
+        )
+        text = f"To delete in {count(plan.repositories, 'repository')}: {', '.join(parts)}."
+        yield Style.HEADING, f"{text} A purge then frees {size_of(plan.deleted_bytes)}."
+    for exceeded in plan.limits:
+        yield Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}"
+    if plan.refusal:
+        yield Style.WARNING, f"! refused: {plan.refusal}"
+    yield Style.PLAIN, f"Plan {plan.hash}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 tag`, `20,000 tags`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def size_of(number: int) -> str:
+    """Bytes in binary units, and exactly where that differs."""
+    if number < 1024:
+        return count(number, "byte")
+    exponent = min((number.bit_length() - 1) // 10, len(_UNITS))
+    return f"{number / 1024**exponent:.1f} {_UNITS[exponent - 1]} ({number:,} bytes)"
+
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def shown(text: str) -> str:
+    """A name from the volume as a terminal may see it: without control characters."""
+    return text if text.isprintable() else text.encode("unicode_escape", "surrogatepass").decode()

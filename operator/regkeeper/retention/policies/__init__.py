@@ -1,0 +1,1 @@
+"""What is asked for: rules, patterns, references, and the images in use."""

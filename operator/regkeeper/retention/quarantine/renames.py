@@ -1,0 +1,238 @@
+"""Renames into a run's quarantine and back out of it.
+
+Back: what a registry wrote in the meantime wins, and what it left out comes back, so two trees are merged name by name.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from regkeeper.retention.errors import translated
+from regkeeper.retention.processes.at_once import at_once
+from regkeeper.retention.quarantine import reserve
+from regkeeper.retention.quarantine.journal import State
+from regkeeper.retention.quarantine.journals import Journals, damaged
+from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.storage import DIRECTORY_FLAGS, WritableVolume, components
+from regkeeper.retention.volume.layout import Volume
+from regkeeper.retention.volume.places import QUARANTINE, run_directory
+
+_MANY = 64
+"""Directories from which on several are made durable at once: disks and servers do that together."""
+
+_THREADS = 8
+
+_HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING})
+"""States in which a run has its directory in the quarantine, empty or not."""
+
+
+class Parents:
+    """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
+
+    def __init__(self, volume: WritableVolume) -> None:
+        self._volume = volume
+        self._path = ""
+        self._descriptor = -1
+        self._touched: dict[str, None] = {}
+
+    def open(self, path: str, *, make: bool = False) -> int:
+        """The descriptor of the directory `path`, valid until the next call."""
+        if path != self._path:
+            self.close()
+            self._descriptor = self._volume.make_directories(path) if make else self._volume.open_directory(path)
+            self._path = path
+        return self._descriptor
+
+    def touch(self) -> None:
+        """Remember that an entry of the open directory changed."""
+        self._touched[self._path] = None
+
+    def sync(self) -> None:
+        """Make all changes so far durable."""
+        touched, self._touched = self._touched, {}
+        if len(touched) < _MANY:
+            for path in touched:
+                with translated(path):
+                    self._volume.sync(self.open(path))
+        else:
+            at_once(self._sync_one, touched, _THREADS)
+
+    def _sync_one(self, path: str) -> None:
+        with translated(path):
+            descriptor = self._volume.open_directory(path)
+            try:
+                self._volume.sync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    @property
+    def touched(self) -> frozenset[str]:
+        return frozenset(self._touched)
+
+    def close(self) -> None:
+        if self._path:
+            os.close(self._descriptor)
+            self._path = ""
+
+
+@contextmanager
+def opened_parents(volume: WritableVolume) -> Iterator[Parents]:
+    parents = Parents(volume)
+    try:
+        yield parents
+    finally:
+        parents.close()
+
+
+def split(move: Move) -> tuple[str, str]:
+    """The directory that holds what is moved, and its name there."""
+    *parents, name = components(move.path)
+    return "/".join(parents), name
+
+
+def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Parents, move: Move) -> bool:
+    """Rename one entry back to where it was, if it is still in the quarantine.
+
+    Returns:
+        Whether all of it is where it was. False: something newer stands there, and the entry stays in the quarantine.
+
+    Raises:
+        StorageError: a rename failed.
+    """
+    name = str(number)
+    with translated(move.path):
+        if not _is_there(quarantine, name):
+            return True
+        path, target = split(move)
+        parent = reserve.on_full(volume, partial(parents.open, path, make=True))
+        whole = _merge(volume, quarantine, name, parent, target)
+        parents.touch()
+        return whole
+
+
+def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
+    free = not _is_there(parent, target)
+    if free or _is_left_empty(source, name, parent, target):
+        rename = volume.rename_to_free if free else volume.rename
+        try:
+            reserve.on_full(volume, partial(rename, source, name, parent, target))
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # A push has just made it. That of a tag is the newer one, and its link is not to be overwritten.
+            if name == "current":
+                return False
+        else:
+            return True
+    if not (_is_directory(source, name) and _is_directory(parent, target)):
+        return False
+    inner = os.open(name, DIRECTORY_FLAGS, dir_fd=source)
+    outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
+    try:
+        # A tag that was pushed since points to what that push says; its history has what it pointed to before.
+        pushed_since = _is_filled(inner) and _is_filled(outer)
+        whole = not pushed_since
+        for child in sorted(os.listdir(inner)):
+            if child != "current" or not pushed_since:
+                whole &= _merge(volume, inner, child, outer, child)
+        volume.sync(outer)
+    finally:
+        os.close(inner)
+        os.close(outer)
+    if whole:
+        volume.remove_directory(source, name)
+    return whole
+
+
+def _is_there(parent: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _is_left_empty(source: int, name: str, parent: int, target: str) -> bool:
+    """Whether what stands in the place of something is empty, as a push leaves it that fails on a full volume.
+
+    A directory can be replaced if it still is, which the kernel sees to. What lies in a directory that is named by its
+    digest has but one content, whoever may be about to write it; so has not the link of a tag, which lies in `current`.
+    """
+    if _is_directory(source, name) and _is_directory(parent, target):
+        return not _names(parent, target)
+    ours, other = (os.stat(path, dir_fd=at, follow_symlinks=False) for path, at in ((name, source), (target, parent)))
+    if name not in ("link", "data") or not (stat.S_ISREG(ours.st_mode) and stat.S_ISREG(other.st_mode)):
+        return False
+    return ours.st_size > 0 == other.st_size
+
+
+def _is_filled(tag: int) -> bool:
+    """Whether a tag's directory says what it points to."""
+    return _is_there(tag, "current") and (not _is_directory(tag, "current") or bool(_names(tag, "current")))
+
+
+def _names(parent: int, name: str) -> list[str]:
+    descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+    try:
+        return os.listdir(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_directory(parent: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def drop_run_directory(volume: WritableVolume, run: str) -> bool:
+    """Remove the run's quarantine if it is empty; answers whether it is gone."""
+    with translated(run_directory(run)):
+        try:
+            with volume.directory(QUARANTINE) as quarantine:
+                volume.remove_directory(quarantine, run)
+                volume.sync(quarantine)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+    return True
+
+
+def refuse_lost_plans(volume: Volume, journals: Journals) -> None:
+    """Refuse to go on beside a quarantine whose journal has lost what it planned (a repaired or once full disk).
+
+    Raises:
+        DamagedJournalError: names the run.
+    """
+    # The quarantine is looked at first: what lies in it has a plan that is durable.
+    for run in [run for run in volume.names(QUARANTINE) if volume.names(run_directory(run))]:
+        if run in journals.runs() and journals.load(run).state == State.UNPLANNED:
+            raise damaged(run, "it ends before the plan of what was moved")
+
+
+def foreign_quarantine(volume: Volume, journals: Journals) -> str:
+    """What to say of a quarantine and journals that are not of one another; empty: they are.
+
+    A quarantine without its journal may be an open run's. A journal without its quarantine may be another volume's,
+    whose run would end here without coming back there.
+    """
+    strangers = sorted(set(volume.names(QUARANTINE)) - set(journals.runs()))
+    if strangers:
+        return (
+            f"the quarantine holds {', '.join(strangers[:5])}, whose journal is not here: if it was written elsewhere, "
+            f"say where (--journal); if it is lost, move {volume.path}/{run_directory(strangers[0])} away"
+        )
+    if not journals.elsewhere:
+        return ""
+    holding = [journal.run for journal in journals.all() if journal.state in _HOLDING]
+    foreign = [run for run in holding if volume.device(run_directory(run)) is None]
+    if not foreign:
+        return ""
+    return (
+        f"the journals in the directory of --journal are of another volume: {', '.join(foreign[:5])} has no quarantine "
+        "here. Each volume needs a directory of its own; if that quarantine is lost, move the journal away"
+    )

@@ -1,0 +1,1 @@
+"""What earlier runs remember of repositories. It saves reading, and authorises no deletion."""

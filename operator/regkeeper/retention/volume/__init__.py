@@ -1,0 +1,1 @@
+"""A registry's volume as it lies on the disk, for reading: layout, links, manifests, blobs."""
