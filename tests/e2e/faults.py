@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import Any
 
 from regkeeper import kube, naming
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Prober
 from tests.e2e import directories
 from tests.e2e.one_operator import KINDS, OneOperator
 from tests.waiting import wait_for_async

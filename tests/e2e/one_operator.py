@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 from regkeeper import kube, naming
 from regkeeper.handlers import retentions
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry import RegistryReconciler
+from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.reconciler import RegistryReconciler
 from regkeeper.reconcile.resync import CHILDREN, Resync
 from regkeeper.reconcile.retention.reconciler import RetentionReconciler
 from regkeeper.reconcile.status import StatusWriter

@@ -16,8 +16,8 @@ from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.errors import WaitingError
 from regkeeper.plan_reading import read_plan
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Prober
 from regkeeper.resources.retention.lock import OVERDUE_SINCE, STAGE, Stage
 from tests.e2e.directories import local, settings
 from tests.e2e.faults import CrashError, Fault, FaultyCluster

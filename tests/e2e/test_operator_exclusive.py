@@ -8,7 +8,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
-from regkeeper.reconcile.addresses import Prober
+from regkeeper.reconcile.registry.addresses import Prober
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
 from tests.cluster import Cluster
 from tests.e2e.directories import HOSTNAME, local, settings

@@ -8,8 +8,8 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.errors import InvalidSpecError
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Prober
 from tests.e2e.directories import local
 from tests.e2e.faults import Bench, Fault, FaultyCluster, is_gone
 from tests.registry_objects import registry_object

@@ -11,8 +11,8 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.plan_reading import PlanGoneError
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Prober
 from regkeeper.resources.retention.lock import Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.e2e.faults import Fault

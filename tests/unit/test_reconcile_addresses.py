@@ -6,8 +6,8 @@ import pytest
 from yarl import URL
 
 from regkeeper.distribution import Answer, RegistryClient, open_session
-from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
 from regkeeper.reconcile.nodes import Nodes
+from regkeeper.reconcile.registry.addresses import Endpoint, Prober, endpoints
 from tests.registry_objects import a_registry
 
 SERVICE: dict[str, Any] = {"spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 5000, "nodePort": 30500}]}}

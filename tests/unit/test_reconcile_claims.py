@@ -7,10 +7,11 @@ import pytest
 
 from regkeeper import naming
 from regkeeper.errors import BlockedError, WaitingError
-from regkeeper.reconcile import claims, conditions
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, RECONCILING
-from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.ownership import require_ours
+from regkeeper.reconcile.registry import claims
+from regkeeper.reconcile.registry.diagnosis import Problem
 from regkeeper.resources.claim import claim as build_claim
 from regkeeper.resources.metadata import owner_reference
 from tests.registry_objects import LOCAL, SHARED, a_registry

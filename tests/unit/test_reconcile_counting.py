@@ -6,9 +6,9 @@ import pytest
 from yarl import URL
 
 from regkeeper.distribution import Counts
-from regkeeper.reconcile.addresses import Endpoint
-from regkeeper.reconcile.counting import Counting, pause_after
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Endpoint
+from regkeeper.reconcile.registry.counting import Counting, pause_after
 
 ONE = Counts(1, 1, complete=True)
 TWO = Counts(2, 2, complete=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.diagnosis import Problem, diagnose, secret_is_missing, worth_asking_about
+from regkeeper.reconcile.registry.diagnosis import Problem, diagnose, secret_is_missing, worth_asking_about
 
 
 def pod(name: str = "main-1", created: str = "2026-01-01T00:00:00Z", **status: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.directories import Directory, directory_of, same_files
+from regkeeper.reconcile.registry.directories import Directory, directory_of, same_files
 
 HOSTNAME = "kubernetes.io/hostname"
 

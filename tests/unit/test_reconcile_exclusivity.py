@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.directories import Directory
-from regkeeper.reconcile.exclusivity import (
+from regkeeper.reconcile.registry.directories import Directory
+from regkeeper.reconcile.registry.exclusivity import (
     Claimant,
     Place,
     PortClaimant,

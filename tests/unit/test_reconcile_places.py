@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regkeeper.reconcile.directories import Directory
-from regkeeper.reconcile.exclusivity import Place, same_place
-from regkeeper.reconcile.places import Places
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.directories import Directory
+from regkeeper.reconcile.registry.exclusivity import Place, same_place
+from regkeeper.reconcile.registry.places import Places
 
 A, B = Key("images", "a"), Key("images", "b")
 SOME_DIRECTORIES = st.builds(

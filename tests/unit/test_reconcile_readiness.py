@@ -6,9 +6,9 @@ import pytest
 from yarl import URL
 
 from regkeeper.distribution import Counts
-from regkeeper.reconcile import readiness
-from regkeeper.reconcile.addresses import Endpoint
-from regkeeper.reconcile.diagnosis import Problem
+from regkeeper.reconcile.registry import readiness
+from regkeeper.reconcile.registry.addresses import Endpoint
+from regkeeper.reconcile.registry.diagnosis import Problem
 
 ENDPOINT = Endpoint("HostPort", "k8smaster:5000", URL("http://10.0.0.1:5000"))
 

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from regkeeper.naming import CONFIG_HASH_ANNOTATION
-from regkeeper.reconcile import conditions, readiness
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.pod_life import is_to_stay
+from regkeeper.reconcile.registry import readiness
 from regkeeper.reconcile.retention import pods
 
 LONGEST = timedelta(minutes=10)

@@ -6,8 +6,8 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.answer import Outcome
-from regkeeper.reconcile.diagnosis import event_problem
 from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.registry.diagnosis import event_problem
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks

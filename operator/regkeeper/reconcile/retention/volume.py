@@ -5,8 +5,8 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.errors import WaitingError
-from regkeeper.reconcile import readiness
 from regkeeper.reconcile.in_use import InUseUnknownError
+from regkeeper.reconcile.registry import readiness
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, retention_of

@@ -8,8 +8,8 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import State
-from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.drift import quantity
+from regkeeper.reconcile.registry.diagnosis import Problem
 
 
 @dataclass(slots=True)

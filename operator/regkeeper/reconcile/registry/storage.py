@@ -7,14 +7,14 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.base import Metadata
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
-from regkeeper.reconcile import claims
-from regkeeper.reconcile.directories import Directory, directory_of
-from regkeeper.reconcile.exclusivity import Claimant, Place, holder_of_place, place_of
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
-from regkeeper.reconcile.places import Places
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry import claims
+from regkeeper.reconcile.registry.directories import Directory, directory_of
+from regkeeper.reconcile.registry.exclusivity import Claimant, Place, holder_of_place, place_of
+from regkeeper.reconcile.registry.places import Places
 from regkeeper.reconcile.store import Store, version
 from regkeeper.resources.claim import claim as build_claim
 from regkeeper.resources.persistent_volume import HOSTNAME_LABEL, persistent_volume

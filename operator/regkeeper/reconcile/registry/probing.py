@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from regkeeper.reconcile.addresses import Endpoint
-from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.inquiries import Inquiries
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Endpoint
+from regkeeper.reconcile.registry.diagnosis import Problem
 
 AT_A_TIME = 64
 """Registries. A probe costs a few connections and no memory; one that hangs takes seven seconds."""

@@ -7,17 +7,18 @@ from typing import Any
 
 from regkeeper import kube
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.reconcile import claims, conditions, readiness
-from regkeeper.reconcile.addresses import Endpoint, Prober, endpoints
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, CONTESTED, READY, RECONCILING, STORAGE_READY, State
-from regkeeper.reconcile.counting import Counting
-from regkeeper.reconcile.diagnosis import Problem, diagnose, event_problem, worth_asking_about
-from regkeeper.reconcile.exclusivity import matching_nodes
 from regkeeper.reconcile.nodes import Nodes
-from regkeeper.reconcile.probing import Probes
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry import claims, readiness
+from regkeeper.reconcile.registry.addresses import Endpoint, Prober, endpoints
+from regkeeper.reconcile.registry.counting import Counting
+from regkeeper.reconcile.registry.diagnosis import Problem, diagnose, event_problem, worth_asking_about
+from regkeeper.reconcile.registry.exclusivity import matching_nodes
+from regkeeper.reconcile.registry.probing import Probes
+from regkeeper.reconcile.registry.storage import Storage
 from regkeeper.reconcile.status import StatusWriter
-from regkeeper.reconcile.storage import Storage
 from regkeeper.reconcile.store import Store
 from regkeeper.settings import Settings
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import inf
 
 from regkeeper.distribution import Counts
-from regkeeper.reconcile.addresses import Endpoint
 from regkeeper.reconcile.inquiries import Inquiries
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.addresses import Endpoint
 
 AT_A_TIME = 4
 """Registries. Each has a few answers of at most a mebibyte under way, whatever its server sends."""

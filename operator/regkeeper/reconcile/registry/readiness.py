@@ -5,9 +5,9 @@ from typing import Any
 
 from regkeeper.distribution import Counts
 from regkeeper.reconcile import conditions
-from regkeeper.reconcile.addresses import Endpoint
 from regkeeper.reconcile.conditions import State
-from regkeeper.reconcile.diagnosis import Problem
+from regkeeper.reconcile.registry.addresses import Endpoint
+from regkeeper.reconcile.registry.diagnosis import Problem
 
 FIRST_PEEK_SECONDS = 0.1
 LAST_PEEK_SECONDS = 30.0

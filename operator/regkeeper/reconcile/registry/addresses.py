@@ -11,9 +11,9 @@ from yarl import URL
 from regkeeper import naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.distribution import Answer, Counts, Limits, RegistryClient, RegistryReadError
-from regkeeper.reconcile.diagnosis import Problem
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.pod_life import is_to_stay
+from regkeeper.reconcile.registry.diagnosis import Problem
 from regkeeper.resources.config import REGISTRY_PORT
 
 PING = Limits(seconds=3, request_seconds=3)

@@ -6,8 +6,8 @@ Comparing each with each was a third of what an idle operator with 500 Registrie
 from collections import defaultdict
 from collections.abc import Iterator, KeysView
 
-from regkeeper.reconcile.exclusivity import Place
 from regkeeper.reconcile.queue import Key
+from regkeeper.reconcile.registry.exclusivity import Place
 
 Mark = tuple[str, ...]
 """A claim, a volume, the path of a directory, or of one that it is in; of nodes or of an NFS server."""

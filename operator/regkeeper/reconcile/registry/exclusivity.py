@@ -11,8 +11,8 @@ from itertools import filterfalse
 from typing import Any
 
 from regkeeper import naming
-from regkeeper.reconcile.directories import Directory, same_files
 from regkeeper.reconcile.pod_life import has_ended
+from regkeeper.reconcile.registry.directories import Directory, same_files
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,24 +11,24 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError
 from regkeeper.reconcile import conditions
-from regkeeper.reconcile.addresses import Prober
 from regkeeper.reconcile.conditions import STORAGE_READY, State
-from regkeeper.reconcile.contest import is_contested, rival
-from regkeeper.reconcile.diagnosis import secret_is_missing
-from regkeeper.reconcile.exclusivity import (
+from regkeeper.reconcile.nodes import Nodes
+from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.parsing import parse
+from regkeeper.reconcile.queue import Key, Verdict
+from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.contest import is_contested, rival
+from regkeeper.reconcile.registry.diagnosis import secret_is_missing
+from regkeeper.reconcile.registry.exclusivity import (
     PortClaimant,
     has_ports,
     held_ports,
     holder_of_port,
     wanted_ports,
 )
-from regkeeper.reconcile.nodes import Nodes
-from regkeeper.reconcile.objects import Objects
-from regkeeper.reconcile.parsing import parse
-from regkeeper.reconcile.queue import Key, Verdict
-from regkeeper.reconcile.reporting import Observation, Reporter
+from regkeeper.reconcile.registry.reporting import Observation, Reporter
+from regkeeper.reconcile.registry.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.status import StatusWriter, failing
-from regkeeper.reconcile.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.bundle import desired_objects
 from regkeeper.resources.http_secret import http_secret
