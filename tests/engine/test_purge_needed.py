@@ -1,5 +1,7 @@
 """What a purge brings back or holds instead of freeing it, because something needs it again."""
 
+import json
+
 import pytest
 
 from regkeeper.retention.policies.references import parse_reference
@@ -81,6 +83,21 @@ def test_an_image_that_came_into_use_comes_back_whole(volume: Volume, runner: Ru
     assert app.tag_link("v1").read_text() == image.digest
     assert app.layer_link(volume.put_blob(b"base")).exists()
     assert not app.tag_link("v2").exists()
+
+
+@pytest.mark.parametrize("named", ["child", "config"])
+def test_a_platform_that_came_into_use_brings_every_index_above_it_back(
+    volume: Volume, runner: Runner, named: str
+) -> None:
+    """As a plan keeps them: "index and platform child both ways; a bare config digest maps to its manifests"."""
+    app = volume.repository("app")
+    child = app.push_image(layers=[b"base"])
+    app.push_index("outer", children=[app.push_index(children=[child])])
+    app.push_index("plain", children=[child])
+    config = json.loads(volume.blob_data(child.digest).read_bytes())["config"]["digest"]
+    runner.delete("app:outer", "app:plain")
+    runner.purge(in_use=used(child.digest if named == "child" else config))
+    assert whole_tags(volume.root) == {"app:outer", "app:plain"}
 
 
 def test_an_image_that_came_into_use_comes_back_with_what_a_later_run_took_of_it(

@@ -105,13 +105,18 @@ def _is_used(image: Image, contents: Contents, in_use: InUse) -> bool:
 
 
 def _names(image: Image, contents: Contents) -> Iterator[Digest]:
-    """A runtime reports the index, the platform's manifest or the config; each stands for the whole."""
-    yield image.digest
-    manifest = contents.manifest(image.digest)
-    if manifest is not None:
-        yield from manifest.children
-        if manifest.config:
-            yield manifest.config
+    """A runtime reports the index, the platform's manifest or the config; each stands for the whole, as in a plan."""
+    waiting, seen = [image.digest], {image.digest}
+    while waiting:
+        digest = waiting.pop()
+        yield digest
+        manifest = contents.manifest(digest)
+        if manifest is not None:
+            below = {*manifest.children} - seen
+            waiting += below
+            seen |= below
+            if manifest.config:
+                yield manifest.config
 
 
 def held_by_other_runs(contents: Contents, runs: Container[str]) -> list[Entry]:
