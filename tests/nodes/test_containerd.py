@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.xdist_group("containerd")]
 HOST = f"{ADDRESS}:5000"
 SECOND_HOST = "master.example:5000"
 CERTS = "/etc/containerd/certs.d"
+OTHER_CERTS = "/etc/containerd/hosts.d"
 CONFIG = "/etc/containerd/config.toml"
 WITHOUT_CONFIG_PATH = "version = 2\noom_score = 0\n"
 WITH_CONFIG_PATH = f"""{WITHOUT_CONFIG_PATH}[plugins."io.containerd.grpc.v1.cri".registry]
@@ -149,6 +150,22 @@ def test_a_configuration_that_was_lost_after_the_start_costs_no_trust(node: Node
     assert outcome.reasons("containerd") == {Reason.CONFIG_PATH_UNSET}
     assert run_agent(node).runtime("containerd").reverted
     assert tree(node) == {}
+
+
+def test_another_config_path_costs_no_trust_before_the_restart_nor_after(node: Node) -> None:
+    """The running containerd goes on to read the files in the old directory, the next one those in the new."""
+    start(node)
+    run_agent(node, HOST, SECOND_HOST)
+    node.path(CONFIG).write_text(WITH_CONFIG_PATH.replace(CERTS, OTHER_CERTS))
+    outcome = run_agent(node, HOST)
+    assert outcome.host(HOST, "containerd").state is HostState.TRUSTED
+    assert list(tree(node, CERTS)) == [HOST, f"{HOST}/hosts.toml"], "what is not wanted goes all the same"
+    node.stop_all("containerd")
+    node.start_containerd()
+    outcome = run_agent(node, HOST)
+    assert (outcome.host(HOST, "containerd").state, outcome.operations) == (HostState.TRUSTED, [])
+    assert run_agent(node).runtime("containerd").reverted
+    assert list(tree(node)) == ["config.toml"]
 
 
 @pytest.mark.parametrize(

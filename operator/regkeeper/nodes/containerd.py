@@ -94,8 +94,8 @@ class Containerd:
         ours = self._ours(ledger)
         obstacle = settings.problem()
         put: dict[str, bytes] = {}
-        keep: set[str] = set()
-        trusted: set[str] = set()
+        # Also where the configuration no longer looks for them: the running containerd may have read an earlier one.
+        keep = {path for path in ours if _host_of(path) in hosts}
         suspects: dict[str, Problem] = {}
         changes: list[Change] = []
         for host in () if obstacle else tuple(host for host in hosts if not is_loopback(host)):
@@ -104,17 +104,13 @@ class Containerd:
                 foreign = self._foreign(root, host, path, ours)
                 if foreign:
                     suspects[host] = Problem(Reason.FILE_FOREIGN, {"path": foreign, "host": host})
+                    keep.discard(path)
                     continue
                 keep.add(path)
-                trusted.add(host)
                 content = self._files.read(path)
                 if path not in ours or content is None or content.data != wanted:
                     put[path] = wanted
                     changes.append(Change(path, content.data if content else None, wanted))
-        if obstacle:
-            # The configuration may have been changed or lost since containerd started, which still reads our files.
-            keep = {path for path in ours if _host_of(path) in hosts}
-            trusted = {_host_of(path) for path in keep}
         remove = [path for path in ours if path not in keep]
         for path in remove:
             content = self._files.read(path)
@@ -125,7 +121,7 @@ class Containerd:
         return ContainerdLook(
             present=True,
             changes=tuple(changes),
-            ours=frozenset(trusted),
+            ours=frozenset(map(_host_of, keep)),
             suspects=suspects,
             problems=(obstacle,) if obstacle and suspects else (),
             acts=bool(put or remove),
