@@ -34,6 +34,7 @@ Change = Callable[[Object], Any]
 
 SHARES = "share the node's process ids and nothing else"
 MOUNTS = "mount the node, their list and their key"
+PLACES = "have each volume at its place"
 RUNS = "the operator's own image and its one program"
 KNOWS = "nothing else is started in them"
 PRIVILEGE = "no privilege, no capability"
@@ -81,6 +82,10 @@ def update_container(**fields: Any) -> Change:
     return lambda body: container(body).update(fields)
 
 
+def update_mount(position: int, **fields: Any) -> Change:
+    return lambda body: container(body)["volumeMounts"][position].update(fields)
+
+
 def update_security(**fields: Any) -> Change:
     return lambda body: container(body)["securityContext"].update(fields)
 
@@ -104,6 +109,12 @@ def test_what_the_operator_builds_is_admitted(operator: Asker) -> None:
         (lambda body: pod(body)["volumes"][0]["hostPath"].update(path="/etc"), MOUNTS),
         (lambda body: pod(body)["volumes"].append({"name": "more", "hostPath": {"path": "/"}}), MOUNTS),
         (lambda body: pod(body)["volumes"][2]["secret"].update(secretName="admin"), MOUNTS),
+        (update_container(workingDir="/host/tmp"), PLACES),
+        (update_mount(0, mountPath="/opt/regkeeper"), PLACES),
+        (update_mount(0, subPath="tmp"), PLACES),
+        (update_mount(0, subPathExpr="$(REGKEEPER_NODE)"), PLACES),
+        (update_mount(1, mountPath="/opt/regkeeper/lib/python3.13/site-packages/regkeeper/nodes"), PLACES),
+        (lambda body: container(body)["volumeMounts"].append({"name": "node", "mountPath": "/opt"}), PLACES),
         (update_container(image="evil"), RUNS),
         (update_container(command=["sh", "-c"]), RUNS),
         (update_container(args=["--root=/"]), RUNS),
