@@ -182,6 +182,20 @@ def test_a_time_in_the_past_by_which_ages_were_judged_shortens_no_window(volume:
     assert driver.run(volume, "purge", now=time.time_ns() + 2 * DAY * SECOND).document["purged"]["runs"] != []
 
 
+def test_a_clock_that_was_years_ahead_for_one_run_holds_up_the_purge_of_no_later_one(volume: Volume) -> None:
+    """Later runs have that one's name with a number, so that their order stays; by which none was ever due."""
+    volume.now = time.time_ns()
+    volume.repository("app").push_image("v1", "v2")
+    runner = Runner(volume.root, volume.now)
+    ahead = runner.delete("app:v1", now=volume.now + 3650 * DAY * SECOND).journal
+    later = runner.delete("app:v2").journal
+    assert ahead is not None
+    assert later is not None
+    assert ahead.run < later.run
+    assert runner.purge(now=volume.now + DAY * SECOND - 9).runs == []
+    assert runner.purge(now=volume.now + 2 * DAY * SECOND).runs == [later.run]
+
+
 @pytest.mark.parametrize("command", ["purge", "delete"])
 def test_nothing_is_freed_beside_an_upload(volume: Volume, runner: Runner, command: str) -> None:
     """Whoever writes may be about to need it: a registry whose descriptor cache is on takes a blob for there."""

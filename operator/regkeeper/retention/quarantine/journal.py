@@ -120,10 +120,13 @@ class Journal(Struct, frozen=True, kw_only=True):
 
     @property
     def began(self) -> int:
-        """Nanoseconds since 1970 at which the run began, as its name tells: its `now` may have been one of the past."""
-        second, _, _ = self.run.partition("-")
-        named = datetime.fromisoformat(second)
-        return max(self.header.now, int(named.timestamp()) * SECOND)
+        """Nanoseconds since 1970 at which the run began, as its name tells: its `now` may have been one of the past.
+
+        A name with a number tells when an earlier run began, perhaps by a clock that was years ahead for a moment.
+        """
+        second, _, number = self.run.partition("-")
+        named = int(datetime.fromisoformat(second).timestamp()) * SECOND
+        return max(self.header.now, min(named, self.header.began) if number else named)
 
 
 def encode_move(move: Move) -> bytes:
