@@ -109,6 +109,24 @@ def test_a_journal_that_lost_moves_is_damaged(runner: Runner) -> None:
         runner.journals()
 
 
+def test_a_move_of_a_damaged_kind_ends_no_rollback(volume: Volume, runner: Runner) -> None:
+    """It was passed over: the run counted as rolled back, and the tag stayed away."""
+    app = volume.repository("app")
+    app.push_image("v1")
+    runner.stop = lambda: "enough" if not app.tag_link("v1").exists() else None
+    with pytest.raises(StoppedError):
+        runner.delete("app:v1")
+    runner.stop = never
+    (file,) = (volume.root / STATE / "journals").iterdir()
+    sound = file.read_bytes()
+    file.write_bytes(sound.replace(b'["tag"', b'["tbg"'))
+    with pytest.raises(DamagedJournalError, match="of a kind that is known"):
+        runner.restore()
+    file.write_bytes(sound)
+    runner.restore()
+    assert app.tag_link("v1").exists()
+
+
 def test_a_quarantine_without_its_journal_stops_the_run(volume: Volume, runner: Runner, tmp_path: Path) -> None:
     """It may be that of an open run, whose journal was written elsewhere."""
     elsewhere = tmp_path / "journals"

@@ -78,9 +78,18 @@ class Journals:
         return self._moves(run, f'["{kind}",'.encode())
 
     def moves_backwards(self, run: str) -> Iterator[tuple[int, Move]]:
-        """All in the order of an undo: what is referred to before what refers to it."""
+        """All in the order of an undo: what is referred to before what refers to it.
+
+        Raises:
+            DamagedJournalError: at the end, one is of no kind that we know: it can't have come back.
+        """
+        found = 0
         for kind in reversed(Kind):
-            yield from self.moves_of(run, kind)
+            for item in self.moves_of(run, kind):
+                found += 1
+                yield item
+        if found != (count := self.load(run).count):
+            raise damaged(run, f"it announces {count} moves, and {found} are of a kind that is known")
 
     def _moves(self, run: str, start: bytes) -> Iterator[tuple[int, Move]]:
         with self._open(run) as file:
