@@ -15,7 +15,7 @@ from regkeeper.retention.processes.stop import never
 from regkeeper.retention.quarantine.storage import WritableVolume
 from tests.engine import planning
 from tests.engine.running import STATE, Runner, content
-from tests.engine.volumes import DAY, Volume
+from tests.engine.volumes import DAY, SECOND, Volume
 
 pytestmark = pytest.mark.root
 
@@ -129,6 +129,25 @@ def test_a_purge_needs_no_space(small: Volume) -> None:
     shutil.rmtree(small.root / STATE / "reserve")
     fill(small.root.parent)
     assert runner.purge().bytes > 0
+
+
+def test_a_run_that_is_held_for_another_stops_no_purge_though_its_journal_grows(small: Volume) -> None:
+    """Each purge writes that it looked at it, until the space that was kept behind its plan is used up."""
+    small.repository("app").tag("also", small.repository("app").push_image("v1", layers=[b"one"]).digest)
+    runner = Runner(small.root, small.now)
+    runner.delete("app:also", undo_window=4000 * DAY)
+    held = runner.delete("app:v1").journal
+    assert held is not None
+    journal = small.root / STATE / "journals" / held.run
+    day, size = 2, journal.stat().st_size
+    while len(journal.read_bytes().rstrip(b"\0")) < size - 60:
+        runner.purge(now=small.now + day * DAY * SECOND)
+        day += 1
+    fill(small.root.parent)
+    for _ in range(100):
+        assert runner.purge(now=small.now + day * DAY * SECOND).untouched == {held.run}
+        day += 1
+    assert journal.stat().st_size > size + 4096
 
 
 def test_a_first_run_on_a_full_volume_needs_a_journal_elsewhere_and_nothing_more(small: Volume, tmp_path: Path) -> None:

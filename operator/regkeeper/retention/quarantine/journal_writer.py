@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from regkeeper.retention.errors import translated
+from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.journal import (
     RUN_FORMAT,
     Header,
@@ -148,7 +149,8 @@ class WritableJournals(Journals):
         """Write durably that a run has come to `state`. `details` are figures for people."""
         line = encode({"state": state, "at": at, **details})
         with self._opened(journal.run) as descriptor:
-            end = self._volume.write_at(descriptor, line, journal.end)
+            # Of a run that is held for another, each purge writes some, until the space behind the plan is used up.
+            end = reserve.on_full(self._volume, lambda: self._volume.write_at(descriptor, line, journal.end))
             self._volume.sync(descriptor)
         return replace(journal, state=state, at=at, end=end)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from regkeeper.retention.errors import OF_ONE_ENTRY, StoppedError, StorageError, translated
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.policies.in_use import InUse
-from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.contents import UNDOABLE, Contents, Entry
 from regkeeper.retention.quarantine.journal import Journal, State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
@@ -171,7 +170,7 @@ def _free(
         purged.untouched.add(journal.run)
     if stuck:
         # It has not ended, and is not asked about again before long: `Journal.next_purge`.
-        reserve.on_full(volume, lambda: journals.enter(journal, State.PURGING, now, held=held, stuck=stuck))
+        journals.enter(journal, State.PURGING, now, held=held, stuck=stuck)
         return
     # A run of which something is held can still be undone as far as it is there, and is due again.
     state = State.DONE if held else State.PURGED
