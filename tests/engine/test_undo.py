@@ -5,6 +5,7 @@ import errno
 import shutil
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
@@ -12,8 +13,9 @@ from typer.testing import CliRunner
 from regkeeper.cli import app as cli
 from regkeeper.retention.errors import NothingToUndoError, NotQuietError, StoppedError
 from regkeeper.retention.processes.stop import never
-from regkeeper.retention.quarantine import no_replace
+from regkeeper.retention.quarantine import no_replace, renames
 from regkeeper.retention.quarantine.moves import Kind, Move
+from regkeeper.retention.volume.patient_links import PatientLinks
 from tests.engine import driver
 from tests.engine.running import STATE, Runner, content
 from tests.engine.samples import whole_tags
@@ -62,34 +64,45 @@ def test_a_push_that_failed_since_takes_no_tag(volume: Volume, runner: Runner, e
     assert content(volume.root) == before
 
 
-@pytest.mark.parametrize("kind", ["revision", "manifest", "layer"])
-def test_an_empty_file_of_a_push_that_failed_since_is_no_obstacle(volume: Volume, runner: Runner, kind: str) -> None:
-    """Distribution up to 3.0 leaves one on a full volume: it is written when the file is there already."""
+@pytest.mark.parametrize("left", [b"", b"sha256:06d6", bytes(71)], ids=["empty", "cut", "zeros"])
+@pytest.mark.parametrize("kind", ["tag", "revision", "manifest", "layer"])
+def test_what_a_push_that_failed_since_has_half_written_is_no_obstacle(
+    volume: Volume, runner: Runner, kind: str, left: bytes
+) -> None:
+    """Distribution up to 3.0 leaves such on a full volume: it is written when the file is there already."""
     app = volume.repository("app")
     image = app.push_image("v1", layers=[b"one"])
     before = content(volume.root)
     runner.delete("app:v1")
-    layer = volume.put_blob(b"one")
-    empty = {
+    half_written = {
+        "tag": app.tag_link("v1"),
         "revision": app.revision_link(image.digest),
         "manifest": volume.blob_data(image.digest),
-        "layer": app.layer_link(layer),
+        "layer": app.layer_link(volume.put_blob(b"one")),
     }[kind]
-    empty.parent.mkdir(parents=True)
-    empty.touch()
-    runner.restore()
+    half_written.parent.mkdir(parents=True)
+    half_written.write_bytes(left)
+    assert runner.restore().newer == []
     assert content(volume.root) == before
 
 
-def test_an_empty_link_of_a_tag_that_is_being_pushed_stays(volume: Volume, runner: Runner) -> None:
-    """Who writes it may be about to say what it points to now."""
+def test_a_link_of_a_tag_that_is_being_pushed_stays(
+    volume: Volume, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who writes it is about to say what it points to now, and has only just made it."""
     app = volume.repository("app")
     app.push_image("v1", layers=[b"one"])
+    newer = app.push_image(layers=[b"two"])
     runner.delete("app:v1")
     app.tag_link("v1").parent.mkdir(parents=True)
     app.tag_link("v1").touch()
+
+    def write(_: float) -> None:
+        app.tag_link("v1").write_text(newer.digest)
+
+    monkeypatch.setattr(renames, "PatientLinks", partial(PatientLinks, write))
     assert [move.name for move in runner.restore().newer] == ["v1"]
-    assert app.tag_link("v1").read_bytes() == b""
+    assert app.tag_link("v1").read_text() == newer.digest
 
 
 def test_a_blob_that_was_pushed_again_is_no_obstacle(volume: Volume, runner: Runner) -> None:
@@ -259,6 +272,25 @@ def test_a_tag_of_which_an_interrupted_purge_has_left_the_directory_is_missing(v
     with pytest.raises(StoppedError):
         replace(runner, guard=stop).purge()
     assert runner.restore().missing == ["app:v1"]
+
+
+@pytest.mark.parametrize("kind", [Kind.REVISION, Kind.LAYER_LINK])
+def test_what_an_interrupted_purge_was_just_removing_is_missing(volume: Volume, runner: Runner, kind: Kind) -> None:
+    """Between the removal of the file and that of its directory."""
+    volume.repository("app").push_image("v1", layers=[b"one"])
+    deleted = runner.delete("app:v1")
+    move = next(deleted.plan.moves.of(kind))
+    number = list(deleted.plan.moves).index(move)
+    assert deleted.journal is not None
+    directory = volume.root / STATE / "quarantine" / deleted.journal.run / str(number)
+
+    def stop(call: str) -> None:
+        if call == "rmdir" and not any(directory.iterdir()):
+            raise StoppedError(call)
+
+    with pytest.raises(StoppedError):
+        replace(runner, guard=stop).purge()
+    assert move.name in runner.restore().missing
 
 
 def test_after_a_purge_the_refusal_says_when_it_was(volume: Volume, runner: Runner) -> None:

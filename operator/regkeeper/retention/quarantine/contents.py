@@ -230,7 +230,7 @@ class Contents:
     def _missing(self, image: Image) -> Iterator[Digest]:
         manifest = self.manifest(image.digest)
         if not self._has_blob(image.digest) or not (
-            image in self.revisions or self._is_live(_link(REVISIONS, image)) or self._has_layer(image)
+            self._has(self.revisions.get(image), "link", _link(REVISIONS, image)) or self._has_layer(image)
         ):
             yield image.digest
         for digest in self._blobs(image)[1:]:
@@ -240,10 +240,14 @@ class Contents:
 
     def _has_blob(self, digest: Digest) -> bool:
         digest = self.aliases.get(digest, digest)
-        return digest in self.blobs or self._is_live(blob_data(digest))
+        return self._has(self.blobs.get(digest), "data", blob_data(digest))
 
     def _has_layer(self, layer: Image) -> bool:
-        return layer in self.layers or self._is_live(_link(LAYERS, layer))
+        return self._has(self.layers.get(layer), "link", _link(LAYERS, layer))
+
+    def _has(self, entry: Entry | None, file: str, live: str) -> bool:
+        """Whether a file is in the quarantine, or on the volume: of what a purge was just removing the rest may be."""
+        return (entry is not None and self._is_there(f"{entry.path}/{file}")) or self._is_there(live)
 
     def _children(self, image: Image) -> list[Image]:
         """What an index lists and the repository had: a sparse copy names some that it never had.
@@ -268,7 +272,7 @@ class Contents:
                 waiting.update(child for child in manifest.children if child not in found)
         return found
 
-    def _is_live(self, path: str) -> bool:
+    def _is_there(self, path: str) -> bool:
         try:
             os.close(open_file(self._volume.descriptor, path))
         except OSError as error:

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 from regkeeper.retention.errors import translated
@@ -17,7 +17,9 @@ from regkeeper.retention.quarantine.journal import State
 from regkeeper.retention.quarantine.journals import Journals, damaged
 from regkeeper.retention.quarantine.moves import Move
 from regkeeper.retention.quarantine.storage import DIRECTORY_FLAGS, WritableVolume, components
-from regkeeper.retention.volume.layout import Volume
+from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.layout import Volume, read_link
+from regkeeper.retention.volume.patient_links import PatientLinks
 from regkeeper.retention.volume.places import QUARANTINE, run_directory
 
 _MANY = 64
@@ -30,13 +32,18 @@ _HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING})
 
 
 class Parents:
-    """The directories that a series of renames touches: the last one stays open, and all are made durable at once."""
+    """The directories that a series of renames touches: the last one stays open, and all are made durable at once.
+
+    Attributes:
+        links: reads those that may be in the midst of being written.
+    """
 
     def __init__(self, volume: WritableVolume) -> None:
         self._volume = volume
         self._path = ""
         self._descriptor = -1
         self._touched: dict[str, None] = {}
+        self.links = PatientLinks()
 
     def open(self, path: str, *, make: bool = False) -> int:
         """The descriptor of the directory `path`, valid until the next call."""
@@ -108,14 +115,14 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
             return True
         path, target = split(move)
         parent = reserve.on_full(volume, partial(parents.open, path, make=True))
-        whole = _merge(volume, quarantine, name, parent, target)
+        whole = _merge(volume, quarantine, name, parent, target, parents.links)
         parents.touch()
         return whole
 
 
-def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str) -> bool:
+def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str, links: PatientLinks) -> bool:
     free = not _is_there(parent, target)
-    if free or _is_left_empty(source, name, parent, target):
+    if free or _is_of_failed_push(source, name, parent, target):
         rename = volume.rename_to_free if free else volume.rename
         try:
             reserve.on_full(volume, partial(rename, source, name, parent, target))
@@ -133,11 +140,11 @@ def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: 
     outer = os.open(target, DIRECTORY_FLAGS, dir_fd=parent)
     try:
         # A tag that was pushed since points to what that push says; its history has what it pointed to before.
-        pushed_since = _is_filled(inner) and _is_filled(outer)
+        pushed_since = _points_somewhere(inner, links) and _points_somewhere(outer, links)
         whole = not pushed_since
         for child in sorted(os.listdir(inner)):
             if child != "current" or not pushed_since:
-                whole &= _merge(volume, inner, child, outer, child)
+                whole &= _merge(volume, inner, child, outer, child, links)
         volume.sync(outer)
     finally:
         os.close(inner)
@@ -155,23 +162,38 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def _is_left_empty(source: int, name: str, parent: int, target: str) -> bool:
-    """Whether what stands in the place of something is empty, as a push leaves it that fails on a full volume.
+def _is_of_failed_push(source: int, name: str, parent: int, target: str) -> bool:
+    """Whether what stands in the place of something is what a push leaves that fails on a full volume, or in a crash.
 
-    A directory can be replaced if it still is, which the kernel sees to. What lies in a directory that is named by its
-    digest has but one content, whoever may be about to write it; so has not the link of a tag, which lies in `current`.
+    An empty directory can be replaced if it still is empty, which the kernel sees to. What lies in a directory that is
+    named by its digest has but one content, whoever may be about to write it: of a blob, one that is shorter is half
+    written. The link of a tag is asked about only if its tag does not point anywhere.
     """
     if _is_directory(source, name) and _is_directory(parent, target):
         return not _names(parent, target)
     ours, other = (os.stat(path, dir_fd=at, follow_symlinks=False) for path, at in ((name, source), (target, parent)))
-    if name not in ("link", "data") or not (stat.S_ISREG(ours.st_mode) and stat.S_ISREG(other.st_mode)):
+    if not (stat.S_ISREG(ours.st_mode) and stat.S_ISREG(other.st_mode)):
         return False
-    return ours.st_size > 0 == other.st_size
+    if name == "data":
+        return ours.st_size > other.st_size
+    return name == "link" and _reads_well(source, name) and not _reads_well(parent, target)
 
 
-def _is_filled(tag: int) -> bool:
-    """Whether a tag's directory says what it points to."""
-    return _is_there(tag, "current") and (not _is_directory(tag, "current") or bool(_names(tag, "current")))
+def _reads_well(parent: int, link: str) -> bool:
+    """Whether a file is a link; so is one that may not be read, and stays as it is."""
+    with suppress(PermissionError):
+        content, _ = read_link(parent, link)
+        return digests.parse(content.decode("ascii", "replace")) is not None
+    return True
+
+
+def _points_somewhere(tag: int, links: PatientLinks) -> bool:
+    """Whether a tag's directory says what it points to, or may be about to: a push that failed left an empty link."""
+    try:
+        link = links.look(tag, "current/link")
+    except PermissionError:
+        return True
+    return link is not None and link.digest is not None
 
 
 def _names(parent: int, name: str) -> list[str]:

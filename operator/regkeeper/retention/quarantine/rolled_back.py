@@ -18,10 +18,9 @@ from regkeeper.retention.volume.layout import (
     TAGS,
     UPLOADS,
     Volume,
-    read_link,
     repository_path,
 )
-from regkeeper.retention.volume.repository import TAG_NAME, Link, Repository, Tag
+from regkeeper.retention.volume.repository import TAG_NAME, Repository, Tag
 from regkeeper.retention.volume.repository_reader import RepositoryReader
 
 
@@ -157,15 +156,4 @@ class RolledBackReader(RepositoryReader):
     def _moved_link(self, path: str) -> Tag | None:
         """A link in the quarantine; None if there is none."""
         where = self._rolled_back.moved_to(path)
-        if where is None:
-            return None
-        try:
-            content, status = read_link(self.volume.descriptor, where)
-        except PermissionError:
-            raise
-        except OSError as error:
-            return None if error.errno in ABSENT else self.links.read(self.volume.descriptor, where)
-        digest = digests.parse(content.decode("ascii", "replace"))
-        if digest is None:
-            return self.links.read(self.volume.descriptor, where)
-        return Tag(digest, Link(status.st_mtime_ns, status.st_ino, status.st_ctime_ns))
+        return None if where is None else self.links.look(self.volume.descriptor, where)
