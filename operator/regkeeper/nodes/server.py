@@ -1,5 +1,6 @@
 """The agent's only door: its report for the operator, and whether it is alive for kubelet."""
 
+import errno
 import socket
 import threading
 import time
@@ -35,7 +36,7 @@ class ReportServer(ThreadingHTTPServer):
     def __init__(
         self, port: int, *, key_path: str, pod_uid: str, report: Callable[[], Report], healthy: Callable[[], bool]
     ) -> None:
-        """Listen on every address, IPv4 and IPv6.
+        """Listen on every address, IPv4 and, where the kernel has it, IPv6.
 
         Args:
             port: 0 lets the kernel choose.
@@ -50,10 +51,18 @@ class ReportServer(ThreadingHTTPServer):
         self.healthy = healthy
         self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
-        super().__init__(("::", port), _Handler)
+        try:
+            super().__init__(("::", port), _Handler)
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+            # A kernel that was started with ipv6.disable=1.
+            self.address_family = socket.AF_INET
+            super().__init__(("0.0.0.0", port), _Handler)  # noqa: S104  # the pod's addresses
 
     def server_bind(self) -> None:
-        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
     def start(self) -> None:
