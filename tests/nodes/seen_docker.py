@@ -28,6 +28,7 @@ def look_at(
     assert content or may_be_absent
     return DockerObservation(
         path=path,
+        must_exist=False,
         content=content,
         settings=json.loads(content.data) if content else {},
         backup=files.read(path + BACKUP_SUFFIX),

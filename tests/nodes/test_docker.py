@@ -257,6 +257,23 @@ def test_a_flag_that_came_later_drives_our_entry_out(node: Node, dockerd: Daemon
     node.start_dockerd("--insecure-registry=other.example:5000")
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_file_that_the_next_start_names_stays_though_there_was_none_before_us(node: Node, stopped: bool) -> None:
+    """dockerd does not start from a --config-file that is absent."""
+    flag = f"--config-file={FILE}"
+    with in_state(node, State("no file")) as dockerd:
+        assert dockerd
+        run_agent(node, HOST)
+        node.path("/etc/systemd/system/docker.service").write_text(f"[Service]\nExecStart=/usr/bin/dockerd {flag}\n")
+        if stopped:
+            dockerd.stop()
+        run_agent(node)
+        assert not node.path("/var/lib/regkeeper").exists()
+        node.stop_all("dockerd")
+        node.start_dockerd(flag)
+        assert json.loads(node.path(FILE).read_text()) == {}
+
+
 def test_a_name_that_the_node_cannot_resolve_and_a_registry_that_is_down(node: Node, dockerd: Daemon) -> None:
     nowhere, down = "nowhere.example:5000", f"{ADDRESS}:5999"
     outcome = run_agent(node, nowhere, down, HOST)

@@ -19,6 +19,7 @@ BACKUP_SUFFIX = ".regkeeper-backup"
 """Beside daemon.json, for root alone; dockerd reads no such name."""
 
 FLAG = "--insecure-registry"
+CONFIG_FLAG = "--config-file"
 
 _FIRST_TOLERANT_MAJOR = 23
 """moby 23 takes an empty daemon.json and a byte order mark; 20.10 does not start from either (measured)."""
@@ -30,6 +31,8 @@ class DockerObservation:
 
     path: str
     """Of the configuration file."""
+    must_exist: bool
+    """A command line, running or of the next start, names the file: dockerd does not start if it is absent."""
     content: Content | None
     backup: Content | None
     settings: dict[str, Any] | None
@@ -88,6 +91,7 @@ def observe(
     content, backup, settings, file_problem = _file(files, path, info)
     return DockerObservation(
         path=path,
+        must_exist=any(path in flag_values(words, CONFIG_FLAG) for words in (planned, *sharing)),
         content=content,
         backup=backup,
         settings=settings,
@@ -141,7 +145,7 @@ def _find(
 
 
 def _config_path(arguments: Sequence[str]) -> str:
-    return (flag_values(arguments, "--config-file") or [DEFAULT_PATH])[-1]
+    return (flag_values(arguments, CONFIG_FLAG) or [DEFAULT_PATH])[-1]
 
 
 def _several(processes: Sequence[Process], socket: str) -> tuple[Problem, ...]:

@@ -212,7 +212,7 @@ def _without_us(seen: DockerObservation, record: DockerRecord, remove: tuple[str
     if seen.content is None:
         return None
     if seen.content.digest == record.written:
-        if record.original == "":
+        if record.original == "" and not seen.must_exist:
             return None
         if seen.backup is not None and seen.backup.digest == record.original:
             return seen.backup.data
