@@ -87,6 +87,20 @@ def test_a_sparse_index_that_goes_does_not_free_a_young_blob_that_it_only_mentio
     assert image.digest not in planned.deleted_blobs()
 
 
+def test_what_only_children_that_are_blobs_lead_to_is_needed(volume: Volume) -> None:
+    """2.8 takes an index whose children were pushed as blobs, and serves these: an index with children of its own."""
+    app = volume.repository("app")
+    child = app.push_image(layers=[b"layer"], platform="linux/amd64")
+    inner = app.push_index(children=[child])
+    app.push_index("latest", children=[inner])
+    for manifest in (child, inner):
+        app.mount(manifest.digest)
+        volume.remove(app.revision_link(manifest.digest).parent)
+    planned = retain(volume, NOTHING)
+    assert planned.deleted_links() == set()
+    assert planned.deleted_blobs() == set()
+
+
 def test_a_young_link_holds_what_the_run_sets_free(volume: Volume) -> None:
     app = volume.repository("app")
     app.push_image("v1", layers=[b"1"], age=9 * DAY)

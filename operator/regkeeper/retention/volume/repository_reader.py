@@ -24,7 +24,7 @@ from regkeeper.retention.volume.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.volume.manifest import CorruptManifestError, NoManifestError
+from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest, NoManifestError
 from regkeeper.retention.volume.manifest_reader import ManifestReader
 from regkeeper.retention.volume.patient_links import PatientLinks
 from regkeeper.retention.volume.repository import TAG_NAME, Link, Problem, Repository, Tag
@@ -185,26 +185,28 @@ class RepositoryReader(ManifestReader):
             else:
                 if manifest.children:
                     indexes.append(manifest)
-        for index in indexes:
+        for index in indexes:  # which grows: such a child may be an index itself
             for child in index.children:
                 if child in repository.layers and child not in repository.manifests:
-                    self._read_linked_child(repository, child)
+                    indexes += self._read_linked_child(repository, child)
         for digest, manifest in repository.manifests.items() if repository.aliases else ():
             named = (*manifest.blobs, *manifest.children)
             blobs = (repository.aliases[name] for name in named if name in repository.aliases)
             repository.manifests[digest] = manifest._replace(blobs=(*manifest.blobs, *blobs))
 
-    def _read_linked_child(self, repository: Repository, digest: Digest) -> None:
+    def _read_linked_child(self, repository: Repository, digest: Digest) -> list[Manifest]:
         """A child that was pushed as a blob: distribution 2.8 takes such an index, and serves the child as a manifest.
 
         If it is one: BuildKit's cache is an index of layers.
         """
         try:
-            repository.manifests[digest] = self.read_manifest(repository.aliases.get(digest, digest))
+            manifest = repository.manifests[digest] = self.read_manifest(repository.aliases.get(digest, digest))
         except (FileNotFoundError, NoManifestError):
-            return
+            return []
         except CorruptManifestError as error:
             repository.corrupt[digest] = str(error)
+            return []
+        return [manifest]
 
     @contextmanager
     def _directory(self, repository: Repository, directory: int, path: str) -> Iterator[int | None]:
