@@ -1,6 +1,7 @@
 """What is absent, or not the registry's, is not unreadable: the rest of its repository may go."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,16 @@ def test_a_tag_without_its_manifest_stays_and_uses_up_no_place(volume: Volume) -
     assert planned.plan.problems == [], "nothing that can't be read: exit status 0"
     assert planned.deleted_links() == set()
     assert documents.digest_of(b"1") not in planned.deleted_blobs()
+
+
+@pytest.mark.parametrize("keep", [{"last": 1}, {"semver": {"highest": 1}}])
+def test_a_tag_whose_revision_link_is_gone_stays_and_uses_up_no_place(volume: Volume, keep: dict[str, Any]) -> None:
+    """No registry serves it. In the place of one that can be pulled, that one went."""
+    app = volume.repository("app")
+    app.delete_revision(app.push_image("v9", layers=[b"9"], age=2 * DAY).digest)
+    planned = retain(volume, {"rules": [{"keep": keep}]})
+    assert planned.deleted_tags() == {"app:v1"}
+    assert planned.tag("app", "v9") == "kept: its manifest's link is missing"
 
 
 def test_a_tag_without_its_manifest_holds_no_blob_that_no_link_of_its_repository_names(volume: Volume) -> None:

@@ -170,9 +170,10 @@ class TagJudge:
         rules = self.question.rules(self.repository.name)
         if not rules:
             return kept, covered
-        unreadable = self.repository.missing | self.repository.corrupt.keys()
+        # One without a revision link no registry serves, as after a deletion by digest before distribution 2.7.
+        whole = self.repository.revisions.keys() - self.repository.missing - self.repository.corrupt.keys()
         versions = [
-            Covered(name, tag.digest, tag.link.pushed, tag.digest is not None and tag.digest not in unreadable)
+            Covered(name, tag.digest, tag.link.pushed, tag.digest in whole)
             for name, tag in self.repository.tags.items()
             if name not in dependants
         ]
@@ -270,6 +271,8 @@ class TagJudge:
             return f"something in the repository can't be read: {pinned_by}"
         if tag.digest in self.repository.missing:
             return "its manifest is missing"
+        if tag.digest not in self.repository.revisions:
+            return "its manifest's link is missing"
         run = self.question.restored_from(self.repository.name, name, tag.digest)
         if run is not None and not self.goes_with_named_subject(subject_of_tag(name)):
             return f"restored from run {run}"
