@@ -23,8 +23,8 @@ Where the specification leaves a choice, this is the reading taken here:
 - What a manifest of unknown type mentions stays with it, but does not go along with it: it may be no child.
 - An entry of `delete` without a tag and without a pattern is an exact entry for each tag and each referrer of its
   repository.
-- An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there. An exact
-  entry that takes the whole repository, of which nothing is kept, takes what pins it.
+- An exact deletion in a pinned repository takes the tag alone: who needs its manifest can't be known there. One that
+  takes all that pins it, be it the tag of a damaged manifest or the whole repository, lifts the pin.
 - A live manifest without `data` holds its repository's layer links, and the blobs that its layers and revisions name,
   whether a tag or an index leads to it. A tag to a manifest without a revision link counts as one without `data`.
 - A tag directory without `current/link` is no version, points nowhere and stays.
@@ -89,8 +89,13 @@ def judge(
         in_use: None if nothing is in use.
         offline: the registry is stopped.
     """
-    judged = Judge(read(v2), Policy.of(specs), now, in_use or InUse())
+    world, policy = read(v2), Policy.of(specs)
+    judged = Judge(world, policy, now, in_use or InUse())
     verdict = judged.verdict()
+    while staying := {name for name, _ in judged.unreadable_nodes - verdict.revisions if name not in judged.pinned}:
+        in_vain = judged.lifted_in_vain | staying
+        judged = Judge(world, policy, now, in_use or InUse(), lifted_in_vain=in_vain)
+        verdict = judged.verdict()
     verdict.temporaries = {str(path.relative_to(v2)) for path in judged.temporaries_that_go(verdict)}
     if offline:
         verdict.uploads = judged.uploads_that_go()

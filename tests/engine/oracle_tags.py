@@ -12,11 +12,14 @@ from tests.engine.oracle_reading import Tag, World
 class TagJudge:
     """The judgement on the tags of one world."""
 
-    def __init__(self, world: World, policy: Policy, now: int, in_use: InUse) -> None:
+    def __init__(
+        self, world: World, policy: Policy, now: int, in_use: InUse, *, lifted_in_vain: frozenset[str] = frozenset()
+    ) -> None:
         self.world = world
         self.policy = policy
         self.now = now
         self.in_use = in_use
+        self.lifted_in_vain = lifted_in_vain
         self.repositories = world.repositories
         self.nodes = {
             (name, digest) for name, repository in self.repositories.items() for digest in repository.revisions
@@ -168,14 +171,33 @@ class TagJudge:
 
     @cached_property
     def pinned(self) -> set[str]:
-        """Deleting an unreadable tag, which only an exact entry does, lifts its pin; so does deleting all of it."""
-        deleted = self.exact - self.kept_by_rules_or_use.keys()
-        names = {place[0] for place, tag in self.places.items() if tag.unreadable and place not in deleted}
-        for name, repository in self.repositories.items():
-            if repository.bad_revisions or any(not self.world.documents[d].readable for d in repository.revisions):
-                names.add(name)
-        stays = {place[0] for place in self.places if place not in deleted} | {name for name, _ in self.nodes_in_use}
-        return names - (self.exactly_named_repositories - stays)
+        """An exact deletion of what is unreadable lifts its pin, if all that is unreadable goes."""
+        names = {place[0] for place, tag in self.places.items() if tag.unreadable and place not in self.exactly_deleted}
+        return names | {name for name, digest in self.unreadable_nodes - self.lifted} | self.lifted_in_vain
+
+    @cached_property
+    def exactly_deleted(self) -> set[Place]:
+        return self.exact - self.kept_by_rules_or_use.keys()
+
+    @cached_property
+    def unreadable_nodes(self) -> set[Node]:
+        return {
+            (name, digest)
+            for name, digest in self.nodes
+            if digest in self.repositories[name].bad_revisions or not self.world.documents[digest].readable
+        }
+
+    @cached_property
+    def lifted(self) -> set[Node]:
+        """What tags that are deleted one by one point to, and all of a repository that is named; not if others stay."""
+        staying = {(place[0], tag.digest) for place, tag in self.places.items() if place not in self.exactly_deleted}
+        named_whole = self.exactly_named_repositories - {name for name, _ in staying}
+        one_by_one = {
+            (place[0], str(self.places[place].digest))
+            for place in self.exactly_deleted
+            if ":".join(place) in self.policy.delete
+        }
+        return (one_by_one - staying) | {node for node in self.nodes if node[0] in named_whole}
 
     @cached_property
     def exactly_named_repositories(self) -> set[str]:

@@ -150,6 +150,25 @@ def test_what_was_just_pushed_stays_save_by_an_exact_name(volume: Volume) -> Non
     assert retain(volume, {"delete": ["old/app:v1"]}).deleted_tags() == {"old/app:v1"}
 
 
+def test_a_pattern_with_a_digest_is_no_exact_name(volume: Volume) -> None:
+    """What was just pushed went, what an undo brought back, and a signature whose image stays."""
+    app = volume.repository("team/app")
+    image = app.push_image("v1", layers=[b"image"])
+    young, back = app.push_image(layers=[b"young"], age=600).digest, app.push_image(layers=[b"back"]).digest
+    about = app.push_image(layers=[b"about"], subject=image).digest
+    old = app.push_image(layers=[b"old"]).digest
+    digests = [young, back, about, old]
+    restored = {("team/app", "", back): "run"}
+    by_pattern = retain(volume, {"delete": [f"team/*@{digest}" for digest in digests]}, restored=restored)
+    assert by_pattern.deleted_manifests() == {("team/app", old)}
+    assert {(refused.name, refused.reason) for refused in by_pattern.plan.kept} >= {
+        (young, "pushed a short while ago"),
+        (back, "restored from run run"),
+    }
+    by_name = retain(volume, {"delete": [f"team/app@{digest}" for digest in digests]}, restored=restored)
+    assert by_name.deleted_manifests() == {("team/app", digest) for digest in digests}
+
+
 def test_a_deletion_that_names_nothing_is_told(volume: Volume) -> None:
     volume.repository("app").push_image("v1")
     assert retain(volume, {"delete": ["app:v2", "app:v1"]}).plan.unmatched == ["app:v2"]

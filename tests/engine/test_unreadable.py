@@ -130,6 +130,21 @@ def test_a_damaged_index_that_stays_though_it_is_named_pins_its_repository(volum
     assert ("team/app:v1" in planned.deleted_tags()) == (kind == "repository")
 
 
+@pytest.mark.parametrize("named", ["tag", "manifest"])
+def test_a_damaged_index_that_stays_because_another_lists_it_pins_its_repository(volume: Volume, named: str) -> None:
+    """Its tag went, or it was to go itself, and a manifest that may have been its child went with a tag of its own."""
+    app = volume.repository("team/app")
+    child = app.push_image("v1", layers=[b"1"], platform="linux/amd64")
+    damaged = app.push_index(*(["multi"] if named == "tag" else []), children=[child])
+    app.push_index("latest", children=[damaged])
+    volume.flip(volume.blob_data(damaged.digest))
+    reference = "team/app:multi" if named == "tag" else f"team/app@{damaged.digest}"
+    planned = retain(volume, {"rules": [{"keep": {"matching": ["latest"]}}], "delete": [reference]})
+    assert not {name for name, _ in planned.deleted_manifests()} & {"team/app"}
+    assert "team/app:v1" not in planned.deleted_tags()
+    assert ("team/app:multi" in planned.deleted_tags()) == (named == "tag")
+
+
 @pytest.mark.parametrize("kind", ["command", "policy"])
 def test_a_damaged_manifest_goes_with_the_repository_that_a_deletion_names(volume: Volume, kind: str) -> None:
     """Found by the oracle: the young blob stayed as garbage, and for good where only the command `delete` is used."""

@@ -74,20 +74,37 @@ def judge(question: Question, repository: Repository, subjects: Subjects, depart
 
 
 class _Judge:
-    def __init__(self, question: Question, repository: Repository, subjects: Subjects, departures: Departures) -> None:
+    """Judges one repository.
+
+    Args:
+        lifting: whether what a deletion names and can't be read pins nothing, provided that it goes.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        repository: Repository,
+        subjects: Subjects,
+        departures: Departures,
+        *,
+        lifting: bool = True,
+    ) -> None:
         self.question = question
         self.repository = repository
         self.subjects = subjects
         self.departures = departures
+        self.lifting = lifting
         self.used = users_of_manifests(question.in_use, repository)
         self.tag_judge = TagJudge(question, repository, self.used, subjects)
-        self.asked = dict(self._named_digests())
+        self.asked = dict(self._named_digests(exactly=True))
+        self.matched = dict(self._named_digests(exactly=False))
         self.kept: dict[Digest, str] = {}
         self.waiting: list[tuple[Digest, Subject]] = []  # what tags of dependants point to; and their subjects, here
 
-    def _named_digests(self) -> Iterable[tuple[Digest, str]]:
+    def _named_digests(self, *, exactly: bool) -> Iterable[tuple[Digest, str]]:
+        """The digests that deletions name, of this repository or of those that match a pattern, and their text."""
         for reference in self.tag_judge.references:
-            if reference.tag is None and reference.digest is not None:
+            if reference.tag is None and reference.digest is not None and reference.exact == exactly:
                 yield reference.digest, reference.text
 
     def judge(self) -> Judgement:
@@ -106,6 +123,7 @@ class _Judge:
             tag_judge=self.tag_judge,
             tags=tags,
             asked=self.asked,
+            matched=self.matched,
         )
         manifests.judge(roots)
         candidates, self.kept = manifests.candidates, manifests.kept
@@ -122,6 +140,9 @@ class _Judge:
             subjects=self.subjects,
         )
         alive = staying.find(roots)
+        if alive and any(digest in alive or digest not in candidates for digest in repository.corrupt):
+            # Named, and needed, used or too young all the same: what it needs is no better known for that.
+            return _Judge(self.question, repository, self.subjects, self.departures, lifting=False).judge()
         answer.doubtful = staying.doubtful.union(candidates, manifests.fallen)
         pointed = {tag.digest for name, tag in repository.tags.items() if not tags.verdicts[name].goes}
         for digest, reason in self.kept.items():
@@ -145,7 +166,7 @@ class _Judge:
 
         What a deletion names exactly pins nothing, provided that it goes: an unreadable tag in use stays all the same.
         """
-        named = self.tag_judge.named_exactly()
+        named = self.tag_judge.named_exactly() if self.lifting else set()
         pins = self._pins(named)
         tags = self.tag_judge.judge(pins[0] if pins else "")
         staying = {name for name in named if not tags.verdicts[name].goes}
@@ -157,8 +178,7 @@ class _Judge:
     def _pins(self, going: set[str]) -> list[str]:
         """What pins the repository if these tags go.
 
-        An exact deletion of the whole repository lifts the pin of a manifest only if no tag of it is kept, and any only
-        if the manifest goes.
+        An exact deletion of the whole repository lifts the pin of a manifest only if no tag of it is kept.
         """
         repository = self.repository
         pins = [f"tag {name}" for name, tag in repository.tags.items() if tag.digest is None and name not in going]
@@ -170,17 +190,12 @@ class _Judge:
         repository = self.repository
         pointed = {tag.digest for name, tag in repository.tags.items() if name not in going}
         one_by_one = going & self.tag_judge.named_exactly(one_by_one=True) & repository.tags.keys()
-        lifted = set(self.asked) | {repository.tags[name].digest for name in one_by_one}
-        whole = self.tag_judge.whole_repository()[1] and not pointed
+        lifted = {repository.tags[name].digest for name in one_by_one}
+        lifted.update(self.asked if self.lifting else ())
+        whole = self.lifting and self.tag_judge.whole_repository()[1] and not pointed
         for digest, message in repository.corrupt.items():
-            if digest in pointed or not (whole or digest in lifted) or self._stays_though_named(digest):
+            if digest in pointed or not (whole or digest in lifted):
                 yield f"manifest {digests.short(digest)} ({message})"
-
-    def _stays_though_named(self, digest: Digest) -> bool:
-        """Whether a manifest stays though a deletion names it: what it needs is no better known for that."""
-        link = self.repository.revisions.get(digest)
-        younger = link is not None and self.question.is_younger(link.pushed)
-        return digest in self.used or younger or not self.question.allows(self.repository.name, "", digest)
 
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
@@ -195,7 +210,7 @@ class _Judge:
         for digest in self.repository.revisions:
             if digest not in pointed:
                 answer.manifests[digest] = Verdict(False, stays)
-        for digest, text in self.asked.items():
+        for digest, text in (*self.asked.items(), *self.matched.items()):
             if digest in self.repository.revisions:
                 answer.tags.answered.add(text)
                 answer.tags.refused.append((text, digests.to_text(digest), stays))
@@ -258,7 +273,7 @@ class _Judge:
         return self.repository.layers.intersection(manifest.children) if manifest.children else ()
 
     def _note_refusals(self, tags: TagVerdicts, alive: set[Digest], going: Mapping[Digest, str]) -> None:
-        for digest, text in self.asked.items():
+        for digest, text in (*self.asked.items(), *self.matched.items()):
             if digest in going or digest in alive:
                 tags.answered.add(text)
             if digest in alive:
@@ -275,7 +290,7 @@ class _Judge:
         elif self.tag_judge.exactly or self.asked.keys() & self.repository.revisions.keys():
             answer.whole = True
             answer.guards, answer.guard_age = self.repository.layers - answer.freed, self.question.intent.garbage_after
-        elif loosely or self.tag_judge.loosely:
+        elif loosely or self.tag_judge.loosely or self.matched.keys() & self.repository.revisions.keys():
             answer.whole = True
             answer.guards, answer.guard_age = self.repository.layers, self.question.intent.younger_than
 

@@ -29,6 +29,7 @@ class ManifestJudge:
         tag_judge: judged its tags.
         tags: the verdicts on them.
         asked: the deletions that name a manifest by its digest.
+        matched: those that do so in all repositories of a pattern.
 
     Attributes:
         candidates: the revisions with a cause to go.
@@ -49,6 +50,7 @@ class ManifestJudge:
         tag_judge: TagJudge,
         tags: TagVerdicts,
         asked: Mapping[Digest, str],
+        matched: Mapping[Digest, str],
     ) -> None:
         self.question = question
         self.repository = repository
@@ -57,6 +59,7 @@ class ManifestJudge:
         self.tag_judge = tag_judge
         self.tags = tags
         self.asked = asked
+        self.matched = matched
         self.candidates: dict[Digest, str] = {}
         self.kept: dict[Digest, str] = {}
         self.unclaimed: set[Digest] = set()
@@ -100,7 +103,8 @@ class ManifestJudge:
             elif digest in carried:
                 verdict = Verdict(True, carried[digest])
             else:
-                verdict = self._by_itself(digest, link.pushed, loosely, absent, tagged=digest in pointed)
+                pattern = loosely or self.matched.get(digest, "")
+                verdict = self._by_itself(digest, link.pushed, pattern, absent, tagged=digest in pointed)
                 if approved and not verdict.goes:
                     self.unclaimed.add(digest)
             if verdict.goes and not approved:
@@ -173,7 +177,7 @@ class ManifestJudge:
         Args:
             digest: the manifest.
             pushed: when it was; nanoseconds.
-            loosely: the pattern by which a deletion is about the whole repository.
+            loosely: the pattern by which a deletion is about it, or about the whole repository.
             absent: what staying tags point to and is not there.
             tagged: whether a tag points to it.
         """
