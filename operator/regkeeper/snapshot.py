@@ -68,19 +68,18 @@ class Undo(_Struct, frozen=True, kw_only=True):
     Attributes:
         run: The run on the volume.
         forget: Nothing comes back; what an earlier undo brought back loses its mark.
-        in_use: Only what the images in use name, with what it needs; it gets no mark.
     """
 
     run: str
     forget: bool = False
-    in_use: bool = False
 
 
 class Document(_Struct, frozen=True, kw_only=True):
     """The content of a snapshot.
 
     Attributes:
-        action: What the run does: delete by the policy, free what is due, bring back, or print a plan of before.
+        action: What the run does: delete by the policy, free what is due, undo a run, bring back what is in use of all
+            that was deleted, or print a plan of before.
         name: Of the ImageRetention.
         policy: Its manifest; None: it is deleted, and the run only purges or restores.
         others: Manifests of the other ImageRetentions of the same Registry, which only keep.
@@ -97,7 +96,7 @@ class Document(_Struct, frozen=True, kw_only=True):
         unanswered: Job UID of an earlier run whose answer was lost, to be repeated from the volume.
     """
 
-    action: Literal["retain", "purge", "restore", "show"]
+    action: Literal["retain", "purge", "restore", "rescue", "show"]
     name: str
     end_time: str
     policy: dict[str, Any] | None = None

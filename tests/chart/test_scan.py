@@ -18,7 +18,7 @@ from regkeeper.resources.node_agent import node_agent
 from regkeeper.resources.node_agent_key import node_agent_key
 from regkeeper.resources.retention.cron_job import cron_job
 from regkeeper.resources.retention.lock import Lock, lease
-from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.resources.retention.run_job import policy_job, registry_job
 from regkeeper.settings import Settings
 from tests.cluster.programs import KUBE_SCORE
 from tests.helm import CHART, only, render
@@ -46,7 +46,7 @@ def made_by_the_operator() -> list[dict[str, Any]]:
     jobs = [
         cron_job(retention, registries[0], settings),
         policy_job(retention, registries[0], settings, name="policy-run", annotations={}, cron_job_uid="uid"),
-        purge_job(registries[0], settings, name="purge-run", annotations={}),
+        registry_job(registries[0], settings, name="purge-run", annotations={}),
     ]
     secrets = [http_secret(registry, "secret") for registry in registries]
     agents = [node_agent(settings), node_agent_key(settings, b"secret")]

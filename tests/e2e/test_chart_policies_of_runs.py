@@ -8,7 +8,7 @@ import pytest
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.resources.retention.cron_job import cron_job
 from regkeeper.resources.retention.lock import Lock, lease
-from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.resources.retention.run_job import policy_job, registry_job
 from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.snapshot import Part
 from tests.cluster import Cluster
@@ -31,7 +31,7 @@ def retention_objects() -> list[Object]:
     return [
         cron_job(policy, of, SETTINGS),
         policy_job(policy, of, SETTINGS, name="keep-last-1", annotations={}, cron_job_uid=UID),
-        purge_job(of, SETTINGS, name="main-purge", annotations={}),
+        registry_job(of, SETTINGS, name="main-purge", annotations={}),
         lease(Lock(), claim="main-storage", namespace=TENANT, registry="main"),
         snapshot_part(of, 0, Part("{}", b"content")),
     ]

@@ -174,15 +174,28 @@ def test_an_undo_after_the_purge_says_that_it_is_too_late(volume: Volume, pod: P
 def test_victims_that_came_into_use_come_back_alone_and_go_when_they_are_not_used_any_more(
     volume: Volume, pod: Pod
 ) -> None:
-    run = pod.whole_run(KEEP_ONE).run or ""
-    undo = Undo(run=run, in_use=True)
-    used = [("k8smaster:5000/boke/wordpress:4.9", "Pod a/b"), ("nginx:latest", "Pod a/c")]
-    answer = pod.whole_run(action="restore", restore=undo, in_use=used)
-    assert answer.outcome is Outcome.DONE
-    assert tags(volume) == {"4.9", "latest"}
-    assert pod.whole_run(action="restore", restore=undo, in_use=used).outcome is Outcome.NOTHING_TO_DO
+    """Of whatever run, and without a switch of the registry where nothing of them is in use."""
+    pod.whole_run(KEEP_ONE)
+    volume.repository("boke/wordpress").push_image("later", layers=[b"later"], age=9 * DAY)
+    pod.whole_run(KEEP_ONE)
+    used = [(f"k8smaster:5000/boke/wordpress:{tag}", "Pod a/b") for tag in ("4.9", "later")]
+    others = [("nginx:latest", "Pod a/c")]
+    assert pod.foreseen(action="rescue", in_use=others).outcome is Outcome.NOTHING_TO_DO
+    assert pod.foreseen(action="rescue", in_use=used).outcome is Outcome.SWITCH
+    assert tags(volume) == {"latest"}
+    assert pod.whole_run(action="rescue", in_use=[*used, *others]).outcome is Outcome.DONE
+    assert tags(volume) == {"4.9", "later", "latest"}
+    assert pod.foreseen(action="rescue", in_use=used).outcome is Outcome.NOTHING_TO_DO
     assert pod.whole_run(KEEP_ONE, in_use=used).outcome is Outcome.NOTHING_TO_DO
-    assert pod.whole_run(KEEP_ONE).deleted.tags == 1
+    assert pod.whole_run(KEEP_ONE).deleted.tags == 2
+
+
+def test_nothing_is_brought_back_for_its_use_where_nobody_was_asked(volume: Volume, pod: Pod) -> None:
+    pod.whole_run(KEEP_ONE)
+    for attempt in (pod.foreseen, pod.whole_run):
+        answer = attempt(action="rescue", in_use=None)
+        assert (answer.outcome, answer.message) == (Outcome.REFUSED, "the images in use are not told")
+    assert tags(volume) == {"latest"}
 
 
 def test_an_answer_tells_by_which_names_what_went_may_be_in_use(volume: Volume, pod: Pod) -> None:

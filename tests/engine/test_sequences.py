@@ -212,14 +212,12 @@ class Sequences(RuleBasedStateMachine):
             self.perform(lambda runner: runner.purge(now=runner.now, in_use=used(*in_use)), call)
 
     @precondition(lambda self: self.runner.journals())
-    @rule(data=st.data(), call=CALLS, in_use=IN_USE)
-    def restore_used(self, data: st.DataObject, call: int | None, in_use: list[str]) -> None:
-        run = data.draw(st.sampled_from([journal.run for journal in self.runner.journals()]))
-
+    @rule(call=CALLS, in_use=IN_USE)
+    def restore_used(self, call: int | None, in_use: list[str]) -> None:
         def bring_back(runner: Runner) -> None:
             with runner.changing() as (volume, journals):
                 recover(volume, journals, now=runner.now)
-                restore_used(volume, journals, run, used(*in_use))
+                restore_used(volume, journals, used(*in_use))
 
         with self.losing_nothing(), suppress(NothingToUndoError):
             self.perform(bring_back, call)

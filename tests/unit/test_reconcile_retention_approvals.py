@@ -13,6 +13,7 @@ from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Request
 from regkeeper.reconcile.retention.wanted import wanted_jobs
+from regkeeper.resources.retention.lock import Lock
 from tests.retention_decisions import DONE, HASH, HOLDER, NOON, a_policy
 
 
@@ -25,7 +26,7 @@ def test_a_plan_that_waits_says_how_it_is_approved_and_ends_with_a_change_of_the
     policy = a_policy(schedule="@daily")
     fields = {"awaiting": awaiting(policy=digest(policy), limits=["75 % of the tags"])}
     assert reports.brought_up_to_date(fields, policy, NOON)["awaiting"] == fields["awaiting"]
-    condition = reports.states(policy, fields, None)["AwaitingApproval"]
+    condition = reports.states(policy, fields, Lock())["AwaitingApproval"]
     assert "75 % of the tags" in condition.message
     assert "regkeeper approve keep-last" in condition.message
     assert reports.brought_up_to_date(fields, a_policy(dryRun=True), NOON) == {}

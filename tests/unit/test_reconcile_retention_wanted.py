@@ -8,8 +8,8 @@ import pytest
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.policies import digest, read_policies
 from regkeeper.reconcile.retention.requests import Action, Request, read_request
-from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
-from tests.retention_decisions import HASH, HOLDER, NOON, RULES, a_job, a_policy
+from regkeeper.reconcile.retention.wanted import due_name, wanted_jobs
+from tests.retention_decisions import HASH, NOON, RULES, a_job, a_policy
 from tests.retention_objects import retention_object
 
 
@@ -78,10 +78,10 @@ def test_what_means_nothing_is_told_from_what_does() -> None:
 def test_names_of_jobs_fit_whatever_the_names_of_what_they_are_for() -> None:
     longest = "r" * 52
     names = {
-        rescue_name(longest, HOLDER.uid),
-        purge_name(longest, NOON),
-        purge_name(longest[:-1], NOON),
-        purge_name(longest, NOON + timedelta(hours=2)),
+        due_name(longest, Action.RESCUE, NOON),
+        due_name(longest, Action.PURGE, NOON),
+        due_name(longest[:-1], Action.PURGE, NOON),
+        due_name(longest, Action.PURGE, NOON + timedelta(hours=2)),
     }
     assert len(names) == 4
     assert max(map(len, names)) <= 63

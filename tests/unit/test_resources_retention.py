@@ -9,8 +9,8 @@ import pytest
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.naming import REGISTRY_LABEL, RETENTION_LABEL, selector_labels
 from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, change, lease, read_lock
-from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Rescue, Stage, change, lease, read_lock
+from regkeeper.resources.retention.run_job import policy_job, registry_job
 from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.settings import Settings
 from regkeeper.snapshot import PARTS, Document, Part, decode, encode
@@ -99,7 +99,7 @@ def test_a_job_of_the_operator_is_the_cronjobs_and_a_purge_the_registrys() -> No
         == (job["metadata"]["ownerReferences"][0])
     )
     assert job["spec"] == built()["spec"]["jobTemplate"]["spec"]
-    purge = purge_job(a_registry(), SETTINGS, name="main-purge", annotations={})
+    purge = registry_job(a_registry(), SETTINGS, name="main-purge", annotations={})
     assert purge["metadata"]["ownerReferences"][0]["kind"] == "Registry"
     assert purge["metadata"]["labels"][RETENTION_LABEL] == ""
     assert purge["spec"]["suspend"] is True
@@ -137,16 +137,19 @@ def merged(body: Any, patch: Any) -> Any:
     [
         Lock(),
         Lock(HOLDER),
-        Lock(replace(HOLDER, quiet=None, quiet_since=None, aborted="", stage=Stage.PREPARING), NOON, "7c0d"),
+        Lock(replace(HOLDER, quiet=None, quiet_since=None, aborted="", stage=Stage.PREPARING), NOON, ("7c0d", "9a2f")),
         Lock(replace(HOLDER, node="k8sworker1")),
         Lock(replace(HOLDER, overdue_since=NOON.replace(hour=14))),
         Lock(None, NOON),
+        Lock(rescue=Rescue("keep-last", NOON, NOON.replace(minute=1), "Job x: Refused: full")),
     ],
 )
 def test_a_lock_is_read_as_it_was_written(lock: Lock) -> None:
     made = lease(lock, claim="main-storage", namespace="images", registry="main")
     assert read_lock(merged({}, made)) == lock
-    before = lease(Lock(HOLDER, NOON, "x"), claim="main-storage", namespace="images", registry="main")
+    before = lease(
+        Lock(HOLDER, NOON, ("x",), Rescue("", NOON, NOON)), claim="main-storage", namespace="images", registry="main"
+    )
     assert read_lock(merged(before, change(lock))) == lock
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from regkeeper import kube, naming
-from regkeeper.answer import Answer, Deleted, Outcome, Previous, encode
+from regkeeper.answer import Answer, Deleted, Outcome, encode
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS
@@ -290,22 +290,6 @@ async def test_a_purge_of_which_a_quota_takes_no_job_is_told_where_none_waits() 
     with pytest.raises(kube.ForbiddenError, match="exceeded quota"):
         await bench.reconciler.look(KEY)
     assert bench.lock.purge_due == NOON
-
-
-async def test_victims_of_a_lost_answer_that_no_job_can_bring_back_hold_the_lock_to_the_end_of_the_run_at_most() -> (
-    None
-):
-    bench = RetentionPasses(HOLDER)
-    said = Previous(job="earlier", outcome=Outcome.DONE, run="20260101T000000Z", deleted=Deleted(tags=3))
-    bench.finish(msgspec.structs.replace(DONE, previous=said))
-    bench.cluster.refused["create Job"] = QUOTA
-    with pytest.raises(kube.ForbiddenError, match="exceeded quota"):
-        await bench.reconciler.look(KEY)
-    assert bench.is_held()
-    bench.now = HOLDER.end
-    await bench.reconciler.look(KEY)
-    assert not bench.is_held()
-    assert bench.status["lastRun"]["outcome"] == "Done"
 
 
 async def test_what_keeps_a_run_from_beginning_keeps_pushes_waiting_no_longer_than_its_start_may_take() -> None:

@@ -11,7 +11,7 @@ from regkeeper.answer import Deleted
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
-from regkeeper.resources.retention.lock import Lock, Quiet, Stage, lease, read_lock
+from regkeeper.resources.retention.lock import Lock, Quiet, Rescue, Stage, lease, read_lock
 from tests.registry_objects import registry_object
 from tests.retention_passes import CLAIM, DONE, HOLDER, KEY, NOON, RetentionPasses, a_pod
 
@@ -157,7 +157,7 @@ async def test_a_run_whose_registry_is_deleted_has_its_outcome_and_does_not_begi
     bench.registries.remove(registry)
     await bench.reconciler.look(KEY)
     assert bench.lock.holder is None
-    assert bench.lock.unanswered == HOLDER.uid
+    assert bench.lock.unanswered == (HOLDER.uid,)
     assert bench.lock.purge_due == NOON, "nobody puts back what it moved"
     assert bench.status["lastRun"]["outcome"] == "Unknown"
     assert "its Registry is gone" in bench.status["lastRun"]["message"]
@@ -177,8 +177,8 @@ async def test_victims_of_a_run_that_ended_without_its_registry_are_looked_after
     bench.registries.remove(registry)
     await bench.reconciler.look(KEY)
     assert bench.lock.holder is None
-    assert bench.lock.unanswered == (HOLDER.uid if victims else "")
-    assert bench.lock.purge_due == (NOON if victims else NOON + timedelta(days=1))
+    assert bench.lock.rescue == (Rescue("keep-last", NOON, NOON) if victims else None)
+    assert bench.lock.purge_due == NOON + timedelta(days=1)
 
 
 async def test_a_run_on_the_volume_of_a_former_registry_is_not_ended_as_that_ones() -> None:

@@ -12,7 +12,7 @@ import pytest
 from regkeeper import naming
 from regkeeper.answer import Deleted, Outcome, Previous
 from regkeeper.api.v1alpha1.registry import Registry
-from regkeeper.reconcile.retention.requests import Action, Request, read_request, retention_of
+from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.resources.config import config_file
 from regkeeper.resources.retention.lock import Lock, Quiet, Stage
 from regkeeper.sketch import name_of_tag, sketch
@@ -140,34 +140,6 @@ async def test_a_purge_that_repeats_a_lost_answer_tells_the_policy_whose_run_it_
     assert {each["type"]: each["reason"] for each in bench.status["conditions"]}["Ready"] == "Done"
     assert bench.cluster.objects["ImageRetention", "other"]["status"]["lastRun"]["outcome"] == "Unknown"
     assert not bench.is_held()
-
-
-@pytest.mark.parametrize(
-    ("deleted", "in_use", "last", "rescued_by"),
-    [
-        (Deleted(tags=3), True, "earlier", "keep-last"),
-        (Deleted(manifests=1), True, "a newer run", "keep-last"),
-        (Deleted(tags=3), False, "earlier", None),
-        (Deleted(), True, "earlier", None),
-    ],
-    ids=["deleted", "and its policy has run again", "where use does not matter", "nothing deleted"],
-)
-async def test_what_a_lost_answer_told_of_victims_is_looked_after_when_it_is_repeated(
-    deleted: Deleted, in_use: bool, last: str, rescued_by: str | None
-) -> None:
-    """retention.md: "a victim that came into use meanwhile is restored at once"; when it ended, nobody knew."""
-    bench = RetentionPasses(replace(HOLDER, retention="", action="purge"))
-    rules = [{"name": "all", "keep": {"last": 2}}]
-    body = retention_object("keep-last", schedule="@daily", rules=rules, protect={"inUse": in_use})
-    status = {"lastRun": {"job": "j", "uid": last, "outcome": "Unknown", "message": "?", "finished": NOON.isoformat()}}
-    bench.put({**body, "status": status})
-    said = Previous(job="earlier", outcome=Outcome.DONE, run=EARLIER["run"], deleted=deleted)
-    bench.finish(msgspec.structs.replace(DONE, previous=said))
-    await bench.reconciler.look(KEY)
-    jobs = [body for (kind, _), body in bench.cluster.objects.items() if kind == "Job"]
-    asked = {retention_of(job): read_request(job) for job in jobs}
-    rescues = {name: request.run for name, request in asked.items() if request.action is Action.RESCUE}
-    assert rescues == ({} if rescued_by is None else {rescued_by: EARLIER["run"]})
 
 
 async def test_a_registry_without_a_volume_has_no_runs() -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from regkeeper.answer import Answer, Outcome
 from regkeeper.job.answers import remember, remembered
-from regkeeper.job.quarantine_runs import purge, restore
+from regkeeper.job.quarantine_runs import NOTHING_IN_USE, purge, require_in_use, rescue, restore
 from regkeeper.job.request import Request
 from regkeeper.job.retaining import approval, judge, look, retain
 from regkeeper.job.summary import largest_victims, planned, space, undone_last
@@ -25,6 +25,7 @@ from regkeeper.retention.quarantine.history import due
 from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.runs.quiet import refuse_pull_through_cache
 from regkeeper.retention.runs.restore import undoable
+from regkeeper.retention.runs.restore_images import all_used_generations
 from regkeeper.retention.runs.session import Reading, changing, reading
 from regkeeper.retention.volume.layout import Volume
 
@@ -39,7 +40,7 @@ def plan(request: Request, root: str) -> Answer:
         match request.document.action:
             case "show":
                 return _show(seen.volume, request.document.show or "")
-            case "purge" | "restore":
+            case "purge" | "restore" | "rescue":
                 return _foresee(request, seen)
         approved = approval(seen.volume, request)
         made = look(request, seen, time.time_ns() if approved is None else approved.now, approved)
@@ -75,6 +76,8 @@ def run(request: Request, root: str, before: Answer) -> Answer:
                 answer = purge(request, session)
             case "restore":
                 answer = restore(request, session)
+            case "rescue":
+                answer = rescue(request, session)
             case _:
                 answer = retain(request, session)
         answer = _completed(answer, request, session.volume, session.journals)
@@ -97,14 +100,22 @@ def _record(request: Request, root: str, before: Answer) -> Answer:
 
 
 def _foresee(request: Request, seen: Reading) -> Answer:
-    """Whether a purge or an undo has something to do, for which the registry has to be made quiet."""
-    wanted = request.document.restore
-    if request.document.action == "purge":
-        if not seen.unfinished and not due(seen.journals, seen.volume, time.time_ns()):
-            answer = Answer(outcome=Outcome.NOTHING_TO_DO, message="nothing is due")
-            return _completed(answer, request, seen.volume, seen.journals)
-    elif wanted is not None and not wanted.forget and not wanted.in_use and wanted.run not in seen.unfinished:
-        undoable(seen.journals, wanted.run)
+    """Whether a purge, an undo or a rescue has something to do, for which the registry has to be made quiet."""
+    wanted, nothing = request.document.restore, ""
+    match request.document.action:
+        case "purge":
+            if not seen.unfinished and not due(seen.journals, seen.volume, time.time_ns()):
+                nothing = "nothing is due"
+        case "rescue":
+            in_use = require_in_use(request)
+            if not seen.unfinished and not any(all_used_generations(seen.volume, seen.journals, in_use)):
+                nothing = NOTHING_IN_USE
+        case _:
+            if wanted is not None and not wanted.forget and wanted.run not in seen.unfinished:
+                undoable(seen.journals, wanted.run)
+    if nothing:
+        answer = Answer(outcome=Outcome.NOTHING_TO_DO, message=nothing)
+        return _completed(answer, request, seen.volume, seen.journals)
     refuse_pull_through_cache(seen.volume, request.mode)
     return Answer(outcome=Outcome.SWITCH, message=f"to {request.document.action}")
 

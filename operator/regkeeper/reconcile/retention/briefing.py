@@ -52,7 +52,7 @@ class Briefing:
         )
 
     async def _uses(self, scene: Scene) -> Uses | None:
-        if not scene.policies.in_use_matters and scene.policies.valid:
+        if not scene.policies.in_use_matters:
             return None
         elsewhere = [
             (scene.key.namespace, entry.name)
@@ -72,23 +72,22 @@ class Briefing:
     ) -> Document:
         bodies = scene.policies.bodies
         own = bodies.get(holder.retention) if policy is not None else None
-        restore = Undo(run=request.run, forget=request.forget, in_use=request.action is Action.RESCUE)
-        shows = request.action is Action.SHOW
+        action = request.action
         return Document(
-            action=request.action.told,
+            action=action.value,
             name=holder.retention,
             end_time=holder.end.isoformat(),
             policy=None if own is None else manifest(own),
             others=[manifest(body) for name, body in sorted(bodies.items()) if name != holder.retention],
             in_use=None if uses is None else sorted(uses.items()),
             hosts=own_names(scene.registry, self._status(scene), scene.policies),
-            dry_run=policy is not None and policy.spec.dry_run and request.action is Action.RETAIN,
+            dry_run=policy is not None and policy.spec.dry_run and action is Action.RETAIN,
             mode="Offline" if (holder.quiet or scene.mode(holder)) is Quiet.OFFLINE else "ReadOnly",
             registry=self._url(scene),
             approved=request.approved or None,
-            restore=restore if request.run and not shows else None,
-            show=request.run if shows else None,
-            unanswered=lock.unanswered or None,
+            restore=Undo(run=request.run, forget=request.forget) if action is Action.RESTORE else None,
+            show=request.run if action is Action.SHOW else None,
+            unanswered=lock.unanswered[0] if lock.unanswered else None,
         )
 
     def _status(self, scene: Scene) -> Mapping[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from regkeeper import kube
-from regkeeper.answer import Answer, Previous
+from regkeeper.answer import Answer
 from regkeeper.errors import RegkeeperError
+from regkeeper.reconcile import conditions
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import outcome
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 REFUSALS = (kube.InvalidError, kube.ForbiddenError)
 """Which last, as that of an admission policy."""
 
-_NO_RESCUE = "nothing brings back what of run %s came into use: it has no valid policy"
+MOST_UNANSWERED = 10
+"""As many lost answers are repeated. The volume has the last twenty."""
 
 
 class Ending:
@@ -52,10 +54,11 @@ class Ending:
         replaced = self._statuses.became_read_only_within(scene, holder)
         fields = outcome.ended(holder, conclusion, self._now(), replaced)
         answer = conclusion.answer
-        if answer is not None:
-            warnings = [*fields["warnings"], *await self._look_after_victims(scene, holder, answer)]
-            fields["warnings"] = list(dict.fromkeys(warnings))  # an earlier pass may have told them
-            await self._look_after_earlier_victims(scene, holder, answer)
+        missed = await self._may_miss_victims(scene, holder, conclusion)
+        if missed and answer is not None and answer.run is not None and scene.policies.invalid:
+            remedy = f"`regkeeper restore {answer.run}` on the volume does at once"
+            fields["warnings"].append(f"what came into use meanwhile comes back once all policies are valid: {remedy}")
+        after = self._after(lock, holder, conclusion, missed=missed)
         taken = True
         try:
             await self._statuses.remember(scene, subject, fields, conclusion)
@@ -78,7 +81,12 @@ class Ending:
                 raise
             # It stays, and is of no use: it names the run by its uid.
             logger.warning("what Job %s was told is not taken away: %s", holder.job, error)
-        await self._gate.release(scene.key, live, self._after(lock, holder, conclusion))
+        await self._gate.release(scene.key, live, after)
+        if holder.action == Action.RESCUE:
+            state = conditions.false("NotBroughtBack", after.rescue.trouble) if after.rescue is not None else None
+            await self._statuses.post(
+                scene, holder.retention, state or conditions.true("BroughtBack", conclusion.message)
+            )
         if job is not None and is_waiting(job):
             # Its outcome is known, although it never began: it would be let in again.
             await self._jobs.remove(job)
@@ -97,67 +105,43 @@ class Ending:
             await self._statuses.remember_elsewhere(key, subject, fields, conclusion)
         except REFUSALS:
             logger.exception("the status does not take the outcome of Job %s", holder.job)
-        after = self._after(lock, holder, conclusion)
-        if (answer := conclusion.answer) is not None and answer.run and _has_victims(answer):
-            # Nobody can bring back now what came into use meanwhile: the next run here is told of it, which is soon.
-            after = replace(after, unanswered=holder.uid, purge_due=self._now())
-        await self._gate.release(key, live, after)
+        # Nobody can say now what came into use meanwhile: that is looked for as soon as there is a Registry again.
+        missed = conclusion.is_half_done or (conclusion.answer is not None and _has_victims(conclusion.answer))
+        missed = missed and holder.action == Action.RETAIN
+        await self._gate.release(key, live, self._after(lock, holder, conclusion, missed=missed))
 
-    def _after(self, lock: Lock, holder: Holder, conclusion: Conclusion) -> Lock:
+    def _after(self, lock: Lock, holder: Holder, conclusion: Conclusion, *, missed: bool) -> Lock:
         """What the lock tells the runs that follow."""
-        due = outcome.purge_due(lock.purge_due, holder, conclusion, self._now())
-        lost = holder.uid if conclusion.is_lost else lock.unanswered
+        now, unanswered = self._now(), lock.unanswered
         if conclusion.answer is not None and conclusion.answer.quarantined is not None:
-            # It came from the volume, and with it what an earlier run had answered.
-            lost = ""
-        return replace(lock, purge_due=due, unanswered=lost)
+            # It came from the volume, and with it what the earliest of these runs had answered.
+            unanswered = unanswered[1:]
+        if conclusion.is_lost:
+            unanswered = (*unanswered, holder.uid)[-MOST_UNANSWERED:]
+        return replace(
+            lock,
+            purge_due=outcome.purge_due(lock.purge_due, holder, conclusion, now),
+            unanswered=unanswered,
+            rescue=outcome.rescue_due(lock, holder, conclusion, now, missed=missed),
+        )
 
-    async def _look_after_victims(self, scene: Scene, holder: Holder, answer: Answer) -> list[str]:
-        """Bring back what came into use while a run was under way; warnings, where nobody can say what did."""
-        run = answer.run
-        if not run or not _has_victims(answer):
-            return []
-        last = self._statuses.of(scene.key, holder.retention).get("lastRun") or {}
-        if last.get("uid") == holder.uid and last["outcome"] != "Running":
-            return list(last.get("warnings", ()))  # an operator that died since has asked
-        try:
-            in_use = await self._gate.briefing.came_into_use(scene, holder, answer)
-            if in_use and not await self._jobs.rescue(scene, holder.retention, holder.uid, run):
-                logger.warning(_NO_RESCUE, run)
-                remedy = f"`regkeeper restore {run}` on the volume does, until a purge frees it"
-                return [f"what came into use meanwhile is not brought back, as no valid policy asks for it: {remedy}"]
-        except (InUseUnknownError, kube.ApiError) as error:
-            if isinstance(error, kube.ApiError) and self._now() < holder.end:
-                raise
-            # A run that would bring something back could not ask either; pushes must not wait for that.
-            return [f"what came into use meanwhile is not known: {error}"]
-        return []
+    async def _may_miss_victims(self, scene: Scene, holder: Holder, conclusion: Conclusion) -> bool:
+        """Whether something that a run deleted came into use while it was under way, or may have.
 
-    async def _look_after_earlier_victims(self, scene: Scene, holder: Holder, answer: Answer) -> None:
-        """Bring back what came into use since a run was told whose answer was lost: nobody knew then what to ask for.
-
-        Its policy may have another run by now, or be gone. Any other's Job brings back the same.
+        A Job then looks, and brings it back; it finds out, too, where nobody can say now.
         """
-        lost = answer.previous
-        if lost is None or lost.run is None or not _has_victims(lost):
-            return
-        if not scene.policies.in_use_matters:
-            return
+        if holder.action != Action.RETAIN or not scene.policies.in_use_matters:
+            return False
+        answer = conclusion.answer
+        if answer is None or conclusion.is_half_done:
+            return conclusion.is_half_done
+        if answer.run is None or not _has_victims(answer):
+            return False
         try:
-            names = sorted(scene.policies.valid, key=lambda name: (not self._told_last(scene.key, name, lost), name))
-            for name in names:
-                if await self._jobs.rescue(scene, name, lost.job, lost.run):
-                    return
-        except kube.ApiError as error:
-            if self._now() < holder.end:
-                raise
-            # As above: pushes must not wait for what lets no Job be made, as a quota.
-            logger.warning("nothing brings back what of run %s came into use: %s", lost.run, error)
-            return
-        logger.warning(_NO_RESCUE, lost.run)
-
-    def _told_last(self, key: Key, name: str, lost: Previous) -> bool:
-        return bool((self._statuses.of(key, name).get("lastRun") or {}).get("uid") == lost.job)
+            return await self._gate.briefing.came_into_use(scene, holder, answer)
+        except (InUseUnknownError, kube.ApiError) as error:
+            logger.warning("what came into use while Job %s ran is not known: %s", holder.job, error)
+            return True
 
     def _job(self, key: Key, holder: Holder) -> tuple[kube.Object | None, Subject]:
         """The Job of a run, if it is still there, and what it was for."""
@@ -170,6 +154,6 @@ class Ending:
         return None, Subject(holder.retention, holder.job, request)
 
 
-def _has_victims(answer: Answer | Previous) -> bool:
+def _has_victims(answer: Answer) -> bool:
     """Whether a run deleted what somebody may use."""
     return answer.deleted.tags + answer.deleted.manifests > 0

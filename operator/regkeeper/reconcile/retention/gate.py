@@ -19,8 +19,8 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
-from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude
-from regkeeper.reconcile.retention.requests import claim_of, read_request, require_shape, retention_of
+from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude, put_off
+from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, require_shape, retention_of
 from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop, seems_to_wait
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
@@ -28,7 +28,7 @@ from regkeeper.reconcile.retention.volume import Volume
 from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.reconcile.store import Store, owner_key
 from regkeeper.resources.retention.lock import Holder, Lock, Stage, read_lock
-from regkeeper.resources.retention.run_job import PURGE_SECONDS
+from regkeeper.resources.retention.run_job import NO_POLICY_SECONDS
 from regkeeper.settings import Settings
 from regkeeper.snapshot import SnapshotTooLargeError
 
@@ -83,7 +83,7 @@ class Gate:
         """
         await self._volume.check(scene, job)
         policy = scene.policies.valid.get(retention_of(job))
-        seconds = PURGE_SECONDS if policy is None else parse_duration(policy.spec.active_deadline)
+        seconds = NO_POLICY_SECONDS if policy is None else parse_duration(policy.spec.active_deadline)
         now = self._now()
         holder = Holder(
             uid=job["metadata"]["uid"],
@@ -194,9 +194,17 @@ class Gate:
             self._gone.pop(lock.holder.uid, None)
         await self._locks.release(key, live, lock)
 
-    async def postpone_purge(self, scene: Scene, live: kube.Object, lock: Lock) -> None:
-        """A purge was refused: what is due is tried again later, by a Job with another name."""
-        await self._locks.write(scene, live, replace(lock, purge_due=self._now() + REPEATED_AFTER))
+    async def postpone(self, scene: Scene, live: kube.Object, lock: Lock, job: kube.Object, why: str) -> None:
+        """A Job was refused that is due: it is tried again later, under another name. Else it would be made at once."""
+        match read_request(job).action:
+            case Action.PURGE:
+                lock = replace(lock, purge_due=self._now() + REPEATED_AFTER)
+            case Action.RESCUE if lock.rescue is not None:
+                rescue = put_off(lock.rescue, job["metadata"]["name"], f"Refused: {why}", self._now())
+                lock = replace(lock, rescue=rescue)
+            case _:
+                return
+        await self._locks.write(scene, live, lock)
 
     async def adopt(self, scene: Scene, live: kube.Object | None, lock: Lock) -> bool:
         """Take the lock back for a run that lost it, as when somebody deleted the Lease, and end that run."""

@@ -10,13 +10,15 @@ from datetime import datetime
 from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.objects import Objects
-from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.requests import Action, Request, retention_of
+from regkeeper.reconcile.retention.run import was_held
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.reconcile.retention.wanted import purge_name, rescue_name, wanted_jobs
+from regkeeper.reconcile.retention.waiting import is_finished
+from regkeeper.reconcile.retention.wanted import due_name, due_rescue, wanted_jobs
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.cron_job import cron_job
 from regkeeper.resources.retention.lock import Lock
-from regkeeper.resources.retention.run_job import policy_job, purge_job
+from regkeeper.resources.retention.run_job import policy_job, registry_job
 from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -41,33 +43,29 @@ class Jobs:
         for name, request in wanted_jobs(policy, status, self._now()).items():
             await self._make(scene, self._of_policy(scene, policy, live, name, request))
 
-    async def rescue(self, scene: Scene, name: str, uid: str, run: str) -> bool:
-        """Bring back what came into use while a run was under way.
+    async def rescue(self, scene: Scene, lock: Lock) -> None:
+        """Bring back what came into use, once its time has come.
 
-        Args:
-            scene: where.
-            name: of the policy whose Job does it.
-            uid: of the Job whose run it was: it is done once.
-            run: its name on the volume.
-
-        Returns:
-            False if the policy is not there.
+        By a Job of the policy whose run it was, or of another; where there is none, by one of the Registry's.
         """
-        policy = scene.policies.valid.get(name)
-        live = self._store.get(kube.CRON_JOB, scene.key.namespace, name)
-        if policy is None or live is None:
-            return False
-        request = Request(action=Action.RESCUE, run=run)
-        await self._make(scene, self._of_policy(scene, policy, live, rescue_name(name, uid), request))
-        return True
+        rescue = due_rescue(scene, lock)
+        if rescue is None or rescue.due > self._now():
+            return
+        name, request = due_name(scene.key.name, Action.RESCUE, rescue.due), Request(action=Action.RESCUE)
+        policies = sorted(scene.policies.valid, key=lambda policy: (policy != rescue.retention, policy))
+        live = self._store.get(kube.CRON_JOB, scene.key.namespace, policies[0]) if policies else None
+        if live is None:
+            await self._make_anew(scene, self._of_registry(scene, name, request))
+        else:
+            policy = scene.policies.valid[policies[0]]
+            await self._make_anew(scene, self._of_policy(scene, policy, live, name, request))
 
     async def purge(self, scene: Scene, lock: Lock) -> None:
         """Free what can no longer be undone, once its time has come."""
         due = lock.purge_due
         if due is not None and due <= self._now():
-            annotations = Request(action=Action.PURGE).annotations
-            name = purge_name(scene.key.name, due)
-            await self._make(scene, purge_job(scene.registry, self._settings, name=name, annotations=annotations))
+            name = due_name(scene.key.name, Action.PURGE, due)
+            await self._make_anew(scene, self._of_registry(scene, name, Request(action=Action.PURGE)))
 
     async def remove(self, job: kube.Object) -> None:
         """Remove one that does not run, and know so at once."""
@@ -80,6 +78,9 @@ class Jobs:
         if live is not None and not live["spec"].get("suspend"):
             await self._objects.merge(live, {"spec": {"suspend": True}})
 
+    def _of_registry(self, scene: Scene, name: str, request: Request) -> kube.Object:
+        return registry_job(scene.registry, self._settings, name=name, annotations=request.annotations)
+
     def _of_policy(
         self, scene: Scene, policy: ImageRetention, live: kube.Object, name: str, request: Request
     ) -> kube.Object:
@@ -91,6 +92,17 @@ class Jobs:
             annotations=request.annotations,
             cron_job_uid=live["metadata"]["uid"],
         )
+
+    async def _make_anew(self, scene: Scene, body: kube.Object) -> None:
+        """Make a Job, also if one of its name has ended that was never let in: it is still due.
+
+        Of the Registry's that have ended no history keeps count: they go when the next one is made.
+        """
+        for job in self._store.children(scene.key, kube.JOB):
+            name = job["metadata"]["name"]
+            if is_finished(job) and not was_held(job) and (name == body["metadata"]["name"] or not retention_of(job)):
+                await self.remove(job)
+        await self._make(scene, body)
 
     async def _make(self, scene: Scene, body: kube.Object) -> None:
         name = body["metadata"]["name"]

@@ -11,12 +11,16 @@ from regkeeper.naming import RUN_FINALIZER
 from regkeeper.reconcile.conditions import timestamp
 from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action
-from regkeeper.resources.retention.lock import Holder, Quiet, Stage
+from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Rescue, Stage
 
 LONGEST_MESSAGE = 4096
 """Characters that the status takes."""
 REPEATED_AFTER = timedelta(hours=1)
 """Until a purge is tried again that left something that is due."""
+FIRST_RESCUE_AGAIN, LAST_RESCUE_AGAIN = timedelta(minutes=1), timedelta(hours=1)
+"""Until a Job that could not bring back what came into use is made again: pods wait for that, and each may make their
+registry quiet."""
+LONGEST_TROUBLE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,35 @@ def purge_due(before: datetime | None, holder: Holder, conclusion: Conclusion, n
         due = datetime.fromisoformat(answer.purge_due) if answer.purge_due else None
     # Each run frees what is due when it begins. What did not help is tried again later, by a Job with another name.
     return now + REPEATED_AFTER if due is not None and due <= holder.since else due
+
+
+def rescue_due(lock: Lock, holder: Holder, conclusion: Conclusion, now: datetime, *, missed: bool) -> Rescue | None:
+    """What the lock says, after a run, of a Job that brings back what came into use; None: there is none to be made.
+
+    Args:
+        lock: As it was so far.
+        holder: The run.
+        conclusion: How it ended.
+        now: The time of day.
+        missed: Whether something that it deleted came into use meanwhile, or may have.
+    """
+    if holder.action == Action.RESCUE:
+        if conclusion.outcome in ("Done", "NothingToDo"):
+            return None
+        before = lock.rescue or Rescue(holder.retention, holder.since, holder.since)
+        return put_off(before, holder.job, f"{conclusion.outcome}: {conclusion.message}", now)
+    if missed:
+        return Rescue(holder.retention, now, now)
+    answer = conclusion.answer
+    if answer is not None and answer.quarantined is not None and not answer.purge_due:
+        return None  # no run can be undone any more, and each purge has asked what is in use
+    return lock.rescue
+
+
+def put_off(rescue: Rescue, job: str, why: str, now: datetime) -> Rescue:
+    """Try it again later, as long after this as it has been waited for, within bounds."""
+    wait = min(max(now - rescue.since, FIRST_RESCUE_AGAIN), LAST_RESCUE_AGAIN)
+    return replace(rescue, due=now + wait, trouble=f"Job {job}: {why}"[:LONGEST_TROUBLE])
 
 
 def began(holder: Holder) -> dict[str, Any]:

@@ -39,8 +39,8 @@ class Policies:
 
     @property
     def in_use_matters(self) -> bool:
-        """Whether one of them keeps what is in use: then all runs have to know it."""
-        return any(policy.spec.protect.in_use for policy in self.valid.values())
+        """Whether runs have to know what is in use: one of them keeps it, or there is none that says otherwise."""
+        return not self.valid or any(policy.spec.protect.in_use for policy in self.valid.values())
 
     @property
     def hosts_matter(self) -> bool:

@@ -26,6 +26,7 @@ from regkeeper.reconcile.retention.requests import Action, created, read_request
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
 from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
+from regkeeper.reconcile.retention.wanted import due_rescue
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.lock import Holder, Lock, read_lock
@@ -184,11 +185,12 @@ class RetentionReconciler:
                 continue
             await self.gate.tidy(scene.key)
             refused = None
-            try:
-                await self._jobs.purge(scene, lock)
-            except REFUSALS as error:
-                # It may be the Jobs that wait which fill a quota; and each that deletes frees what is due.
-                refused = error
+            for make in (self._jobs.rescue, self._jobs.purge):
+                try:
+                    await make(scene, lock)
+                except REFUSALS as error:
+                    # It may be the Jobs that wait which fill a quota; and each that deletes frees what is due.
+                    refused = error
             waiting = await self._let_in(scene, live, lock, troubles)
             if waiting is not None:
                 if refused is not None:
@@ -233,15 +235,15 @@ class RetentionReconciler:
             with troubles.of(retention_of(job)):
                 await self._dismiss(scene, job, "Refused", why)
         if line.next is None:
-            due = lock.purge_due
-            return _Idle(None if due is None else max(1.0, (due - self._now()).total_seconds()))
+            rescue = due_rescue(scene, lock)
+            dues = [due for due in (lock.purge_due, None if rescue is None else rescue.due) if due is not None]
+            return _Idle(max(1.0, (min(dues) - self._now()).total_seconds()) if dues else None)
         try:
             holder = await self.gate.open(scene, live, lock, line.next)
         except RunRefusedError as error:
             await self._dismiss(scene, line.next, "Refused", str(error))
-            if live is not None and read_request(line.next).action is Action.PURGE:
-                # Else it would be made again at once, and be refused again.
-                await self.gate.postpone_purge(scene, live, lock)
+            if live is not None:
+                await self.gate.postpone(scene, live, lock, line.next, str(error))
             return None
         except WaitingError as error:
             return _Idle(_earliest(error.delay, line.until), str(error))
@@ -267,6 +269,8 @@ class RetentionReconciler:
             fields, event = outcome.not_begun(job, what, why, self._now()), ""
             if request.action is Action.SHOW:
                 event = "PlanNotShown"
+            elif request.action is Action.RESCUE:
+                event = "NotBroughtBack"
             elif what == "Missed" and request.action is Action.RETAIN and outcome.ran_since(last, created(job)):
                 # It waited for that run, whose victims and `undoUntil` would be told for no moment.
                 fields, event = last, "RunMissed"

@@ -14,7 +14,7 @@ from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.schedule import next_run
 from regkeeper.reconcile.retention.wanted import approved_name, is_open
-from regkeeper.resources.retention.lock import Holder, Stage
+from regkeeper.resources.retention.lock import Lock, Stage
 
 States = dict[str, State]
 
@@ -29,6 +29,8 @@ GOOD = (*SUCCESSES, "DryRun", "AwaitingApproval")
 
 _OF_AN_UNDO = ("Running", "Done", "NothingToDo", "Refused", "Failed")
 """Outcomes that `status.undone` takes."""
+
+_RESCUED = "to bring back what came into use meanwhile: "
 
 _DOING = {
     Stage.PREPARING: "it is being told what is in use",
@@ -187,10 +189,11 @@ def _rescued(before: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any
     last = before.get("lastRun")
     if last is None or run["outcome"] == "Running":
         return {}
-    warning = f"to bring back what came into use meanwhile: {run['outcome']} {run['message']}".strip()
     warnings = last.get("warnings", [])
-    # An earlier pass may have told this, and not have come to its end.
-    return {} if warning in warnings else {"lastRun": {**last, "warnings": [*warnings, warning]}}
+    # It may have been tried before.
+    others = [warning for warning in warnings if not warning.startswith(_RESCUED)]
+    told = [*others, f"{_RESCUED}{run['outcome']} {run['message']}".strip()]
+    return {} if told == warnings else {"lastRun": {**last, "warnings": told}}
 
 
 def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: datetime) -> dict[str, Any]:
@@ -213,13 +216,19 @@ def seconds_until_change(policy: ImageRetention, fields: Mapping[str, Any], now:
     return (min(due) - now).total_seconds() + 1 if due else None
 
 
-def states(policy: ImageRetention, fields: Mapping[str, Any], holder: Holder | None, waits: str = "") -> States:
+def states(policy: ImageRetention, fields: Mapping[str, Any], lock: Lock, waits: str = "") -> States:
     """The conditions of a policy that can be carried out. `waits`: why a Job of it waits."""
     found: States = {}
+    holder, rescue = lock.holder, lock.rescue
     last = fields.get("lastRun") or {}
     if holder is not None and holder.retention == policy.metadata.name:
         doing = "it is being ended" if holder.aborted else _DOING[holder.stage]
         found[RECONCILING] = conditions.true(holder.stage.value, f"Job {holder.job}: {doing}.")
+    elif rescue is not None:
+        tried = f"; {rescue.trouble}; the next one is made at {timestamp(rescue.due)}" if rescue.trouble else ""
+        found[RECONCILING] = conditions.true(
+            "BringingBack", f"A Job is to bring back what came into use while it was deleted{tried}."
+        )
     elif waits:
         found[RECONCILING] = conditions.true("Queued", f"{waits}.")
     awaiting = fields.get("awaiting")

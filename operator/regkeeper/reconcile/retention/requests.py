@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from regkeeper import naming
 from regkeeper.reconcile.retention.scene import RunRefusedError
@@ -18,22 +18,9 @@ class Action(StrEnum):
     PURGE = "purge"
     RESTORE = "restore"
     RESCUE = "rescue"
-    """Bring back what came into use while the run was under way."""
+    """Bring back what came into use while runs were under way."""
     SHOW = "show"
     """Print the plan of an earlier run; `regkeeper plan` makes such Jobs."""
-
-    @property
-    def told(self) -> Literal["retain", "purge", "restore", "show"]:
-        """What the run is told to do."""
-        match self:
-            case Action.RETAIN:
-                return "retain"
-            case Action.PURGE:
-                return "purge"
-            case Action.SHOW:
-                return "show"
-            case _:
-                return "restore"
 
 
 @dataclass(frozen=True, slots=True)

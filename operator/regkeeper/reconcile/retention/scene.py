@@ -25,6 +25,8 @@ class Scene:
     policies: Policies
 
     def mode(self, holder: Holder) -> Quiet:
-        """What a run's policy asks of its registry; a purge that no policy asked for wants no more than it must."""
+        """What a run's policy asks of its registry; one that no policy asked for wants no more than all of them do."""
         policy = self.policies.valid.get(holder.retention)
-        return Quiet.READ_ONLY if policy is None else Quiet(policy.spec.mode)
+        chosen = [policy] if policy is not None else list(self.policies.valid.values())
+        modes = {each.spec.mode for each in chosen}
+        return Quiet.OFFLINE if modes == {"Offline"} else Quiet.READ_ONLY

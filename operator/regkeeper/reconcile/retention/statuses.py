@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import config_file
-from regkeeper.resources.retention.lock import Holder, Quiet, read_lock
+from regkeeper.resources.retention.lock import Holder, Lock, Quiet, read_lock
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,10 @@ class Statuses:
             await self.write(body, reports.invalid(scene.policies.invalid[name]), fields)
             return
         fields = reports.brought_up_to_date(fields, policy, self._now())
-        await self.write(body, reports.states(policy, fields, self.holder(scene), waits), fields)
+        lock = self._lock(scene)
+        if not scene.policies.in_use_matters:
+            lock = replace(lock, rescue=None)
+        await self.write(body, reports.states(policy, fields, lock, waits), fields)
 
     async def tell_of_earlier(self, scene: Scene, answer: Answer) -> None:
         """Put into the status of whatever policy they were of what a run tells of earlier ones.
@@ -155,7 +159,10 @@ class Statuses:
 
     def holder(self, scene: Scene) -> Holder | None:
         """The run that has the lock."""
-        return read_lock(self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim))).holder
+        return self._lock(scene).holder
+
+    def _lock(self, scene: Scene) -> Lock:
+        return read_lock(self._store.get(kube.LEASE, scene.key.namespace, naming.lock_name(scene.claim)))
 
     def _body(self, key: Key, name: str) -> kube.Object | None:
         return self._store.get(kube.IMAGE_RETENTION, key.namespace, name) if name else None

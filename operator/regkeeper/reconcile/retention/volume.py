@@ -51,7 +51,8 @@ class Volume:
         for other, trouble in scene.policies.invalid.items():
             raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
         request = read_request(job)
-        if request.action is not Action.PURGE and retention_of(job) not in scene.policies.valid:
+        needs_none = request.action is Action.PURGE or (request.action is Action.RESCUE and not retention_of(job))
+        if not needs_none and retention_of(job) not in scene.policies.valid:
             raise RunRefusedError(f"there is no ImageRetention {retention_of(job)}")
 
     async def check(self, scene: Scene, job: kube.Object) -> None:

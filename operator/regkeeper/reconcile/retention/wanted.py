@@ -8,6 +8,8 @@ from typing import Any
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
+from regkeeper.reconcile.retention.scene import Scene
+from regkeeper.resources.retention.lock import Lock, Rescue
 
 
 def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime) -> dict[str, Request]:
@@ -40,14 +42,18 @@ def approved_name(policy: str, awaiting: Mapping[str, Any]) -> str:
     return f"{policy}-{_short(awaiting['hash'], awaiting['now'])}"
 
 
-def rescue_name(policy: str, uid: str) -> str:
-    """Name of the Job that brings back what came into use while a run was under way."""
-    return f"{policy}-{_short('rescue', uid)}"
+def due_name(registry: str, action: Action, due: datetime) -> str:
+    """Name of the Job that frees what can be freed at a time, or looks then for what came into use.
+
+    A Job's name has at most 63 characters.
+    """
+    return f"{registry[:45]}-{action}-{_short(registry, due.isoformat())}"
 
 
-def purge_name(registry: str, due: datetime) -> str:
-    """Name of the Job that frees what can be freed at a time. A Job's name has at most 63 characters."""
-    return f"{registry[:45]}-purge-{_short(registry, due.isoformat())}"
+def due_rescue(scene: Scene, lock: Lock) -> Rescue | None:
+    """What the lock says of a rescue, unless it would be refused anyway, or no policy wants what is in use to stay."""
+    policies = scene.policies
+    return lock.rescue if policies.in_use_matters and not policies.invalid else None
 
 
 def is_open(awaiting: Mapping[str, Any], now: datetime) -> bool:

@@ -24,6 +24,10 @@ OVERDUE_SINCE = f"{GROUP}/overdue-since"
 NODE = f"{GROUP}/node"
 PURGE_DUE = f"{GROUP}/purge-due"
 UNANSWERED = f"{GROUP}/unanswered"
+RESCUE_OF = f"{GROUP}/rescue-of"
+RESCUE_SINCE = f"{GROUP}/rescue-since"
+RESCUE_DUE = f"{GROUP}/rescue-due"
+RESCUE_TROUBLE = f"{GROUP}/rescue-trouble"
 
 
 class Quiet(StrEnum):
@@ -76,14 +80,28 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Rescue:
+    """Something that went may have come into use while it went: a Job has to look, and to bring that back."""
+
+    retention: str
+    """Name of the ImageRetention whose run it was; empty if it has none any more."""
+    since: datetime
+    due: datetime
+    """When the next Job is made for it."""
+    trouble: str = ""
+    """Why the last one did not do it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """What a Lease says."""
 
     holder: Holder | None = None
     purge_due: datetime | None = None
     """When the undo window of an earlier run ends; it is kept here as the policy may be gone by then."""
-    unanswered: str = ""
-    """UID of the last Job if its answer was lost: the next one repeats it from the volume."""
+    unanswered: tuple[str, ...] = ()
+    """UIDs of Jobs whose answers were lost, the oldest first: each of the next ones repeats one from the volume."""
+    rescue: Rescue | None = None
 
 
 def lease(lock: Lock, *, claim: str, namespace: str, registry: str) -> dict[str, Any]:
@@ -127,7 +145,12 @@ def _annotations(lock: Lock) -> dict[str, Any]:
             NODE: holder.node or None,
         }
     values[PURGE_DUE] = None if lock.purge_due is None else _text(lock.purge_due)
-    values[UNANSWERED] = lock.unanswered or None
+    values[UNANSWERED] = " ".join(lock.unanswered) or None
+    rescue = lock.rescue
+    values[RESCUE_OF] = None if rescue is None else rescue.retention
+    values[RESCUE_SINCE] = None if rescue is None else _text(rescue.since)
+    values[RESCUE_DUE] = None if rescue is None else _text(rescue.due)
+    values[RESCUE_TROUBLE] = None if rescue is None else rescue.trouble
     return {"annotations": values}
 
 
@@ -149,7 +172,8 @@ def read_lock(body: Mapping[str, Any] | None) -> Lock:
 
 def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
     due = annotations.get(PURGE_DUE)
-    lock = Lock(None, _moment(due) if due else None, annotations.get(UNANSWERED, ""))
+    unanswered = tuple((annotations.get(UNANSWERED) or "").split())
+    lock = Lock(None, _moment(due) if due else None, unanswered, _read_rescue(annotations))
     uid = spec.get("holderIdentity")
     if not uid:
         return lock
@@ -170,6 +194,17 @@ def _read(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> Lock:
         node=annotations.get(NODE, ""),
     )
     return replace(lock, holder=holder)
+
+
+def _read_rescue(annotations: Mapping[str, str]) -> Rescue | None:
+    if not annotations.get(RESCUE_DUE):
+        return None
+    return Rescue(
+        retention=annotations.get(RESCUE_OF) or "",
+        since=_moment(annotations[RESCUE_SINCE]),
+        due=_moment(annotations[RESCUE_DUE]),
+        trouble=annotations.get(RESCUE_TROUBLE) or "",
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -12,8 +12,8 @@ from regkeeper.resources.retention.cron_job import job_spec
 from regkeeper.resources.retention.metadata import run_labels
 from regkeeper.settings import Settings
 
-PURGE_SECONDS = 3600
-"""How long a purge that no policy asked for may take."""
+NO_POLICY_SECONDS = 3600
+"""How long a run that no policy asked for may take."""
 
 
 def policy_job(
@@ -59,9 +59,11 @@ def policy_job(
     )
 
 
-def purge_job(registry: Registry, settings: Settings, *, name: str, annotations: Mapping[str, str]) -> dict[str, Any]:
-    """Build the Job that frees what can no longer be undone. It is the Registry's: its policy may be gone."""
-    spec = job_spec(registry, JobSettings(), settings, retention="", seconds=PURGE_SECONDS)
+def registry_job(
+    registry: Registry, settings: Settings, *, name: str, annotations: Mapping[str, str]
+) -> dict[str, Any]:
+    """Build a Job about what earlier runs deleted. It is the Registry's: their policies may be gone."""
+    spec = job_spec(registry, JobSettings(), settings, retention="", seconds=NO_POLICY_SECONDS)
     owner = owner_reference(registry)
     return _job(registry, name=name, retention="", annotations=annotations, owner=owner, spec=spec)
 

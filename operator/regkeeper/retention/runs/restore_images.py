@@ -9,12 +9,14 @@ from regkeeper.retention.policies.references import Reference
 from regkeeper.retention.quarantine.contents import Entry, Image, undoable_contents
 from regkeeper.retention.quarantine.journal import State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
+from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.moves import Kind
 from regkeeper.retention.quarantine.renames import drop_run_directory
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.needed import used_again
 from regkeeper.retention.runs.restore import Restored, put_generations_back, put_run_back, undo_images
 from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.layout import Volume
 from regkeeper.retention.volume.places import run_directory
 
 
@@ -49,20 +51,17 @@ def _has_images(volume: WritableVolume, journals: WritableJournals, run: str) ->
     return any(str(number) in there and move.kind != Kind.REPOSITORY for number, move in journals.moves(run))
 
 
-def restore_used(volume: WritableVolume, journals: WritableJournals, run: str, in_use: InUse) -> Restored:
-    """Bring back what is in use of a run's victims, with what it needs. It gets no mark: its use is what keeps it.
-
-    Raises:
-        NothingToUndoError: there is no such run.
-    """
-    if run not in journals.runs():
-        raise NothingToUndoError(f"there is no run {run}: what it moved is purged or was never there")
-    return put_generations_back(volume, used_generations(volume, journals, [run], in_use))
+def restore_used(volume: WritableVolume, journals: WritableJournals, in_use: InUse) -> Restored:
+    """Bring back what is in use of all that was deleted, with what it needs. No mark: its use is what keeps it."""
+    return put_generations_back(volume, all_used_generations(volume, journals, in_use))
 
 
-def used_generations(
-    volume: WritableVolume, journals: WritableJournals, runs: Container[str], in_use: InUse
-) -> list[list[Entry]]:
+def all_used_generations(volume: Volume, journals: Journals, in_use: InUse) -> list[list[Entry]]:
+    """The entries in the quarantine that images in use need, as `used_generations` has them of some runs."""
+    return used_generations(volume, journals, journals.runs(), in_use)
+
+
+def used_generations(volume: Volume, journals: Journals, runs: Container[str], in_use: InUse) -> list[list[Entry]]:
     """The entries in the quarantine that images in use of some runs need, in the order of `Needs`.
 
     A later run may have taken a part of them: a manifest that another tag kept, layers that young links held.
