@@ -1,5 +1,6 @@
 """How long a lock is held, and by whom: until nothing more of its run can change the volume."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -75,6 +76,32 @@ async def test_a_run_of_which_nothing_is_left_to_see_is_waited_for_as_long(is_de
     bench.now += timedelta(seconds=1)
     await bench.reconciler.look(KEY)
     assert not bench.is_held()
+
+
+@pytest.mark.parametrize("was_let_go", [False, True])
+@pytest.mark.parametrize("has_registry", [False, True])
+async def test_a_job_that_is_deleted_before_it_was_let_go_keeps_no_registry_stopped(
+    *, was_let_go: bool, has_registry: bool
+) -> None:
+    """As while its ReadWriteOncePod volume is being freed: it stopped the registry to the end of the run, an hour."""
+    bench = RetentionPasses(replace(HOLDER, stage=Stage.PREPARING, quiet=Quiet.OFFLINE))
+    going = bench.job(suspend=not was_let_go)  # the answer to the write that lets it go may be lost
+    going["metadata"]["deletionTimestamp"] = NOON.isoformat()
+    going = bench.cluster.put(going)
+    if not has_registry:
+        bench.registries.remove(bench.cluster.objects["Registry", "main"])
+    if was_let_go:
+        with suppress(kube.ConflictError):
+            await bench.reconciler.look(KEY)
+        bench.store.put(going)  # its watch event comes
+        await bench.reconciler.look(KEY)
+        assert not bench.cluster.objects["Job", "job"]["metadata"]["finalizers"]
+    bench.store.remove(bench.cluster.objects.pop(("Job", "job")))
+    await bench.reconciler.look(KEY)
+    assert bench.is_held() == was_let_go, "its pod may go on"
+    if not was_let_go:
+        assert bench.status["lastRun"]["outcome"] == "Failed"
+        assert bench.status["lastRun"]["message"].endswith(". Nothing was deleted")
 
 
 async def test_a_lock_on_a_volume_that_is_no_longer_the_registrys_is_given_back_when_its_run_has_ended() -> None:

@@ -21,7 +21,17 @@ from regkeeper.reconcile.retention.briefing import Briefing
 from regkeeper.reconcile.retention.locks import Locks
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, conclude, put_off
 from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, require_shape, retention_of
-from regkeeper.reconcile.retention.run import GONE_SECONDS, Run, Turn, is_over, left, left_to_stop, seems_to_wait
+from regkeeper.reconcile.retention.run import (
+    AGAIN,
+    GONE_SECONDS,
+    Run,
+    Turn,
+    is_over,
+    left,
+    left_to_stop,
+    seems_to_wait,
+    was_held,
+)
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
@@ -133,18 +143,17 @@ class Gate:
         """Whether a Job that seems to wait does not: the answer to the write that let it go may be what is missing."""
         if run.holder.stage is not Stage.PREPARING:
             return False
-        now = await self._job_now(run.job)
+        now = await self._job_now(run.scene.key.namespace, run.holder)
         return now is not None and not seems_to_wait(now)
 
-    async def _job_now(self, job: kube.Object) -> kube.Object | None:
-        """A Job as the API server has it; None if it is gone."""
-        metadata = job["metadata"]
+    async def _job_now(self, namespace: str, holder: Holder) -> kube.Object | None:
+        """The Job of a run as the API server has it; None if it is gone."""
         try:
-            now = await self._cluster.get(kube.JOB, metadata["namespace"], metadata["name"])
+            now = await self._cluster.get(kube.JOB, namespace, holder.job)
         except kube.NotFoundError:
             return None
         self._store.put(now)
-        return now if now["metadata"]["uid"] == metadata["uid"] else None
+        return now if now["metadata"]["uid"] == holder.uid else None
 
     async def wind_down(self, key: Key, live: kube.Object, lock: Lock, holder: Holder) -> Turn:
         """Await the end of a run whose Registry is gone, or has another volume."""
@@ -168,10 +177,15 @@ class Gate:
         self, live: kube.Object, lock: Lock, holder: Holder, job: kube.Object | None, pod: kube.Object | None
     ) -> Turn:
         """The run is to end, or has: until its containers are known to have stopped, the registry stays quiet."""
-        if holder.stage is Stage.PREPARING and job is not None and seems_to_wait(job):
-            job = await self._job_now(job)
+        if holder.stage is Stage.PREPARING and (job is None or seems_to_wait(job)):
+            job = await self._job_now(live["metadata"]["namespace"], holder)
         if job is not None and not is_finished(job):
             if "deletionTimestamp" in job["metadata"]:
+                if holder.stage is Stage.PREPARING and was_held(job):
+                    # Once it is gone, nobody can tell any more that it was let go.
+                    stage = Stage.PLANNING if holder.quiet is None else Stage.RUNNING
+                    await self._locks.note(live, replace(lock, holder=replace(holder, stage=stage)))
+                    return AGAIN
                 # Only once it is gone the garbage collector ends its pod.
                 await self.let_fall(job)
             elif holder.aborted and not seems_to_wait(job):

@@ -56,7 +56,8 @@ def _may_have_changed(holder: Holder, job: Mapping[str, Any] | None) -> bool:
     """Whether it was told that it may change the volume."""
     if holder.stage is Stage.PREPARING:
         # One that needs no plan first is told so before it is let go; the write that says how far it is comes after.
-        let_go = job is None or RUN_FINALIZER in job["metadata"].get("finalizers", ())
+        # It is not let fall before that is written, and so not gone.
+        let_go = job is not None and RUN_FINALIZER in job["metadata"].get("finalizers", ())
         return holder.quiet is not None and let_go
     return holder.stage in (Stage.TELLING, Stage.RUNNING)
 

@@ -99,7 +99,8 @@ def is_over(holder: Holder, job: kube.Object | None, pod: kube.Object | None) ->
         return True
     # Its pod was never made, or is gone without having been seen to stop.
     # One that was let go, and suspended again to end it, has a pod that may not have been seen yet.
-    return holder.stage is Stage.PREPARING and job is not None and seems_to_wait(job) and not was_held(job)
+    # That it was let go is noted ahead of letting it fall, so one that is gone was not.
+    return holder.stage is Stage.PREPARING and (job is None or (seems_to_wait(job) and not was_held(job)))
 
 
 def seems_to_wait(job: kube.Object) -> bool:
