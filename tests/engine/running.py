@@ -27,7 +27,7 @@ from regkeeper.retention.quarantine.storage import Guard, WritableVolume, no_gua
 from regkeeper.retention.runs.purge import Purged, purge
 from regkeeper.retention.runs.quiet import Mode
 from regkeeper.retention.runs.recovery import recover
-from regkeeper.retention.runs.restore import Restored, last_undoable, undo
+from regkeeper.retention.runs.restore import Restored, last_undoable, undo, undoable
 from regkeeper.retention.runs.restore_images import restore_reference
 from regkeeper.retention.runs.run import Order, Outcome, carry_out
 from regkeeper.retention.volume.layout import open_volume
@@ -112,6 +112,12 @@ class Runner:
             for restored in (*recovered.rolled_back.values(), *recovered.undone.values()):
                 return restored
             return undo(volume, journals, last_undoable(journals), self.now)
+
+    def restore_run(self, run: str) -> Restored:
+        """Undo one run, or end its undo."""
+        with self.changing() as (volume, journals):
+            recovered = recover(volume, journals, now=self.now)
+            return recovered.undone.get(run) or undo(volume, journals, undoable(journals, run), self.now)
 
     def restore_image(self, reference: str) -> Restored:
         """Bring one image back."""

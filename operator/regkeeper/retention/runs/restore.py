@@ -22,6 +22,7 @@ from regkeeper.retention.quarantine.marks import write_mark
 from regkeeper.retention.quarantine.moves import Kind, Move
 from regkeeper.retention.quarantine.renames import drop_run_directory, opened_parents, put_back
 from regkeeper.retention.quarantine.storage import WritableVolume
+from regkeeper.retention.runs.brought_back import BroughtBack
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.places import run_directory
 
@@ -80,7 +81,7 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     missing = map(digests.to_text, contents.missing(needs.images))
     restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
     restored.add(put_generations_back(volume, others))
-    restored.add(put_run_back(volume, journals, journal.run))
+    restored.add(put_run_back(volume, journals, journal.run, BroughtBack(volume, journals, journal.run)))
     journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
     drop_run_directory(volume, journal.run)
     return restored
@@ -173,11 +174,16 @@ def _missing_tags(volume: WritableVolume, journals: WritableJournals, run: str, 
             yield f"{move.repository}:{move.name}"
 
 
-def put_run_back(volume: WritableVolume, journals: WritableJournals, run: str) -> Restored:
-    """Put back what the quarantine of a run has, and nothing of other runs; no mark is written."""
+def put_run_back(
+    volume: WritableVolume, journals: WritableJournals, run: str, brought_back: BroughtBack | None = None
+) -> Restored:
+    """Put back what the quarantine of a run has, and nothing of other runs; no mark is written.
+
+    `brought_back`: what stands in the place of its tags, and does not stay if it was pushed before.
+    """
     if not volume.exists(run_directory(run)):
         return Restored(runs=[run])
-    return _put_back(volume, run, journals.moves_backwards(run))
+    return _put_back(volume, run, journals.moves_backwards(run), brought_back)
 
 
 def put_generations_back(volume: WritableVolume, generations: Iterable[Iterable[Entry]]) -> Restored:
@@ -204,7 +210,9 @@ def _put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Resto
     return restored
 
 
-def _put_back(volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]]) -> Restored:
+def _put_back(
+    volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]], brought_back: BroughtBack | None = None
+) -> Restored:
     restored = Restored(runs=[run])
     path = run_directory(run)
     with translated(path), volume.directory(path) as quarantine, opened_parents(volume) as parents:
@@ -221,7 +229,10 @@ def _put_back(volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]
             if move.kind != kind:
                 parents.sync()
                 kind = move.kind
+            former = brought_back.take_away(move) if brought_back is not None and move.kind is Kind.TAG else None
             whole = put_back(volume, quarantine, number, parents, move)
+            if brought_back is not None and former is not None:
+                brought_back.merge(former)
             if whole:
                 restored.moves.append(move)
             elif move.kind == Kind.TAG:  # whatever else was pushed again is the same, by its digest

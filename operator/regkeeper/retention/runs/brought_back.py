@@ -1,0 +1,74 @@
+"""Runs may be undone in any order: of the tags that they took, the one that was pushed last stands in the end.
+
+Where the tag of an earlier run has come back before that of a later one, it goes back into the quarantine, as if the
+later one had been undone first and the earlier had found a newer push. Whatever a client pushed since stays.
+"""
+
+import os
+from functools import cached_property, partial
+from typing import NamedTuple
+
+from regkeeper.retention.quarantine import reserve
+from regkeeper.retention.quarantine.journal import State
+from regkeeper.retention.quarantine.journals import Journals
+from regkeeper.retention.quarantine.moves import Kind, Move
+from regkeeper.retention.quarantine.renames import opened_parents, put_back, split
+from regkeeper.retention.quarantine.storage import WritableVolume
+from regkeeper.retention.volume.places import run_directory
+
+
+class Former(NamedTuple):
+    """A tag of an earlier run, with its place in the quarantine of that."""
+
+    run: str
+    number: int
+    move: Move
+
+
+class BroughtBack:
+    """The tags of the runs before one, by which what came back of them is told from what was pushed since.
+
+    Args:
+        volume: where they may stand.
+        journals: of all runs.
+        run: of which tags are about to come back.
+    """
+
+    def __init__(self, volume: WritableVolume, journals: Journals, run: str) -> None:
+        self._volume = volume
+        self._journals = journals
+        self._run = run
+
+    def take_away(self, move: Move) -> Former | None:
+        """Move what stands in the place of a tag back into the quarantine, if it came out of that of an earlier run."""
+        # In the place of one that can't be read whatever can stays.
+        status = self._volume.status(f"{move.path}/current/link") if move.digest else None
+        former = self._tags.get((move.path, status.st_ino, status.st_ctime_ns)) if status is not None else None
+        if former is None or self._volume.exists(f"{run_directory(former.run)}/{former.number}"):
+            return None
+        parent, name = split(former.move)
+        quarantine = reserve.on_full(self._volume, partial(self._volume.make_directories, run_directory(former.run)))
+        try:
+            with self._volume.directory(parent) as tags:
+                reserve.on_full(self._volume, partial(self._volume.rename, tags, name, quarantine, str(former.number)))
+        finally:
+            os.close(quarantine)
+        return former
+
+    def merge(self, former: Former) -> None:
+        """Bring the history back of what was taken away, now that a later push stands in its place."""
+        with self._volume.directory(run_directory(former.run)) as quarantine, opened_parents(self._volume) as parents:
+            put_back(self._volume, quarantine, former.number, parents, former.move)
+            parents.sync()
+            self._volume.sync(quarantine)
+
+    @cached_property
+    def _tags(self) -> dict[tuple[str, int, int], Former]:
+        """By path, inode and ctime of the link, which a push changes and no rename of the tag's directory does."""
+        return {
+            (move.path, *move.witness): Former(journal.run, number, move)
+            for journal in self._journals.all()
+            if journal.run < self._run and journal.state in (State.DONE, State.RESTORED)
+            for number, move in self._journals.moves_of(journal.run, Kind.TAG)
+            if move.witness is not None
+        }

@@ -1,0 +1,69 @@
+"""Several runs that took the same tag, undone in whatever order: the last push of it stands in the end."""
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import permutations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from regkeeper.retention.errors import NothingToUndoError
+from tests.engine.running import STATE, Killing, Runner, killed
+from tests.engine.samples import whole_tags
+from tests.engine.volumes import DAY, Volume
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_of_several_runs_the_last_push_of_a_tag_wins_in_whatever_order_they_are_undone(
+    volume: Volume, runner: Runner, order: tuple[int, ...]
+) -> None:
+    """Undone by name, oldest first, the oldest push counted as one since, and the newer tags were freed in the end."""
+    app = volume.repository("app")
+    runs = []
+    for age in (9, 6, 3):
+        image = app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
+        deleted = runner.delete("app:v1").journal
+        assert deleted is not None
+        runs.append(deleted.run)
+    for number in order:
+        runner.restore_run(runs[number])
+    assert app.tag_link("v1").read_text() == image.digest
+    assert len(list((app.tags / "v1" / "index" / "sha256").iterdir())) == 3, "the history has them all"
+    assert sorted(whole_tags(volume.root)) == ["app:v1"]
+    runner.purge()
+    assert not any((volume.root / STATE / "quarantine").iterdir())
+    assert app.tag_link("v1").read_text() == image.digest
+
+
+def test_a_kill_as_a_later_push_takes_the_place_of_an_earlier_one_loses_neither(memory: Path) -> None:
+    for call in range(1, 200):
+        with TemporaryDirectory(dir=memory) as folder:
+            volume = Volume(Path(folder))
+            runner = Runner(volume.root, volume.now)
+            app = volume.repository("app")
+            for age in (9, 3):
+                image = app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
+                runner.delete("app:v1")
+            earlier, later = (journal.run for journal in runner.journals())
+            runner.restore_run(earlier)
+            if not killed(partial(replace(runner, guard=Killing(call)).restore_run, later)):
+                break
+            with suppress(NothingToUndoError):
+                runner.restore_run(later)
+            assert app.tag_link("v1").read_text() == image.digest
+            assert whole_tags(volume.root) == {"app:v1"}
+    assert 20 < call < 199
+
+
+def test_a_push_since_stays_where_an_undo_had_brought_back_an_earlier_one(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    for age in (9, 3):
+        app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
+        runner.delete("app:v1")
+    earlier, later = (journal.run for journal in runner.journals())
+    runner.restore_run(earlier)
+    pushed = app.push_image("v1", layers=[b"9"], age=0)
+    assert [move.name for move in runner.restore_run(later).newer] == ["v1"]
+    assert app.tag_link("v1").read_text() == pushed.digest
