@@ -76,13 +76,15 @@ async def test_agents_that_pod_security_refuses_are_told_of_with_the_label(stage
     assert await stage.events("NodesLag")
 
 
-async def test_an_agent_that_holds_a_later_list_is_given_one_later_still(stage: Stage) -> None:
+@pytest.mark.parametrize("is_new", [False, True], ids=["in its memory", "in its node's record"])
+async def test_an_agent_that_holds_a_later_list_is_given_one_later_still(stage: Stage, is_new: bool) -> None:
+    """As where the clock of the operator's node was ahead, or is behind that of the one on which it ran before."""
     key = await stage.registry()
     await stage.trusted(key, "3/3")
     agent = stage.agent(1)
     late = 2 * agent.generation
-    agent.obeys, agent.generation = False, late
-    agent.list_problem = reported(Problem(Reason.LIST_OLDER))
+    agent.obeys, agent.generation = False, 0 if is_new else late
+    agent.list_problem = reported(Problem(Reason.LIST_OLDER, {"generation": str(late)} if is_new else {}))
 
     async def told_later() -> bool:
         agents = stage.keeper._pods.by_node()

@@ -3,11 +3,10 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regkeeper.nodes import desired
 from regkeeper.nodes.damping import Damper
-from regkeeper.nodes.desired import TrustList
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.reasons import FileChangedError, NodeProblemError, Problem, Reason
 from regkeeper.nodes.record import Ledger
@@ -15,6 +14,9 @@ from regkeeper.nodes.report import MAXIMUM_EXPLAINED, HostReport, HostState, Rep
 from regkeeper.nodes.runtime import Look, Runtime
 from regkeeper.nodes.turn import Turn
 from regkeeper.nodes.verification import Verifier
+
+if TYPE_CHECKING:
+    from regkeeper.nodes.desired import TrustList
 
 RESYNC_SECONDS = 60.0
 """How often an undisturbed node is looked at: what no watch shows (dockerd restarted with another flag)."""
@@ -156,19 +158,15 @@ class Engine:
         try:
             trust = desired.decode(document or b"")
             hosts = trust.hosts_of(self._node)
-            if self._is_older(trust, ledger):
-                raise NodeProblemError(Reason.LIST_OLDER)
+            last = self._accepted or ledger.record
+            if trust.cluster == last.cluster and trust.generation < last.generation:
+                # Said to the operator too, which has to write a later one, and may not know of it any more.
+                raise NodeProblemError(Reason.LIST_OLDER, generation=str(last.generation))
         except NodeProblemError as error:
             self._list_problem = error.problem
             return False
         self._accepted, self._hosts, self._list_problem = trust, hosts, None
         return True
-
-    def _is_older(self, trust: TrustList, ledger: Ledger) -> bool:
-        last = (ledger.record.cluster, ledger.record.generation)
-        if self._accepted:
-            last = (self._accepted.cluster, self._accepted.generation)
-        return trust.cluster == last[0] and trust.generation < last[1]
 
     def _keep(self, runtime: Runtime[Any], ledger: Ledger, now: float, *, act: bool) -> Look:
         """See to one runtime; what goes wrong with one never holds up another."""

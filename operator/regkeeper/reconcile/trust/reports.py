@@ -245,7 +245,7 @@ class Reports:
             return _Answer(
                 generation,
                 words=error.problem.words() if error.problem is not None else "",
-                newer=error.generation if reason == Reason.LIST_OLDER else 0,
+                newer=_held(error) if reason == Reason.LIST_OLDER else 0,
                 # An older agent does not say what it has got: that it is behind is the safe guess.
                 behind=reason in (None, Reason.LIST_MISSING) and (error.mounted is None or error.mounted < generation),
             )
@@ -253,6 +253,15 @@ class Reports:
             return _Answer(generation, words=f"what answers for its agent is not believed: {error}")
         except AgentSilentError as error:
             return _Answer(generation, words=f"its agent does not answer: {error}", unheard=True)
+
+
+def _held(error: StaleReportError) -> int:
+    """Generation of the later list for which an agent refuses this one.
+
+    One that was started since then has not carried it out itself, but knows of it by its node's record.
+    """
+    said = error.problem.facts.get("generation", "") if error.problem is not None else ""
+    return max(error.generation, int(said) if said.isdecimal() else 0)
 
 
 def _stop(known: _Known) -> None:
