@@ -62,11 +62,22 @@ def retain(
             file = Path(folder) / f"policy-{number}.yaml"
             file.write_text(policy(spec, f"policy-{number}"))
             options += ["--policy", str(file)]
-        if in_use is not None:
-            file = Path(folder) / "in-use"
-            file.write_text(in_use_file(in_use))
-            options += ["--in-use", str(file)]
-        return run(volume, "retain", *options, *arguments)
+        return run(volume, "retain", *options, *_in_use(in_use, folder), *arguments)
+
+
+def purge(volume: Volume, *arguments: str, in_use: InUse | None = None) -> Outcome:
+    """`regkeeper purge`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return run(volume, "purge", *_in_use(in_use, folder), *arguments)
+
+
+def _in_use(in_use: InUse | None, folder: str) -> list[str]:
+    """The option that names what is in use, in a file in a folder."""
+    if in_use is None:
+        return []
+    file = Path(folder) / "in-use"
+    file.write_text(in_use_file(in_use))
+    return ["--in-use", str(file)]
 
 
 def policy(spec: dict[str, Any], name: str = "policy") -> str:

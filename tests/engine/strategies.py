@@ -111,7 +111,10 @@ def in_use(volume: Volume) -> st.SearchStrategy[InUse]:
     links = volume.repositories.rglob("_manifests/revisions/*/*/link")
     digests = sorted({f"{link.parents[1].name}:{link.parent.name}" for link in links})
     places = sorted((tag[0], digest) for tag in tags for digest in digests)
-    return st.one_of(st.just(InUse()), st.builds(InUse, _some(tags), _some(places), _some(digests)))
+    links = volume.repositories.rglob("_layers/*/*/link")
+    layers = {f"{link.parents[1].name}:{link.parent.name}" for link in links}  # configs among them, which runtimes name
+    everywhere = sorted({*digests, *layers})
+    return st.one_of(st.just(InUse()), st.builds(InUse, _some(tags), _some(places), _some(everywhere)))
 
 
 def _some(things: list[Any]) -> st.SearchStrategy[frozenset[Any]]:

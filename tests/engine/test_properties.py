@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.engine.cases import cases
-from tests.engine.driver import Outcome, delete, ours, retain, run
+from tests.engine.driver import Outcome, delete, ours, purge, retain, run
 from tests.engine.memory import folder_in_memory
 from tests.engine.oracle import judge
 from tests.engine.oracle_patterns import is_pattern
@@ -18,9 +18,10 @@ from tests.engine.oracle_reading import World, complete_tags, read
 from tests.engine.pools import FUTURE
 from tests.engine.registry_history import History, build
 from tests.engine.strategies import SPECS, histories, in_use
-from tests.engine.volumes import SECOND, Volume, files, snapshot
+from tests.engine.volumes import DAY, SECOND, Volume, files, snapshot
 
 MINUTE = 60 * SECOND
+YEAR = 365 * DAY * SECOND
 
 
 @contextmanager
@@ -70,6 +71,24 @@ def test_a_run_does_what_the_plan_says_and_restore_undoes_it(
         if all(is_pattern(entry) for spec in specs for entry in spec.get("delete", ())):
             assert_done(retain(volume, *specs, in_use=used))
             assert files(volume.root, ignore=ours) == untouched
+
+
+@cases(40)
+@given(history=histories(damages=0), specs=st.lists(SPECS, min_size=1, max_size=2), data=st.data())
+def test_what_came_into_use_after_a_run_is_whole_after_the_purge(
+    history: History, specs: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """As whole as if the run had known of it: what its plan would then have kept."""
+    with built(history) as volume:
+        used = data.draw(in_use(volume), label="in use")
+        before = read(volume.v2)
+        known = judge(volume.v2, specs, now=volume.now, in_use=used)
+        assert_done(retain(volume, *specs))
+        volume.now += 3 * YEAR  # a run's window counts from when it really was
+        assert_done(purge(volume, in_use=used))
+        after = read(volume.v2)
+        assert complete_tags(before) - known.tags <= complete_tags(after)
+        assert revisions(before) - known.revisions <= revisions(after)
 
 
 @cases(25)
