@@ -5,6 +5,7 @@ After it, take its finalizers off, which nobody else would (kopf#1088); before i
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import product
 
 from regkeeper import kube, naming
@@ -36,8 +37,7 @@ async def release_finalizers(cluster: kube.Cluster, namespaces: Sequence[str]) -
         found = False
         refused.clear()
         for (resource, label), namespace in product(HOLDING, scopes):
-            async for body in cluster.list(resource, namespace, label_selector=label, metadata_only=True):
-                metadata = body["metadata"]
+            async for metadata in _there(cluster, resource, namespace, label):
                 if any(map(_is_ours, metadata.get("finalizers", ()))):
                     name = f"{metadata['namespace']}/{metadata['name']}"
                     try:
@@ -50,6 +50,15 @@ async def release_finalizers(cluster: kube.Cluster, namespaces: Sequence[str]) -
                         yield name
     if refused:
         raise _all_in_one(refused)
+
+
+async def _there(
+    cluster: kube.Cluster, resource: kube.Resource, namespace: str | None, label: str
+) -> AsyncIterator[kube.Object]:
+    """The metadata of all objects of a kind; none where the kind itself was deleted, and they with it."""
+    with suppress(kube.NotFoundError):
+        async for body in cluster.list(resource, namespace, label_selector=label, metadata_only=True):
+            yield body["metadata"]
 
 
 def _is_ours(finalizer: str) -> bool:

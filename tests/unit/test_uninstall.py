@@ -15,11 +15,14 @@ class Refusing:
 
     def __init__(self, **refused: kube.ApiError) -> None:
         self.refused = refused
+        self.has_our_kinds = True
         self.held = {"one": FINALIZER, "three": FINALIZER, "two": FINALIZER, "run": RUN_FINALIZER}
 
     async def list(
         self, resource: kube.Resource, namespace: str | None, *, label_selector: str, metadata_only: bool
     ) -> AsyncIterator[kube.Object]:
+        if resource is kube.REGISTRY and not self.has_our_kinds:
+            raise kube.NotFoundError("404 page not found", code=404)
         for name, finalizer in list(self.held.items()):
             if (name == "run") == (resource is kube.JOB):
                 metadata = {"namespace": "images", "name": name, "resourceVersion": "1", "finalizers": [finalizer]}
@@ -51,3 +54,10 @@ async def test_an_api_server_that_is_away_ends_it() -> None:
     cluster = Refusing(one=kube.TransientError("no answer", code=0))
     with pytest.raises(kube.TransientError):
         await release(cluster)
+
+
+async def test_where_our_kinds_were_deleted_first_runs_are_released_all_the_same() -> None:
+    cluster = Refusing()
+    cluster.has_our_kinds = False
+    await release(cluster)
+    assert "run" not in cluster.held
