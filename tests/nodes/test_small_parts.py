@@ -32,6 +32,8 @@ from tests.nodes.measured_answers import ANSWERS
         ("registry.example:5000", "registry.example:5001", True),
         ("registry.example:5000", ".example", False),
         ("registry.example:5000", "a.b, example", False),
+        ("registry.example:5000", "*.example", False),
+        ("example:5000", "*.example", True),
         ("registry.example:5000", "xample", True),
         ("10.1.2.3:5000", "10.0.0.0/8", False),
         ("10.1.2.3:5000", "10.1.2.3", False),

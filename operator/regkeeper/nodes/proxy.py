@@ -10,8 +10,8 @@ def catches(host: str, no_proxy: str) -> bool:
 
     Args:
         host: as `check_host` passes it.
-        no_proxy: the comma-separated exceptions: `*`, names (with or without the leading dot), addresses, networks,
-            each with an optional port.
+        no_proxy: the comma-separated exceptions: `*`, names (with or without a leading dot or `*.`), addresses,
+            networks, each with an optional port.
     """
     address = address_of(host)
     if name_of(host) == "localhost" or (address is not None and address.is_loopback):
@@ -35,5 +35,7 @@ def _excepts(item: str, host: str) -> bool:
         pattern = item
     elif port != host.rpartition(":")[2]:
         return False
+    if pattern.startswith("*."):
+        pattern = pattern[1:]
     bare, name = pattern.strip("[]").lstrip("."), name_of(host)
     return bool(bare) and ((name == bare and not pattern.startswith(".")) or name.endswith("." + bare))
