@@ -2,7 +2,9 @@
 
 import errno
 import json
+import shutil
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -280,4 +282,30 @@ def test_journals_of_another_volume_stop_the_run(volume: Volume, tmp_path: Path,
             command()
     assert content(other) == before
     runner.restore()
+    assert content(volume.root) == before
+
+
+@pytest.mark.parametrize("state", ["rolled back", "restored"])
+def test_a_volume_that_is_older_than_its_journals_stops_the_run(volume: Volume, tmp_path: Path, state: str) -> None:
+    """It came out of a backup, and the journals did not: the purge freed what had come back long ago."""
+    elsewhere = tmp_path / "journals"
+    elsewhere.mkdir()
+    volume.repository("app").push_image("v1")
+    runner = Runner(volume.root, volume.now, journal=elsewhere)
+    if state == "rolled back":
+        runner.stop_after(5)
+    with suppress(StoppedError):
+        runner.delete("app:v1")
+    runner.stop = never
+    backup = copied(volume, tmp_path / "backup")
+    journals = shutil.copytree(elsewhere, tmp_path / "journals of the backup")
+    runner.restore()
+    before = content(volume.root)
+    assert runner.purge().bytes == 0
+    shutil.rmtree(volume.root)
+    backup.rename(volume.root)
+    for command in (runner.restore, runner.purge, partial(runner.delete, "app:v1")):
+        with pytest.raises(RefusedError, match="older than the journals"):
+            command()
+    replace(runner, journal=journals).restore()
     assert content(volume.root) == before

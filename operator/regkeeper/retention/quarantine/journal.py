@@ -96,6 +96,8 @@ class Journal(Struct, frozen=True, kw_only=True):
     """Nanoseconds since 1970 at which an undo of it ended, whatever came after; 0: none did."""
     rolled_back: int = 0
     """The same of a rollback."""
+    remaining: int | None = None
+    """Entries, save for tags, that the undo or the rollback left in the quarantine; None: neither said so."""
     end: int = 0
     """Where the next line goes."""
 
@@ -181,6 +183,7 @@ def summary(run: str, file: BinaryIO) -> Journal:
         else:
             left = entry.get("held", 0) + entry.get("stuck", 0)
             facts |= {"state": State(entry["state"]), "at": entry.get("at", header.now), "left": left}
+            facts["remaining"] = entry.get("remaining")
             if facts["state"] == State.OPEN:
                 facts |= {"count": entry["moves"], "bytes": entry["bytes"]}
             elif facts["state"] == State.RESTORED:

@@ -15,7 +15,7 @@ from regkeeper.retention.processes.at_once import at_once
 from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.journal import State
 from regkeeper.retention.quarantine.journals import Journals, damaged
-from regkeeper.retention.quarantine.moves import Move
+from regkeeper.retention.quarantine.moves import Kind, Move
 from regkeeper.retention.quarantine.storage import DIRECTORY_FLAGS, WritableVolume, components
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.layout import Volume, read_link
@@ -250,11 +250,26 @@ def foreign_quarantine(volume: Volume, journals: Journals) -> str:
         )
     if not journals.elsewhere:
         return ""
-    holding = [journal.run for journal in journals.all() if journal.state in _HOLDING]
-    foreign = [run for run in holding if volume.device(run_directory(run)) is None]
-    if not foreign:
+    every = journals.all()
+    foreign = [j.run for j in every if j.state in _HOLDING and volume.device(run_directory(j.run)) is None]
+    if foreign:
+        return (
+            f"the journals in the directory of --journal are of another volume: {', '.join(foreign[:5])} has no "
+            "quarantine here. Each volume needs a directory of its own; if that quarantine is lost, move the journal "
+            "away"
+        )
+    newer = [j.run for j in every if j.remaining is not None and remaining(volume, journals, j.run) > j.remaining]
+    if not newer:
         return ""
     return (
-        f"the journals in the directory of --journal are of another volume: {', '.join(foreign[:5])} has no quarantine "
-        "here. Each volume needs a directory of its own; if that quarantine is lost, move the journal away"
+        f"the volume is older than the journals in the directory of --journal: the quarantine holds what came back "
+        f"from {', '.join(newer[:5])}, and would free it. Bring the journals back from the backup of the volume, too"
+    )
+
+
+def remaining(volume: Volume, journals: Journals, run: str) -> int:
+    """How many entries the quarantine of a run has, save for tags, which a later undo may add to."""
+    there = set(volume.names(run_directory(run)))
+    return (
+        sum(str(number) in there for number, move in journals.moves(run) if move.kind is not Kind.TAG) if there else 0
     )

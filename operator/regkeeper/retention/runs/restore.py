@@ -20,7 +20,7 @@ from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.marks import write_mark
 from regkeeper.retention.quarantine.moves import Kind, Move
-from regkeeper.retention.quarantine.renames import drop_run_directory, opened_parents, put_back
+from regkeeper.retention.quarantine.renames import drop_run_directory, opened_parents, put_back, remaining
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.brought_back import BroughtBack
 from regkeeper.retention.volume import digests
@@ -59,8 +59,7 @@ class Restored:
 def roll_back(volume: WritableVolume, journals: WritableJournals, journal: Journal, at: int) -> Restored:
     """Put everything back that an open run has moved."""
     restored = put_run_back(volume, journals, journal.run)
-    journals.enter(journal, State.ROLLED_BACK, at, moves=len(restored.moves))
-    drop_run_directory(volume, journal.run)
+    end(volume, journals, journal, State.ROLLED_BACK, at, restored)
     return restored
 
 
@@ -82,9 +81,17 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
     restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
     restored.add(put_generations_back(volume, others))
     restored.add(put_run_back(volume, journals, journal.run, BroughtBack(volume, journals, journal.run)))
-    journals.enter(journal, State.RESTORED, at, moves=len(restored.moves))
-    drop_run_directory(volume, journal.run)
+    end(volume, journals, journal, State.RESTORED, at, restored)
     return restored
+
+
+def end(
+    volume: WritableVolume, journals: WritableJournals, journal: Journal, state: State, at: int, restored: Restored
+) -> None:
+    """Note that a run has come back, save for what a newer push stands in the place of."""
+    left = remaining(volume, journals, journal.run)
+    journals.enter(journal, state, at, moves=len(restored.moves), remaining=left)
+    drop_run_directory(volume, journal.run)
 
 
 def undo_images(

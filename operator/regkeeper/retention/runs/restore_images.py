@@ -11,10 +11,9 @@ from regkeeper.retention.quarantine.journal import State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.moves import Kind
-from regkeeper.retention.quarantine.renames import drop_run_directory
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.needed import used_again
-from regkeeper.retention.runs.restore import Restored, put_generations_back, put_run_back, undo_images
+from regkeeper.retention.runs.restore import Restored, end, put_generations_back, put_run_back, undo_images
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.layout import Volume
 from regkeeper.retention.volume.places import run_directory
@@ -39,9 +38,8 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
         if journal.state == State.DONE and not _has_images(volume, journals, journal.run):
             # No `undo`: it would bring back what a later run took of this one's images.
             emptied = put_run_back(volume, journals, journal.run)
-            journals.enter(journal, State.RESTORED, at, moves=len(emptied.moves))
+            end(volume, journals, journal, State.RESTORED, at, emptied)
             restored.moves += emptied.moves
-            drop_run_directory(volume, journal.run)
     return restored
 
 
