@@ -5,6 +5,7 @@ import pty
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_a_repository_goes_only_when_it_is_said(filled: Volume) -> None:
     assert "--repository" in outcome.errors
     assert driver.delete(filled, "app", "--repository").code == 0
     assert not filled.repository("app").tags.exists()
+
+
+@pytest.mark.parametrize("kept_by", ["use", "age"])
+def test_a_repository_of_which_an_untagged_manifest_stays_is_refused(
+    filled: Volume, tmp_path: Path, kept_by: str
+) -> None:
+    """Its tags went, and nothing was said of what stayed."""
+    image = filled.repository("app").push_image(layers=[b"untagged"], age=DAY)
+    in_use = tmp_path / "in-use"
+    in_use.write_text(f"k8smaster:5000/app@{image.digest} Pod shop/web\n# 1\n")
+    arguments = ["--in-use", str(in_use)] if kept_by == "use" else ["--older-than", "36h"]
+    outcome = driver.delete(filled, "app", "--repository", *arguments)
+    assert outcome.code == 1
+    assert f"app: {'in use by Pod shop/web' if kept_by == 'use' else 'younger than --older-than'}" in outcome.errors
+    assert tags(filled) == {"v1", "v2", "v3"}
 
 
 def test_references_come_from_standard_input(filled: Volume) -> None:

@@ -281,6 +281,10 @@ class _Judge:
                     f"tag {name}" for name, tag in self.repository.tags.items() if tag.digest == digest
                 )
                 tags.refused.append((text, digests.to_text(digest), reason))
+        exactly = self.tag_judge.whole_repository()[1]
+        if exactly and not tags.refused:  # what stays of the repository that was to go, and no tag tells of it
+            staying = sorted(alive & self.kept.keys())
+            tags.refused.extend((exactly, digests.to_text(digest), self.kept[digest]) for digest in staying)
 
     def _find_whole(self, answer: Judgement) -> None:
         """Note of a repository that loses its last tag and manifest whether deletions by name took any of them."""

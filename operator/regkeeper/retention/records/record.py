@@ -20,7 +20,7 @@ from regkeeper.retention.volume.layout import LAYERS, MANIFEST_LIMIT, REVISIONS,
 from regkeeper.retention.volume.manifest import Manifest, Shape
 from regkeeper.retention.volume.repository import NO_LINK, TAG_NAME, Link, Repository, Tag
 
-MAGIC = b"rkrec\x03"
+MAGIC = b"rkrec\x04"
 """The last byte is the version; a record of another is not read."""
 
 DIRECTORIES = (TAGS, LAYERS, *(f"{parent}/{name}" for parent in (REVISIONS, LAYERS) for name in ALGORITHMS))
