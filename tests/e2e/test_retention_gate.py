@@ -128,6 +128,26 @@ async def test_an_approval_ends_after_seven_days_and_with_a_change_of_the_rules(
     assert "awaiting" not in await bench.status()
 
 
+async def test_a_plan_of_the_schedule_waits_until_it_is_approved_or_the_rules_change(bench: RetentionBench) -> None:
+    """No Job that the schedule makes names its policy's digest, and the API server fills in an empty one: such a plan
+    could be approved for no moment.
+    """
+    waits = Answer(outcome=Outcome.AWAITING_APPROVAL, hash="c" * 64, now="2026-01-01T00:00:00Z", limits=["too many"])
+    bench.kubelet.script = lambda _: (waits, None)
+    await bench.make(**KEEP_TWO, schedule="0 0 1 1 *")
+    await bench.pass_without_a_run()
+    await bench.run_now()
+    await bench.settle("AwaitingApproval")
+    await bench.pass_without_a_run()
+    assert (await bench.status())["awaiting"]["hash"] == waits.hash
+    await bench.change({"suspend": True})
+    await bench.pass_without_a_run()
+    assert "awaiting" in await bench.status()
+    await bench.change({"rules": [{"name": "all", "keep": {"last": 3}}], "approve": waits.hash})
+    await bench.pass_without_a_run()
+    assert "awaiting" not in await bench.status()
+
+
 async def test_an_undo_is_carried_out_once_with_the_registry_read_only(bench: RetentionBench) -> None:
     await bench.make(**KEEP_TWO)
     await bench.settle("Done")

@@ -10,10 +10,9 @@ from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import AWAITING_APPROVAL, READY, RECONCILING, STALLED, State, timestamp
 from regkeeper.reconcile.retention.outcome import LONGEST_MESSAGE, Conclusion
-from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.schedule import next_run
-from regkeeper.reconcile.retention.wanted import approved_name, is_open
+from regkeeper.reconcile.retention.wanted import approved_name, is_open, made_by
 from regkeeper.resources.retention.lock import Lock, Stage
 
 States = dict[str, State]
@@ -201,17 +200,17 @@ def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: d
     due = next_run(policy, now)
     fields = {**fields, "nextRun": None if due is None else timestamp(due)}
     awaiting = fields.get("awaiting")
-    if awaiting is not None and not (
-        is_open(awaiting, now) and awaiting.get("policy", digest(policy)) == digest(policy)
-    ):
-        fields["awaiting"] = None
+    if awaiting is not None:
+        is_kept = is_open(awaiting, policy, now)
+        fields["awaiting"] = {**awaiting, "policy": made_by(awaiting, policy)} if is_kept else None
     return {key: value for key, value in fields.items() if value is not None}
 
 
 def seconds_until_change(policy: ImageRetention, fields: Mapping[str, Any], now: datetime) -> float | None:
     """After which the status speaks of another next run, or no more of an approval."""
-    awaiting = fields.get("awaiting")
-    ends = datetime.fromisoformat(awaiting["expires"]) if awaiting is not None and is_open(awaiting, now) else None
+    awaiting, ends = fields.get("awaiting"), None
+    if awaiting is not None and is_open(awaiting, policy, now):
+        ends = datetime.fromisoformat(awaiting["expires"])
     due = [moment for moment in (next_run(policy, now), ends) if moment is not None]
     return (min(due) - now).total_seconds() + 1 if due else None
 

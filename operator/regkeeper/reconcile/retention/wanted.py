@@ -25,7 +25,7 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
         # With the generation, as rules may be what they were before: their Job of then may still be there.
         wanted[f"{name}-{_short(changed, str(policy.metadata.generation))}"] = Request(policy=changed)
     awaiting = status.get("awaiting")
-    if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, now):
+    if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, policy, now):
         wanted[approved_name(name, awaiting)] = Request(approved=awaiting["hash"], policy=changed)
     undo = policy.spec.undo
     if undo is not None:
@@ -56,9 +56,17 @@ def due_rescue(scene: Scene, lock: Lock) -> Rescue | None:
     return lock.rescue if policies.in_use_matters and not policies.invalid else None
 
 
-def is_open(awaiting: Mapping[str, Any], now: datetime) -> bool:
+def made_by(awaiting: Mapping[str, Any], policy: ImageRetention) -> str:
+    """Digest of the policy that made a plan which waits.
+
+    Where nobody says, as of a Job of the schedule, the present one; the API server then says "".
+    """
+    return awaiting.get("policy") or digest(policy)
+
+
+def is_open(awaiting: Mapping[str, Any], policy: ImageRetention, now: datetime) -> bool:
     """Whether a plan that waits may still be approved."""
-    return now < datetime.fromisoformat(awaiting["expires"])
+    return now < datetime.fromisoformat(awaiting["expires"]) and made_by(awaiting, policy) == digest(policy)
 
 
 def _short(*parts: str) -> str:
