@@ -13,7 +13,6 @@ DamageKind = Literal[
     "empty tag link",
     "malformed tag link",
     "empty revision link",
-    "revision without link",
     "corrupt manifest",
     "manifest without data",
     "half-written manifest",
@@ -49,7 +48,6 @@ def suffer(volume: Volume, manifests: Collection[Path], damage: Damage) -> None:
         "empty tag link": (list(v2.glob(f"{rooms}/tags/*/current/link")), volume.empty),
         "malformed tag link": (list(v2.glob(f"{rooms}/tags/*/current/link")), volume.truncate),
         "empty revision link": (list(v2.glob(f"{rooms}/revisions/*/*/link")), volume.empty),
-        "revision without link": (list(v2.glob(f"{rooms}/revisions/*/*/link")), volume.remove),
         "corrupt manifest": (list(manifests), volume.flip),
         "manifest without data": (list(manifests), volume.remove),
         "half-written manifest": (
