@@ -8,6 +8,7 @@ import pytest
 from regkeeper.retention.quarantine.moves import Kind
 from tests.engine import documents
 from tests.engine.planning import delete, retain
+from tests.engine.running import Runner, content, quarantined
 from tests.engine.volumes import DAY, HOUR, Volume
 
 KEEP_ONE = {"rules": [{"keep": {"last": 1}}]}
@@ -99,6 +100,25 @@ def test_what_only_children_that_are_blobs_lead_to_is_needed(volume: Volume) -> 
     planned = retain(volume, NOTHING)
     assert planned.deleted_links() == set()
     assert planned.deleted_blobs() == set()
+
+
+def test_the_signatures_of_schema_1_stay_with_their_manifest(volume: Volume) -> None:
+    """Registries up to 2.4 keep them as blobs, which no manifest names, and serve none without (signaturestore.go)."""
+    app = volume.repository("app")
+    image = app.push(documents.schema1("app", "old", [app.push_blob(b"layer")]), "old")
+    signature = volume.put_blob(b'{"header": {}, "signature": "", "protected": ""}')
+    link = app.revision_link(image.digest).parent / "signatures" / signature.replace(":", "/") / "link"
+    volume.write(link, signature.encode(), age=9 * DAY)
+    assert retain(volume, NOTHING).deleted_blobs() == set()
+    runner = Runner(volume.root, volume.now)
+    before = content(volume.root)
+    runner.delete("app:old")
+    assert signature in retain(volume, NOTHING).deleted_blobs(), "it goes as garbage, once its manifest has gone"
+    runner.restore()
+    assert content(volume.root) == before
+    runner.delete("app:old")
+    runner.purge()
+    assert quarantined(volume.root) == []
 
 
 def test_a_young_link_holds_what_the_run_sets_free(volume: Volume) -> None:

@@ -71,7 +71,8 @@ class Repository(Struct):
         redirected: those of them whose directory is a symbolic link, which is not followed.
         aliases: digests of layer links of another algorithm, with the digest that the blob has: a registry keeps what
             was pushed as `sha512:…` under its SHA-256, and links both names to that.
-        unparsed: blobs that layer links name whose own digest is of an algorithm that is not read here.
+        unparsed: blobs that links name which are not read here: layer links whose own digest is of an algorithm that
+            nobody knows, and those of signatures of schema 1.
         uploading: an upload has been begun and not ended.
         unreadable: further things that can't be read; like a corrupt manifest and an unreadable tag they pin the
             repository.

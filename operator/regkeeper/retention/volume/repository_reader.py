@@ -24,7 +24,7 @@ from regkeeper.retention.volume.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest, NoManifestError
+from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest, NoManifestError, Shape
 from regkeeper.retention.volume.manifest_reader import ManifestReader
 from regkeeper.retention.volume.patient_links import PatientLinks
 from regkeeper.retention.volume.repository import TAG_NAME, Link, Problem, Repository, Tag
@@ -185,6 +185,8 @@ class RepositoryReader(ManifestReader):
             else:
                 if manifest.children:
                     indexes.append(manifest)
+                if manifest.shape is Shape.SCHEMA1:
+                    self._read_signatures(repository, digest)
         for index in indexes:  # which grows: such a child may be an index itself
             for child in index.children:
                 if child in repository.layers and child not in repository.manifests:
@@ -193,6 +195,21 @@ class RepositoryReader(ManifestReader):
             named = (*manifest.blobs, *manifest.children)
             blobs = (repository.aliases[name] for name in named if name in repository.aliases)
             repository.manifests[digest] = manifest._replace(blobs=(*manifest.blobs, *blobs))
+
+    def _read_signatures(self, repository: Repository, digest: Digest) -> None:
+        """The signatures of a manifest of schema 1: registries up to 2.4 keep them as blobs, and serve none without."""
+        signatures = f"{REVISIONS}/{digests.algorithm_of(digest).name}/{digests.to_hex(digest)}/signatures"
+        for algorithm in ALGORITHMS.values():
+            path = f"{signatures}/{algorithm.name}"
+            try:
+                names = self.volume.names(f"{repository_path(repository.name)}/{path}")
+            except PermissionError as error:
+                raise permission_refused(self.volume, path, error) from None
+            except OSError as error:
+                repository.opaque = True
+                repository.unreadable.append(Problem(repository.name, path, error.strerror or str(error)))
+            else:
+                repository.unparsed.update(digests.from_names(algorithm, names).values())
 
     def _read_linked_child(self, repository: Repository, digest: Digest) -> list[Manifest]:
         """A child that was pushed as a blob: distribution 2.8 takes such an index, and serves the child as a manifest.

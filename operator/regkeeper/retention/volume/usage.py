@@ -81,7 +81,7 @@ def measure(volume: Volume, reader: RepositoryReader) -> Usage:
         usage.problems.extend(repository.problems())
         number = len(names)
         names.append(found.name)
-        named = set(repository.layers)
+        named = repository.layers | repository.unparsed
         named.update(repository.manifests)
         for manifest in repository.manifests.values():
             named.update(manifest.blobs)
