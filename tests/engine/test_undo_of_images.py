@@ -214,3 +214,24 @@ def test_an_image_comes_back_with_its_dependants_in_other_repositories(volume: V
     assert not list(volume.repository("signatures").tags.glob("*"))
     runner.restore_image("app:v1")
     assert content(volume.root) == before
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_an_image_of_schema_1_comes_back_with_the_signatures_that_a_later_run_took(
+    volume: Volume, runner: Runner, *, purge: bool
+) -> None:
+    """No manifest names them, so they go as garbage only once their image has gone, and were not held for its undo."""
+    app = volume.repository("app")
+    image = app.push(documents.schema1("app", "old", [app.push_blob(b"layer")]), "old")
+    signature = volume.put_blob(b'{"header": {}, "signature": "", "protected": ""}')
+    link = app.revision_link(image.digest).parent / "signatures" / signature.replace(":", "/") / "link"
+    volume.write(link, signature.encode(), age=9 * DAY)
+    before = content(volume.root)
+    deleted = runner.delete("app:old", undo_window=9 * DAY).journal
+    assert deleted is not None
+    runner.retain({"garbage": {"deleteAfter": "0s"}})
+    assert not volume.blob_data(signature).exists()
+    if purge:
+        assert runner.purge().held == 1
+    assert runner.restore_run(deleted.run).missing == []
+    assert content(volume.root) == before

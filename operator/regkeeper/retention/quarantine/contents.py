@@ -27,7 +27,7 @@ from regkeeper.retention.volume.layout import (
     read_link,
     repository_path,
 )
-from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest, parse_manifest
+from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest, Shape, parse_manifest
 from regkeeper.retention.volume.places import run_directory
 
 UNDOABLE = frozenset({State.DONE, State.RESTORING, State.PURGING})
@@ -222,6 +222,22 @@ class Contents:
                 yield self.layers[link]
             if digest in self.blobs:
                 yield self.blobs[digest]
+        yield from (self.blobs[digest] for digest in self._signatures(image) if digest in self.blobs)
+
+    def _signatures(self, image: Image) -> set[Digest]:
+        """The blobs that registries up to 2.4 name beside the revision of schema 1, and need to serve it."""
+        manifest = self.manifest(image.digest)
+        if manifest is None or manifest.shape is not Shape.SCHEMA1:
+            return set()
+        entry = self.revisions.get(image)
+        directory = entry.path if entry is not None else _link(REVISIONS, image).removesuffix("/link")
+        return {
+            digest
+            for algorithm in digests.ALGORITHMS.values()
+            for digest in digests.from_names(
+                algorithm, self._volume.names(f"{directory}/signatures/{algorithm.name}")
+            ).values()
+        }
 
     def missing(self, images: Iterable[Image]) -> list[Digest]:
         """Of what images need the digests whose blob or link is nowhere any more, neither here nor on the volume."""
@@ -237,6 +253,7 @@ class Contents:
             there = self._has_blob(digest) and self._has_layer(Image(image.repository, digest))
             if not there and (manifest is None or digest not in manifest.foreign):
                 yield digest
+        yield from (digest for digest in self._signatures(image) if not self._has_blob(digest))
 
     def _has_blob(self, digest: Digest) -> bool:
         digest = self.aliases.get(digest, digest)
