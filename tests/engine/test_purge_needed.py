@@ -10,7 +10,7 @@ from regkeeper.retention.runs.restore_images import restore_reference
 from regkeeper.retention.volume.layout import MANIFEST_LIMIT
 from tests.engine import documents
 from tests.engine.planning import used
-from tests.engine.running import Runner, quarantined
+from tests.engine.running import Runner, content, quarantined
 from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
@@ -129,6 +129,31 @@ def test_a_tag_that_came_into_use_comes_back_as_it_was_pushed_last(volume: Volum
     runner.purge(now=volume.now + 40 * DAY * SECOND, in_use=used("app:v1"))
     assert whole_tags(volume.root) == {"app:v1"}
     assert app.tag_link("v1").read_text() == newest.digest
+
+
+def test_what_a_tag_in_use_pointed_to_before_its_newest_push_is_freed(volume: Volume, runner: Runner) -> None:
+    """It came back without its tag, at each purge, and was never freed: who names the tag uses what stands there."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"old"])
+    deleted = runner.delete("app:v1")
+    newest = app.push_image("v1", layers=[b"new"], age=0)
+    before = content(volume.root)
+    purged = runner.purge(in_use=used("app:v1", newest.digest))
+    assert purged.bytes == deleted.plan.deleted_bytes
+    assert purged.returned.moves == []
+    assert content(volume.root) == before
+    assert quarantined(volume.root) == []
+
+
+def test_a_tag_in_use_comes_back_where_a_push_of_it_failed(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    app.push_image("v1")
+    before = content(volume.root)
+    runner.delete("app:v1")
+    app.tag_link("v1").parent.mkdir(parents=True)
+    app.tag_link("v1").touch()
+    runner.purge(in_use=used("app:v1"))
+    assert content(volume.root) == before
 
 
 def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:

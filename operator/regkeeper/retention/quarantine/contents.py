@@ -156,6 +156,13 @@ class Contents:
         digest = digests.parse(entry.move.digest)
         return None if digest is None else Image(entry.move.repository, digest)
 
+    def is_pushed_again(self, tag: Entry) -> bool:
+        """Whether a newer tag stands in the place of one in the quarantine, and says what it points to."""
+        with suppress(OSError):
+            content, _ = read_link(self._volume.descriptor, f"{tag.move.path}/current/link")
+            return digests.parse(content.decode("ascii", "replace")) is not None
+        return False
+
     def dependants(self, image: Image) -> list[tuple[Image, Entry | None]]:
         """Referrers of an image, in whatever repository: by `subject`, or by a tag made of its digest, then with it."""
         if self._dependants is None:

@@ -86,8 +86,9 @@ def used_again(in_use: InUse, contents: Contents, runs: Container[str]) -> tuple
     known = {image for image in tagged.values() if image is not None}
     known.update(image for image, entry in contents.revisions.items() if entry.run in runs)
     images = {image for image in known if _is_used(image, contents, in_use)}
-    images.update(image for key, image in tagged.items() if key in in_use.tags and image is not None)
-    tags = [contents.tags[key] for key, image in tagged.items() if key in in_use.tags or image in images]
+    named = {key for key in tagged.keys() & in_use.tags.keys() if not contents.is_pushed_again(contents.tags[key])}
+    images.update(image for key in named if (image := tagged[key]) is not None)
+    tags = [contents.tags[key] for key, image in tagged.items() if key in named or image in images]
     return tags, images
 
 
