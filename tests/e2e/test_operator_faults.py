@@ -123,6 +123,59 @@ async def test_a_volume_whose_claim_went_is_bound_again_whatever_fault_that_meet
         assert after["spec"]["claimRef"]["uid"] != left["spec"]["claimRef"]["uid"]
 
 
+class ClaimsBehind(FaultyCluster):
+    """A real cluster whose claims are not listed any more: who has seen one goes on seeing it."""
+
+    def __init__(self, cluster: kube.ApiCluster) -> None:
+        super().__init__(cluster)
+        self.is_behind = False
+        self.list = self._list
+
+    async def _list(self, resource: kube.Resource, *arguments: Any, **options: Any) -> AsyncIterator[kube.Object]:
+        async for body in self._cluster.list(resource, *arguments, **options):
+            if not (self.is_behind and resource is kube.CLAIM):
+                yield body
+
+
+async def test_an_operator_whose_watch_is_behind_takes_no_volume_from_the_next_claim(
+    local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
+) -> None:
+    """As one that is told to stop, whose watches end before its passes, beside the next one: the claim was Lost."""
+    bench = Bench(cluster, operators, prober, Key(local_namespace, "main"))
+    await _made(bench)
+    seen = ClaimsBehind(operators)
+    behind = bench.operator(seen)
+    await behind.look("main")
+    seen.is_behind = True
+    await _delete_all_but_its_volume(bench)
+    await _await_the_garbage_collector(bench)
+    await _create(bench)
+    await bench.settle()
+    await bench.settled_state()
+    claim = await cluster.get(kube.CLAIM, local_namespace, naming.claim_name("main"))
+    await behind.look("main")
+    volume = await cluster.get(kube.VOLUME, None, naming.persistent_volume_name(*bench.key))
+    assert volume["spec"]["claimRef"].get("uid") == claim["metadata"]["uid"]
+
+
+async def test_a_claim_that_lost_its_volume_gets_it_back(
+    local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
+) -> None:
+    """Kubernetes binds a claim once: a Registry waited for ever where its volume had been released, or made anew."""
+    bench = Bench(cluster, operators, prober, Key(local_namespace, "main"))
+    expected = await _made(bench)
+    released = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+    await cluster.patch(kube.VOLUME, None, naming.persistent_volume_name(*bench.key), released)
+
+    async def is_lost() -> bool:
+        claim = await cluster.get(kube.CLAIM, local_namespace, naming.claim_name("main"))
+        return bool(claim["status"]["phase"] == "Lost")
+
+    await wait_for_async(is_lost, 30, "the claim to lose its volume")
+    await bench.settle()
+    assert await bench.settled_state() == expected
+
+
 async def test_a_registry_that_is_made_again_does_not_wait_for_what_no_watch_said_has_gone(
     local_namespace: str, cluster: kube.ApiCluster, operators: kube.ApiCluster, prober: Prober
 ) -> None:
@@ -144,6 +197,10 @@ async def test_a_registry_that_is_made_again_does_not_wait_for_what_no_watch_sai
 async def _leave_its_volume(bench: Bench) -> kube.Object:
     """Make a Registry and delete it and its claim as after an uninstall, without our finalizer; its volume as left."""
     await _made(bench)
+    return await _delete_all_but_its_volume(bench)
+
+
+async def _delete_all_but_its_volume(bench: Bench) -> kube.Object:
     await bench.cluster.patch(kube.REGISTRY, *bench.key, {"metadata": {"finalizers": None}})
     namespace, name = bench.key
     left = await bench.cluster.get(kube.VOLUME, None, naming.persistent_volume_name(*bench.key))

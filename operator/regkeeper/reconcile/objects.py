@@ -46,7 +46,7 @@ class Objects:
         What the store lacks is asked for: it may be there without our label, which the watch would not show.
         """
         known = self._store.get(resource, namespace, name)
-        return await self._ask(resource, namespace, name) if known is None else known
+        return await self.ask(resource, namespace, name) if known is None else known
 
     async def find_of(
         self, owner: Resource[Any, Any], resource: kube.Resource, namespace: str | None, name: str
@@ -60,9 +60,10 @@ class Objects:
         if live is None:
             return None
         goes = "deletionTimestamp" in live["metadata"] or owner_of(live, owner.metadata, owner.kind) is Owner.FORMER
-        return await self._ask(resource, namespace, name) if goes else live
+        return await self.ask(resource, namespace, name) if goes else live
 
-    async def _ask(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
+    async def ask(self, resource: kube.Resource, namespace: str | None, name: str) -> kube.Object | None:
+        """The object as the API server has it, or None."""
         known = self._store.get(resource, namespace, name)
         try:
             found = await self._cluster.get(resource, namespace, name)

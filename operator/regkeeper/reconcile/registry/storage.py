@@ -219,14 +219,27 @@ class StorageKeeper:
         live = await self._objects.ensure(registry, desired)
         if "deletionTimestamp" in live["metadata"]:
             raise WaitingError("its PersistentVolume is being deleted", reason="FormerObject", delay=1)
-        bound_to = live["spec"]["claimRef"].get("uid")
-        if not bound_to:
-            return
-        namespace, name = registry.metadata.namespace, desired["spec"]["claimRef"]["name"]
+        await self._ensure_claim_reference(live, registry.metadata.namespace, desired["spec"]["claimRef"]["name"])
+
+    async def _ensure_claim_reference(self, volume: kube.Object, namespace: str, name: str) -> None:
+        """Let go of a claim that is gone, so that the next of its name may be bound; take back one that is Lost."""
+        bound_to = volume["spec"]["claimRef"].get("uid")
         claim = await self._objects.find(kube.CLAIM, namespace, name)
-        if claim is None or claim["metadata"]["uid"] != bound_to:
-            # The volume was bound to a claim that is gone: without its uid it may be bound to the next of that name.
-            await self._objects.merge(live, {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}})
+        uid = None
+        if bound_to:
+            if claim is None or claim["metadata"]["uid"] != bound_to:
+                # The store may show a former one, as that of an operator which is told to stop beside the next.
+                claim = await self._objects.ask(kube.CLAIM, namespace, name)
+            if claim is not None and claim["metadata"]["uid"] == bound_to:
+                return
+        else:
+            if claim is None or (claim.get("status") or {}).get("phase") != "Lost":
+                return
+            if claim["spec"].get("volumeName") != volume["metadata"]["name"]:
+                return
+            # Kubernetes binds a claim once, and one that was bound to this volume waits for it for ever.
+            uid = claim["metadata"]["uid"]
+        await self._objects.merge(volume, {"spec": {"claimRef": {"uid": uid, "resourceVersion": None}}})
 
     async def _ensure_claim(self, registry: Registry, desired: kube.Object) -> Storage:
         metadata = desired["metadata"]
