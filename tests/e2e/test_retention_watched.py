@@ -14,8 +14,9 @@ from regkeeper.handlers.watches import Watches
 from regkeeper.reconcile.registry.addresses import Prober
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.resources.retention.lock import Stage
+from tests.cluster import Cluster
 from tests.e2e.conftest import Account
-from tests.e2e.directories import settings
+from tests.e2e.directories import NODE, settings
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
 from tests.operator_process import OperatorProcess, operator_process
 from tests.waiting import wait_for_async
@@ -35,6 +36,14 @@ def operator(bench: RetentionBench, account: Account, tmp_path: Path) -> Iterato
     }
     with operator_process(account.kubeconfig, tmp_path, environment) as process:
         yield process
+
+
+def bind(control_plane: Cluster, pod: kube.Object, node: str) -> None:
+    """Assign a pod to a node, as the scheduler does."""
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    target = {"apiVersion": "v1", "kind": "Node", "name": node}
+    binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+    control_plane.api().post(f"{kube.POD.path(namespace, name)}/binding", binding)
 
 
 async def until(bench: RetentionBench, holds: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -72,6 +81,40 @@ async def test_a_registry_that_serves_again_last_of_all_is_told_of(bench: Retent
         return "resumedAfter" in (await bench.status())["lastRun"]
 
     await until(bench, is_told, "the status to say when it served as before")
+
+
+@pytest.mark.usefixtures("operator")
+async def test_a_registry_whose_runs_left_pods_is_deleted_and_made_anew(
+    bench: RetentionBench, control_plane: Cluster
+) -> None:
+    """Kubernetes keeps a claim that is deleted while a pod names it, be it one that has ended. Those of runs stay for
+    their logs, and the next Registry of the name waited for the claim as long.
+    """
+    await bench.make(**KEEP_TWO)
+
+    async def has_run() -> bool:
+        return await bench.is_at_rest("Done")
+
+    await until(bench, has_run, "a run to end")
+    claim = await bench.need(kube.CLAIM, bench.claim)
+    async for pod in bench.cluster.list(kube.POD, bench.key.namespace, label_selector="job-name"):
+        # Only such a pod counts. Nobody schedules here.
+        bind(control_plane, pod, NODE)
+    registry = await bench.need(kube.REGISTRY, "main")
+    await bench.cluster.delete(kube.REGISTRY, *bench.key, uid=registry["metadata"]["uid"])
+
+    async def is_gone() -> bool:
+        return await bench.get(kube.REGISTRY, "main") is None
+
+    await until(bench, is_gone, "the Registry to go")
+    await bench.make_registry()
+
+    async def is_back() -> bool:
+        found = await bench.get(kube.CLAIM, bench.claim)
+        return found is not None and found["metadata"]["uid"] != claim["metadata"]["uid"]
+
+    await until(bench, is_back, "the next Registry to have a claim of its own")
+    assert (await bench.status())["lastRun"]["outcome"] == "Done"
 
 
 @pytest.fixture

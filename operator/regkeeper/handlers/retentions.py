@@ -118,8 +118,9 @@ class Retentions:
         self._queue.add(key)
 
     def registry_changed(self, key: Key, kind: str) -> None:
-        """Something of a Registry changed. Its policies ask only what it is, a run also how its pods are."""
-        if key in self._store.owners() and (kind == kube.REGISTRY.kind or self._reconciler.follows(key)):
+        """Something of a Registry changed. Its policies ask what it is, or if its claim goes, a run how pods are."""
+        is_of_policies = kind in (kube.REGISTRY.kind, kube.CLAIM.kind)
+        if key in self._store.owners() and (is_of_policies or self._reconciler.follows(key)):
             self._queue.add(key)
 
     def workers(self) -> list[Coroutine[Any, Any, None]]:

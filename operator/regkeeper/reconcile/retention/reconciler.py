@@ -22,10 +22,18 @@ from regkeeper.reconcile.retention.gate import Gate
 from regkeeper.reconcile.retention.jobs import Jobs
 from regkeeper.reconcile.retention.policies import Policies, read_policies
 from regkeeper.reconcile.retention.reports import Subject
-from regkeeper.reconcile.retention.requests import Action, created, read_request, request_of, retention_of
+from regkeeper.reconcile.retention.requests import (
+    Action,
+    claim_of,
+    created,
+    read_request,
+    request_of,
+    retention_of,
+)
+from regkeeper.reconcile.retention.run import was_held
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
-from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
+from regkeeper.reconcile.retention.waiting import Line, is_finished, is_waiting, line_up
 from regkeeper.reconcile.retention.wanted import due_rescue
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
@@ -91,6 +99,7 @@ class RetentionReconciler:
         Raises:
             RegkeeperError, ApiError: the pass could not be finished.
         """
+        await self._let_claims_go(key)
         policies = read_policies(self._store.children(key, kube.IMAGE_RETENTION))
         body = self._registries.registry(key)
         if body is None or "deletionTimestamp" in body["metadata"]:
@@ -138,6 +147,17 @@ class RetentionReconciler:
             await self.gate.tidy(key)
         await self._stop_invalid(key, policies, troubles)
         return _earliest(delay, troubles.delay())
+
+    async def _let_claims_go(self, key: Key) -> None:
+        """Remove Jobs that have ended, logs and all, whose claim is being deleted: it stays as long as their pods do.
+
+        The next Registry of that name waits for it, and so does the space of one that goes with its Registry.
+        """
+        for job in self._store.children(key, kube.JOB):
+            claim = self._registries.get(kube.CLAIM, key.namespace, claim_of(job))
+            is_going = claim is not None and "deletionTimestamp" in claim["metadata"]
+            if is_going and is_finished(job) and not was_held(job):
+                await self._jobs.remove(job)
 
     async def _stop_invalid(self, key: Key, policies: Policies, troubles: "_Troubles") -> None:
         """Let no more Jobs be made of policies that mean nothing, and say why."""
