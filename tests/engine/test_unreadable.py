@@ -130,6 +130,15 @@ def test_a_damaged_index_that_stays_though_it_is_named_pins_its_repository(volum
     assert ("team/app:v1" in planned.deleted_tags()) == (kind == "repository")
 
 
+def test_what_stays_of_a_damaged_repository_that_a_deletion_names_is_told(volume: Volume) -> None:
+    """Without a tag the repository counted as one that is not there."""
+    damaged = volume.repository("team/app").push_image(layers=[b"1"]).digest
+    volume.flip(volume.blob_data(damaged))
+    planned = retain(volume, {"delete": ["team/app"]}, in_use=used(f"registry:5000/team/app@{damaged}"))
+    assert planned.plan.unmatched == []
+    assert [(refused.asked, refused.name) for refused in planned.plan.kept] == [("team/app", damaged)]
+
+
 @pytest.mark.parametrize("named", ["tag", "manifest"])
 def test_a_damaged_index_that_stays_because_another_lists_it_pins_its_repository(volume: Volume, named: str) -> None:
     """Its tag went, or it was to go itself, and a manifest that may have been its child went with a tag of its own."""

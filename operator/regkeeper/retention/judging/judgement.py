@@ -214,6 +214,7 @@ class _Judge:
             if digest in self.repository.revisions:
                 answer.tags.answered.add(text)
                 answer.tags.refused.append((text, digests.to_text(digest), stays))
+        self._refuse_whole(answer.tags, dict.fromkeys(answer.manifests, stays))
 
     def _need_all_links(self, answer: Judgement) -> None:
         """Whatever can't be read may need all that links of the repository name: nothing else is served there."""
@@ -281,10 +282,13 @@ class _Judge:
                     f"tag {name}" for name, tag in self.repository.tags.items() if tag.digest == digest
                 )
                 tags.refused.append((text, digests.to_text(digest), reason))
+        self._refuse_whole(tags, {digest: self.kept[digest] for digest in alive & self.kept.keys()})
+
+    def _refuse_whole(self, tags: TagVerdicts, staying: Mapping[Digest, str]) -> None:
+        """Note what stays of a repository that was to go, with the reasons, if no tag tells of it."""
         exactly = self.tag_judge.whole_repository()[1]
-        if exactly and not tags.refused:  # what stays of the repository that was to go, and no tag tells of it
-            staying = sorted(alive & self.kept.keys())
-            tags.refused.extend((exactly, digests.to_text(digest), self.kept[digest]) for digest in staying)
+        if exactly and not tags.refused:
+            tags.refused.extend((exactly, digests.to_text(digest), staying[digest]) for digest in sorted(staying))
 
     def _find_whole(self, answer: Judgement) -> None:
         """Note of a repository that loses its last tag and manifest whether deletions by name took any of them."""

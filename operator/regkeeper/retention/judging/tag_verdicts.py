@@ -138,7 +138,6 @@ class TagJudge:
         loosely = exactly = ""
         for reference in self.references:
             if reference.whole_repository:
-                self.answer.answered.add(reference.text)
                 if reference.exact:
                     exactly = reference.text
                 else:
@@ -149,6 +148,8 @@ class TagJudge:
         for reference in self.references:
             if reference.tag is None and reference.digest is not None:
                 continue
+            if reference.whole_repository:
+                self.answer.answered.add(reference.text)
             found = self.exactly if reference.exact else self.loosely
             for name, tag in self.repository.tags.items():
                 if reference.tag is not None and not reference.matches_tag(name):
