@@ -109,8 +109,9 @@ class Docker:
         if look.seen is None or look.plan is None:
             return
         seen = look.seen
-        self._settle(seen, ledger)
+        # First, as without a record nobody would look for them.
         self._files.remove_temporaries(os.path.dirname(seen.path))
+        self._settle(seen, ledger)
         for step in look.plan.steps:
             undo = ledger.record.docker
             self._write(seen, step, ledger)
@@ -178,9 +179,10 @@ class Docker:
         """The file and the record; each crash in between is settled by the next look."""
         undo = ledger.record.docker
         before = "" if step.before is None else digest(step.before)
-        becomes = step.record or (undo and replace(undo, entries=(), revoking=()))
+        written = "" if step.after is None else digest(step.after)
+        # With the last of ours gone, the file as it is then is what it is without us: not the one before all edits.
+        becomes = step.record or (undo and replace(undo, entries=(), revoking=(), original=written))
         if step.writes and becomes is not None:
-            written = "" if step.after is None else digest(step.after)
             intent = Intent(before=before, undo=undo)
             ledger.write(docker=replace(becomes, written=written, intent=intent))
         backup = seen.path + BACKUP_SUFFIX
@@ -255,11 +257,7 @@ class Docker:
     def _take_back(self, seen: DockerObservation, step: Step, undo: DockerRecord | None, ledger: Ledger) -> None:
         """Put the file back as it was. What dockerd took of it nevertheless is revoked by the next look."""
         took = insecure_of(self._info()) & step.shows - seen.insecure
-        record = undo
-        if took and step.record is not None:
-            written = "" if step.before is None else digest(step.before)
-            record = undo or replace(step.record, entries=(), written=written)
-            record = replace(record, revoking=tuple(sorted({*record.revoking, *took})))
+        record = undo if step.record is None else _undone(step.record, undo, took, step.before)
         back = Step(before=step.after, after=step.before, record=record)
         self._write(seen, back, ledger)
 
@@ -273,16 +271,33 @@ class Docker:
 def _settled(record: DockerRecord | None, content: Content | None, seen: DockerObservation) -> DockerRecord | None:
     """The record once it is known whether an interrupted change happened, and what dockerd has forgotten.
 
-    Where the file is neither as before nor as after it, somebody edited it meanwhile; then the change counts as done,
-    and what the file does not hold is put in or left out by the plan.
+    Where the file is neither as before nor as after it, somebody edited it meanwhile; then whatever of ours was in it
+    before or is in it after is ours, and what the file does not hold is put in or left out by the plan.
     """
-    if record is not None and record.intent is not None:
-        found = content.digest if content else ""
-        undone = found == record.intent.before and found != record.written
-        record = record.intent.undo if undone else replace(record, intent=None)
+    if record is not None and (intent := record.intent) is not None:
+        found, undo = content.digest if content else "", intent.undo
+        before = undo.entries if undo is not None else ()
+        if found == record.written:
+            record = replace(record, intent=None)
+        elif found == intent.before:
+            took = seen.insecure & set(record.entries) - set(before)
+            record = _undone(record, undo, took, content.data if content else None)
+        else:
+            record = replace(record, entries=tuple(dict.fromkeys((*before, *record.entries))), intent=None)
     if record is not None and record.revoking and seen.info is not None:
         record = replace(record, revoking=tuple(host for host in record.revoking if host in seen.insecure))
     return record
+
+
+def _undone(
+    record: DockerRecord, undo: DockerRecord | None, took: frozenset[str], before: bytes | None
+) -> DockerRecord | None:
+    """What is ours where a change was not made or was taken back, and dockerd took some of its hosts nevertheless."""
+    if not took:
+        return undo
+    written = "" if before is None else digest(before)
+    left = undo or replace(record, entries=(), written=written, intent=None)
+    return replace(left, revoking=tuple(sorted({*left.revoking, *took})))
 
 
 def _proxied(seen: DockerObservation, hosts: Sequence[str]) -> dict[str, Problem]:
