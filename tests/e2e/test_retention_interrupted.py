@@ -230,3 +230,4 @@ async def test_a_lock_is_released_by_hand_as_the_guide_says(bench: RetentionBenc
     name = naming.lock_name(naming.claim_name("main"))
     await bench.cluster.patch(kube.LEASE, bench.key.namespace, name, {"spec": {"holderIdentity": None}})
     await bench.work_until_writable()
+    await bench.settle("Unknown")

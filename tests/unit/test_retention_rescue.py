@@ -10,7 +10,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.reconcile.retention.outcome import FIRST_RESCUE_AGAIN, LAST_RESCUE_AGAIN
-from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, retention_of
+from regkeeper.reconcile.retention.requests import Action, Request, claim_of, read_request, retention_of
 from regkeeper.resources.retention.lock import Lock, Quiet, Rescue, Stage
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
@@ -222,6 +222,20 @@ async def test_of_the_registrys_own_jobs_that_have_ended_one_stays() -> None:
         await bench.reconciler.look(KEY)
         assert bench.lock.holder is None
     assert len([name for kind, name in bench.cluster.objects if kind == "Job"]) == 1
+
+
+async def test_of_jobs_that_wait_for_the_same_one_is_left() -> None:
+    """Each run whose answer is lost makes a purge due at once; they piled up behind one another."""
+    bench = owing()
+    for action in (Action.PURGE, Action.RESCUE):
+        for number in range(2):
+            waiting = bench.job(suspend=True, **Request(action=action).annotations)
+            waiting["metadata"]["name"] = f"{action}-{number}"
+            bench.put(waiting)
+    bench.write_lock(Lock(purge_due=NOON, rescue=OWED))
+    await bench.reconciler.look(KEY)
+    jobs = [body for (kind, _), body in bench.cluster.objects.items() if kind == "Job"]
+    assert sorted(read_request(job).action for job in jobs) == [Action.PURGE, Action.RESCUE]
 
 
 @pytest.mark.parametrize(

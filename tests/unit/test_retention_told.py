@@ -343,6 +343,18 @@ async def test_what_came_into_use_and_is_not_brought_back_is_told(is_valid: bool
         assert rescues(bench) == []
 
 
+@pytest.mark.parametrize(("uid", "last", "undone"), [("job-uid", "Running", "Running"), ("x", "Unknown", "Failed")])
+async def test_a_run_whose_lock_was_released_by_hand_is_not_told_to_run_for_ever(
+    uid: str, last: str, undone: str
+) -> None:
+    bench = RetentionPasses(HOLDER, pod=a_pod(None, phase="Running", running={}))
+    run = {"uid": uid, "outcome": "Running", "message": ""}
+    status = {"lastRun": {**run, "job": "j"}, "undone": {**run, "run": EARLIER["run"]}}
+    bench.put({**bench.cluster.objects["ImageRetention", "keep-last"], "status": status})
+    await bench.reconciler.look(KEY)
+    assert (bench.status["lastRun"]["outcome"], bench.status["undone"]["outcome"]) == (last, undone)
+
+
 VICTIM = "sha256:" + "ab" * 32
 
 

@@ -10,10 +10,10 @@ from datetime import datetime
 from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.objects import Objects
-from regkeeper.reconcile.retention.requests import Action, Request, retention_of
+from regkeeper.reconcile.retention.requests import Action, Request, request_of, retention_of
 from regkeeper.reconcile.retention.run import was_held
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.reconcile.retention.waiting import is_finished
+from regkeeper.reconcile.retention.waiting import is_finished, is_waiting
 from regkeeper.reconcile.retention.wanted import due_name, due_rescue, wanted_jobs
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.cron_job import cron_job
@@ -96,11 +96,14 @@ class Jobs:
     async def _make_anew(self, scene: Scene, body: kube.Object) -> None:
         """Make a Job, also if one of its name has ended that was never let in: it is still due.
 
-        Of the Registry's that have ended no history keeps count: they go when the next one is made.
+        Of the Registry's that have ended no history keeps count: they go when the next one is made. So do those that
+        wait for the same: a run that went before them made it due again.
         """
+        action = request_of(body).action
         for job in self._store.children(scene.key, kube.JOB):
-            name = job["metadata"]["name"]
-            if is_finished(job) and not was_held(job) and (name == body["metadata"]["name"] or not retention_of(job)):
+            is_it = job["metadata"]["name"] == body["metadata"]["name"]
+            is_over = is_finished(job) and not was_held(job) and (is_it or not retention_of(job))
+            if is_over or (is_waiting(job) and not is_it and request_of(job).action is action):
                 await self.remove(job)
         await self._make(scene, body)
 

@@ -1,6 +1,6 @@
 """From what a run's containers said to what the status says about it; pure."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -192,6 +192,17 @@ def ended(holder: Holder, conclusion: Conclusion, now: datetime, replaced: timed
         "warnings": [*answer.texts, *_previous(answer)],
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def forgotten(status: Mapping[str, Any], running: Container[str], now: datetime) -> dict[str, Any]:
+    """What changes in a status that says of a run that it is under way, and it is none of those that are."""
+    end = {"message": "nobody saw how it ended: its lock was released, or its outcome was refused"}
+    end["finished"] = timestamp(now)
+    return {
+        field: {**run, **end, "outcome": outcome}
+        for field, outcome in (("lastRun", "Unknown"), ("undone", "Failed"))
+        if (run := status.get(field) or {}).get("outcome") == "Running" and run.get("uid") not in running
+    }
 
 
 def resumed(last: Mapping[str, Any], took: timedelta) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Statuses:
 
     async def report(self, scene: Scene, name: str, waits: str = "") -> None:
         """Write what follows from the rest: conditions, and what has passed. `waits`: why a Job of it does."""
-        await self._update(scene, name, self._resumed(scene, name), waits)
+        await self._update(scene, name, {**self._resumed(scene, name), **self._forgotten(scene, name)}, waits)
 
     def became_read_only_within(self, scene: Scene, holder: Holder) -> timedelta | None:
         """How long the only pod of a registry took to be replaced by one that is read-only; None: nobody noticed."""
@@ -95,6 +95,12 @@ class Statuses:
         finished = datetime.fromisoformat(last["finished"])
         took = self._replaced_within(scene, read_only=scene.registry.spec.read_only, since=finished)
         return {} if took is None else {"lastRun": outcome.resumed(last, took)}
+
+    def _forgotten(self, scene: Scene, name: str) -> dict[str, Any]:
+        """What to say of a run of which nobody tells any more, as it has no lock: that was released by hand, say."""
+        locks = [read_lock(live) for live in self._store.children(scene.key, kube.LEASE)]
+        running = {lock.holder.uid for lock in (*locks, self._lock(scene)) if lock.holder is not None}
+        return outcome.forgotten(self.of(scene.key, name), running, self._now())
 
     def _replaced_within(self, scene: Scene, *, read_only: bool, since: datetime) -> timedelta | None:
         live = self._registries.get(kube.DEPLOYMENT, *scene.key)
