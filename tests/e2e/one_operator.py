@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from regkeeper import kube, naming
+from regkeeper.errors import RegkeeperError
 from regkeeper.handlers import retentions
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry.addresses import Prober
@@ -87,8 +88,14 @@ class OneOperator:
             # Later what is new and what is gone, as watches would have said.
             await (listing.compare() if self._loaded else listing.load())
         self._loaded = True
-        await self._reconciler.look(Key(self._namespace, name))
-        await self._retentions.look(Key(self._namespace, name))
+        trouble: RegkeeperError | None = None
+        try:
+            await self._reconciler.look(Key(self._namespace, name))
+        except RegkeeperError as error:
+            trouble = error
+        await self._retentions.look(Key(self._namespace, name))  # it has a queue of its own
+        if trouble is not None:
+            raise trouble
 
     async def close(self) -> None:
         """Ask the registries no more."""

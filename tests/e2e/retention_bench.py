@@ -14,7 +14,7 @@ import yaml
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
-from regkeeper.errors import WaitingError
+from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.plan_reading import read_plan
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry.addresses import Prober
@@ -170,7 +170,7 @@ class RetentionBench:
 
     async def work(self, operator: OneOperator) -> None:
         """A pass, and whatever nodes do meanwhile; failures that the queue repeats are repeated."""
-        with suppress(kube.ApiError, WaitingError):
+        with suppress(kube.ApiError, WaitingError, BlockedError, InvalidSpecError):
             await operator.look_after_runs(self.key.name)
         await self.kubelet.step()
 

@@ -195,6 +195,41 @@ async def test_a_registry_that_is_paused_in_the_middle_of_a_run_is_given_back_al
     assert await bench.get(kube.SERVICE, "main") is None, "nobody is to repair what somebody works on by hand"
 
 
+@pytest.mark.parametrize("mode", ["ReadOnly", "Offline"])
+@pytest.mark.parametrize("stage", [Stage.SWITCHING, Stage.RUNNING])
+async def test_a_registry_whose_spec_can_not_be_carried_out_any_more_is_given_back_when_its_run_has_ended(
+    bench: RetentionBench, mode: str, stage: Stage
+) -> None:
+    """What keeps its passes from going on knows nothing of the run, and may last for days."""
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.make(**KEEP_TWO, mode=mode)
+    await bench.work_until_stage(stage)
+    if stage is Stage.SWITCHING:
+        assert await bench.disturbed(Fault.CRASH_AFTER, 1)
+    before = (await bench.need(kube.DEPLOYMENT, "main"))["spec"]["template"]["spec"]
+    wrong = {"spec": {"extraEnv": [{"name": "REGISTRY_STORAGE_DELETE_ENABLED", "value": "false"}]}}
+    await bench.cluster.patch(kube.REGISTRY, bench.key.namespace, "main", wrong)
+    await bench.pass_without_a_run()
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+    await bench.settle("Done" if stage is Stage.RUNNING else "Failed")
+
+    async def serves_as_before() -> bool:
+        return bool((await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"] == 1)
+
+    await bench.work_until_async(serves_as_before)
+    assert (await bench.need(kube.DEPLOYMENT, "main"))["spec"]["template"]["spec"] == before
+    await bench.cluster.patch(kube.REGISTRY, bench.key.namespace, "main", {"spec": {"extraEnv": None}})
+
+    async def is_well() -> bool:
+        registry = await bench.need(kube.REGISTRY, "main")
+        return "Stalled" not in [each["type"] for each in registry["status"]["conditions"]]
+
+    await bench.work_until_async(is_well)
+    generation = (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"]
+    await bench.pass_without_a_run()
+    assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation
+
+
 async def test_a_registry_that_is_paused_between_two_writes_of_the_switch_is_given_back(bench: RetentionBench) -> None:
     """Its next pod would be read-only, whenever it came."""
     await bench.make(**KEEP_TWO)
@@ -230,4 +265,4 @@ async def test_a_lock_is_released_by_hand_as_the_guide_says(bench: RetentionBenc
     name = naming.lock_name(naming.claim_name("main"))
     await bench.cluster.patch(kube.LEASE, bench.key.namespace, name, {"spec": {"holderIdentity": None}})
     await bench.work_until_writable()
-    await bench.settle("Unknown")
+    await bench.work_until(lambda status: status["lastRun"]["outcome"] == "Unknown")

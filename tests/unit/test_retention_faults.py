@@ -15,8 +15,20 @@ from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS
 from regkeeper.resources.retention.lock import Lock, Quiet, Stage
 from regkeeper.resources.retention.snapshot_part import snapshot_part
 from regkeeper.snapshot import Part
+from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
-from tests.retention_passes import CLAIM, DONE, HOLDER, KEY, NOON, RetentionPasses, a_claim, a_pod, a_stranger
+from tests.retention_passes import (
+    CLAIM,
+    DONE,
+    HOLDER,
+    KEY,
+    NOON,
+    RetentionPasses,
+    a_claim,
+    a_deployment,
+    a_pod,
+    a_stranger,
+)
 
 
 async def test_a_status_that_is_not_taken_holds_no_lock() -> None:
@@ -226,6 +238,28 @@ async def test_what_is_told_of_a_run_is_told_once_though_its_end_is_repeated_and
     with suppress(kube.TransientError):  # the run after it can't be told anything
         await bench.reconciler.look(KEY)
     assert not bench.is_held()
+
+
+WRONG = [{"name": "REGISTRY_STORAGE_DELETE_ENABLED", "value": "false"}]
+
+
+@pytest.mark.parametrize("stage", [Stage.SWITCHING, Stage.RUNNING])
+async def test_a_registry_whose_configuration_is_wrong_by_now_holds_no_lock(stage: Stage) -> None:
+    """How long its pods took to be replaced can't be said then, and the run was never ended."""
+    bench = RetentionPasses(replace(HOLDER, stage=stage), pod=a_pod(None, phase="Running", running={}))
+    alone = a_deployment()
+    alone["spec"]["strategy"] = {"type": "Recreate"}
+    bench.registries.put(bench.cluster.put(alone))
+    wrong = registry_object("main", storage={"size": "1Gi"}, extraEnv=WRONG)
+    bench.registries.put(bench.cluster.put({**bench.cluster.objects["Registry", "main"], "spec": wrong["spec"]}))
+    await bench.reconciler.look(KEY)
+    if stage is Stage.RUNNING:
+        bench.finish(DONE)
+        await bench.reconciler.look(KEY)
+    assert not bench.is_held()
+    last = bench.status["lastRun"]
+    assert last["outcome"] == ("Failed" if stage is Stage.SWITCHING else "Done")
+    assert ("REGISTRY_STORAGE_DELETE_ENABLED" in last["message"]) == (stage is Stage.SWITCHING)
 
 
 async def test_a_strangers_config_map_holds_no_lock() -> None:

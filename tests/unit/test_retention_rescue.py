@@ -224,6 +224,18 @@ async def test_of_the_registrys_own_jobs_that_have_ended_one_stays() -> None:
     assert len([name for kind, name in bench.cluster.objects if kind == "Job"]) == 1
 
 
+async def test_a_second_registry_on_a_volume_puts_nothing_off_that_is_due_there() -> None:
+    """Its Jobs were refused, and what was due was put off with each, before the first Registry saw to it."""
+    bench = owing()
+    condition = {"type": "StorageReady", "status": "False", "reason": "VolumeInUse", "message": "first has it"}
+    registry = bench.cluster.objects["Registry", KEY.name]
+    bench.registries.put(bench.cluster.put({**registry, "status": {"conditions": [condition]}}))
+    bench.write_lock(Lock(purge_due=NOON, rescue=OWED))
+    delay = await bench.reconciler.look(KEY)
+    assert bench.lock == Lock(purge_due=NOON, rescue=OWED)
+    assert delay is None or delay > 1
+
+
 async def test_of_jobs_that_wait_for_the_same_one_is_left() -> None:
     """Each run whose answer is lost makes a purge due at once; they piled up behind one another."""
     bench = owing()

@@ -18,7 +18,7 @@ from regkeeper.retention.runs.restore import undo, undoable
 from regkeeper.retention.runs.restore_images import restore_used
 from regkeeper.retention.runs.session import Session
 
-NOTHING_IN_USE = "nothing of what was deleted is in use"
+NOTHING_IN_USE = "nothing that can come back is in use"
 
 
 def purge(request: Request, session: Session) -> Answer:

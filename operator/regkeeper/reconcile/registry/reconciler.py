@@ -24,8 +24,10 @@ from regkeeper.reconcile.registry.exclusivity import (
     has_ports,
     held_ports,
     holder_of_port,
+    place_of,
     wanted_ports,
 )
+from regkeeper.reconcile.registry.giving_back import given_back, is_kept_quiet
 from regkeeper.reconcile.registry.reporting import Observation, Reporter
 from regkeeper.reconcile.registry.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.status import StatusWriter, failing
@@ -93,6 +95,13 @@ class RegistryReconciler:
         if (body["metadata"].get("annotations") or {}).get(naming.PAUSED_ANNOTATION) == "true":
             await self._pause(key, body)
             return None
+        try:
+            return await self._carry_out(key, body)
+        except (InvalidSpecError, BlockedError):
+            await self._give_back(key, body)
+            raise
+
+    async def _carry_out(self, key: Key, body: kube.Object) -> float | None:
         registry = parse(Registry, body)
         self._storage.check_permission(registry)
         try:
@@ -105,37 +114,32 @@ class RegistryReconciler:
         return await self._reporter.report(key, body, registry, seen)
 
     async def _pause(self, key: Key, body: kube.Object) -> None:
-        """Leave a Registry alone. One that a run made quiet is first given back, as soon as that run has ended.
+        """Leave a Registry alone, but for what a run made of it."""
+        run = await self._give_back(key, body)
+        waits = f" It is {run.quiet} for Job {run.job}, and will be given back when that has ended." if run else ""
+        await self._status.pause(body, waits)
 
-        Pushes would wait until somebody takes the annotation off, who knows nothing of the run.
+    async def _give_back(self, key: Key, body: kube.Object) -> Holder | None:
+        """Let the objects of a Registry whose spec is not carried out be as before a run; the run, if it still goes on.
+
+        Whoever pauses a Registry or writes a wrong spec knows nothing of the run, and pushes would wait for them.
         """
-        note = ""
-        if self._is_kept_quiet(key):
-            registry = parse(Registry, body)
-            run = self._run(key, registry)
-            if run is None or run.quiet is None:
-                body, storage = await self._storage.ensure(body, registry)
-                await self._ensure_objects(registry, storage)
-            else:
-                note = f" It is {run.quiet} for Job {run.job}, and will be given back when that has ended."
-        await self._status.pause(body, note)
-
-    def _is_kept_quiet(self, key: Key) -> bool:
-        """Whether one of its objects is still as a run needs it."""
         objects = (
             self._store.get(kube.CONFIG_MAP, key.namespace, naming.config_map_name(key.name)),
             self._store.get(kube.DEPLOYMENT, *key),
         )
-        return any(
-            naming.QUIET_ANNOTATION in (live["metadata"].get("annotations") or {})
-            for live in objects
-            if live is not None
-        )
-
-    def _run(self, key: Key, registry: Registry) -> Holder | None:
-        """The run that has the lock of its volume."""
-        claim = storage_claim(registry)
-        return None if claim is None else self._holder(key, claim)
+        if not any(map(is_kept_quiet, filter(None, objects))):
+            return None
+        claim = place_of(body).claim
+        run = None if claim is None else self._holder(key, claim[1])
+        if run is not None and run.quiet is not None:
+            return run
+        config, deployment = objects
+        if config is not None and deployment is not None:
+            read_only = (body.get("spec") or {}).get("readOnly") is True
+            for live, change in given_back(config, deployment, body, read_only=read_only):
+                await self._objects.merge(live, change)
+        return None
 
     async def close(self) -> None:
         """Ask the registries no more."""
@@ -193,7 +197,8 @@ class RegistryReconciler:
 
     async def _ensure_objects(self, registry: Registry, storage: Storage) -> Observation:
         key = Key(registry.metadata.namespace, registry.metadata.name)
-        run = self._run(key, registry)
+        claim = storage_claim(registry)
+        run = None if claim is None else self._holder(key, claim)
         quiet = None if run is None else run.quiet
         desired = desired_objects(
             registry,

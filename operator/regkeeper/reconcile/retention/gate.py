@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from regkeeper import kube, naming
 from regkeeper.durations import parse_duration
-from regkeeper.errors import BlockedError
+from regkeeper.errors import BlockedError, InvalidSpecError
 from regkeeper.reconcile.in_use import InUseUnknownError
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
@@ -84,6 +84,10 @@ class Gate:
             if holder is not None and pods.belongs_to(pod, holder.uid) and pods.has_stopped(pod):
                 self._gone[holder.uid] = pod
 
+    def due(self, scene: Scene, lock: Lock) -> Lock:
+        """What of a lock a Registry has to see to: nothing of a volume that is another's."""
+        return Lock() if self._volume.no_place(scene) else lock
+
     async def open(self, scene: Scene, live: kube.Object | None, lock: Lock, job: kube.Object) -> Holder:
         """Take the lock for a Job.
 
@@ -122,7 +126,7 @@ class Gate:
             return await self._locks.abort(run, overdue)
         try:
             return await self._steps.take(run)
-        except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError) as error:
+        except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError, InvalidSpecError) as error:
             return await self._locks.abort(run, str(error))
         except (BlockedError, kube.ApiError) as error:
             if isinstance(error, kube.ConflictError) or not run.has_waited_in_vain or await self._was_let_go(run):

@@ -207,7 +207,7 @@ class RetentionReconciler:
             refused = None
             for make in (self._jobs.rescue, self._jobs.purge):
                 try:
-                    await make(scene, lock)
+                    await make(scene, self.gate.due(scene, lock))
                 except REFUSALS as error:
                     # It may be the Jobs that wait which fill a quota; and each that deletes frees what is due.
                     refused = error
@@ -255,8 +255,9 @@ class RetentionReconciler:
             with troubles.of(retention_of(job)):
                 await self._dismiss(scene, job, "Refused", why)
         if line.next is None:
-            rescue = due_rescue(scene, lock)
-            dues = [due for due in (lock.purge_due, None if rescue is None else rescue.due) if due is not None]
+            owed = self.gate.due(scene, lock)
+            rescue = due_rescue(scene, owed)
+            dues = [due for due in (owed.purge_due, None if rescue is None else rescue.due) if due is not None]
             return _Idle(max(1.0, (min(dues) - self._now()).total_seconds()) if dues else None)
         try:
             holder = await self.gate.open(scene, live, lock, line.next)

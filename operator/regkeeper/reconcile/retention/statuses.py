@@ -9,6 +9,7 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer
+from regkeeper.errors import InvalidSpecError
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import READY, State
 from regkeeper.reconcile.queue import Key
@@ -106,12 +107,11 @@ class Statuses:
         live = self._registries.get(kube.DEPLOYMENT, *scene.key)
         if live is None:
             return None
-        return replaced_within(
-            live,
-            self._registries.children(scene.key, kube.POD),
-            config=config_file(scene.registry, read_only=read_only).digest,
-            since=since,
-        )
+        try:
+            config = config_file(scene.registry, read_only=read_only).digest
+        except InvalidSpecError:
+            return None  # it was changed meanwhile, and its pods are still as before
+        return replaced_within(live, self._registries.children(scene.key, kube.POD), config=config, since=since)
 
     async def _update(self, scene: Scene, name: str, change: Mapping[str, Any], waits: str = "") -> None:
         body, policy = self._body(scene.key, name), scene.policies.valid.get(name)

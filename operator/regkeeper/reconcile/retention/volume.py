@@ -44,16 +44,20 @@ class Volume:
                 f"{scene.claim}: make a new Job"
             )
         _refuse_paused(scene)
-        body = self._registries.registry(scene.key) or {}
-        for condition in (body.get("status") or {}).get("conditions") or ():
-            if condition["reason"] in NO_PLACE_FOR_A_RUN:
-                raise RunRefusedError(f"Registry {name}: {condition['message']}")
+        if trouble := self.no_place(scene):
+            raise RunRefusedError(f"Registry {name}: {trouble}")
         for other, trouble in scene.policies.invalid.items():
             raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
         request = read_request(job)
         needs_none = request.action is Action.PURGE or (request.action is Action.RESCUE and not retention_of(job))
         if not needs_none and retention_of(job) not in scene.policies.valid:
             raise RunRefusedError(f"there is no ImageRetention {retention_of(job)}")
+
+    def no_place(self, scene: Scene) -> str:
+        """Why no run of a Registry may have its volume; empty if one may."""
+        body = self._registries.registry(scene.key) or {}
+        said = (body.get("status") or {}).get("conditions") or ()
+        return next((each["message"] for each in said if each["reason"] in NO_PLACE_FOR_A_RUN), "")
 
     async def check(self, scene: Scene, job: kube.Object) -> None:
         """Check that a Job may take the lock.
