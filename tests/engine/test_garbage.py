@@ -110,6 +110,10 @@ def test_the_signatures_of_schema_1_stay_with_their_manifest(volume: Volume) -> 
     link = app.revision_link(image.digest).parent / "signatures" / signature.replace(":", "/") / "link"
     volume.write(link, signature.encode(), age=9 * DAY)
     assert retain(volume, NOTHING).deleted_blobs() == set()
+    manifest = volume.blob_data(image.digest)
+    volume.flip(manifest)
+    assert retain(volume, NOTHING).deleted_blobs() == set(), "nor while the manifest can't be read"
+    volume.flip(manifest)
     runner = Runner(volume.root, volume.now)
     before = content(volume.root)
     runner.delete("app:old")

@@ -29,6 +29,9 @@ from regkeeper.retention.volume.manifest_reader import ManifestReader
 from regkeeper.retention.volume.patient_links import PatientLinks
 from regkeeper.retention.volume.repository import TAG_NAME, Link, Problem, Repository, Tag
 
+_UNSIGNED = frozenset({Shape.IMAGE, Shape.INDEX, Shape.ARTIFACT})
+"""What no registry has kept signatures of; of what can't be read it may have."""
+
 
 class Note(NamedTuple):
     """What a reader that remembers would keep of a repository which it has read."""
@@ -185,8 +188,9 @@ class RepositoryReader(ManifestReader):
             else:
                 if manifest.children:
                     indexes.append(manifest)
-                if manifest.shape is Shape.SCHEMA1:
-                    self._read_signatures(repository, digest)
+                if manifest.shape in _UNSIGNED:
+                    continue
+            self._read_signatures(repository, digest)
         for index in indexes:  # which grows: such a child may be an index itself
             for child in index.children:
                 if child in repository.layers and child not in repository.manifests:
