@@ -1,7 +1,8 @@
 """Several runs that took the same tag, undone in whatever order: the last push of it stands in the end."""
 
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
 from pathlib import Path
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from regkeeper.retention.errors import NothingToUndoError
+from tests.engine.documents import Descriptor
 from tests.engine.running import STATE, Killing, Runner, killed
 from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, Volume
@@ -67,3 +69,39 @@ def test_a_push_since_stays_where_an_undo_had_brought_back_an_earlier_one(volume
     pushed = app.push_image("v1", layers=[b"9"], age=0)
     assert [move.name for move in runner.restore_run(later).newer] == ["v1"]
     assert app.tag_link("v1").read_text() == pushed.digest
+
+
+def test_a_push_just_before_any_rename_of_an_undo_wins(memory: Path) -> None:
+    for number in range(1, 200):
+        with TemporaryDirectory(dir=memory) as folder:
+            volume = Volume(Path(folder))
+            runner = Runner(volume.root, volume.now)
+            app = volume.repository("app")
+            for age in (9, 3):
+                app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
+                runner.delete("app:v1")
+            earlier, later = (journal.run for journal in runner.journals())
+            runner.restore_run(earlier)
+            push = partial(app.push_image, "v1", layers=[b"pushed"], age=0)
+            pushing = Pushing(number, push)
+            replace(runner, guard=pushing).restore_run(later)
+            if pushing.pushed is None:
+                break
+            assert app.tag_link("v1").read_text() == pushing.pushed.digest, number
+            assert whole_tags(volume.root) == {"app:v1"}
+    assert 8 < number < 199
+
+
+@dataclass
+class Pushing:
+    """A guard that pushes before the rename of one number."""
+
+    number: int
+    push: Callable[[], Descriptor]
+    seen: int = 0
+    pushed: Descriptor | None = None
+
+    def __call__(self, call: str) -> None:
+        self.seen += call == "rename"
+        if self.seen == self.number and self.pushed is None:
+            self.pushed = self.push()

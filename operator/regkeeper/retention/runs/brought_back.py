@@ -5,6 +5,7 @@ later one had been undone first and the earlier had found a newer push. Whatever
 """
 
 import os
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ class Former(NamedTuple):
     number: int
     move: Move
 
+    @property
+    def place(self) -> str:
+        return f"{run_directory(self.run)}/{self.number}"
+
 
 class BroughtBack:
     """The tags of the runs before one, by which what came back of them is told from what was pushed since.
@@ -42,18 +47,27 @@ class BroughtBack:
     def take_away(self, move: Move) -> Former | None:
         """Move what stands in the place of a tag back into the quarantine, if it came out of that of an earlier run."""
         # In the place of one that can't be read whatever can stays.
-        status = self._volume.status(f"{move.path}/current/link") if move.digest else None
-        former = self._tags.get((move.path, status.st_ino, status.st_ctime_ns)) if status is not None else None
-        if former is None or self._volume.exists(f"{run_directory(former.run)}/{former.number}"):
+        former = self._former(move.path, move.path) if move.digest else None
+        if former is None or self._volume.exists(former.place):
             return None
         parent, name = split(former.move)
         quarantine = reserve.on_full(self._volume, partial(self._volume.make_directories, run_directory(former.run)))
         try:
             with self._volume.directory(parent) as tags:
                 reserve.on_full(self._volume, partial(self._volume.rename, tags, name, quarantine, str(former.number)))
+                if self._former(move.path, former.place) != former:
+                    # Somebody pushed just before; who has pushed again since makes a tag of his own.
+                    with suppress(FileExistsError):
+                        self._volume.rename_to_free(quarantine, str(former.number), tags, name)
+                    return None
         finally:
             os.close(quarantine)
         return former
+
+    def _former(self, path: str, place: str) -> Former | None:
+        """Of which earlier run a tag is whose path this is, and which is now at some place."""
+        status = self._volume.status(f"{place}/current/link")
+        return None if status is None else self._tags.get((path, status.st_ino, status.st_ctime_ns))
 
     def merge(self, former: Former) -> None:
         """Bring the history back of what was taken away, now that a later push stands in its place."""
