@@ -62,7 +62,7 @@ _WORDS = {
     Reason.FILE_SYMLINK: "{path} is a symbolic link, which is not followed; put the file itself there",
     Reason.FILE_NOT_REGULAR: "{path} is not a regular file",
     Reason.FILE_READ_ONLY: "{path} is on a read-only file system; use the registry's localhost relay on such nodes",
-    Reason.FILE_DENIED: "{path} may not be changed (immutable, or not root's)",
+    Reason.FILE_DENIED: "{path} may not be changed (immutable, not root's, or SELinux forbids it)",
     Reason.FILE_BIND_MOUNTED: "{path} is a mount of its own, so it can't be replaced; mount its directory instead",
     Reason.FILE_NO_SPACE: "there is no space left to write {path}",
     Reason.FILE_ERROR: "{path}: {detail}",
