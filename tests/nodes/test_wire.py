@@ -247,4 +247,4 @@ def test_every_reason_has_words(reason: Reason) -> None:
 
 def test_of_a_read_only_node_the_way_that_works_is_named() -> None:
     """As on Talos and Bottlerocket."""
-    assert "localhost relay" in Problem(Reason.FILE_READ_ONLY).words()
+    assert "localhost:PORT" in Problem(Reason.FILE_READ_ONLY).words()

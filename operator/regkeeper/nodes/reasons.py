@@ -61,7 +61,10 @@ _WORDS = {
     Reason.FILE_MISSING_DIRECTORY: "{path} does not exist; make it",
     Reason.FILE_SYMLINK: "{path} is a symbolic link, which is not followed; put the file itself there",
     Reason.FILE_NOT_REGULAR: "{path} is not a regular file",
-    Reason.FILE_READ_ONLY: "{path} is on a read-only file system; use the registry's localhost relay on such nodes",
+    Reason.FILE_READ_ONLY: (
+        "{path} is on a read-only file system; on such nodes use localhost:PORT with the port of spec.access.nodePort, "
+        "which needs no trust, where kube-proxy serves that (in iptables mode it does)"
+    ),
     Reason.FILE_DENIED: "{path} may not be changed (immutable, not root's, or SELinux forbids it)",
     Reason.FILE_BIND_MOUNTED: "{path} is a mount of its own, so it can't be replaced; mount its directory instead",
     Reason.FILE_NO_SPACE: "there is no space left to write {path}",
