@@ -29,7 +29,16 @@ def node(bare: Node) -> Iterator[Node]:
     """Whose containerd is not started yet."""
     yield bare
     bare.stop_all("containerd")
-    bare.run("rm", "-rf", "/etc/containerd", "/var/lib/regkeeper", "/run/containerd", "/run/k3s", "/var/lib/rancher")
+    bare.run(
+        "rm",
+        "-rf",
+        "/etc/containerd",
+        "/var/lib/regkeeper",
+        "/run/containerd",
+        "/run/k3s",
+        "/var/lib/rancher",
+        "/srv/k3s",
+    )
     bare.path("/etc/containerd").mkdir()
 
 
@@ -279,10 +288,10 @@ def test_a_stopped_containerd_is_cleaned_but_not_configured(node: Node) -> None:
     assert run_agent(node, HOST).report.runtimes == ()
 
 
-@pytest.mark.parametrize("product", ["k3s", "rke2"])
-def test_k3s(node: Node, product: str) -> None:
-    """The same containerd at the places where k3s and RKE2 run theirs; both have the one socket."""
-    agent = f"/var/lib/rancher/{product}/agent"
+@pytest.mark.parametrize("folder", ["/var/lib/rancher/k3s", "/var/lib/rancher/rke2", "/srv/k3s"])
+def test_k3s(node: Node, folder: str) -> None:
+    """The same containerd at the places where k3s and RKE2 run theirs, once with --data-dir; all have one socket."""
+    agent = f"{folder}/agent"
     node.path(f"{agent}/etc/containerd").mkdir(parents=True)
     node.path("/run/k3s/containerd").mkdir(parents=True)
     node.path(f"{agent}/etc/containerd/config.toml").write_text(
@@ -298,5 +307,7 @@ def test_k3s(node: Node, product: str) -> None:
     assert [runtime.runtime for runtime in outcome.report.runtimes] == ["k3s"]
     assert outcome.host(HOST, "k3s").state is HostState.TRUSTED
     assert node.path(f"{agent}/etc/containerd/certs.d/{HOST}/hosts.toml").exists()
+    outcome = run_agent(node, HOST)
+    assert ([runtime.runtime for runtime in outcome.report.runtimes], outcome.operations) == (["k3s"], [])
     run_agent(node)
     assert tree(node, f"{agent}/etc") == before

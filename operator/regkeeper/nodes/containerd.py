@@ -21,6 +21,8 @@ from regkeeper.nodes.runtime import Change, Look
 SOCKET = "/run/containerd/containerd.sock"
 K3S_SOCKET = "/run/k3s/containerd/containerd.sock"
 """Of k3s and RKE2 alike; the process's -c tells which."""
+K3S_PLACE = "/agent/etc/containerd/"
+"""Where they keep their containerd's configuration, below whatever their --data-dir is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,9 @@ class Containerd:
         return underscored if self._files.is_directory(underscored) else None
 
     def _ours(self, ledger: Ledger) -> list[str]:
-        """Files of the record that belong to this containerd: its roots', or before they are known by the look."""
-        k3s = [path for path in ledger.record.files if path.startswith("/var/lib/rancher/")]
+        """Files of the record that belong to this containerd, whether it runs or not."""
         toml = [path for path in ledger.record.files if path.endswith("/hosts.toml")]
-        return [path for path in toml if (path in k3s) == (self._socket == K3S_SOCKET)]
+        return [path for path in toml if (K3S_PLACE in path) == (self._socket == K3S_SOCKET)]
 
 
 def _host_of(path: str) -> str:
