@@ -32,7 +32,7 @@ NODES = {
     "tini": "tini",
     "/usr/lib/cni/portmap": "containernetworking-plugins",
 }
-TESTS = {**NODES, "git": "git", "strace": "strace"}
+TESTS = {**NODES, "git": "git", "mkfs.btrfs": "btrfs-progs", "strace": "strace"}
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 

@@ -14,20 +14,11 @@ from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.processes.stop import never
 from regkeeper.retention.quarantine.storage import WritableVolume
 from tests.engine import planning
+from tests.engine.mounts import formatted, mounted
 from tests.engine.running import STATE, Runner, content
 from tests.engine.volumes import DAY, SECOND, Volume
 
 pytestmark = pytest.mark.root
-
-
-@contextmanager
-def mounted(folder: Path, *mount: str) -> Iterator[Path]:
-    folder.mkdir(exist_ok=True)
-    subprocess.run(["mount", *mount, str(folder)], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 @contextmanager
@@ -37,11 +28,8 @@ def small_volume(kind: str, tmp_path: Path) -> Iterator[Path]:
         if kind == "tmpfs":
             options = ["-t", "tmpfs", "-o", "size=32m,nr_inodes=400", "none"]
         else:
-            image = tmp_path / "image"
-            with image.open("wb") as file:
-                file.truncate(32 << 20)
             # Without blocks that only root may use: then 0 bytes are 0 bytes.
-            subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-N", "400", str(image)], check=True)
+            image = formatted(tmp_path / "image", 32, "mkfs.ext4", "-m", "0", "-N", "400")
             options = ["-o", "loop", str(image)]
         yield stack.enter_context(mounted(tmp_path / kind, *options))
 

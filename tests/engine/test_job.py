@@ -133,7 +133,7 @@ def test_a_waiting_run_ends_at_once_when_kubelet_stops_its_pod(volume: Volume, p
 
     def waits() -> bool:
         with suppress(FileNotFoundError):  # a descriptor that was closed meanwhile
-            return any("inotify" in os.readlink(file) for file in Path(f"/proc/{process.pid}/fd").iterdir())
+            return any(os.readlink(file) == "anon_inode:inotify" for file in Path(f"/proc/{process.pid}/fd").iterdir())
         return False
 
     wait_for(waits, 30, "a process that waits")

@@ -34,6 +34,8 @@ class Journals:
         """Names of all runs, oldest first."""
         if self._directory is None:
             return []
+        # btrfs shows what was there as a descriptor was opened, or rewound last (Linux 6.5): not the run just begun.
+        os.lseek(self._directory, 0, os.SEEK_SET)
         return sorted(name for name in os.listdir(self._directory) if _RUN.fullmatch(name))
 
     def all(self) -> list[Journal]:
