@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
+from regkeeper.retention.errors import NotQuietError, RefusedError, StoppedError, StorageError
 from regkeeper.retention.processes.stop import never
 from regkeeper.retention.quarantine.storage import WritableVolume
 from tests.engine import planning
@@ -84,6 +85,29 @@ def test_a_full_volume_can_be_cleaned_and_the_cleaning_undone(small: Volume) -> 
     assert outcome.plan.count(*{move.kind for move in outcome.plan.moves}) == outcome.journal.count > 30
     runner.restore()
     assert content(small.root) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_is_refused_on_a_full_volume_leaves_the_reserve_to_the_next(small: Volume, when: str) -> None:
+    """It was spent for nothing, pushes took what that had freed, and no later run could even begin."""
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    fill(small.root.parent)
+    keep_two = {"rules": [{"keep": {"last": 2}}]}
+
+    def refuse() -> None:
+        raise NotQuietError(when)
+
+    refused = replace(runner, quiet=refuse)
+    if when == "after":
+        refused = replace(runner, progress=lambda _: os.utime(small.repository("app").tag_link("v9")))
+    with pytest.raises(NotQuietError):
+        refused.retain(keep_two)
+    shutil.rmtree(small.root.parent / "filler")
+    fill(small.root.parent)
+    outcome = runner.retain(keep_two)
+    assert outcome.journal is not None
+    assert outcome.journal.count > 30
 
 
 def test_a_rollback_makes_a_directory_that_is_gone_from_the_reserve(small: Volume) -> None:

@@ -23,13 +23,20 @@ _INODES = tuple(f"inode-{number}" for number in range(1, 5))
 
 
 def on_full(volume: WritableVolume, work: Callable[[], Answer]) -> Answer:
-    """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails."""
+    """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails.
+
+    What was spent for nothing is laid in again: pushes would take what it has freed, and the next run could not begin.
+    """
     try:
         return work()
     except (StorageError, OSError) as error:
         if error.errno not in FULL or not spend(volume):
             raise
-    return work()
+    try:
+        return work()
+    except BaseException:
+        replenish(volume)
+        raise
 
 
 def spend(volume: WritableVolume) -> bool:
@@ -52,10 +59,11 @@ def replenish(volume: WritableVolume) -> None:
 def _lay_in(volume: WritableVolume) -> None:
     directory = volume.make_directories(RESERVE)
     try:
+        with suppress(OSError):  # for want of space there may be inodes
+            _lay_in_space(volume, directory)
         for name in _INODES:
             with suppress(FileExistsError):
                 os.close(volume.create_file(directory, name))
-        _lay_in_space(volume, directory)
     finally:
         os.close(directory)
 

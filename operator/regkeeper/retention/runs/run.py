@@ -96,14 +96,16 @@ def carry_out(
     order.cleared(recovered, purged)
     started = datetime.fromtimestamp(clock(), UTC)
     plan, journal = reserve.on_full(volume, lambda: _prepare(volume, journals, order, started))
-    outcome = Outcome(plan, journal, recovered, [purged])
-    if journal is not None:
-        outcome.journal = _sweep(volume, journals, order, plan, journal)
-        if order.undo_window == 0:
-            outcome.purged.append(_purge(volume, journals, [outcome.journal], order, now))
-    _record_repositories(volume, plan)
-    reserve.replenish(volume)
-    return outcome
+    try:
+        outcome = Outcome(plan, journal, recovered, [purged])
+        if journal is not None:
+            outcome.journal = _sweep(volume, journals, order, plan, journal)
+            if order.undo_window == 0:
+                outcome.purged.append(_purge(volume, journals, [outcome.journal], order, now))
+        _record_repositories(volume, plan)
+        return outcome
+    finally:
+        reserve.replenish(volume)
 
 
 def _record_repositories(volume: WritableVolume, plan: Plan) -> None:
