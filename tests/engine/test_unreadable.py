@@ -80,6 +80,16 @@ def test_an_unreadable_tag_may_be_deleted_by_name_which_lifts_its_pin(volume: Vo
     assert retain(volume, {**KEEP_NONE, "delete": ["app:v1"]}).deleted_tags() == {"app:v1", "app:v2", "other:v1"}
 
 
+def test_a_tag_of_a_damaged_manifest_without_a_link_may_be_deleted_by_name_which_lifts_its_pin(volume: Volume) -> None:
+    app = volume.repository("app")
+    damaged = app.push_image("v3", layers=[b"3"]).digest
+    app.delete_revision(damaged)
+    volume.flip(volume.blob_data(damaged))
+    assert retain(volume, KEEP_NONE).deleted_tags() == {"other:v1"}
+    planned = retain(volume, {"rules": [{"keep": {"matching": ["v2"]}}], "delete": ["app:v3"]})
+    assert planned.deleted_tags() == {"app:v1", "app:v3", "other:v1"}
+
+
 def test_a_tag_whose_manifest_is_corrupt_is_no_version_and_may_be_deleted_by_name(volume: Volume) -> None:
     """Found by the oracle: it took a place among the last, and was kept by that from a deletion by name."""
     digest = volume.repository("app").push_image("v3", layers=[b"3"], age=7 * DAY).digest

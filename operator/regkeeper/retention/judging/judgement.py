@@ -140,7 +140,7 @@ class _Judge:
             subjects=self.subjects,
         )
         alive = staying.find(roots)
-        if alive and any(digest in alive or digest not in candidates for digest in repository.corrupt):
+        if repository.corrupt and alive and self._damaged_stays(candidates, alive):
             # Named, and needed, used or too young all the same: what it needs is no better known for that.
             return _Judge(self.question, repository, self.subjects, self.departures, lifting=False).judge()
         answer.doubtful = staying.doubtful.union(candidates, manifests.fallen)
@@ -196,6 +196,12 @@ class _Judge:
         for digest, message in repository.corrupt.items():
             if digest in pointed or not (whole or digest in lifted):
                 yield f"manifest {digests.short(digest)} ({message})"
+
+    def _damaged_stays(self, candidates: Mapping[Digest, str], alive: set[Digest]) -> bool:
+        """Whether a manifest that can't be read stays and pinned nothing; without a link it goes with its tag."""
+        corrupt = self.repository.corrupt.keys()
+        unlinked = {tag.digest for tag in self.repository.tags.values()} - self.repository.revisions.keys()
+        return bool(corrupt & alive or corrupt - candidates.keys() - unlinked)
 
     def _hold_everything(self, answer: Judgement) -> None:
         """What is named exactly goes; every blob that the repository names in any way stays."""
