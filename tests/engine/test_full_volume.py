@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from regkeeper.retention.errors import NotQuietError, RefusedError, StoppedError, StorageError
+from regkeeper.retention.planning.plan_files import awaiting, record_awaiting
 from regkeeper.retention.processes.stop import never
 from regkeeper.retention.quarantine.storage import WritableVolume
 from tests.engine import planning
@@ -108,6 +109,19 @@ def test_a_run_that_is_refused_on_a_full_volume_leaves_the_reserve_to_the_next(s
     outcome = runner.retain(keep_two)
     assert outcome.journal is not None
     assert outcome.journal.count > 30
+
+
+def test_a_plan_can_wait_for_its_approval_on_a_full_volume(small: Volume) -> None:
+    """The largest plans wait for one, and they are made when a volume is full."""
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    fill(small.root.parent)
+    plan = planning.retain(small, {"rules": [{"keep": {"last": 2}}]}).plan
+    with runner.changing() as (volume, _):
+        record_awaiting(volume, plan)
+        assert awaiting(volume, plan.hash).hash == plan.hash
+    assert (small.root / STATE / "reserve" / "space").stat().st_size > 0, "what is left of it"
+    assert runner.retain({"rules": [{"keep": {"last": 2}}]}).journal is not None
 
 
 def test_a_rollback_makes_a_directory_that_is_gone_from_the_reserve(small: Volume) -> None:

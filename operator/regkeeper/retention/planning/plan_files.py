@@ -17,9 +17,10 @@ from regkeeper.retention.errors import RefusedError, translated
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.planning.plan import Plan, Victim, hash_of
 from regkeeper.retention.planning.printing import lines
+from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.volume.layout import Volume, read_file
-from regkeeper.retention.volume.places import AWAITING, PLANS
+from regkeeper.retention.volume.places import AWAITING, PLANS, RESERVE
 
 LARGEST = 1 << 28
 """Bytes of a record that is read, compressed."""
@@ -98,13 +99,16 @@ def record_run(volume: WritableVolume, run: str, plan: Plan, *, keep: int) -> No
 
 
 def record_awaiting(volume: WritableVolume, plan: Plan) -> None:
-    """Keep a plan that waits for an approval.
+    """Keep a plan that waits for an approval, on a full volume in the room of the reserve.
 
     Raises:
         StorageError: there is no room.
     """
-    _write(volume, f"{AWAITING}/{plan.hash}", json.dumps(plan.document(), separators=(",", ":")))
+    path, text = f"{AWAITING}/{plan.hash}", json.dumps(plan.document(), separators=(",", ":"))
+    reserve.on_full(volume, lambda: _write(volume, path, text))
     keep_newest(volume, AWAITING, _AWAITING)
+    if volume.exists(RESERVE):
+        reserve.replenish(volume)
 
 
 def recorded_run(volume: Volume, run: str) -> str | None:
