@@ -7,6 +7,7 @@ import yaml
 
 from regkeeper import kube, naming
 from regkeeper.resources.config import CONFIG_FILE, ConfigFile
+from regkeeper.resources.retention.lock import Quiet
 from regkeeper.resources.yaml_text import dump_yaml
 
 
@@ -36,8 +37,10 @@ def given_back(
         return  # the switch was cut off ahead of it
     template = {"metadata": {"annotations": {naming.CONFIG_HASH_ANNOTATION: file.digest}}}
     spec: dict[str, Any] = {"template": template}
-    if deployment["spec"].get("replicas") == 0:
-        remembered = (deployment["metadata"].get("annotations") or {}).get(naming.REPLICAS_ANNOTATION)
+    annotations = deployment["metadata"]["annotations"]
+    # One that another Registry's claim to its volume stopped meanwhile stays so.
+    if annotations[naming.QUIET_ANNOTATION] == Quiet.OFFLINE and deployment["spec"].get("replicas") == 0:
+        remembered = annotations.get(naming.REPLICAS_ANNOTATION)
         asked = (registry.get("spec") or {}).get("replicas")
         spec["replicas"] = int(remembered) if remembered else asked if isinstance(asked, int) else 1
     yield deployment, {"metadata": forgotten, "spec": spec}

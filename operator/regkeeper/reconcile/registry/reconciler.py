@@ -123,6 +123,9 @@ class RegistryReconciler:
         """Let the objects of a Registry whose spec is not carried out be as before a run; the run, if it still goes on.
 
         Whoever pauses a Registry or writes a wrong spec knows nothing of the run, and pushes would wait for them.
+
+        Raises:
+            BlockedError: another Registry has its volume.
         """
         objects = (
             self._store.get(kube.CONFIG_MAP, key.namespace, naming.config_map_name(key.name)),
@@ -134,6 +137,7 @@ class RegistryReconciler:
         run = None if claim is None else self._holder(key, claim[1])
         if run is not None and run.quiet is not None:
             return run
+        await self._storage.check_exclusive(body)  # what is another's by now it must not serve
         config, deployment = objects
         if config is not None and deployment is not None:
             read_only = (body.get("spec") or {}).get("readOnly") is True

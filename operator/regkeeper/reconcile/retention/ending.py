@@ -135,7 +135,7 @@ class Ending:
         answer = conclusion.answer
         if answer is None or conclusion.is_half_done:
             return conclusion.is_half_done
-        if answer.run is None or not _has_victims(answer):
+        if not _has_victims(answer):
             return False
         try:
             return await self._gate.briefing.came_into_use(scene, holder, answer)
@@ -156,4 +156,4 @@ class Ending:
 
 def _has_victims(answer: Answer) -> bool:
     """Whether a run deleted what somebody may use."""
-    return answer.deleted.tags + answer.deleted.manifests > 0
+    return answer.run is not None and answer.deleted.tags + answer.deleted.manifests > 0
