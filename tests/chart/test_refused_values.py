@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chart.values import KIND, RULE
-from tests.helm import render
+from tests.helm import NAMESPACE, render
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,10 @@ from tests.helm import render
         ({"inUse": {"furtherKinds": [{**KIND, "resource": "*"}]}}, "/inUse/furtherKinds/0/resource"),
         ({"trust": {"localRegistryHosting": "main"}}, "/trust/localRegistryHosting"),
         ({"trust": {"localRegistryHosting": "other/main"}}, "other/main is in none of trust.namespaces"),
+        ({"trust": {"agentsNamespace": NAMESPACE}}, "regkeeper-system holds other things"),
+        ({"trust": {"agentsNamespace": "kube-system"}}, "kube-system holds other things"),
+        ({"trust": {"agentsNamespace": "builds", "namespaces": ["builds"]}}, "builds holds other things"),
+        ({"trust": {"agentsNamespace": "one"}, "watchNamespaces": ["one"]}, "one holds other things"),
         ({"resyncSeconds": 0}, "/resyncSeconds"),
         ({"concurrency": 65}, "/concurrency"),
         ({"log": {"level": "loud"}}, "/log/level"),
