@@ -41,6 +41,10 @@ from tests.helm import NAMESPACE, render
         ({"trust": {"agentsNamespace": "kube-system"}}, "kube-system holds other things"),
         ({"trust": {"agentsNamespace": "builds", "namespaces": ["builds"]}}, "builds holds other things"),
         ({"trust": {"agentsNamespace": "one"}, "watchNamespaces": ["one"]}, "one holds other things"),
+        # A key that is left blank takes the chart's value away, and the operator would have its own.
+        ({"trust": {"namespaces": None}}, "missing property 'namespaces'"),
+        *(({name: None}, f"missing property '{name}'") for name in ("watchNamespaces", "localStorage", "resyncSeconds")),
+        ({"log": {"level": None}}, "missing property 'level'"),
         ({"resyncSeconds": 0}, "/resyncSeconds"),
         ({"concurrency": 65}, "/concurrency"),
         ({"log": {"level": "loud"}}, "/log/level"),
