@@ -43,7 +43,10 @@ from tests.helm import NAMESPACE, render
         ({"trust": {"agentsNamespace": "one"}, "watchNamespaces": ["one"]}, "one holds other things"),
         # A key that is left blank takes the chart's value away, and the operator would have its own.
         ({"trust": {"namespaces": None}}, "missing property 'namespaces'"),
-        *(({name: None}, f"missing property '{name}'") for name in ("watchNamespaces", "localStorage", "resyncSeconds")),
+        *(
+            ({name: None}, f"missing property '{name}'")
+            for name in ("watchNamespaces", "localStorage", "resyncSeconds")
+        ),
         ({"log": {"level": None}}, "missing property 'level'"),
         ({"resyncSeconds": 0}, "/resyncSeconds"),
         ({"concurrency": 65}, "/concurrency"),
