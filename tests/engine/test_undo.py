@@ -86,6 +86,20 @@ def test_what_a_push_that_failed_since_has_half_written_is_no_obstacle(
     assert content(volume.root) == before
 
 
+def test_a_blob_that_was_pushed_again_stays_where_the_old_one_was_damaged(volume: Volume, runner: Runner) -> None:
+    """It was deleted for that, and is longer than it should be: whoever was to heal it pushed it anew."""
+    app = volume.repository("app")
+    image = app.push_image("v1", layers=[b"one"])
+    data = volume.blob_data(image.digest)
+    sound = data.read_bytes()
+    data.write_bytes(sound + bytes(100))
+    runner.delete("app:v1")
+    data.parent.mkdir(parents=True, exist_ok=True)
+    data.write_bytes(sound)
+    runner.restore()
+    assert data.read_bytes() == sound
+
+
 def test_a_link_of_a_tag_that_is_being_pushed_stays(
     volume: Volume, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import NamedTuple
 
 from regkeeper.retention.errors import translated
 from regkeeper.retention.processes.at_once import at_once
@@ -18,6 +19,8 @@ from regkeeper.retention.quarantine.journals import Journals, damaged
 from regkeeper.retention.quarantine.moves import Kind, Move
 from regkeeper.retention.quarantine.storage import DIRECTORY_FLAGS, WritableVolume, components
 from regkeeper.retention.volume import digests
+from regkeeper.retention.volume.beneath import open_file
+from regkeeper.retention.volume.digests import Digest
 from regkeeper.retention.volume.layout import Volume, read_link
 from regkeeper.retention.volume.patient_links import PatientLinks
 from regkeeper.retention.volume.places import QUARANTINE, run_directory
@@ -26,6 +29,8 @@ _MANY = 64
 """Directories from which on several are made durable at once: disks and servers do that together."""
 
 _THREADS = 8
+
+_PIECE_BYTES = 1 << 20
 
 _HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING})
 """States in which a run has its directory in the quarantine, empty or not."""
@@ -115,14 +120,24 @@ def put_back(volume: WritableVolume, quarantine: int, number: int, parents: Pare
             return True
         path, target = split(move)
         parent = reserve.on_full(volume, partial(parents.open, path, make=True))
-        whole = _merge(volume, quarantine, name, parent, target, parents.links)
+        digest = digests.parse(move.name) if move.kind in (Kind.BLOB, Kind.MANIFEST_BLOB) else None
+        whole = _merge(_Return(volume, parents.links, digest), quarantine, name, parent, target)
         parents.touch()
         return whole
 
 
-def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: str, links: PatientLinks) -> bool:
+class _Return(NamedTuple):
+    """One entry that comes back; `digest`: of a blob."""
+
+    volume: WritableVolume
+    links: PatientLinks
+    digest: Digest | None
+
+
+def _merge(entry: _Return, source: int, name: str, parent: int, target: str) -> bool:
+    volume, links, digest = entry
     free = not _is_there(parent, target)
-    if free or _is_of_failed_push(source, name, parent, target):
+    if free or _is_of_failed_push(source, name, parent, target, digest):
         rename = volume.rename_to_free if free else volume.rename
         try:
             reserve.on_full(volume, partial(rename, source, name, parent, target))
@@ -144,7 +159,7 @@ def _merge(volume: WritableVolume, source: int, name: str, parent: int, target: 
         whole = not pushed_since
         for child in sorted(os.listdir(inner)):
             if child != "current" or not pushed_since:
-                whole &= _merge(volume, inner, child, outer, child, links)
+                whole &= _merge(entry, inner, child, outer, child)
         volume.sync(outer)
     finally:
         os.close(inner)
@@ -162,21 +177,30 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
-def _is_of_failed_push(source: int, name: str, parent: int, target: str) -> bool:
+def _is_of_failed_push(source: int, name: str, parent: int, target: str, digest: Digest | None) -> bool:
     """Whether what stands in the place of something is what a push leaves that fails on a full volume, or in a crash.
 
     An empty directory can be replaced if it still is empty, which the kernel sees to. What lies in a directory that is
-    named by its digest has but one content, whoever may be about to write it: of a blob, one that is shorter is half
-    written. The link of a tag is asked about only if its tag does not point anywhere.
+    named by its digest has but one content, whoever may be about to write it; of a blob, one that is shorter is half
+    written, unless it was the other that was damaged. The link of a tag is asked about only if its tag does not point
+    anywhere.
     """
     if _is_directory(source, name) and _is_directory(parent, target):
         return not _names(parent, target)
     ours, other = (os.stat(path, dir_fd=at, follow_symlinks=False) for path, at in ((name, source), (target, parent)))
     if not (stat.S_ISREG(ours.st_mode) and stat.S_ISREG(other.st_mode)):
         return False
-    if name == "data":
-        return ours.st_size > other.st_size
+    if name == "data" and digest is not None:
+        return ours.st_size > other.st_size and not _has_digest(parent, target, digest)
     return name == "link" and _reads_well(source, name) and not _reads_well(parent, target)
+
+
+def _has_digest(parent: int, data: str, digest: Digest) -> bool:
+    hasher = digests.hasher(digests.algorithm_of(digest))
+    with os.fdopen(open_file(parent, data), "rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            hasher.update(piece)
+    return bool(hasher.digest() == digest[1:])
 
 
 def _reads_well(parent: int, link: str) -> bool:
