@@ -291,10 +291,11 @@ class _Judge:
         self._refuse_whole(tags, {digest: self.kept[digest] for digest in alive & self.kept.keys()})
 
     def _refuse_whole(self, tags: TagVerdicts, staying: Mapping[Digest, str]) -> None:
-        """Note what stays of a repository that was to go, with the reasons, if no tag tells of it."""
+        """Note what stays of a repository that was to go, one for each reason, if no tag tells of it."""
         exactly = self.tag_judge.whole_repository()[1]
         if exactly and not tags.refused:
-            tags.refused.extend((exactly, digests.to_text(digest), staying[digest]) for digest in sorted(staying))
+            first = {staying[digest]: digest for digest in sorted(staying, reverse=True)}
+            tags.refused.extend((exactly, digests.to_text(digest), reason) for reason, digest in first.items())
 
     def _find_whole(self, answer: Judgement) -> None:
         """Note of a repository that loses its last tag and manifest whether deletions by name took any of them."""
