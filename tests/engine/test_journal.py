@@ -160,6 +160,18 @@ def test_names_keep_the_order_of_runs_when_the_clock_goes_back(runner: Runner) -
     assert names == ["20260101T120000Z", "20260101T120000Z-0002", "20260101T120000Z-0003", "20260101T130000Z"]
 
 
+def test_names_go_on_behind_the_last_number_of_a_second(runner: Runner) -> None:
+    """A clock that was years ahead for one run names all those of the years to come."""
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    with runner.changing() as (_, journals):
+        for run in ("20370101T235959Z-9998", "20370101T235959Z-9999", "20370102T000000Z-0001"):
+            if run[-4:] != "9998":
+                assert journals.next_run(noon) == run
+            journals.begin(run=run, command="retain", undo_window=0, now=0)
+        assert journals.next_run(noon) == "20370102T000000Z-0002"
+        assert journals.runs()[-1] == "20370102T000000Z-0001"
+
+
 def test_foreign_files_beside_the_journals_are_left_alone(runner: Runner) -> None:
     (planned(runner).parent / "README").write_text("mine")
     assert [journal.run for journal in runner.journals()] == ["20260101T000000Z"]

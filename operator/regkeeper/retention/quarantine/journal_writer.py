@@ -4,7 +4,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
@@ -29,6 +29,9 @@ _SPACE = bytes(4096)
 """Kept behind the plan for the lines of the run's later life, so that they need no space on a full volume."""
 
 _CHUNK_BYTES = 1 << 18
+
+_LAST_NUMBER = "9999"
+"""Of the runs that are named by one second: those of years, after a clock that was ahead."""
 
 
 class WritableJournals(Journals):
@@ -61,6 +64,8 @@ class WritableJournals(Journals):
             return name
         # The same second, or a clock that was set back: the order of names stays the order of runs.
         second, _, number = last.partition("-")
+        if number == _LAST_NUMBER:
+            return f"{datetime.fromisoformat(second) + timedelta(seconds=1):{RUN_FORMAT}}-0001"
         return f"{second}-{int(number or 1) + 1:04d}"
 
     def begin(self, *, run: str, command: str, undo_window: int, now: int | None) -> Journal:
