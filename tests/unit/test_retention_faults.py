@@ -290,6 +290,23 @@ async def test_a_purge_that_is_refused_is_tried_again_later_and_not_at_once() ->
     assert bench.lock.purge_due == NOON + REPEATED_AFTER
 
 
+async def test_a_run_waits_for_a_pod_that_ends_and_has_the_volume() -> None:
+    """Of a run whose Job was deleted, say. A change of a policy without a schedule is carried out by one Job alone."""
+    bench = RetentionPasses(HOLDER)
+    bench.finish(None)
+    bench.write_lock(Lock())
+    bench.put(bench.job(suspend=True))
+    pod = a_stranger()
+    pod["metadata"]["deletionTimestamp"] = NOON.isoformat()
+    bench.cluster.put(pod)
+    assert await bench.reconciler.look(KEY) is not None
+    assert not bench.is_held()
+    assert "Pod backup mounts" in str(bench.status["conditions"])
+    bench.cluster.objects.pop(("Pod", "backup"))
+    await bench.reconciler.look(KEY)
+    assert bench.is_held()
+
+
 @pytest.mark.parametrize("deadline", ["999999d", "99999999h"])
 async def test_a_deadline_beyond_all_calendars_is_told_and_is_no_error_of_the_operator(deadline: str) -> None:
     bench = RetentionPasses(HOLDER)

@@ -91,11 +91,16 @@ class Volume:
         strangers = pods.writers(
             found, scene.claim, may=lambda pod: pods.is_of_registry(pod, name) or self._is_a_run(scene, pod)
         )
-        if strangers:
+        ending = {pod["metadata"]["name"] for pod in found if "deletionTimestamp" in pod["metadata"]}
+        if staying := [name for name in strangers if name not in ending]:
             raise RunRefusedError(
-                f"Pod {strangers[0]} mounts PersistentVolumeClaim {scene.claim} for writing, and may be writing while "
+                f"Pod {staying[0]} mounts PersistentVolumeClaim {scene.claim} for writing, and may be writing while "
                 "a run deletes: end it, or mount the claim read-only there"
             )
+        if strangers:
+            # Of a run whose Job was deleted, for one: refused for that, what follows would not be tried again.
+            mounts = f"Pod {strangers[0]} mounts PersistentVolumeClaim {scene.claim} for writing"
+            raise WaitingError(f"{mounts}, and is being deleted", reason="VolumeInUse", delay=5)
 
     def _is_a_run(self, scene: Scene, pod: Any) -> bool:
         return any(pods.belongs_to(pod, job["metadata"]["uid"]) for job in self._store.children(scene.key, kube.JOB))
