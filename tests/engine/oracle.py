@@ -17,7 +17,8 @@ Where the specification leaves a choice, this is the reading taken here:
   with a copy of it, where the two hold each other.
 - What a dependant lists goes along with it, though it mentions the subject itself: what would go with the subject keeps
   it from going no more than the dependant does.
-- The children and dependants that go along with a deleted tag go whatever their own age: their links hold their blobs.
+- What goes along with a deleted tag, its manifest and the children of that, stays if it was pushed by digest within
+  `protect.youngerThan`, unless an exact entry takes the tag; dependants go whatever their own age, as said above.
   An untagged index that has been there for too long takes its dependants along, but not its children: each of them is
   untagged itself, and counts from its own times.
 - What a manifest of unknown type mentions stays with it, but does not go along with it: it may be no child.

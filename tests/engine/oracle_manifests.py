@@ -68,21 +68,31 @@ class ManifestJudge(TagJudge):
 
     def fallen(self, victims: set[Place]) -> set[Node]:
         """Manifests that lost what kept them, with all that came along; some are needed by others still."""
-        fallen = {(name, str(self.places[name, tag].digest)) for name, tag in victims}
+        young = self.pushed_a_short_while_ago()
+        regardless = {(name, str(self.places[name, tag].digest)) for name, tag in self.exact & victims}
         for place, subjects in self.subjects_of_tags.items():
             if not subjects and place not in self.kept_orphan_tags:
-                fallen.add((place[0], str(self.places[place].digest)))
-        fallen |= self.untagged_of_named_repositories() | self.orphans_too_long
+                regardless.add((place[0], str(self.places[place].digest)))
+        regardless |= self.untagged_of_named_repositories() | self.orphans_too_long
+        fallen = regardless | ({(name, str(self.places[name, tag].digest)) for name, tag in victims} - young)
         untagged = self.untagged_too_long(victims)
         while True:
             standing = {node[1] for node in self.nodes - fallen - untagged}
             standing |= {node[1] for node in self.nodes if node in self.nodes_in_use or node[0] in self.pinned}
             lost = {node[1] for node in (fallen | untagged) & self.nodes} - standing
-            more = {child for node in fallen & self.nodes for child in self.platforms(node)}
-            more |= {dependant for digest in lost for dependant in self.dependants(digest)}
-            if more <= fallen:
+            regardless |= {child for node in regardless & self.nodes for child in self.platforms(node)}
+            regardless |= {dependant for digest in lost for dependant in self.dependants(digest)}
+            more = {child for node in fallen & self.nodes for child in self.platforms(node)} - young
+            if more | regardless <= fallen:
                 return {node for node in (fallen | untagged) & self.nodes if node[0] not in self.pinned}
-            fallen |= more
+            fallen |= more | regardless
+
+    def pushed_a_short_while_ago(self) -> set[Node]:
+        return {
+            (name, digest)
+            for name, digest in self.nodes
+            if self.now - self.repositories[name].revisions.get(digest, 0) < self.policy.younger_than
+        }
 
     def with_a_version_without_data(self, victims: set[Place]) -> set[str]:
         """Repositories with a tag that stays and whose manifest is missing: who its children were is not known."""

@@ -253,8 +253,11 @@ def test_departures_are_told_of_runs_that_are_recent_enough(volume: Volume, runn
     runner.delete("app:v1")
     runner.delete("app:v2", now=volume.now + SECOND)
     with open_volume(str(runner.root)) as opened, open_journals(opened) as journals:
-        assert sorted(history.untagged_since(journals, volume.now - 1).values()) == [volume.now, volume.now + SECOND]
-        assert list(history.untagged_since(journals, volume.now).values()) == [volume.now + SECOND]
+        assert sorted(history.untagged_since(opened, journals, volume.now - 1).values()) == [
+            volume.now,
+            volume.now + SECOND,
+        ]
+        assert list(history.untagged_since(opened, journals, volume.now).values()) == [volume.now + SECOND]
 
 
 @pytest.mark.parametrize("command", ["runs", "restore", "delete"])

@@ -150,6 +150,25 @@ def test_what_was_just_pushed_stays_save_by_an_exact_name(volume: Volume) -> Non
     assert retain(volume, {"delete": ["old/app:v1"]}).deleted_tags() == {"old/app:v1"}
 
 
+@pytest.mark.parametrize("pushed", ["image", "platform"])
+def test_what_was_just_pushed_by_digest_stays_though_its_old_tag_goes(volume: Volume, pushed: str) -> None:
+    """ "CI pushes before it deploys", and what it builds anew may be what it built a month ago."""
+    app = volume.repository("app")
+    platform = app.push_image(layers=[b"1"], age=30 * DAY)
+    index = app.push_index("v1", children=[platform], age=30 * DAY)
+    again = index if pushed == "image" else app.push_image(layers=[b"1"], age=600)
+    assert again.digest in (index.digest, platform.digest)
+    if pushed == "image":
+        app.push_index(children=[platform], age=600)
+    planned = retain(volume, {"rules": [{"keep": {"last": 0}}]})
+    assert planned.deleted_tags() == {"app:v1"}
+    assert ("app", again.digest) not in planned.deleted_manifests()
+    assert planned.manifest("app", again.digest) == "kept: pushed a short while ago"
+    assert ("app", index.digest) in planned.deleted_manifests() or pushed == "image"
+    assert ("app", platform.digest) not in planned.deleted_manifests()
+    assert {("app", again.digest)} <= delete(volume, "app:v1").deleted_manifests()
+
+
 def test_a_pattern_with_a_digest_is_no_exact_name(volume: Volume) -> None:
     """What was just pushed went, what an undo brought back, and a signature whose image stays."""
     app = volume.repository("team/app")

@@ -205,6 +205,23 @@ def test_a_digest_is_untagged_since_the_push_that_took_its_tag_while_a_run_was_i
     assert not app.revision_link(old.digest).exists()
 
 
+def test_a_digest_that_a_tag_left_before_a_run_deleted_the_tag_counts_from_then(volume: Volume) -> None:
+    """The history, which alone tells when, went with the tag: the next run took it for untagged since its own push."""
+    app = volume.repository("app")
+    former = app.push_image("v1", layers=[b"former"], age=9 * DAY)
+    app.push_image("v1", layers=[b"last"], age=2 * HOUR)
+    policy = {"rules": [{"keep": {"last": 0}}], "untagged": {"deleteAfter": "3h"}}
+    runner = Runner(volume.root, volume.now)
+    runner.retain(policy)
+    assert not app.tag_link("v1").exists()
+    runner.now += HOUR * SECOND // 2
+    runner.retain(policy)
+    assert app.revision_link(former.digest).exists()
+    runner.now += HOUR * SECOND
+    runner.retain(policy)
+    assert not app.revision_link(former.digest).exists()
+
+
 def _parsed(descriptor: Descriptor) -> Digest:
     digest = digests.parse(descriptor.digest)
     assert digest is not None

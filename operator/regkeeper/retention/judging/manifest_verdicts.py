@@ -6,7 +6,7 @@ something that stays needs it is found out afterwards (judgement.py).
 
 import sys
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from functools import cache, cached_property
 
 from regkeeper.retention.judging.closures import closure
 from regkeeper.retention.judging.dependants import dependant_verdict
@@ -101,7 +101,11 @@ class ManifestJudge:
             elif of_subject is not None and digest not in pointed:
                 verdict = of_subject  # whatever lists it: it lives as long as its subject
             elif digest in carried:
-                verdict = Verdict(True, carried[digest])
+                spared = self._is_young(link.pushed) and digest not in self._carried_at_any_age
+                follows = of_subject is not None and of_subject.goes
+                verdict = (
+                    Verdict(False, self.question.young) if spared and not follows else Verdict(True, carried[digest])
+                )
             else:
                 pattern = loosely or self.matched.get(digest, "")
                 verdict = self._by_itself(digest, link.pushed, pattern, absent, tagged=digest in pointed)
@@ -148,6 +152,12 @@ class ManifestJudge:
                 targets.setdefault(digest, sys.intern(f"its tag {name} goes"))  # repositories share tags' names
         return targets
 
+    @cached_property
+    def _carried_at_any_age(self) -> Collection[Digest]:
+        """What goes along although it was pushed by digest a short while ago: with what is named, or is a dependant."""
+        names = [*self.tag_judge.exactly, *(name for name in self.repository.tags if digests.subject_of_tag(name))]
+        return self._along(self._targets(names) | self._departing())
+
     def _departing(self) -> dict[Digest, str]:
         """The untagged dependants that go for their subject; one that stays all the same keeps what is below it."""
         pointed = {tag.digest for tag in self.repository.tags.values()}
@@ -167,6 +177,9 @@ class ManifestJudge:
             going[child] = f"child of {digests.short(parent)}, which goes"
         return going
 
+    def _is_young(self, pushed: int) -> bool:
+        return self.question.now - pushed < self.question.intent.younger_than
+
     def _old_enough(self, moment: int) -> bool:
         after = self.question.intent.untagged_after
         return after is not None and plausible(moment, self.question.now) and self.question.now - moment >= after
@@ -182,8 +195,9 @@ class ManifestJudge:
             tagged: whether a tag points to it.
         """
         if loosely:
-            young = self.question.now - pushed < self.question.intent.younger_than
-            return Verdict(False, self.question.young) if young else Verdict(True, f"matches delete: {loosely}")
+            if self._is_young(pushed):
+                return Verdict(False, self.question.young)
+            return Verdict(True, f"matches delete: {loosely}")
         if tagged or self.question.intent.untagged_after is None:
             by_policy = bool(self.question.intent.policies)
             return Verdict(False, "untagged; the policy has no `untagged`" if by_policy else "untagged")
@@ -196,7 +210,7 @@ class ManifestJudge:
         """The verdict on a manifest that no tag points to: its age counts from when the last tag left it."""
         if not self.question.intent.untagged_in(self.repository.name):
             return Verdict(False, "untagged")
-        if self.question.now - pushed < self.question.intent.younger_than:
+        if self._is_young(pushed):
             return Verdict(False, self.question.young)
         if self._old_enough(pushed):
             departed = self.question.departures.get((self.repository.name, digest), 0)

@@ -53,7 +53,7 @@ def ask(
     """
     departures = {}
     if intent.untagged_after is not None:
-        departures = history.untagged_since(journals, now - intent.untagged_after)
+        departures = history.untagged_since(volume, journals, now - intent.untagged_after)
     question = Question(
         intent,
         now,

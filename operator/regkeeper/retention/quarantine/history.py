@@ -9,6 +9,7 @@ from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.moves import Kind
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.digests import Digest
+from regkeeper.retention.volume.histories import departures_from, pushed_at
 from regkeeper.retention.volume.layout import Volume, read_file
 from regkeeper.retention.volume.places import LEFT, run_directory
 
@@ -49,19 +50,25 @@ def due(journals: Journals, volume: Volume, now: int, older_than: int | None = N
     ]
 
 
-def untagged_since(journals: Journals, after: int) -> dict[tuple[str, Digest], int]:
-    """When a run later than `after` deleted a tag that pointed to a digest, by repository and digest, the newest.
+def untagged_since(volume: Volume, journals: Journals, after: int) -> dict[tuple[str, Digest], int]:
+    """When the tags that runs later than `after` deleted left their digests, by repository and digest, the newest.
 
-    All in nanoseconds since 1970. Whoever asks from when something is old enough need not know of what went before.
+    That is when the run was, for what a tag pointed to then, and for what it pointed to before the next push, which its
+    history tells until it is freed. All in nanoseconds since 1970. Whoever asks from when something is old enough need
+    not know of what went before.
     """
     since: dict[tuple[str, Digest], int] = {}
     for journal in journals.all():
         if journal.state not in _DELETED or journal.header.now <= after:
             continue
-        for _, move in journals.moves_of(journal.run, Kind.TAG):
-            if (digest := digests.parse(move.digest)) is not None:
-                key = (move.repository, digest)
-                since[key] = max(since.get(key, 0), journal.header.now)
+        for number, move in journals.moves_of(journal.run, Kind.TAG):
+            digest, tag = digests.parse(move.digest), f"{run_directory(journal.run)}/{number}"
+            left = [*departures_from(volume, tag, digest, pushed_at(volume, tag))]
+            if digest is not None:
+                left.append((digest, journal.header.now))
+            for former, time in left:
+                key = (move.repository, former)
+                since[key] = max(since.get(key, 0), time)
     return since
 
 

@@ -2,6 +2,7 @@
 
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
 
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.beneath import open_file
@@ -20,24 +21,42 @@ def departures(volume: Volume, repository: Repository) -> dict[Digest, int]:
     """
     left: dict[Digest, int] = {}
     for name, tag in repository.listed_tags.items():
-        pushes = _pushes(volume, repository.name, name)
-        times = sorted(pushes.values())
-        for digest, time in pushes.items():
-            if digest != tag.digest:
-                # Of two at the same time nobody knows which came first, and so left at once.
-                position = bisect_right(times, time)
-                later = times[position] if position < len(times) else tag.link.pushed
-                left[digest] = max(left.get(digest, 0), later, time)
+        history = f"{repository_path(repository.name)}/{TAGS}/{name}"
+        for digest, time in departures_from(volume, history, tag.digest, tag.link.pushed):
+            left[digest] = max(left.get(digest, 0), time)
     for tag in repository.tags.values():
         left.pop(tag.digest or b"", None)
     return left
 
 
-def _pushes(volume: Volume, repository: str, tag: str) -> dict[Digest, int]:
+def departures_from(volume: Volume, tag: str, digest: Digest | None, pushed: int) -> Iterator[tuple[Digest, int]]:
+    """The digests to which one tag pointed before, with the nanoseconds since the epoch at which it left each.
+
+    Args:
+        volume: the volume.
+        tag: the path of its directory.
+        digest: what it points to.
+        pushed: since when.
+    """
+    pushes = _pushes(volume, tag)
+    times = sorted(pushes.values())
+    for former, time in pushes.items():
+        if former != digest:
+            # Of two at the same time nobody knows which came first, and so left at once.
+            position = bisect_right(times, time)
+            yield former, max(times[position] if position < len(times) else pushed, time)
+
+
+def pushed_at(volume: Volume, tag: str) -> int:
+    """When a tag was pushed, by the path of its directory; 0 if that can't be told."""
+    return _modified(volume, f"{tag}/current/link") or 0
+
+
+def _pushes(volume: Volume, tag: str) -> dict[Digest, int]:
     """The time of the last push of each digest in a tag's history."""
     pushes = {}
     for algorithm in ALGORITHMS.values():
-        path = f"{repository_path(repository)}/{TAGS}/{tag}/index/{algorithm.name}"
+        path = f"{tag}/index/{algorithm.name}"
         try:
             names = volume.names(path)
         except OSError:
