@@ -37,7 +37,7 @@ async def let_what_goes_come_into_use(bench: RetentionBench, rescue: Answer) -> 
     await bench.pass_without_a_run()
     await bench.run_now()
     await bench.work_until_stage(Stage.RUNNING)
-    await bench.use("x.example/app:v1")
+    await bench.use(f"{bench.key.namespace}.example/app:v1")  # what another test uses was told to the run
     answers[False] = WENT
     await bench.work_until(lambda status: status["lastRun"]["outcome"] == "Done")
 
@@ -82,7 +82,7 @@ async def test_a_quota_that_takes_no_job_to_bring_it_back_keeps_no_registry_read
     await bench.pass_without_a_run()
     await bench.run_now()
     await bench.work_until_stage(Stage.RUNNING)
-    await bench.use("x.example/app:v1")
+    await bench.use(f"{bench.key.namespace}.example/app:v1")  # what another test uses was told to the run
     bench.kubelet.script = lambda _: (SWITCH, WENT)
 
     async def is_over() -> bool:
