@@ -17,6 +17,16 @@ from tests.engine.samples import whole_tags
 from tests.engine.volumes import DAY, Volume
 
 
+def undone_too_early(volume: Volume, runner: Runner) -> tuple[str, str]:
+    """The first of two runs that took a tag is undone; the digest that the second took, and its name."""
+    for age in (9, 3):
+        image = volume.repository("app").push_image("v1", layers=[b"%d" % age], age=age * DAY)
+        runner.delete("app:v1")
+    earlier, later = (journal.run for journal in runner.journals())
+    runner.restore_run(earlier)
+    return image.digest, later
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_of_several_runs_the_last_push_of_a_tag_wins_in_whatever_order_they_are_undone(
     volume: Volume, runner: Runner, order: tuple[int, ...]
@@ -45,27 +55,19 @@ def test_a_kill_as_a_later_push_takes_the_place_of_an_earlier_one_loses_neither(
             volume = Volume(Path(folder))
             runner = Runner(volume.root, volume.now)
             app = volume.repository("app")
-            for age in (9, 3):
-                image = app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
-                runner.delete("app:v1")
-            earlier, later = (journal.run for journal in runner.journals())
-            runner.restore_run(earlier)
+            digest, later = undone_too_early(volume, runner)
             if not killed(partial(replace(runner, guard=Killing(call)).restore_run, later)):
                 break
             with suppress(NothingToUndoError):
                 runner.restore_run(later)
-            assert app.tag_link("v1").read_text() == image.digest
+            assert app.tag_link("v1").read_text() == digest
             assert whole_tags(volume.root) == {"app:v1"}
     assert 20 < call < 199
 
 
 def test_a_push_since_stays_where_an_undo_had_brought_back_an_earlier_one(volume: Volume, runner: Runner) -> None:
     app = volume.repository("app")
-    for age in (9, 3):
-        app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
-        runner.delete("app:v1")
-    earlier, later = (journal.run for journal in runner.journals())
-    runner.restore_run(earlier)
+    _, later = undone_too_early(volume, runner)
     pushed = app.push_image("v1", layers=[b"9"], age=0)
     assert [move.name for move in runner.restore_run(later).newer] == ["v1"]
     assert app.tag_link("v1").read_text() == pushed.digest
@@ -77,11 +79,7 @@ def test_a_push_just_before_any_rename_of_an_undo_wins(memory: Path) -> None:
             volume = Volume(Path(folder))
             runner = Runner(volume.root, volume.now)
             app = volume.repository("app")
-            for age in (9, 3):
-                app.push_image("v1", layers=[b"%d" % age], age=age * DAY)
-                runner.delete("app:v1")
-            earlier, later = (journal.run for journal in runner.journals())
-            runner.restore_run(earlier)
+            _, later = undone_too_early(volume, runner)
             push = partial(app.push_image, "v1", layers=[b"pushed"], age=0)
             pushing = Pushing(number, push)
             replace(runner, guard=pushing).restore_run(later)
