@@ -61,11 +61,13 @@ def untagged_since(volume: Volume, journals: Journals, after: int) -> dict[tuple
     for journal in journals.all():
         if journal.state not in _DELETED or journal.header.now <= after:
             continue
+        directory = run_directory(journal.run)
+        there = set(volume.names(directory))
         for number, move in journals.moves_of(journal.run, Kind.TAG):
-            digest, tag = digests.parse(move.digest), f"{run_directory(journal.run)}/{number}"
-            left = [*departures_from(volume, tag, digest, pushed_at(volume, tag))]
-            if digest is not None:
-                left.append((digest, journal.header.now))
+            digest, tag = digests.parse(move.digest), f"{directory}/{number}"
+            left = [(digest, journal.header.now)] if digest is not None else []
+            if str(number) in there:  # of a month of runs most is freed
+                left += departures_from(volume, tag, digest, pushed_at(volume, tag))
             for former, time in left:
                 key = (move.repository, former)
                 since[key] = max(since.get(key, 0), time)
