@@ -93,6 +93,8 @@ class Contents:
         self.aliases: dict[Digest, Digest] = {}
         for run in runs:
             there = set(volume.names(run_directory(run)))
+            if not there:  # a year of journals tells of runs that are freed
+                continue
             some = None if kinds is None else chain.from_iterable(journals.moves_of(run, kind) for kind in kinds)
             for number, move in journals.moves(run) if some is None else some:
                 if str(number) in there:

@@ -56,7 +56,7 @@ def restore_used(volume: WritableVolume, journals: WritableJournals, in_use: InU
 
 def all_used_generations(volume: Volume, journals: Journals, in_use: InUse) -> list[list[Entry]]:
     """The entries in the quarantine that images in use need, as `used_generations` has them of some runs."""
-    return used_generations(volume, journals, journals.runs(), in_use)
+    return used_generations(volume, journals, frozenset(journals.runs()), in_use)
 
 
 def used_generations(volume: Volume, journals: Journals, runs: Container[str], in_use: InUse) -> list[list[Entry]]:
