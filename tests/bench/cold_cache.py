@@ -12,6 +12,9 @@ from tests.bench.table import Section
 
 ROUNDS = 2
 
+AT_ONCE = TOUCHERS * THREADS
+"""Processes of the floor that wait for the storage at once, as many as regkeeper has threads that do."""
+
 
 def run() -> Iterator[Section]:
     with prepared(REPOSITORIES) as (folder, root):
@@ -19,6 +22,7 @@ def run() -> Iterator[Section]:
         programs = Programs(folder, root)
         commands = {
             "floor": programs.floor(),
+            f"floor, {AT_ONCE} processes": programs.floor(AT_ONCE),
             "regkeeper": programs.retain("--dry-run"),
             "3.1": programs.collect("3.1"),
         }
@@ -28,7 +32,7 @@ def run() -> Iterator[Section]:
             f"{REPOSITORIES} repositories of {TAGS} tags; page cache, inodes and directory entries were dropped before "
             f"each process (`drop_caches`), the median of {ROUNDS}. While the storage makes it wait, regkeeper "
             f"reads in {WAITING} processes, and {TOUCHERS} with {THREADS} threads each touch ahead of them what they "
-            f"read; the floor is one. {load()}",
+            f"read; the floor is one, and {AT_ONCE}, which shows what kernel and storage alone take. {load()}",
             HEADER,
             rows(costs, "regkeeper"),
         )

@@ -47,11 +47,11 @@ class Programs:
         self.folder = folder
         self.root = root
 
-    def floor(self) -> list[str]:
+    def floor(self, processes: int = 1) -> list[str]:
         """A C program that opens what a first run must open, and does nothing else."""
         program, source = self.folder / "floor", Path(__file__).with_name("floor.c")
         subprocess.run(["gcc", "-O2", "-Wall", "-o", str(program), str(source)], check=True)
-        return [str(program), str(self.root / "docker" / "registry" / "v2")]
+        return [str(program), str(self.root / "docker" / "registry" / "v2"), str(processes)]
 
     def retain(self, *arguments: str, last: int = 30) -> list[str]:
         policy = self.folder / f"last-{last}.yaml"
