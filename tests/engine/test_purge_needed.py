@@ -191,6 +191,21 @@ def test_a_tag_can_come_back_whose_manifest_another_run_took(volume: Volume, run
     assert whole_tags(volume.root) == {"app:v1"}
 
 
+def test_the_image_of_a_tag_is_held_though_a_later_run_took_another_of_that_name(
+    volume: Volume, runner: Runner
+) -> None:
+    """Of two tags of one name the later alone was asked about, and what the earlier one needs was freed."""
+    app = volume.repository("app")
+    app.push_image("v1", "latest")
+    runner.delete("app:v1", undo_window=30 * DAY)
+    app.push_image("v1", layers=[b"two"])
+    runner.delete("app:v1", undo_window=30 * DAY)
+    runner.delete("app:latest")
+    runner.purge()
+    undo_first(runner)
+    assert whole_tags(volume.root) == {"app:v1"}
+
+
 def test_a_layer_pushed_by_sha512_comes_back_with_its_image_and_is_held_for_it(volume: Volume, runner: Runner) -> None:
     app = volume.repository("app")
     for tag in ("v1", "v2", "v3"):

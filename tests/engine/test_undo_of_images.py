@@ -90,6 +90,17 @@ def test_a_reference_with_a_digest_names_the_tag_only_where_it_pointed_there(vol
     assert runner.restore_image(f"app:v1@{image.digest}").missing == []
 
 
+def test_a_reference_with_a_digest_names_the_tag_of_an_earlier_run_too(volume: Volume, runner: Runner) -> None:
+    app = volume.repository("app")
+    image = app.push_image("v1")
+    runner.delete("app:v1")
+    app.push_image("v1", layers=[b"two"])
+    runner.delete("app:v1")
+    runner.restore_image(f"app:v1@{image.digest}")
+    assert app.tag_link("v1").read_text() == image.digest
+    assert whole_tags(volume.root) == {"app:v1"}
+
+
 def test_an_undo_brings_back_what_a_later_run_took(volume: Volume, runner: Runner) -> None:
     """Run 1 left the shared layer, which v2 still needed; run 2 took it with v2."""
     app = volume.repository("app")

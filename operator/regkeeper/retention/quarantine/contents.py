@@ -75,6 +75,7 @@ class Contents:
 
     Attributes:
         tags: by repository and tag.
+        every_tag: those too that a later run took again, in the order of the runs.
         revisions: by repository and digest of the manifest.
         layers: by repository and digest of the layer or config.
         blobs: by digest, manifests too.
@@ -87,6 +88,7 @@ class Contents:
         """Read what some runs have there, of all kinds or only of some: each entry takes most of a kilobyte."""
         self._volume = volume
         self.tags: dict[tuple[str, str], Entry] = {}
+        self.every_tag: list[Entry] = []
         self.revisions: dict[Image, Entry] = {}
         self.layers: dict[Image, Entry] = {}
         self.blobs: dict[Digest, Entry] = {}
@@ -106,6 +108,7 @@ class Contents:
         digest = digests.parse(move.name)
         if move.kind == Kind.TAG:
             self.tags[move.repository, move.name] = entry
+            self.every_tag.append(entry)
         elif digest is None:
             return
         elif move.kind in (Kind.REVISION, Kind.INDEX_REVISION):

@@ -129,8 +129,6 @@ def held_by_other_runs(contents: Contents, runs: Container[str]) -> list[Entry]:
     """
     images = {image for image, entry in contents.revisions.items() if entry.run not in runs}
     images.update(
-        image
-        for entry in contents.tags.values()
-        if entry.run not in runs and (image := contents.tagged(entry)) is not None
+        image for entry in contents.every_tag if entry.run not in runs and (image := contents.tagged(entry)) is not None
     )
     return [entry for entry in contents.needs(images, dependants=False).entries() if entry.run in runs]

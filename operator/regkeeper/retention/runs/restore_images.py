@@ -28,7 +28,8 @@ def restore_reference(volume: WritableVolume, journals: WritableJournals, refere
         NothingToUndoError: the quarantine has none; says when it was purged.
     """
     contents = undoable_contents(volume, journals)
-    tags = [entry for entry in contents.tags.values() if _is_named(entry, reference)]
+    named = (entry for entry in contents.every_tag if _is_named(entry, reference))
+    tags = {entry.move.path: entry for entry in named}.values()  # of each the last one that it names
     images = [image for entry in tags if (image := contents.tagged(entry)) is not None]
     images += [image for image in contents.revisions if _names_image(reference, image)]
     if not tags and not images:
