@@ -1,6 +1,7 @@
 """Blobs and layer links that nothing needs, exact bytes, and the order of the moves."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,15 @@ def push_by(volume: Volume, algorithm: str) -> str:
 def test_a_layer_is_needed_by_every_digest_that_it_was_pushed_by(volume: Volume, algorithm: str) -> None:
     push_by(volume, algorithm)
     assert not retain(volume, NOTHING).plan.moves
+
+
+def test_a_layer_is_needed_by_its_tarsum(volume: Volume) -> None:
+    """Registries up to 2.2 serve it by that name, of which no digest can be read."""
+    app = volume.repository("app")
+    layer, tarsum = app.push_blob(b"layer"), "ab" * 32
+    volume.write(app.layers / "tarsum" / "v1" / "sha256" / tarsum / "link", layer.digest.encode(), age=30 * DAY)
+    app.push(documents.schema1("app", "v1", [replace(layer, digest=f"tarsum.v1+sha256:{tarsum}")]), "v1")
+    assert layer.digest not in retain(volume, NOTHING).deleted_blobs()
 
 
 def test_a_layer_pushed_by_sha512_goes_with_its_image_and_with_both_links(volume: Volume) -> None:

@@ -32,6 +32,9 @@ from regkeeper.retention.volume.repository import TAG_NAME, Link, Problem, Repos
 _UNSIGNED = frozenset({Shape.IMAGE, Shape.INDEX, Shape.ARTIFACT})
 """What no registry has kept signatures of; of what can't be read it may have."""
 
+_TARSUM = "tarsum"
+"""Registries up to 2.2 take layers by digests `tarsum.v1+sha256:…`, and link these as `tarsum/v1/sha256/…`."""
+
 
 class Note(NamedTuple):
     """What a reader that remembers would keep of a repository which it has read."""
@@ -263,8 +266,13 @@ class RepositoryReader(ManifestReader):
         return [name for name, _ in found], [name for name, redirected in found if redirected]
 
     def _read_layers(self, repository: Repository, directory: int) -> None:
-        for algorithm in self._names(repository, directory, LAYERS):
+        algorithms = self._names(repository, directory, LAYERS)
+        for algorithm in algorithms:  # which grows
             names, redirected = self._names_and_links(repository, directory, f"{LAYERS}/{algorithm}")
+            if algorithm == _TARSUM:
+                versions = [f"{_TARSUM}/{version}" for version in names]
+                below = [(path, self._names(repository, directory, f"{LAYERS}/{path}")) for path in versions]
+                algorithms += [f"{path}/{name}" for path, found in below for name in found]
             if algorithm in ALGORITHMS:
                 named = digests.from_names(ALGORITHMS[algorithm], names)
                 repository.layers.update(named.values())
