@@ -274,7 +274,7 @@ def test_what_is_no_file_in_the_place_of_a_journal_is_told(volume: Volume, what:
     assert "the journal of run 20260101T000000Z" in outcome.errors
 
 
-@pytest.mark.parametrize("state", ["open", "done"])
+@pytest.mark.parametrize("state", ["open", "done", "purging"])
 def test_journals_of_another_volume_stop_the_run(volume: Volume, tmp_path: Path, state: str) -> None:
     """It would end what the other volume's run left there, where nothing of it is: as rolled back, undone or purged."""
     shared = tmp_path / "journals"
@@ -288,9 +288,13 @@ def test_journals_of_another_volume_stop_the_run(volume: Volume, tmp_path: Path,
         runner.stop_after(1)
         with pytest.raises(StoppedError):
             runner.delete("app:v1")
-        runner.stop = never
     else:
         runner.delete("app:v1")
+    if state == "purging":
+        runner.stop_after(0)
+        with pytest.raises(StoppedError):
+            runner.purge()
+    runner.stop = never
     strange = Runner(other, volume.now + SECOND, journal=shared)
     for command in (strange.restore, strange.purge, partial(strange.delete, "app:v2")):
         with pytest.raises(RefusedError, match="another volume"):
@@ -300,12 +304,27 @@ def test_journals_of_another_volume_stop_the_run(volume: Volume, tmp_path: Path,
     assert content(volume.root) == before
 
 
-@pytest.mark.parametrize("state", ["rolled back", "restored"])
+def test_a_run_that_is_under_way_keeps_its_journal_beside_another_volume_that_shares_the_directory(
+    volume: Volume, tmp_path: Path
+) -> None:
+    """What has planned nothing yet was taken for what a crash had left, and the run was without its journal."""
+    shared = tmp_path / "journals"
+    shared.mkdir()
+    volume.repository("app").push_image("v1")
+    other = Runner(copied(volume, tmp_path / "other"), volume.now + SECOND, journal=shared)
+    purged = []
+    runner = Runner(volume.root, volume.now, journal=shared, quiet=lambda: purged.append(other.purge()))
+    runner.delete("app:v1")
+    assert purged
+    assert [journal.state for journal in runner.journals()] == ["done"]
+
+
+@pytest.mark.parametrize("state", ["rolled back", "restored", "a tag restored"])
 def test_a_volume_that_is_older_than_its_journals_stops_the_run(volume: Volume, tmp_path: Path, state: str) -> None:
     """It came out of a backup, and the journals did not: the purge freed what had come back long ago."""
     elsewhere = tmp_path / "journals"
     elsewhere.mkdir()
-    volume.repository("app").push_image("v1")
+    volume.repository("app").push_image("v1", *(["latest"] if state == "a tag restored" else []))
     runner = Runner(volume.root, volume.now, journal=elsewhere)
     if state == "rolled back":
         runner.stop_after(5)
@@ -324,3 +343,20 @@ def test_a_volume_that_is_older_than_its_journals_stops_the_run(volume: Volume, 
             command()
     replace(runner, journal=journals).restore()
     assert content(volume.root) == before
+
+
+def test_a_volume_that_is_older_than_the_purge_of_its_run_stops_the_run(volume: Volume, tmp_path: Path) -> None:
+    """Whoever goes back to before a purge wants what that has freed, which stayed there for ever and for nothing."""
+    elsewhere = tmp_path / "journals"
+    elsewhere.mkdir()
+    volume.repository("app").push_image("v1")
+    before = content(volume.root)
+    runner = Runner(volume.root, volume.now, journal=elsewhere)
+    runner.delete("app:v1")
+    backup = replace(runner, root=copied(volume, tmp_path / "backup"))
+    journals = shutil.copytree(elsewhere, tmp_path / "journals of the backup")
+    runner.purge()
+    with pytest.raises(RefusedError, match="older than the journals"):
+        backup.purge()
+    replace(backup, journal=journals).restore()
+    assert content(backup.root) == before

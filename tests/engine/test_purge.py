@@ -1,7 +1,11 @@
 """The purge: what it frees, and when; and what stops it."""
 
+import shutil
 import subprocess
 import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,7 +17,7 @@ from regkeeper.retention.runs import purge
 from regkeeper.retention.runs.needed import held_by_other_runs
 from regkeeper.retention.runs.purge import Purged
 from tests.engine import driver
-from tests.engine.running import STATE, Runner, content, quarantined
+from tests.engine.running import STATE, Killing, Runner, content, killed, quarantined
 from tests.engine.volumes import DAY, SECOND, Volume
 
 
@@ -157,6 +161,31 @@ def test_the_next_run_finishes_an_interrupted_purge_that_is_due(volume: Volume, 
     outcome = runner.delete("app:v2", now=volume.now + 2 * DAY * SECOND)
     assert outcome.purged[0].runs == [run]
     assert outcome.purged[0].entries == len(deleted.plan.moves) - 3
+
+
+def test_a_run_ends_whose_quarantine_somebody_has_removed(volume: Volume, runner: Runner) -> None:
+    """On a full volume, by hand: it was due for ever, and so its registry was asked for a purge every hour."""
+    volume.repository("app").push_image("v1")
+    runner.delete("app:v1")
+    (quarantine,) = (volume.root / STATE / "quarantine").iterdir()
+    shutil.rmtree(quarantine)
+    runner.purge()
+    assert [journal.state for journal in runner.journals()] == ["purged"]
+
+
+def test_a_purge_that_is_killed_at_any_call_is_finished_by_the_next(memory: Path) -> None:
+    for call in range(1, 200):
+        with TemporaryDirectory(dir=memory) as folder:
+            volume = Volume(Path(folder))
+            volume.repository("app").push_image("v1")
+            runner = Runner(volume.root, volume.now)
+            runner.delete("app:v1")
+            if not killed(replace(runner, guard=Killing(call)).purge):
+                break
+            runner.purge()
+            assert [journal.state for journal in runner.journals()] == ["purged"], call
+            assert not any((volume.root / STATE / "quarantine").iterdir()), call
+    assert 20 < call < 199
 
 
 def test_what_cannot_be_verified_is_not_purged_and_stops_nothing_else(volume: Volume, runner: Runner) -> None:

@@ -49,17 +49,62 @@ def test_of_several_runs_the_last_push_of_a_tag_wins_in_whatever_order_they_are_
     assert app.tag_link("v1").read_text() == image.digest
 
 
-def test_a_kill_as_a_later_push_takes_the_place_of_an_earlier_one_loses_neither(memory: Path) -> None:
+def test_a_reference_brings_back_the_last_push_of_a_tag_though_an_earlier_one_has_come_back(
+    volume: Volume, runner: Runner
+) -> None:
+    digest, _ = undone_too_early(volume, runner)
+    assert runner.restore_image("app:v1").newer == []
+    assert volume.repository("app").tag_link("v1").read_text() == digest
+
+
+def test_what_came_back_of_a_run_is_told_from_a_push_though_a_purge_has_freed_the_rest_of_that_run(
+    volume: Volume, runner: Runner
+) -> None:
+    """The later push stayed in the quarantine, and was freed with it."""
+    app = volume.repository("app")
+    app.push_image("v1", "latest", layers=[b"9"], age=9 * DAY)
+    runner.delete("app:v1", "app:latest")
+    image = app.push_image("v1", layers=[b"3"], age=3 * DAY)
+    later = runner.delete("app:v1", undo_window=9 * DAY).journal
+    assert later is not None
+    app.push_image("latest", layers=[b"0"], age=0)
+    runner.restore_run(runner.journals()[0].run)
+    assert runner.purge().entries == 1
+    runner.restore_run(later.run)
+    assert app.tag_link("v1").read_text() == image.digest
+    runner.purge()
+    assert not any((volume.root / STATE / "quarantine").iterdir())
+
+
+def test_a_tag_that_a_later_push_has_taken_the_place_of_stops_no_run_beside_journals_elsewhere(
+    volume: Volume, runner: Runner, tmp_path: Path
+) -> None:
+    """Its run has more in the quarantine now than it has left there, and the volume is no older for that."""
+    runner.journal = tmp_path / "journals"
+    runner.journal.mkdir()
+    digest, later = undone_too_early(volume, runner)
+    runner.restore_run(later)
+    runner.purge()
+    assert not any((volume.root / STATE / "quarantine").iterdir())
+    assert volume.repository("app").tag_link("v1").read_text() == digest
+
+
+@pytest.mark.parametrize("by", ["run", "reference"])
+def test_a_kill_as_a_later_push_takes_the_place_of_an_earlier_one_loses_neither(memory: Path, by: str) -> None:
     for call in range(1, 200):
         with TemporaryDirectory(dir=memory) as folder:
             volume = Volume(Path(folder))
             runner = Runner(volume.root, volume.now)
             app = volume.repository("app")
             digest, later = undone_too_early(volume, runner)
-            if not killed(partial(replace(runner, guard=Killing(call)).restore_run, later)):
+
+            def restore(runner: Runner, run: str = later) -> object:
+                return runner.restore_run(run) if by == "run" else runner.restore_image("app:v1")
+
+            if not killed(partial(restore, replace(runner, guard=Killing(call)))):
                 break
             with suppress(NothingToUndoError):
-                runner.restore_run(later)
+                restore(runner)
             assert app.tag_link("v1").read_text() == digest
             assert whole_tags(volume.root) == {"app:v1"}
     assert 20 < call < 199

@@ -4,18 +4,17 @@ from collections.abc import Iterable
 
 from regkeeper.retention.errors import RefusedError, StorageError
 from regkeeper.retention.quarantine.contents import images_of, undoable_contents
-from regkeeper.retention.quarantine.journal import Journal, State
+from regkeeper.retention.quarantine.journal import ENDED, Journal, State
 from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.moves import Kind
+from regkeeper.retention.quarantine.renames import entries_of
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.digests import Digest
 from regkeeper.retention.volume.histories import departures_from, pushed_at
 from regkeeper.retention.volume.layout import Volume, read_file
-from regkeeper.retention.volume.places import LEFT, run_directory
+from regkeeper.retention.volume.places import LEFT, QUARANTINE, run_directory
 
 _DELETED = frozenset({State.DONE, State.PURGING, State.PURGED})
-_HOLDING = frozenset({State.DONE, State.RESTORED, State.ROLLED_BACK})
-"""States in which a run may have something in the quarantine that may go: an undo leaves what newer pushes replaced."""
 
 
 def unfinished(journals: Journals) -> list[Journal]:
@@ -32,7 +31,7 @@ def unfinished(journals: Journals) -> list[Journal]:
 
 
 def due(journals: Journals, volume: Volume, now: int, older_than: int | None = None) -> list[Journal]:
-    """Runs whose quarantine may be freed.
+    """Runs whose quarantine may be freed; of one that has ended, what stayed there for a newer push.
 
     Args:
         journals: Of all runs.
@@ -40,12 +39,13 @@ def due(journals: Journals, volume: Volume, now: int, older_than: int | None = N
         now: Nanoseconds since 1970.
         older_than: Nanoseconds; None: the own window of each run.
     """
+    there = set(volume.names(QUARANTINE))
     return [
         journal
         for journal in journals.all()
-        # A purge that was interrupted behind its last entry has no directory any more.
-        if journal.state == State.PURGING
-        or (journal.state in _HOLDING and volume.device(run_directory(journal.run)) is not None)
+        # Somebody may have removed the directory of one that can be undone, which ends all the same.
+        if journal.state in (State.DONE, State.PURGING)
+        or (journal.state in ENDED and journal.run in there and entries_of(volume, journal.run))
         if now >= (journal.purge_due if older_than is None else journal.began + older_than)
     ]
 

@@ -62,6 +62,10 @@ class State(StrEnum):
     """It can't be undone any more."""
 
 
+ENDED = frozenset({State.ROLLED_BACK, State.RESTORED, State.PURGED})
+"""States of a run of which only what stands in the way of something newer may still be in the quarantine."""
+
+
 class Header(Struct, frozen=True, kw_only=True):
     """What is known when a run begins."""
 
@@ -97,7 +101,7 @@ class Journal(Struct, frozen=True, kw_only=True):
     rolled_back: int = 0
     """The same of a rollback."""
     remaining: int | None = None
-    """Entries, save for tags, that the undo or the rollback left in the quarantine; None: neither said so."""
+    """Entries that an undo, a rollback or a purge left in the quarantine at most; None: none said so."""
     end: int = 0
     """Where the next line goes."""
 

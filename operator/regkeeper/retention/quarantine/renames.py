@@ -32,7 +32,7 @@ _THREADS = 8
 
 _PIECE_BYTES = 1 << 20
 
-_HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING})
+_HOLDING = frozenset({State.OPEN, State.DONE, State.RESTORING, State.PURGING})
 """States in which a run has its directory in the quarantine, empty or not."""
 
 
@@ -282,18 +282,15 @@ def foreign_quarantine(volume: Volume, journals: Journals) -> str:
             "quarantine here. Each volume needs a directory of its own; if that quarantine is lost, move the journal "
             "away"
         )
-    newer = [j.run for j in every if j.remaining is not None and remaining(volume, journals, j.run) > j.remaining]
+    newer = [j.run for j in every if j.remaining is not None and len(entries_of(volume, j.run)) > j.remaining]
     if not newer:
         return ""
     return (
-        f"the volume is older than the journals in the directory of --journal: the quarantine holds what came back "
-        f"from {', '.join(newer[:5])}, and would free it. Bring the journals back from the backup of the volume, too"
+        f"the volume is older than the journals in the directory of --journal: the quarantine holds what came back, or "
+        f"was freed, from {', '.join(newer[:5])}. Bring the journals back from the backup of the volume, too"
     )
 
 
-def remaining(volume: Volume, journals: Journals, run: str) -> int:
-    """How many entries the quarantine of a run has, save for tags, which a later undo may add to."""
-    there = set(volume.names(run_directory(run)))
-    return (
-        sum(str(number) in there for number, move in journals.moves(run) if move.kind is not Kind.TAG) if there else 0
-    )
+def entries_of(volume: Volume, run: str) -> set[int]:
+    """The numbers of what the quarantine of a run has."""
+    return {int(name) for name in volume.names(run_directory(run)) if name.isdecimal()}

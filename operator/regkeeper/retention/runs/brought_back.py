@@ -10,8 +10,8 @@ from functools import cached_property, partial
 from typing import NamedTuple
 
 from regkeeper.retention.quarantine import reserve
-from regkeeper.retention.quarantine.journal import State
-from regkeeper.retention.quarantine.journals import Journals
+from regkeeper.retention.quarantine.contents import UNDOABLE
+from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.moves import Kind, Move
 from regkeeper.retention.quarantine.renames import opened_parents, put_back, split
 from regkeeper.retention.quarantine.storage import WritableVolume
@@ -31,25 +31,24 @@ class Former(NamedTuple):
 
 
 class BroughtBack:
-    """The tags of the runs before one, by which what came back of them is told from what was pushed since.
+    """The tags of all runs, by which what came back of them is told from what was pushed since.
 
     Args:
         volume: where they may stand.
-        journals: of all runs.
-        run: of which tags are about to come back.
+        journals: of the runs.
     """
 
-    def __init__(self, volume: WritableVolume, journals: Journals, run: str) -> None:
+    def __init__(self, volume: WritableVolume, journals: WritableJournals) -> None:
         self._volume = volume
         self._journals = journals
-        self._run = run
 
-    def take_away(self, move: Move) -> Former | None:
-        """Move what stands in the place of a tag back into the quarantine, if it came out of that of an earlier run."""
+    def take_away(self, run: str, move: Move) -> Former | None:
+        """Move what stands in the place of a tag of a run back into the quarantine, if an earlier run had taken it."""
         # In the place of one that can't be read whatever can stays.
         former = self._former(move.path, move.path) if move.digest else None
-        if former is None or self._volume.exists(former.place):
+        if former is None or former.run >= run or self._volume.exists(former.place):
             return None
+        self._expect_more(former.run)
         parent, name = split(former.move)
         quarantine = reserve.on_full(self._volume, partial(self._volume.make_directories, run_directory(former.run)))
         try:
@@ -64,8 +63,14 @@ class BroughtBack:
             os.close(quarantine)
         return former
 
+    def _expect_more(self, run: str) -> None:
+        """Note, before it is so, that the quarantine of a run has more than the run has left there."""
+        journal = self._journals.load(run)
+        if journal.remaining is not None:
+            self._journals.enter(journal, journal.state, journal.at)
+
     def _former(self, path: str, place: str) -> Former | None:
-        """Of which earlier run a tag is whose path this is, and which is now at some place."""
+        """The first run that took a tag whose path this is, and which is now at some place."""
         status = self._volume.status(f"{place}/current/link")
         return None if status is None else self._tags.get((path, status.st_ino, status.st_ctime_ns))
 
@@ -81,8 +86,8 @@ class BroughtBack:
         """By path, inode and ctime of the link, which a push changes and no rename of the tag's directory does."""
         return {
             (move.path, *move.witness): Former(journal.run, number, move)
-            for journal in self._journals.all()
-            if journal.run < self._run and journal.state in (State.DONE, State.RESTORED)
+            for journal in reversed(self._journals.all())
+            if journal.came_back or journal.state in UNDOABLE
             for number, move in self._journals.moves_of(journal.run, Kind.TAG)
             if move.witness is not None
         }

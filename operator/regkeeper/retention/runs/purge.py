@@ -13,10 +13,10 @@ from regkeeper.retention.errors import OF_ONE_ENTRY, StoppedError, StorageError,
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.policies.in_use import InUse
 from regkeeper.retention.quarantine.contents import UNDOABLE, Contents, Entry
-from regkeeper.retention.quarantine.journal import Journal, State
+from regkeeper.retention.quarantine.journal import ENDED, Journal, State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.moves import Kind
-from regkeeper.retention.quarantine.renames import drop_run_directory
+from regkeeper.retention.quarantine.renames import drop_run_directory, entries_of
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.needed import held_by_other_runs, needed_again
 from regkeeper.retention.runs.quiet import Upload, refuse_changes, refuse_uploads
@@ -24,8 +24,6 @@ from regkeeper.retention.runs.restore import Restored, put_generations_back
 from regkeeper.retention.runs.restore_images import used_generations
 from regkeeper.retention.volume.layout import ABSENT, REPOSITORIES, repository_path
 from regkeeper.retention.volume.places import run_directory
-
-_ENDED = frozenset({State.PURGED, State.RESTORED, State.ROLLED_BACK})
 
 REMEMBERED_SECONDS = 366 * 86400
 """How long after a run's end its journal stays, to tell when something went and since when a manifest is untagged."""
@@ -107,7 +105,7 @@ def purge(
 def _forget(volume: WritableVolume, journals: WritableJournals, now: int) -> None:
     """Remove the journals of runs whose life ended long ago."""
     for journal in journals.all():
-        ended = journal.state in _ENDED and not volume.exists(run_directory(journal.run))
+        ended = journal.state in ENDED and not volume.exists(run_directory(journal.run))
         if ended and now - journal.at > REMEMBERED_SECONDS * SECOND:
             journals.discard(journal.run)
 
@@ -137,7 +135,7 @@ def _free(
     entries, size, held, stuck = 0, 0, 0, 0
     if journal.state != State.PURGING:
         journal = journals.enter(journal, State.PURGING, now)
-    there = {int(name) for name in volume.names(path) if name.isdecimal()}
+    there = entries_of(volume, journal.run)
     with translated(path), volume.directory(path) if there else nullcontext(-1) as quarantine:
         for number, move in journals.moves(journal.run):
             if number not in there:
@@ -174,9 +172,9 @@ def _free(
         return
     # A run of which something is held can still be undone as far as it is there, and is due again.
     state = State.DONE if held else State.PURGED
+    journals.enter(journal, state, now, moves=entries, bytes=size, held=held, remaining=held)
     if not held:
         drop_run_directory(volume, journal.run)
-    journals.enter(journal, state, now, moves=entries, bytes=size, held=held)
 
 
 def _remove_empty_repositories(volume: WritableVolume, journals: WritableJournals, run: str) -> None:

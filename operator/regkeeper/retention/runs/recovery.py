@@ -6,11 +6,12 @@ Save an interrupted purge: it frees for good, so it is left to the next purge, a
 from dataclasses import dataclass, field
 
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.quarantine.journal import State
+from regkeeper.retention.quarantine.journal import ENDED, State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.renames import drop_run_directory, foreign_quarantine, refuse_lost_plans
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.restore import Restored, roll_back, undo
+from regkeeper.retention.volume.places import QUARANTINE
 
 
 @dataclass
@@ -33,12 +34,17 @@ def recover(volume: WritableVolume, journals: WritableJournals, *, now: int) -> 
         raise RefusedError(foreign)
     refuse_lost_plans(volume, journals)
     recovered = Recovered()
+    there = set(volume.names(QUARANTINE))
     for journal in journals.all():
         if journal.state == State.UNPLANNED:
-            if drop_run_directory(volume, journal.run):
+            # Elsewhere it may be that of a run which is under way on another volume.
+            ours = journal.run in there or not journals.elsewhere
+            if ours and drop_run_directory(volume, journal.run):
                 journals.discard(journal.run)
         elif journal.state == State.OPEN:
             recovered.rolled_back[journal.run] = roll_back(volume, journals, journal, now)
         elif journal.state == State.RESTORING:
             recovered.undone[journal.run] = undo(volume, journals, journal, now)
+        elif journal.state in ENDED and journal.run in there:
+            drop_run_directory(volume, journal.run)
     return recovered

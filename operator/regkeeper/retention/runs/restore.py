@@ -4,7 +4,6 @@ What is referred to comes back before what refers to it, so that at no moment a 
 blobs. Everything is renamed, never rewritten: content, owners and times are those of before.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.journals import Journals
 from regkeeper.retention.quarantine.marks import write_mark
 from regkeeper.retention.quarantine.moves import Kind, Move
-from regkeeper.retention.quarantine.renames import drop_run_directory, opened_parents, put_back, remaining
+from regkeeper.retention.quarantine.renames import drop_run_directory, entries_of, opened_parents, put_back
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.runs.brought_back import BroughtBack
 from regkeeper.retention.volume import digests
@@ -79,8 +78,9 @@ def undo(volume: WritableVolume, journals: WritableJournals, journal: Journal, a
         journal = journals.enter(journal, State.RESTORING, at)
     missing = map(digests.to_text, contents.missing(needs.images))
     restored = Restored(missing=[*missing, *_missing_tags(volume, journals, journal.run, contents)])
-    restored.add(put_generations_back(volume, others))
-    restored.add(put_run_back(volume, journals, journal.run, BroughtBack(volume, journals, journal.run)))
+    brought_back = BroughtBack(volume, journals)
+    restored.add(put_generations_back(volume, others, brought_back))
+    restored.add(put_run_back(volume, journals, journal.run, brought_back))
     end(volume, journals, journal, State.RESTORED, at, restored)
     return restored
 
@@ -89,8 +89,7 @@ def end(
     volume: WritableVolume, journals: WritableJournals, journal: Journal, state: State, at: int, restored: Restored
 ) -> None:
     """Note that a run has come back, save for what a newer push stands in the place of."""
-    left = remaining(volume, journals, journal.run)
-    journals.enter(journal, state, at, moves=len(restored.moves), remaining=left)
+    journals.enter(journal, state, at, moves=len(restored.moves), remaining=len(entries_of(volume, journal.run)))
     drop_run_directory(volume, journal.run)
 
 
@@ -119,7 +118,7 @@ def undo_images(
         journal, moves = journals.load(run), [entry.move for entry in of_run]
         reserve.on_full(volume, partial(write_mark, volume, journal, moves))
     missing = [digests.to_text(digest) for digest in contents.missing(needs.images)]
-    restored = put_generations_back(volume, needs.generations)
+    restored = put_generations_back(volume, needs.generations, BroughtBack(volume, journals))
     restored.missing = missing
     return restored
 
@@ -186,23 +185,25 @@ def put_run_back(
 ) -> Restored:
     """Put back what the quarantine of a run has, and nothing of other runs; no mark is written.
 
-    `brought_back`: what stands in the place of its tags, and does not stay if it was pushed before.
+    `brought_back`: of what stands in the place of its tags tells what was pushed before them, and does not stay.
     """
     if not volume.exists(run_directory(run)):
         return Restored(runs=[run])
     return _put_back(volume, run, journals.moves_backwards(run), brought_back)
 
 
-def put_generations_back(volume: WritableVolume, generations: Iterable[Iterable[Entry]]) -> Restored:
+def put_generations_back(
+    volume: WritableVolume, generations: Iterable[Iterable[Entry]], brought_back: BroughtBack | None = None
+) -> Restored:
     """Put single entries back, of whatever runs, one generation of dependants after the other."""
     restored = Restored()
     for entries in generations:
-        restored.add(_put_entries_back(volume, entries))
+        restored.add(_put_entries_back(volume, entries, brought_back))
     restored.runs = sorted(set(restored.runs))
     return restored
 
 
-def _put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Restored:
+def _put_entries_back(volume: WritableVolume, entries: Iterable[Entry], brought_back: BroughtBack | None) -> Restored:
     backwards = list(reversed(Kind))
     by_run: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -213,17 +214,17 @@ def _put_entries_back(volume: WritableVolume, entries: Iterable[Entry]) -> Resto
         for run, of_run in sorted(by_run.items()):
             chosen = [(entry.number, entry.move) for entry in of_run if entry.move.kind == kind]
             if chosen:
-                restored.add(_put_back(volume, run, chosen))
+                restored.add(_put_back(volume, run, chosen, brought_back))
     return restored
 
 
 def _put_back(
-    volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]], brought_back: BroughtBack | None = None
+    volume: WritableVolume, run: str, moves: Iterable[tuple[int, Move]], brought_back: BroughtBack | None
 ) -> Restored:
     restored = Restored(runs=[run])
     path = run_directory(run)
     with translated(path), volume.directory(path) as quarantine, opened_parents(volume) as parents:
-        there = {int(name) for name in os.listdir(quarantine) if name.isdecimal()}
+        there = entries_of(volume, run)
         kind: Kind | None = None
         for number, move in moves:
             if number not in there:
@@ -236,7 +237,7 @@ def _put_back(
             if move.kind != kind:
                 parents.sync()
                 kind = move.kind
-            former = brought_back.take_away(move) if brought_back is not None and move.kind is Kind.TAG else None
+            former = brought_back.take_away(run, move) if brought_back is not None and move.kind is Kind.TAG else None
             whole = put_back(volume, quarantine, number, parents, move)
             if brought_back is not None and former is not None:
                 brought_back.merge(former)
