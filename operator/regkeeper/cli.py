@@ -14,27 +14,35 @@ if TYPE_CHECKING:  # typer has a copy of its own, and importing a second click t
 
     import click
 
-COMMANDS = (
-    "approve",
-    "check",
-    "check-volume",
-    "delete",
-    "du",
-    "job",
-    "list",
-    "nodes",
-    "operator",
-    "plan",
-    "purge",
-    "release-finalizers",
-    "restore",
-    "retain",
-    "revert-nodes",
-    "runs",
-    "undo",
-    "version",
-)
-"""Each is a module of `regkeeper.commands` (dashes as underscores) with a typer app called `app`."""
+_VOLUME = "A registry and its volume, with or without a cluster"
+_CLUSTER = "ImageRetentions of the cluster of KUBECONFIG"
+_INSTALLATION = "Nodes and the installation"
+_PODS = "What pods run, and nobody else needs"
+
+COMMANDS = {
+    "list": _VOLUME,
+    "du": _VOLUME,
+    "check": _VOLUME,
+    "retain": _VOLUME,
+    "delete": _VOLUME,
+    "runs": _VOLUME,
+    "restore": _VOLUME,
+    "purge": _VOLUME,
+    "plan": _CLUSTER,
+    "approve": _CLUSTER,
+    "undo": _CLUSTER,
+    "nodes": _INSTALLATION,
+    "revert-nodes": _INSTALLATION,
+    "release-finalizers": _INSTALLATION,
+    "version": _INSTALLATION,
+    "operator": _PODS,
+    "job": _PODS,
+    "check-volume": _PODS,
+}
+"""Each command with the heading under which help lists it.
+
+It is a module of `regkeeper.commands` (dashes as underscores) with a typer app called `app`.
+"""
 
 
 class LazyGroup(TyperGroup):
@@ -52,6 +60,9 @@ class LazyGroup(TyperGroup):
         module = _imported(f"regkeeper.commands.{cmd_name.replace('-', '_')}")
         command = get_command(module.app)
         command.name = cmd_name  # that of its function may be another, and that of a group is empty: help lists it
+        command.rich_help_panel = COMMANDS[cmd_name]  # type: ignore[attr-defined]
+        # As in a docstring, lines would end where the source's do, on a terminal that is narrower or wider.
+        command.help = "\n\n".join(" ".join(each.split()) for each in (command.help or "").split("\n\n"))
         return command  # type: ignore[return-value]
 
 

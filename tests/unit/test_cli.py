@@ -25,6 +25,15 @@ def test_the_help_lists_each_command_with_what_it_does() -> None:
     assert all(listed.get(name) for name in COMMANDS)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_breaks_lines_where_the_terminal_ends(name: str) -> None:
+    group = get_command(app)
+    assert isinstance(group, LazyGroup)
+    text = group.get_command(None, name).help  # type: ignore[arg-type,union-attr]
+    assert text
+    assert not any("\n" in paragraph for paragraph in text.split("\n\n"))
+
+
 @pytest.mark.parametrize("name", ["check", "delete", "du", "list", "purge", "retain"])
 def test_the_help_of_what_may_end_otherwise_names_the_status(name: str) -> None:
     text = " ".join(CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).stdout.split())

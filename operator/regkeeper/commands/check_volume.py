@@ -12,12 +12,13 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def check_volume(
-    root: Annotated[str, typer.Option(help="Directory where the registry's volume is mounted.")],
+    root: Annotated[str, typer.Option(metavar="DIR", help="Directory where the registry's volume is mounted.")],
     volume_path: Annotated[
-        str | None, typer.Option(help="Path of that directory on the machine that has it, for the message.")
+        str | None,
+        typer.Option(metavar="DIR", help="Path of that directory on the machine that has it, for the message."),
     ] = None,
 ) -> None:
-    """Look for what keeps a registry with this process's ids from using a volume, leaving nothing.
+    """Try whether a registry that runs as this user can use a volume: write, rename and remove; nothing is left behind.
 
     Exit status 1, with the path, its owner and the remedy, if it can't.
     """

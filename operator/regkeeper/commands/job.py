@@ -50,7 +50,7 @@ def job(
     ] = "/dev/termination-log",
     job_uid: Annotated[str, typer.Option(envvar="JOB_UID", help="UID of the Job, which the snapshot must be for.")],
 ) -> None:
-    """One run on the cluster, in its Job's pod."""
+    """The two steps of a run on the cluster, each a container of its Job's pod."""
     context.obj = _Pod(root, snapshot, handover, termination_log, job_uid)
 
 

@@ -7,7 +7,7 @@ import typer
 from regkeeper import logs
 from regkeeper.settings import Settings
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()
