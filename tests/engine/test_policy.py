@@ -1,10 +1,12 @@
 """Policies: what is refused, with the path of the field, and how several become one intent."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
 import pytest
 
+from regkeeper.commands.retain import retain
 from regkeeper.durations import parse_duration
 from regkeeper.retention.policies.policy import InvalidPolicyError, merge, read_policies
 from tests.engine.planning import policies
@@ -83,6 +85,13 @@ def test_what_may_match_a_tag_is_taken(pattern: str) -> None:
 def test_what_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(InvalidPolicyError, match=r"^file\.yaml: "):
         read_policies(text, "file.yaml")
+
+
+def test_the_policy_that_the_help_of_retain_shows_is_one() -> None:
+    example = re.search(r"\{.*\}", retain.__doc__ or "", re.DOTALL)
+    assert example
+    (rule,) = merge(read_policies(example[0], "help")).rules
+    assert rule.covers_repository("boke/wordpress")
 
 
 def test_a_key_that_occurs_twice_is_refused() -> None:

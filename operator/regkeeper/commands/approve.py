@@ -15,13 +15,15 @@ def approve(
     retention: Retention,
     namespace: Namespace = "default",
     plan: Annotated[
-        str | None, typer.Option("--plan", help="Hash of the plan that was looked at; if another waits, it stays so.")
+        str | None,
+        typer.Option(
+            "--plan", metavar="HASH", help="Hash of the plan that was looked at; if another waits, it stays so."
+        ),
     ] = None,
 ) -> None:
     """Approve the plan that waits: its victims that are still victims go, and never another.
 
-    It writes `spec.approve`, as you could in the manifest. What would go stands in the log of the Job that
-    `status.lastRun.job` names.
+    It writes `spec.approve`, as you could in the manifest. `regkeeper plan NAME` prints what would go.
     """
     typer.echo(on_cluster("approve", lambda cluster: _approve(cluster, namespace, retention, plan)))
 

@@ -85,7 +85,7 @@ def delete(
     """
     texts = _texts(references or [])
     if not texts and not untagged:
-        raise typer.BadParameter("nothing is named", param_hint="REF")
+        raise typer.BadParameter("nothing is named: say what to delete, or --untagged", param_hint="REF")
     parsed = [_parse(text, registry=change.registry, any_address=any_address) for text in texts]
     intent = _intent(
         parsed,

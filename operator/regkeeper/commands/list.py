@@ -74,11 +74,15 @@ class Reporter:
 
 @app.command(name="list")
 def list_images(
-    url: Annotated[str | None, typer.Argument(help="Address of the registry, such as http://k8smaster:5000.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="[URL]", help="Address of the registry, such as http://k8smaster:5000.")
+    ] = None,
     *,
     root: Annotated[
         str | None,
-        typer.Option("--root", help="Read the registry's volume instead: what is mounted as /var/lib/registry."),
+        typer.Option(
+            "--root", metavar="DIR", help="Read the registry's volume instead: what is mounted as /var/lib/registry."
+        ),
     ] = None,
     journal: Annotated[
         str | None, typer.Option("--journal", metavar="DIR", help="With --root: where its journals are, if elsewhere.")
@@ -94,7 +98,10 @@ def list_images(
         ),
     ] = False,
     registry: Annotated[
-        str | None, typer.Option("--registry", help="With --root: the registry's URL, whose address is printed then.")
+        str | None,
+        typer.Option(
+            "--registry", metavar="URL", help="With --root: the registry's URL, whose address is printed then."
+        ),
     ] = None,
     now: Annotated[str | None, typer.Option("--now", hidden=True)] = None,  # noqa: ARG001 (for scripts, as with du)
     mode: Annotated[str | None, typer.Option("--mode", hidden=True)] = None,  # noqa: ARG001

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
+
+import typer
 
 from regkeeper.commands.shared_options import taking
 from regkeeper.commands.volume_options import (
     AsJson,
     JournalDirectory,
-    ModeOption,
     Now,
-    RegistryOption,
     Root,
     failures,
     reading,
@@ -23,14 +24,15 @@ from regkeeper.retention.runs.session import Reading
 class Look:
     """What a command was told about the volume that it reads; each field is an option.
 
-    All commands take the same ones, so that a script can give them to any: `mode` and `registry` say nothing here.
+    All commands take the same ones, so that a script can give them to any: `mode` and `registry` say nothing here, and
+    help does not show them.
     """
 
     root: Root
     as_json: AsJson = False
     now: Now = None
-    mode: ModeOption = Mode.READ_ONLY
-    registry: RegistryOption = None
+    mode: Annotated[Mode, typer.Option("--mode", hidden=True)] = Mode.READ_ONLY
+    registry: Annotated[str | None, typer.Option("--registry", hidden=True)] = None
     journal: JournalDirectory = None
 
     @contextmanager

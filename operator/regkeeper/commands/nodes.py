@@ -9,12 +9,16 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def nodes(
-    hosts: Annotated[list[str] | None, typer.Argument(help="Hosts to trust, as in k8smaster:5000.")] = None,
-    list_path: Annotated[
-        str | None, typer.Option("--list", help="An agent's list of registries, instead of hosts.")
+    hosts: Annotated[
+        list[str] | None, typer.Argument(metavar="[HOST]…", help="Hosts to trust, as in k8smaster:5000.")
     ] = None,
-    node: Annotated[str, typer.Option(envvar="REGKEEPER_NODE", help="Name of the Node in that list.")] = "this",
-    root: Annotated[str, typer.Option(help="Where the node's / is mounted.")] = "/",
+    list_path: Annotated[
+        str | None, typer.Option("--list", metavar="FILE", help="An agent's list of registries, instead of hosts.")
+    ] = None,
+    node: Annotated[
+        str, typer.Option(metavar="NAME", envvar="REGKEEPER_NODE", help="Name of the Node in that list.")
+    ] = "this",
+    root: Annotated[str, typer.Option(metavar="DIR", help="Where the node's / is mounted.")] = "/",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show each change as a diff.")] = False,
 ) -> None:

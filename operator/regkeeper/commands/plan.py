@@ -16,7 +16,10 @@ def plan(
     retention: Retention,
     run: Annotated[
         str | None,
-        typer.Argument(help="The run, as status.lastRun.run names it; default: the last one, also if it only planned."),
+        typer.Argument(
+            metavar="[RUN]",
+            help="The run, as status.lastRun.run names it; default: the last one, also if it only planned.",
+        ),
     ] = None,
     namespace: Namespace = "default",
 ) -> None:

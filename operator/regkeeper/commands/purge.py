@@ -30,15 +30,21 @@ def purge(
     *,
     change: Change,
     older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Runs that began longer ago, instead of each run's own window.")
+        str | None,
+        typer.Option(
+            metavar="AGE", help="Free the runs that began longer ago (12h; 0s: all), whatever their own windows."
+        ),
     ] = None,
     in_use: InUseFile = None,
 ) -> None:
     """Free what runs deleted once their undo window is over. What is needed again comes back instead.
 
-    Restart a registry whose blob descriptor cache is on before: it takes blobs for there that are in the quarantine.
+    Where the registry's blob descriptor cache is on, restart it before: it may count on blobs that are deleted.
 
-    What can't be removed, an immutable file for one, stays until a later purge can; the exit status is 3 then.
+    What can't be removed, an immutable file for one, stays until a later purge can.
+
+    Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something could not be
+    removed.
 
     With --json: `purged` (`runs`, `entries`, `bytes`, `returned`, `held`, `stuck`) and what earlier runs had left.
     """

@@ -29,7 +29,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @changing_command
 def restore(
-    run: Annotated[str | None, typer.Argument(help="The run to undo; the last one that is not yet undone.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN]", help="The run to undo, as `regkeeper runs` names it; default: the last one not yet undone."
+        ),
+    ] = None,
     *,
     change: Change,
     ref: Annotated[

@@ -36,7 +36,7 @@ def retain(
     context: typer.Context,
     *,
     change: Change,
-    policy: Annotated[list[str], typer.Option(metavar="FILE", help="ImageRetention manifests; repeatable.")],
+    policy: Annotated[list[str], typer.Option(metavar="FILE", help="An ImageRetention manifest; repeatable.")],
     also_keep: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Policies that only keep; their ages and limits count too. Repeatable."),
@@ -54,12 +54,13 @@ def retain(
 ) -> None:
     """Delete what policies don't keep: into a quarantine, from which `restore` brings it back until it is purged.
 
-    Several policies make one plan: a tag goes if one covers it and none keeps it.
+    A policy is a YAML file, such as {apiVersion: regkeeper.dev/v1alpha1, kind: ImageRetention, metadata: {name:
+    newest}, spec: {registryRef: {name: any}, rules: [{repositories: ["boke/**"], keep: {last: 5}}]}}. Several make one
+    plan: a tag goes if one covers it and none keeps it.
 
-    A plan that exceeds a limit is refused. --approve carries it out, for its victims under its rules: with the plan's
-    file it is judged by the time of that plan, and of its victims those go that still are. A hash says less: if one of
-    them was pushed again, or another would go, it differs and nothing is deleted; it wants the plan's own --now. The
-    undo window begins when the run does.
+    A plan that exceeds a limit is refused until it is approved. --approve FILE, with what --dry-run --json printed,
+    judges by the time of that plan, and of its victims those go that still are. --approve HASH --now TIME, as the
+    refusal prints them, deletes only if the plan is still the same. The undo window begins when the run does.
 
     Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something can't be read and
     was kept, or could not be removed.

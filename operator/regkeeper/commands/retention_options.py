@@ -11,7 +11,7 @@ from regkeeper.errors import RegkeeperError
 
 Answer = TypeVar("Answer")
 
-Retention = Annotated[str, typer.Argument(help="Name of the ImageRetention.")]
+Retention = Annotated[str, typer.Argument(metavar="NAME", help="Name of the ImageRetention.")]
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", envvar="REGKEEPER_NAMESPACE", help="Namespace of the ImageRetention.")
 ]

@@ -18,8 +18,12 @@ app = typer.Typer(add_completion=False)
 def runs(*, look: Look) -> None:
     """List the runs that deleted something, oldest first.
 
-    With --json: `runs`, each with `run`, `command`, `now`, `state` (open, rolled-back, done, restoring, restored,
-    purging, purged), `since`, `moves`, `bytes`, `purgeDue`, `due` (by --now), `plan` (the hash); and `underWay`.
+    One that is done can be undone until the time that its line tells, or as long as no purge has freed it; restored
+    is undone, purged is freed for good. An open one was interrupted: the next command that changes something puts back
+    what it had moved (rolled back), and ends an undo (restoring). A purge ends what it left (purging).
+
+    With --json: `runs`, each with `run`, `command`, `now`, `state`, `since`, `moves`, `bytes`, `purgeDue`, `due` (by
+    --now), `plan` (the hash); and `underWay`.
     """
     moment_now = present(look.now)
     with look.opened() as seen:

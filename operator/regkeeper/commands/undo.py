@@ -14,7 +14,8 @@ app = typer.Typer(add_completion=False)
 def undo(
     retention: Retention,
     run: Annotated[
-        str | None, typer.Argument(help="The run, as status.lastRun.run names it; default: the last one.")
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The run, as status.lastRun.run names it; default: the last one."),
     ] = None,
     namespace: Namespace = "default",
     *,

@@ -64,6 +64,7 @@ Root = Annotated[
     typer.Option(
         "--root",
         callback=_root,
+        metavar="DIR",
         envvar="REGISTRY_DATA_DIR",
         help="What is mounted as /var/lib/registry, or its docker/registry/v2.",
     ),
@@ -72,7 +73,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 Now = Annotated[
     str | None,
     typer.Option(
-        "--now", callback=_moment, help="Judge every age by this time (RFC 3339) instead of the volume's clock."
+        "--now",
+        metavar="TIME",
+        callback=_moment,
+        help="Judge every age by this time, written as 2026-11-24T10:31:45Z, instead of the present.",
     ),
 ]
 ModeOption = Annotated[
@@ -81,7 +85,10 @@ ModeOption = Annotated[
 RegistryOption = Annotated[
     str | None,
     typer.Option(
-        "--registry", callback=_registry, help="URL at which --mode is verified. Without it nothing is asked."
+        "--registry",
+        metavar="URL",
+        callback=_registry,
+        help="Where the registry is asked whether it is as --mode says. Without it nothing is asked.",
     ),
 ]
 JournalDirectory = Annotated[
@@ -96,7 +103,10 @@ JournalDirectory = Annotated[
 EndTimeOption = Annotated[
     str | None,
     typer.Option(
-        "--end-time", callback=_moment, help="Change nothing after this time (RFC 3339), by this machine's clock."
+        "--end-time",
+        metavar="TIME",
+        callback=_moment,
+        help="Change nothing after this time, by this machine's clock.",
     ),
 ]
 InUseFile = Annotated[
@@ -104,7 +114,7 @@ InUseFile = Annotated[
     typer.Option(
         "--in-use",
         metavar="FILE",
-        help="Images in use, which stay: a line for each, the reference, then who uses it; the last line is `# N`.",
+        help="Images in use, which stay: a line for each, the reference, then who uses it; last `# N`, their number.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
