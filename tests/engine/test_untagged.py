@@ -222,6 +222,39 @@ def test_a_digest_that_a_tag_left_before_a_run_deleted_the_tag_counts_from_then(
     assert not app.revision_link(former.digest).exists()
 
 
+@pytest.mark.parametrize("unreadable", ["v1/index", "v1/index/sha256"])
+def test_the_history_of_a_tag_that_can_not_be_read_counts_from_its_last_push(volume: Volume, unreadable: str) -> None:
+    """It told nothing: what the push of two hours ago had taken the tag from went by the age of its own push."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"former"], age=9 * DAY)
+    app.push_image("v1", layers=[b"last"], age=2 * HOUR)
+    _lead_elsewhere(app.tags / unreadable)
+    assert not retain(volume, AFTER_A_DAY).deleted_manifests()
+    assert retain(volume, {"untagged": {"deleteAfter": "2h"}}).deleted_manifests()
+
+
+def test_the_history_that_a_run_has_moved_and_that_can_not_be_read_counts_from_its_last_push(volume: Volume) -> None:
+    app = volume.repository("app")
+    former = app.push_image("v1", layers=[b"former"], age=9 * DAY)
+    app.push_image("v1", layers=[b"last"], age=2 * HOUR)
+    policy = {"rules": [{"keep": {"last": 0}}], "untagged": {"deleteAfter": "3h"}}
+    runner = Runner(volume.root, volume.now)
+    runner.retain(policy)
+    (moved,) = volume.v2.glob(".regkeeper/quarantine/*/*/index")
+    _lead_elsewhere(moved)
+    runner.retain(policy)
+    assert app.revision_link(former.digest).exists()
+    runner.now += HOUR * SECOND
+    runner.retain(policy)
+    assert not app.revision_link(former.digest).exists()
+
+
+def _lead_elsewhere(directory: Path) -> None:
+    """Put a symbolic link in the place of a directory: it is not followed, and nothing can be read there."""
+    directory.rename(directory.with_name("elsewhere"))
+    directory.symlink_to("elsewhere")
+
+
 def _parsed(descriptor: Descriptor) -> Digest:
     digest = digests.parse(descriptor.digest)
     assert digest is not None

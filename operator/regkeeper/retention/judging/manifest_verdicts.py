@@ -16,6 +16,7 @@ from regkeeper.retention.judging.tag_verdicts import TagJudge, TagVerdicts
 from regkeeper.retention.policies.rules import plausible
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.digests import Digest, Subject
+from regkeeper.retention.volume.histories import ANY
 from regkeeper.retention.volume.repository import Repository
 
 Departures = Callable[[], Mapping[Digest, int]]
@@ -212,9 +213,11 @@ class ManifestJudge:
             return Verdict(False, "untagged")
         if self._is_young(pushed):
             return Verdict(False, self.question.young)
-        if self._old_enough(pushed):
-            departed = self.question.departures.get((self.repository.name, digest), 0)
-            if self._old_enough(max(pushed, self.departures().get(digest, 0), departed)):
-                by_policy = bool(self.question.intent.policies)
-                return Verdict(True, f"untagged for {'longer than the policy allows' if by_policy else 'long enough'}")
+        if self._old_enough(pushed) and self._old_enough(max(pushed, self._departed(digest), self._departed(ANY))):
+            by_policy = bool(self.question.intent.policies)
+            return Verdict(True, f"untagged for {'longer than the policy allows' if by_policy else 'long enough'}")
         return Verdict(False, "untagged, but not for long enough")
+
+    def _departed(self, digest: Digest) -> int:
+        """When the last tag left a digest, by a push since or by a run; 0: that is not known."""
+        return max(self.departures().get(digest, 0), self.question.departures.get((self.repository.name, digest), 0))

@@ -54,8 +54,8 @@ def untagged_since(volume: Volume, journals: Journals, after: int) -> dict[tuple
     """When the tags that runs later than `after` deleted left their digests, by repository and digest, the newest.
 
     That is when the run was, for what a tag pointed to then, and for what it pointed to before the next push, which its
-    history tells until it is freed. All in nanoseconds since 1970. Whoever asks from when something is old enough need
-    not know of what went before.
+    history tells until it is freed (`ANY` for all of one that can't be read). All in nanoseconds since 1970. Whoever
+    asks from when something is old enough need not know of what went before.
     """
     since: dict[tuple[str, Digest], int] = {}
     for journal in journals.all():
