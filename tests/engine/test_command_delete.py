@@ -159,6 +159,18 @@ def test_an_age_holds_for_exact_names_too(filled: Volume, reference: list[str]) 
     assert tags(filled) == {"v1", "v2", "v3"}
 
 
+def test_an_age_holds_for_what_an_exact_name_takes_along(volume: Volume) -> None:
+    """An old tag took along what had been pushed again by its digest ten minutes before."""
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"1"], age=40 * DAY)
+    again = app.push_image(layers=[b"1"], age=600)
+    answer = driver.delete(volume, "app:v1", "--older-than", "30d").document
+    assert answer["totals"]["deletedTags"] == 1
+    assert app.revision_link(again.digest).exists()
+    (manifest,) = answer["repositories"][0]["manifests"]
+    assert manifest == {"digest": again.digest, "deleted": False, "reason": "younger than --older-than"}
+
+
 def test_untagged_manifests_go_once_they_are_old_enough(filled: Volume) -> None:
     app = filled.repository("app")
     young = app.push_image(layers=[b"young"], age=23 * HOUR)

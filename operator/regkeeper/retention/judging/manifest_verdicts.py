@@ -156,7 +156,9 @@ class ManifestJudge:
     @cached_property
     def _carried_at_any_age(self) -> Collection[Digest]:
         """What goes along although it was pushed by digest a short while ago: with what is named, or is a dependant."""
-        names = [*self.tag_judge.exactly, *(name for name in self.repository.tags if digests.subject_of_tag(name))]
+        names = {name for name in self.repository.tags if digests.subject_of_tag(name)}
+        if not self.question.intent.older_than:  # which holds for exact names too
+            names.update(self.tag_judge.exactly)
         return self._along(self._targets(names) | self._departing())
 
     def _departing(self) -> dict[Digest, str]:
