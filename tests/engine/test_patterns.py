@@ -103,6 +103,8 @@ def test_versions(tag: str, version: str | None) -> None:
         (">=2.0.0-rc.0", "2.0.0-rc.1", True),
         (">=2.0.0-rc.0", "2.1.0-rc.1", False),
         ("~1.4 || ^2", "2.7", True),
+        ("1.2.3 || 2.0", "2.0.0", True),
+        ("1.0 - 2.0", "1.5", True),
         (None, "1.0.0-rc.1", False),
         (None, "0.0.1", True),
     ],
@@ -111,7 +113,7 @@ def test_constraints(text: str | None, version: str, counts: bool) -> None:
     assert constraint(text)(version_of(version)) is counts
 
 
-@pytest.mark.parametrize("text", ["x y", ">>1", "1.2.3.4", "latest"])
+@pytest.mark.parametrize("text", ["x y", ">>1", "1.2.3.4", "latest", "1.2.3, 2.0.0", "v1 =2 || 3"])
 def test_a_constraint_that_can_not_be_understood_is_refused(text: str) -> None:
     with pytest.raises(ConstraintError):
         constraint(text)

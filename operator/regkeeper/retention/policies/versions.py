@@ -49,6 +49,9 @@ def constraint(text: str | None) -> Callable[[Version], bool]:
         specification = semantic_version.NpmSpec(normal)
     except ValueError:
         raise ConstraintError(f"{text!r} is no range of versions; write it as in >=1.0 <3") from None
+    for alternative in normal.split("||"):
+        if " - " not in alternative and sum(part.lstrip("v=")[:1].isdigit() for part in alternative.split()) > 1:
+            raise ConstraintError(f"{text!r}: no version is two at once; write || between them")
     named = {tuple(map(int, triple)) for triple in _PRERELEASE.findall(normal)}
 
     def counts(version: Version) -> bool:
