@@ -18,6 +18,7 @@ HOUR = 3600 * 10**9
     ("spec", "message"),
     [
         ({"rules": [{"name": "x"}]}, "spec.rules[0]: a rule needs `keep`; say `keep: {last: 0}` to delete all"),
+        ({"rules": [{"keep": None}]}, "spec.rules[0]: a rule needs `keep`; say `keep: {last: 0}` to delete all"),
         ({"rules": [{"keep": {}}]}, "spec.rules[0].keep: it keeps nothing; say `keep: {last: 0}` to delete all"),
         ({"rules": [{"keep": {"lasts": 1}}]}, "spec.rules[0].keep.lasts: unknown key"),
         ({"rules": [{"keep": {"last": -1}}]}, "spec.rules[0].keep.last"),
@@ -33,6 +34,15 @@ HOUR = 3600 * 10**9
         ),
         ({"rules": [{"tags": ["[a"], "keep": {"last": 1}}]}, "spec.rules[0].tags: [a: a bracket is not closed"),
         ({"rules": [{"tags": ["/(/"], "keep": {"last": 1}}]}, "spec.rules[0].tags: /(/"),
+        *[
+            ({"rules": [{"keep": {"last": 1}, name: None}]}, f"spec.rules[0]: `{name}` has no value: give it one, or")
+            for name in ("repositories", "tags")
+        ],
+        ({"rules": [{"keep": {"last": 1, "pushedWithin": None}}]}, "spec.rules[0].keep: `pushedWithin` has no value"),
+        (
+            {"rules": [{"keep": {"semver": {"highest": 1, "constraint": None}}}]},
+            "spec.rules[0].keep.semver: `constraint` has no value",
+        ),
         (
             {"rules": [{"tags": [], "keep": {"last": 1}}]},
             "spec.rules[0].tags: an empty list says nothing; leave it out for all",
@@ -40,6 +50,11 @@ HOUR = 3600 * 10**9
         ({"rules": [{"tags": "v*", "keep": {"last": 1}}]}, "spec.rules[0].tags: it must be a list, as in [a, b]"),
         ({"rules": {"keep": {"last": 1}}}, "spec.rules: it must be a list, as in [a, b]"),
         ({"rules": [{"keep": 5}]}, "spec.rules[0].keep: it must be a mapping, as in {key: value}"),
+        *[
+            ({"rules": [{"name": text, "keep": {"last": 1}}]}, f"spec.rules[0]: {text!r} can't be printed")
+            for text in ("\x1b[2J", "a\nb")
+        ],
+        ({"rules": [{"keep": {"matching": ["/\x1b/"]}}]}, "spec.rules[0]: '/\\x1b/' can't be printed"),
         ({"delete": ["App:v1"]}, "spec.delete[0]"),
         ({"delete": ["app:"]}, "spec.delete[0]"),
         ({"untagged": {"deleteAfter": "1 day"}}, "spec.untagged.deleteAfter: '1 day' is no duration"),
@@ -79,6 +94,7 @@ def test_what_may_match_a_tag_is_taken(pattern: str) -> None:
         "!!timestamp x",
         "x" * (1 << 21),
         "\x00",
+        'apiVersion: regkeeper.dev/v1alpha1\nkind: ImageRetention\nmetadata: {name: "\\ud800"}\nspec: {}',
         "apiVersion: regkeeper.dev/v2\nkind: ImageRetention\nmetadata: {}\nspec: {}",
     ],
 )

@@ -56,7 +56,19 @@ _SAY_SOMETHING_OF_VERSIONS = "say `highest`, `constraint` or both"
 _KEEPS_NOTHING = "it keeps nothing; say `keep: {last: 0}` to delete all"
 
 
-class Semver(Spec):
+class _WithValues(Spec):
+    """A field whose value was forgotten, or came from an unset variable, is not left out, which would mean all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _have_values(cls, given: Any) -> Any:
+        for name, value in given.items() if isinstance(given, dict) else ():
+            if value is None:
+                raise ValueError(f"`{name}` has no value: give it one, or leave it out")
+        return given
+
+
+class Semver(_WithValues):
     """Keep by semantic version: `v` is optional, `1` and `1.2` are 1.0.0 and 1.2.0, build metadata is ignored."""
 
     model_config = ConfigDict(
@@ -87,7 +99,7 @@ class Semver(Spec):
         return self
 
 
-class Keep(Spec):
+class Keep(_WithValues):
     """What a rule keeps of the tags that it covers. What any of these keeps, stays."""
 
     model_config = ConfigDict(
@@ -122,7 +134,7 @@ class Keep(Spec):
         return self
 
 
-class Rule(Spec):
+class Rule(_WithValues):
     """Which tags are covered, and which of them stay. A covered tag that no rule keeps goes."""
 
     name: str = Field("", description="Name of the rule, for the reasons in the plan.", max_length=63)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -23,14 +24,20 @@ LARGEST_POLICY = 1 << 20
 """Characters of a policy file."""
 
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What steers a terminal, or can't be printed at all; reasons in a plan repeat what policies say."""
+
 _MAPPING = "it must be a mapping, as in {key: value}"
 
 _EXPLANATIONS = {
     "dict_type": _MAPPING,
     "extra_forbidden": "unknown key",
+    "int_type": "it must be a whole number, without quotes",
     "list_type": "it must be a list, as in [a, b]",
     "model_attributes_type": _MAPPING,
     "model_type": _MAPPING,
+    "missing": "it is missing",
+    "string_too_short": "it is empty",
     "string_type": "it must be text, in quotes if it looks like a number",
     "too_short": "an empty list says nothing; leave it out for all",
 }
@@ -84,6 +91,8 @@ def parse_policy(document: Any, source: str) -> Policy:
     except ValidationError as error:
         raise InvalidPolicyError(f"{source}: " + "; ".join(map(_explained, error.errors()))) from None
     name = parsed.metadata.get("name")
+    if isinstance(name, str) and _UNPRINTABLE.search(name):
+        raise InvalidPolicyError(f"{source}: metadata.name: {name!r} can't be printed")
     policy = Policy(name if isinstance(name, str) and name else source, parsed.spec)
     try:
         list(_rules(policy, deletes=True))
@@ -162,6 +171,9 @@ def _fingerprints(policies: Iterable[Policy]) -> dict[str, str]:
 def _rules(policy: Policy, *, deletes: bool) -> Iterable[Rule]:
     for index, rule in enumerate(policy.spec.rules):
         path = f"spec.rules[{index}]"
+        for text in (rule.name, *rule.keep.matching):
+            if _UNPRINTABLE.search(text):
+                raise InvalidPolicyError(f"{path}: {text!r} can't be printed")
         yield Rule(
             f"{policy.label}/{rule.name or index + 1}",
             _matcher(rule.repositories, f"{path}.repositories"),
@@ -181,7 +193,7 @@ def _keepers(keep: model.Keep, path: str) -> Iterable[Keeper]:
             constraint(keep.semver.constraint)
         except ConstraintError as error:
             raise InvalidPolicyError(f"{path}.semver.constraint: {error}") from None
-        yield HighestVersions(keep.semver.highest, keep.semver.constraint)
+        yield HighestVersions(keep.semver.highest, keep.semver.constraint and " ".join(keep.semver.constraint.split()))
     for pattern in keep.matching:
         matches = _matcher([pattern], f"{path}.matching")
         if not may_be_tags(pattern):  # in vain it would keep what its author believes to be safe
