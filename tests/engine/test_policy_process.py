@@ -81,7 +81,15 @@ def test_it_tells_which_file_means_nothing(files: list[str], option: str, number
     with pytest.raises(UnreadablePolicyError) as raised:
         elsewhere(files[:1], files[1:])
     assert raised.value.option == option
-    assert raised.value.message.startswith(f"{files[number]}: apiVersion: Field required")
+    assert raised.value.message.startswith(f"{files[number]}: apiVersion: it is missing")
+
+
+def test_it_tells_which_file_is_no_text(files: list[str]) -> None:
+    """As PowerShell writes it. It said that a codec can't decode."""
+    Path(files[1]).write_text(POLICY % "second", encoding="utf-16")
+    with pytest.raises(UnreadablePolicyError) as raised:
+        read_intent(files[:1], files[1:])
+    assert raised.value.message == f"{files[1]}: it is no text in UTF-8"
 
 
 def test_it_has_no_answer_when_it_was_killed(files: list[str]) -> None:

@@ -40,7 +40,7 @@ def read_intent(policies: Sequence[str], also_keep: Sequence[str]) -> Intent:
     Raises:
         UnreadablePolicyError: one can't be read.
     """
-    from regkeeper.retention.policies.policy import InvalidPolicyError, merge, read_policies
+    from regkeeper.retention.policies.policy import LARGEST_POLICY, InvalidPolicyError, merge, read_policies
 
     read = []
     for option, files in (("--policy", policies), ("--also-keep", also_keep)):
@@ -48,8 +48,10 @@ def read_intent(policies: Sequence[str], also_keep: Sequence[str]) -> Intent:
         for name in files:
             try:
                 with open(name, encoding="utf-8") as file:
-                    of_option += read_policies(file.read(), name)
-            except (OSError, UnicodeDecodeError, InvalidPolicyError) as error:
+                    of_option += read_policies(file.read(LARGEST_POLICY + 1), name)
+            except UnicodeDecodeError:
+                raise UnreadablePolicyError(option, f"{name}: it is no text in UTF-8") from None
+            except (OSError, InvalidPolicyError) as error:
                 raise UnreadablePolicyError(option, str(error)) from None
         read.append(of_option)
     return merge(*read)
