@@ -78,6 +78,19 @@ def test_a_real_run_does_what_its_dry_run_said(filled: Volume) -> None:
     assert tags(filled) == {"v3"}
 
 
+def test_a_policy_that_is_a_dry_run_changes_nothing(filled: Volume, tmp_path: Path) -> None:
+    """As it came from the cluster: it deleted all the same. One that only keeps says nothing about that."""
+    before = snapshot(filled.root)
+    dry = {**KEEP_ONE, "dryRun": True}
+    (tmp_path / "keeps").write_text(policy(dry))
+    outcome = driver.retain(filled, KEEP_ONE, dry)
+    assert (outcome.code, outcome.document["dryRun"], outcome.document["outcome"]) == (0, True, "ready")
+    assert "a policy says `dryRun: true`" in outcome.errors
+    assert snapshot(filled.root) == before
+    done = driver.retain(filled, KEEP_ONE, arguments=["--also-keep", str(tmp_path / "keeps")])
+    assert done.document["dryRun"] is False
+
+
 def test_a_dry_run_warns_of_a_clock_that_is_behind_the_volume(filled: Volume) -> None:
     filled.repository("app").push_image("v4", layers=[b"4"], age=-60)
     assert driver.retain(filled, KEEP_ONE, arguments=["--dry-run"]).document["warnings"] == []

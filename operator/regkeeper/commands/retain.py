@@ -91,6 +91,8 @@ def retain(
         used = read_in_use(in_use, _hosts(intent, change.registry))
         if intent.in_use and used is None:
             note("images in use are not known (--in-use): none is kept for being used")
+        if intent.dry_run and not dry_run:
+            note("a policy says `dryRun: true`: nothing is changed")
         change.note_unasked()
         deletion = Deletion(
             command="retain",
@@ -101,7 +103,7 @@ def retain(
             plan_now=plan_hash is not None,
             approved=approved,
         )
-        perform(deletion, dry_run=dry_run, early=read)
+        perform(deletion, dry_run=dry_run or intent.dry_run, early=read)
 
 
 def _approval(given: str | None) -> tuple[str | None, Approved | None]:

@@ -36,6 +36,7 @@ class Intent(Struct, frozen=True):
         fingerprint: a digest of the rules; empty for the command `delete`.
         policies: a digest of the rules of each policy that deletes, by its label.
         known: the same of those too that only keep.
+        dry_run: a policy that deletes says that nothing is to be changed.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -56,6 +57,7 @@ class Intent(Struct, frozen=True):
     fingerprint: str = ""
     policies: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
 
 
 def deletion_intent(

@@ -129,6 +129,7 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         fingerprint=_fingerprint(policies),
         policies=_fingerprints(policies),
         known=_fingerprints([*policies, *also_keep]),
+        dry_run=any(policy.spec.dry_run for policy in policies),
     )
 
 
