@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from regkeeper.retention.moments import parse_moment
 from tests.engine import driver
 from tests.engine.driver import tags
@@ -78,6 +80,14 @@ def test_a_plan_that_was_edited_or_is_of_other_rules_is_no_approval(filled: Volu
     assert (edited.code, "its hash is not that of" in " ".join(edited.errors.replace("│", " ").split())) == (2, True)
     assert approve_file(filled, tmp_path, spec, {}).code == 2
     assert tags(filled) == {"v1", "v2", "v3"}
+
+
+@pytest.mark.parametrize("text", ["[]", '{"repositories": 1}', "[" * 100_000])
+def test_what_is_no_plan_is_wrong_usage(filled: Volume, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    outcome = driver.retain(filled, {"delete": ["app:v1"]}, arguments=["--approve", str(file)])
+    assert (outcome.code, "--approve" in outcome.errors, tags(filled)) == (2, True, {"v1", "v2", "v3"})
 
 
 def test_the_undo_window_of_an_approved_plan_begins_when_it_is_carried_out(filled: Volume) -> None:

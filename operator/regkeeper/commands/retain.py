@@ -113,7 +113,7 @@ def _approval(given: str | None) -> tuple[str | None, Approved | None]:
     try:
         with open(given, encoding="utf-8") as file:
             return None, approved_plan(json.load(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{given}: {error}", param_hint="--approve") from None
 
 

@@ -67,8 +67,10 @@ def approved_plan(document: Any) -> Approved:
         plan = Approved(document["hash"], parse_moment(document["now"]), document["rules"], victims)
         if hash_of(plan.rules, plan.victims) != plan.hash:
             raise InvalidPlanError("its hash is not that of its victims and rules: it was changed, or is not whole")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise error if isinstance(error, InvalidPlanError) else InvalidPlanError(f"it is no plan: {error!r}") from None
+    except InvalidPlanError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InvalidPlanError("it is no plan as `retain --dry-run --json` prints one") from None
     return plan
 
 
@@ -127,7 +129,7 @@ def awaiting(volume: Volume, plan_hash: str) -> Approved:
         raise RefusedError(f"no plan {plan_hash} waits for an approval: look at the last one, and approve that")
     try:
         return approved_plan(json.loads(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedError(f"the plan {plan_hash} can't be carried out: {error}") from error
 
 
