@@ -149,10 +149,7 @@ class Plan(Struct):
                 "deletedLeftovers": self.count(Kind.LEFTOVER, Kind.TEMPORARY),
                 "deletedBytes": self.deleted_bytes,
             },
-            "problems": [
-                {"repository": problem.repository, "where": problem.where, "message": problem.message}
-                for problem in self.problems
-            ],
+            "problems": [problem.document() for problem in self.problems],
             "unmatched": self.unmatched,
             "kept": [refused._asdict() for refused in self.kept],
             "warnings": self.warnings,

@@ -74,17 +74,9 @@ class Inspection:
                 "foreignLayers": self.foreign_layers,
                 "unreadableLinks": self.unreadable_links,
             },
-            **{
-                name: [
-                    {"repository": problem.repository, "where": problem.where, "message": problem.message}
-                    for problem in problems
-                ]
-                for name, problems in (
-                    ("missing", self.missing),
-                    ("unreadable", self.unreadable),
-                    ("corrupt", self.corrupt),
-                )
-            },
+            "missing": [problem.document() for problem in self.missing],
+            "unreadable": [problem.document() for problem in self.unreadable],
+            "corrupt": [problem.document() for problem in self.corrupt],
         }
 
 

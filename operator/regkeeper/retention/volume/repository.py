@@ -54,6 +54,10 @@ class Problem(Struct, frozen=True):
             f"{self.repository}: {self.where}: {self.message}" if self.repository else f"{self.where}: {self.message}"
         )
 
+    def document(self) -> dict[str, str]:
+        """As a JSON object."""
+        return {"repository": self.repository, "where": self.where, "message": self.message}
+
 
 class Repository(Struct):
     """What one repository holds.

@@ -56,10 +56,7 @@ class Usage:
                 {"repository": entry.repository, "own": entry.own, "shared": entry.shared}
                 for entry in self.repositories
             ],
-            "problems": [
-                {"repository": problem.repository, "where": problem.where, "message": problem.message}
-                for problem in self.problems
-            ],
+            "problems": [problem.document() for problem in self.problems],
         }
 
 
