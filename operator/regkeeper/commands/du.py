@@ -5,7 +5,7 @@ import typer
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.retention.planning.printing import shown
-from regkeeper.retention.volume.usage import lines, measure
+from regkeeper.retention.volume.usage import Usage, measure
 
 app = typer.Typer(add_completion=False)
 
@@ -26,7 +26,15 @@ def du(*, look: Look) -> None:
     if look.as_json:
         print_document(usage.document())
     else:
-        for line in lines(usage):
-            typer.echo(shown(line))
+        _print(usage)
     if usage.problems:
         raise typer.Exit(KEPT_AGAINST_WILL)
+
+
+def _print(usage: Usage) -> None:
+    typer.echo(f"{'OWN':>18} {'SHARED':>18}  REPOSITORY")
+    for entry in usage.repositories:
+        typer.echo(f"{entry.own:>18,} {entry.shared:>18,}  {shown(entry.repository)}")
+    typer.echo(f"{usage.unreachable:>18,} {'':>18}  (named by no repository)")
+    typer.echo(f"{usage.quarantined:>18,} {'':>18}  (deleted, to be purged)")
+    typer.echo(f"{usage.total:>18,} {'':>18}  (all blobs)")

@@ -3,7 +3,7 @@
 Memory: an entry for each distinct blob, some 120 bytes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,13 +135,3 @@ def _sizes_below(volume: Volume, path: str) -> Iterator[int]:
             size = volume.size(f"{path}/{run}/{number}/data")
             if size is not None and f"{path}/{run}/{number}" not in volume.returning:
                 yield size
-
-
-def lines(usage: Usage) -> Iterable[str]:
-    """A line for each repository, in columns, and the sums."""
-    yield f"{'OWN':>18} {'SHARED':>18}  REPOSITORY"
-    for entry in usage.repositories:
-        yield f"{entry.own:>18,} {entry.shared:>18,}  {entry.repository}"
-    yield f"{usage.unreachable:>18,} {'':>18}  (named by no repository)"
-    yield f"{usage.quarantined:>18,} {'':>18}  (deleted, to be purged)"
-    yield f"{usage.total:>18,} {'':>18}  (all blobs)"
