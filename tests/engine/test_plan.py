@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from regkeeper.retention.planning.printing import print_plan, shown, size_of
+from regkeeper.retention.planning.printing import print_plan
+from regkeeper.retention.wording import shown, size_of
 from tests.engine.planning import retain
 from tests.engine.volumes import DAY, Volume, snapshot
 

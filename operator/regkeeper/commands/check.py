@@ -6,8 +6,8 @@ import typer
 
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.commands.volume_options import print_document
-from regkeeper.retention.planning.printing import count, shown
 from regkeeper.retention.volume.inspection import Inspection, inspect
+from regkeeper.retention.wording import count, shown
 
 app = typer.Typer(add_completion=False)
 

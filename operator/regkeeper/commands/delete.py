@@ -20,7 +20,6 @@ from regkeeper.commands.volume_options import (
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.planning.plan import Plan
-from regkeeper.retention.planning.printing import count
 from regkeeper.retention.policies.intent import Intent, deletion_intent
 from regkeeper.retention.policies.patterns import matcher
 from regkeeper.retention.policies.presence import absent
@@ -32,6 +31,7 @@ from regkeeper.retention.policies.references import (
 )
 from regkeeper.retention.quarantine.moves import Kind
 from regkeeper.retention.runs import session
+from regkeeper.retention.wording import count
 
 UNTAGGED_AGE = "24h"
 """Untagged manifests that are younger stay unless --older-than says otherwise: a push sets the tag last."""

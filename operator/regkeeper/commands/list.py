@@ -138,9 +138,9 @@ def list_volume(root: str, reporter: Reporter, *, journal: str | None, digests: 
     """Print the images of the volume at `root` in natural order, one repository in memory at a time."""
     from regkeeper.commands.volume_options import reading  # a listing over HTTP needs nothing of the engine
     from regkeeper.retention.errors import RetentionError
-    from regkeeper.retention.planning.printing import shown
     from regkeeper.retention.volume.digests import to_text
     from regkeeper.retention.volume.layout import walk_repositories
+    from regkeeper.retention.wording import shown
 
     try:
         with reading(root, journal) as seen:

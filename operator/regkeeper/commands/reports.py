@@ -14,11 +14,11 @@ from typing import Any
 
 from regkeeper.commands.volume_options import note
 from regkeeper.retention.moments import moment
-from regkeeper.retention.planning.printing import count, size_of
 from regkeeper.retention.quarantine.journal import Journal
 from regkeeper.retention.runs.purge import Purged
 from regkeeper.retention.runs.recovery import Recovered
 from regkeeper.retention.runs.restore import Restored
+from regkeeper.retention.wording import count, size_of
 
 _MOST = 5
 """Entries that can't be removed of which each is named; there may be as many as a run has."""

@@ -7,8 +7,8 @@ import typer
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.commands.volume_options import present, print_document
 from regkeeper.retention.moments import moment
-from regkeeper.retention.planning.printing import count, size_of
 from regkeeper.retention.quarantine.journal import Journal, State
+from regkeeper.retention.wording import count, size_of
 
 app = typer.Typer(add_completion=False)
 

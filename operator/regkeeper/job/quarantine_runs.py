@@ -7,7 +7,6 @@ from regkeeper.job.request import Request
 from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import with_purges
 from regkeeper.retention.errors import RefusedError
-from regkeeper.retention.planning.printing import count, size_of
 from regkeeper.retention.policies.in_use import InUse
 from regkeeper.retention.quarantine import marks, reserve
 from regkeeper.retention.quarantine.history import due
@@ -17,6 +16,7 @@ from regkeeper.retention.runs.restore import Restored as Back
 from regkeeper.retention.runs.restore import undo, undoable
 from regkeeper.retention.runs.restore_images import restore_used
 from regkeeper.retention.runs.session import Session
+from regkeeper.retention.wording import count, size_of
 
 NOTHING_IN_USE = "nothing that can come back is in use"
 

@@ -14,13 +14,14 @@ from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.planning.asking import ask, ask_to_change
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.planning.plan_files import Approved, awaiting, record_awaiting, record_run, refuse_other_rules
-from regkeeper.retention.planning.printing import count, print_plan, size_of
+from regkeeper.retention.planning.printing import print_plan
 from regkeeper.retention.processes.spread import processors
 from regkeeper.retention.runs.purge import Purged
 from regkeeper.retention.runs.run import Order, carry_out
 from regkeeper.retention.runs.session import Reading, Session
 from regkeeper.retention.volume.layout import Volume
 from regkeeper.retention.volume.repository_reader import RepositoryReader
+from regkeeper.retention.wording import count, size_of
 
 
 class _NotCarriedOutError(RefusedError):

@@ -10,7 +10,6 @@ from regkeeper.answer import Answer, Deleted, Freed, Kept, Outcome
 from regkeeper.retention.errors import RetentionError
 from regkeeper.retention.moments import exact_moment, moment
 from regkeeper.retention.planning.plan import Plan
-from regkeeper.retention.planning.printing import shown
 from regkeeper.retention.quarantine.contents import NAMES_OF_IMAGES, Contents
 from regkeeper.retention.quarantine.journal import State
 from regkeeper.retention.quarantine.journals import Journals
@@ -23,6 +22,7 @@ from regkeeper.retention.volume.layout import Volume
 from regkeeper.retention.volume.manifest import CorruptManifestError
 from regkeeper.retention.volume.repository_reader import RepositoryReader
 from regkeeper.retention.volume.usage import blob_bytes, quarantined_bytes
+from regkeeper.retention.wording import shown
 from regkeeper.sketch import MOST_NAMES, name_of_tag, sketch
 
 MOST_VICTIMS = 100
