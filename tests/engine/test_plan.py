@@ -9,7 +9,7 @@ import pytest
 
 from regkeeper.retention.planning.printing import print_plan
 from regkeeper.retention.wording import shown, size_of
-from tests.engine.planning import retain
+from tests.engine.planning import delete, retain
 from tests.engine.volumes import DAY, Volume, snapshot
 
 KEEP_ONE = {"rules": [{"name": "releases", "keep": {"last": 1}}]}
@@ -32,8 +32,19 @@ def test_a_person_reads_what_goes_what_stays_and_why_each(volume: Volume) -> Non
     assert lines[0].startswith("team/app: 1 of 2 tags to delete, ")
     assert lines[1].startswith("  - v9  delete: covered by rule policy-0/releases")
     assert lines[2].startswith("  + v10  kept: among the last 1 (policy-0/releases)")
-    assert lines[-2].startswith("To delete in 1 repository: 1 tag, 1 manifest, 2 layer links, 3 blobs.")
+    assert lines[-2].startswith("Looked at 1 repository, to delete: 1 tag, 1 manifest, 2 layer links, 3 blobs.")
     assert lines[-1] == f"Plan {plan.hash}"
+
+
+def test_of_a_deletion_by_name_a_person_reads_what_loses_something(volume: Volume) -> None:
+    volume.repository("team/other").push_image("v1")
+    shown = {}
+    for name, planned in (("delete", delete(volume, "team/app:v9")), ("retain", retain(volume, KEEP_ONE))):
+        output = io.StringIO()
+        print_plan(planned.plan, output)
+        shown[name] = [line.split()[0] for line in output.getvalue().splitlines() if not line.startswith(" ")]
+    assert shown["delete"] == ["team/app:", "Looked", "Plan"]
+    assert shown["retain"] == ["team/app:", "team/other:", "Looked", "Plan"]
 
 
 def test_a_program_reads_one_document(volume: Volume) -> None:

@@ -72,6 +72,11 @@ class RepositoryPlan(Struct):
     deleted_bytes: int = 0
     empty: bool = False
 
+    @property
+    def loses_something(self) -> bool:
+        """Whether a tag or a manifest goes, or all that is left."""
+        return self.empty or self.tags.deleted_count > 0 or any(self.manifests.deleted())
+
 
 class Plan(Struct):
     """The plan of a run. See `regkeeper.retention.quarantine.moves.Plan` for what the sweep needs of it.

@@ -47,9 +47,10 @@ def print_plan(plan: Plan, output: TextIO | None = None) -> None:
 
 
 def lines(plan: Plan) -> Iterator[Line]:
-    """The plan, line by line."""
+    """The plan, line by line; of the command `delete`, without the repositories that it leaves as they are."""
     for entry in plan.entries:
-        yield from _entry(entry)
+        if plan.policies or entry.loses_something:
+            yield from _entry(entry)
     for upload in plan.moves.of(Kind.UPLOAD):
         yield Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it"
     for leftover in plan.moves.of(Kind.LEFTOVER):
@@ -89,8 +90,9 @@ def _entry(entry: RepositoryPlan) -> Iterator[Line]:
 
 
 def _summary(plan: Plan) -> Iterator[Line]:
+    looked_at = f"Looked at {count(plan.repositories, 'repository')}"
     if plan.outcome is Outcome.NOTHING:
-        yield Style.HEADING, f"Nothing to delete in {count(plan.repositories, 'repository')}."
+        yield Style.HEADING, f"{looked_at}, nothing to delete."
     else:
         parts = (
             count(plan.count(Kind.TAG), "tag"),
@@ -98,8 +100,8 @@ def _summary(plan: Plan) -> Iterator[Line]:
             count(plan.count(Kind.LAYER_LINK), "layer link"),
             count(plan.count(Kind.BLOB, Kind.MANIFEST_BLOB), "blob"),
         )
-        text = f"To delete in {count(plan.repositories, 'repository')}: {', '.join(parts)}."
-        yield Style.HEADING, f"{text} A purge then frees {size_of(plan.deleted_bytes)}."
+        frees = f"A purge then frees {size_of(plan.deleted_bytes)}."
+        yield Style.HEADING, f"{looked_at}, to delete: {', '.join(parts)}. {frees}"
     for exceeded in plan.limits:
         yield Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}"
     if plan.refusal:
