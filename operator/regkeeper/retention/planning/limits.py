@@ -1,28 +1,21 @@
 """Circuit breakers: plans that delete too much, or judge by times that say nothing, wait for an approval."""
 
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from fractions import Fraction
-from itertools import chain, islice
-from math import ceil
 
 import msgspec
 
 from regkeeper.retention.judging.judgement import Judgement
 from regkeeper.retention.judging.question import Question
 from regkeeper.retention.planning.plan import Exceeded, Plan
-from regkeeper.retention.policies.rules import OLDEST_PLAUSIBLE, SECOND
+from regkeeper.retention.planning.reset_times import times_were_reset
 from regkeeper.retention.quarantine.moves import Kind
 from regkeeper.retention.volume import digests
 from regkeeper.retention.volume.blobs import BlobStore
-from regkeeper.retention.volume.digests import Digest
 from regkeeper.retention.volume.layout import BLOBS, REPOSITORIES, Volume
-from regkeeper.retention.volume.manifest import CorruptManifestError, Manifest
+from regkeeper.retention.volume.manifest_reader import ManifestReader
 from regkeeper.retention.volume.places import LEFT
 from regkeeper.retention.volume.repository import Repository
-from regkeeper.retention.volume.repository_reader import RepositoryReader
 from regkeeper.retention.volume.shards import Shards, Sizes
 
 FEWEST_COVERED = 20
@@ -30,11 +23,6 @@ FEWEST_COVERED = 20
 
 HEADLESS_SHARE = Fraction(1, 10)
 """Of the repositories, those with layers and no manifests that are still no surprise: pushes that nobody ended."""
-
-LARGEST_TREE = 100
-"""Manifests of one tag that are read for the time of its build: anybody may push an index of thousands."""
-
-RESET_SHARE, RESET_SPAN, CREATED_SPAN = Fraction(80, 100), 3600 * SECOND, 30 * 86400 * SECOND
 
 
 class Counts(msgspec.Struct):
@@ -97,7 +85,7 @@ class Counts(msgspec.Struct):
 class Limits:
     """Holds a plan against the limits of its intent."""
 
-    def __init__(self, volume: Volume, question: Question, reader: RepositoryReader) -> None:
+    def __init__(self, volume: Volume, question: Question, reader: ManifestReader) -> None:
         self.volume = volume
         self.question = question
         self.reader = reader
@@ -129,7 +117,7 @@ class Limits:
             if deleted > share * had:
                 plan.limits.append(_exceeded(what, deleted, had, share))
         self._limit_bytes(plan, counts, share)
-        if counts.victims_by_rule and self._times_were_reset(plan):
+        if counts.victims_by_rule and times_were_reset(plan, self.reader):
             plan.limits.append(
                 Exceeded(
                     "timestamps",
@@ -157,63 +145,6 @@ class Limits:
             for _, status in store.files(shard.blobs(shard.among(kept))):
                 yield status.st_size
 
-    def _times_were_reset(self, plan: Plan) -> bool:
-        hours = Counter(time // RESET_SPAN for entry in plan.entries for time in entry.tags.covered_times())
-        enough = ceil(RESET_SHARE * hours.total())
-        # A span lies within two hours, of which a volume has few; its times, in a list, are 10 MB for 250,000 tags.
-        if all(count + hours[hour + 1] < enough for hour, count in hours.items()):
-            return False
-        times = sorted(chain.from_iterable(entry.tags.covered_times() for entry in plan.entries))
-        spans = zip(times, times[enough - 1 :], strict=False)
-        starts = [at for at, (first, last) in enumerate(spans) if last - first <= RESET_SPAN]
-        if not starts:
-            return False
-        first = times[max(starts, key=lambda at: bisect_right(times, times[at] + RESET_SPAN) - at)]
-        oldest, newest = None, None
-        covered = (tag for entry in plan.entries for tag in entry.tags.covered())
-        for digest in dict.fromkeys(digest for digest, time in covered if first <= time <= first + RESET_SPAN):
-            created = self._created(digest)
-            if created is None:
-                continue
-            oldest = created if oldest is None else min(oldest, created)
-            newest = created if newest is None else max(newest, created)
-            if newest - oldest > CREATED_SPAN:
-                return True
-        return False
-
-    def _created(self, digest: Digest) -> int | None:
-        """When an image was built, in nanoseconds; of an index, its newest child that is no attestation."""
-        images = islice(self._images(digest), LARGEST_TREE)
-        times = [time for manifest in images if (time := self._build_time(manifest)) is not None]
-        return max(times, default=None)
-
-    def _images(self, digest: Digest) -> Iterator[Manifest]:
-        """A manifest and those below it, each once: an index may list a child a thousand times."""
-        seen = {digest}
-        waiting = [digest]
-        while waiting:
-            try:
-                manifest = self.reader.read_manifest(waiting.pop())
-            except (FileNotFoundError, CorruptManifestError):
-                continue
-            yield manifest
-            fresh = [child for child in manifest.children if child not in seen and child not in manifest.attestations]
-            seen.update(fresh)
-            waiting.extend(fresh)
-
-    def _build_time(self, manifest: Manifest) -> int | None:
-        if manifest.config is None:
-            return None
-        try:
-            config = _decode_config(self.reader.read_document(manifest.config))
-        except (FileNotFoundError, CorruptManifestError, msgspec.MsgspecError, UnicodeDecodeError):
-            return None
-        if config.created is None:
-            return None
-        moment = config.created if config.created.tzinfo else config.created.replace(tzinfo=UTC)
-        created = int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
-        return created if created >= OLDEST_PLAUSIBLE else None
-
 
 def kept_within(share: Fraction | None, deleted: int) -> int | None:
     """How many bytes must stay so that a share of all at most goes; None: no number would do."""
@@ -225,13 +156,6 @@ def kept_within(share: Fraction | None, deleted: int) -> int | None:
 def _is_version(tag: str) -> bool:
     """Whether a tag is an image's own, not a dependant's."""
     return digests.subject_of_tag(tag) is None
-
-
-class _Config(msgspec.Struct):
-    created: datetime | None = None
-
-
-_decode_config = msgspec.json.Decoder(_Config).decode
 
 
 def refusal(volume: Volume, repositories: int, before: int | None) -> str:
