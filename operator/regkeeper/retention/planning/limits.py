@@ -30,7 +30,7 @@ class Counts(msgspec.Struct):
 
     Attributes:
         covered: covered tags.
-        kept_blobs: what the covered repositories need from now on; the planner fills it.
+        kept_blobs: what the covered repositories need from now on.
         kept_sizes: of those of them that were read, the manifests; as far as the share of bytes is limited.
         kept_bytes: at least so many bytes have those of them that were looked at.
         emptied: repositories that lose their last tag by rules.
@@ -46,7 +46,6 @@ class Counts(msgspec.Struct):
     kept_blobs: Shards = msgspec.field(default_factory=Shards)
     kept_sizes: Sizes = msgspec.field(default_factory=Sizes)
     kept_bytes: int = 0
-    repositories: set[str] = msgspec.field(default_factory=set)
     emptied: list[str] = msgspec.field(default_factory=list)
     headless: int = 0
 
@@ -60,7 +59,6 @@ class Counts(msgspec.Struct):
         self.victims_by_rule += len(verdicts.by_rule)
         if not verdicts.selected:
             return
-        self.repositories.add(repository.name)
         self.tags += len(repository.tags)
         self.deleted_tags += len(victims)
         self.manifests += len(repository.revisions)
@@ -77,7 +75,6 @@ class Counts(msgspec.Struct):
         self.victims_by_rule += other.victims_by_rule
         self.kept_blobs.merge(other.kept_blobs)
         self.kept_sizes.merge(other.kept_sizes)
-        self.repositories |= other.repositories
         self.emptied += other.emptied
         self.headless += other.headless
 
