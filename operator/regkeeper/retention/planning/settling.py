@@ -26,6 +26,7 @@ from regkeeper.retention.volume.links import LinkTimes
 from regkeeper.retention.volume.repository import UNLINKED, Problem, Repository
 from regkeeper.retention.volume.repository_reader import Note
 from regkeeper.retention.volume.shards import Shards
+from regkeeper.retention.volume.strangers import has_strangers
 from regkeeper.retention.volume.uploads import old_uploads
 
 
@@ -215,13 +216,13 @@ class Settler:
             and links >= self.links.present(repository, repository.layers)
             and not repository.uploading
             and not repository.opaque
-            and not self.links.has_strangers(repository.name)
+            and not has_strangers(self.volume, repository.name)
         )
 
     def _move_rest(self, repository: Repository, moves: PlannedMoves) -> None:
         path = repository_path(repository.name)
         for name in (MANIFESTS, LAYERS, UPLOADS):
-            if self.links.exists(f"{path}/{name}"):
+            if self.volume.device(f"{path}/{name}") is not None:
                 moves.add(Kind.REPOSITORY, repository.name, [encoded(name)], [NO_WITNESS])
 
 

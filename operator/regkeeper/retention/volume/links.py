@@ -5,19 +5,16 @@ from contextlib import ExitStack, contextmanager
 from itertools import groupby
 
 from regkeeper.retention.volume import digests
-from regkeeper.retention.volume.digests import ALGORITHMS, Digest
+from regkeeper.retention.volume.digests import Digest
 from regkeeper.retention.volume.layout import (
     ABSENT,
     LAYERS,
-    MANIFESTS,
     NOT_THERE,
-    REVISIONS,
-    TAGS,
     Volume,
     permission_refused,
     repository_path,
 )
-from regkeeper.retention.volume.repository import TAG_NAME, Link, Repository
+from regkeeper.retention.volume.repository import Link, Repository
 
 
 class LinkTimes:
@@ -68,33 +65,3 @@ class LinkTimes:
     def present(self, repository: Repository, layers: Iterable[Digest]) -> set[Digest]:
         """Those of the digests whose directories have a link."""
         return {digest for digest, _ in self.of(repository, layers)}
-
-    def has_strangers(self, repository: str) -> bool:
-        """Whether beside tags, revisions and layers a repository has what is not read: of an unknown algorithm, say.
-
-        What can't be listed has some, too.
-        """
-        try:
-            return self._has_strangers(repository_path(repository))
-        except OSError:
-            return True
-
-    def _has_strangers(self, path: str) -> bool:
-        names = self.volume.names
-        algorithms = [
-            (f"{path}/{parent}", name) for parent in (REVISIONS, LAYERS) for name in names(f"{path}/{parent}")
-        ]
-        return (
-            not {f"{MANIFESTS}/{name}" for name in names(f"{path}/{MANIFESTS}")} <= {REVISIONS, TAGS}
-            or not all(TAG_NAME.fullmatch(name) for name in names(f"{path}/{TAGS}"))
-            or not all(name in ALGORITHMS for _, name in algorithms)
-            or not all(
-                digests.from_hex(ALGORITHMS[algorithm], name)
-                for parent, algorithm in algorithms
-                for name in names(f"{parent}/{algorithm}")
-            )
-        )
-
-    def exists(self, path: str) -> bool:
-        """Whether a directory is there."""
-        return self.volume.device(path) is not None
