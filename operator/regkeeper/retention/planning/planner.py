@@ -163,8 +163,8 @@ class Planner:
             waited = self.early.waits * SAMPLE // len(self.early.repositories)
         else:
             before = self.waits()
-            for place in found[:: len(found) // SAMPLE + 1]:
-                self.reader.touch(place.name)
+            for place in range(0, len(found), len(found) // SAMPLE + 1):
+                self._touch(found, place)
             waited = self.waits() - before
         if waited >= WAITS:
             self.waiting = True
@@ -184,17 +184,23 @@ class Planner:
         self.pending.update(stretch.pending)
 
     def _read(self, found: Sequence[Found], size: int, numbers: Iterator[int]) -> Iterator[Stretch | Ledger]:
-        """Read and judge stretches of so many repositories; those whose judgement has to wait are only read."""
+        """Read and judge stretches of so many repositories; those whose judgement has to wait are only read.
+
+        Args:
+            found: all that the walk came across; the place of a repository is its number in it.
+            size: of a stretch.
+            numbers: of stretches, as this process takes them.
+        """
         settler = Settler(self.volume, self.question, offline=self.offline)
         places = (
             (number, place)
             for number in numbers
             for place in range(number * size, min((number + 1) * size, len(found)))
         )
-        ahead = read_ahead(places, lambda at: self.reader.touch(found[at[1]].name), waits=self.waits)
-        for count, (number, some) in enumerate(groupby(ahead, itemgetter(0)), 1):
+        ahead = read_ahead(places, lambda at: self._touch(found, at[1]), waits=self.waits)
+        for count, (number, places_of_one) in enumerate(groupby(ahead, itemgetter(0)), 1):
             stretch = Stretch(number)
-            for _, place in some:
+            for _, place in places_of_one:
                 self._read_one(place, found[place], stretch, settler)
             stretch.notes = self.reader.notes()
             yield stretch
