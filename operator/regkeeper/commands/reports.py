@@ -1,13 +1,4 @@
-"""What the changing commands answer, as documents (--json) and in words.
-
-outcome     `done`, or the plan's own when nothing was carried out
-run         of what was deleted: `run`, `moves`, `bytes`, `purgeDue`; null: nothing was
-due         of a dry run: names of the runs that a real one would purge first
-recovered   what earlier runs had left: `rolledBack` and `undone`, names of runs
-purged      `runs`, `entries`, `bytes` that are free again, `returned` entries that were needed again,
-            `held` entries that another run needs to be undone, or what is stuck, `stuck`: what can't be removed, with
-            the reason, `unverified`: why nothing was freed, or null
-"""
+"""What the changing commands answer, as documents (docs/guides/documents.md describes their fields) and in words."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -71,7 +71,7 @@ class ManifestJudge:
     def judge(self, roots: set[Digest]) -> None:
         """Find the revisions with a cause to go among those that are not `roots`, and the reasons of the others."""
         repository = self.repository
-        carried = self._along(self._targets(self.tags.verdicts) | self._departing())
+        carried = self._along(self._targets(self.tags.verdicts) | self._dependants_that_go())
         carried_by_name = self._along(self._targets(self.tag_judge.going_by_name()))
         named_tags = {repository.tags[name].digest for name in self.tag_judge.exactly if name in repository.tags}
         loosely, exactly = self.tag_judge.whole_repository()
@@ -87,7 +87,7 @@ class ManifestJudge:
             restored = self.question.restored_from(repository.name, "", digest)
             if digest in self.tag_judge.used:
                 verdict = Verdict(False, f"in use by {self.tag_judge.used[digest]}")
-            elif (named := self.asked.get(digest) or exactly) and self.question.is_younger(link.pushed):
+            elif (named := self.asked.get(digest) or exactly) and self.question.is_younger_than_asked(link.pushed):
                 verdict = Verdict(False, YOUNGER)
             elif named:
                 verdict = Verdict(True, f"named by delete: {named}")
@@ -159,20 +159,20 @@ class ManifestJudge:
         names = {name for name in self.repository.tags if digests.subject_of_tag(name)}
         if not self.question.intent.older_than:  # which holds for exact names too
             names.update(self.tag_judge.exactly)
-        return self._along(self._targets(names) | self._departing())
+        return self._along(self._targets(names) | self._dependants_that_go())
 
-    def _departing(self) -> dict[Digest, str]:
+    def _dependants_that_go(self) -> dict[Digest, str]:
         """The untagged dependants that go for their subject; one that stays all the same keeps what is below it."""
         pointed = {tag.digest for tag in self.repository.tags.values()}
-        departing: dict[Digest, str] = {}
+        going: dict[Digest, str] = {}
         for digest, manifest in self.repository.manifests.items():
             link = self.repository.revisions.get(digest)
             if manifest.subject is not None and link is not None and digest not in pointed:
                 subject = digests.subject(manifest.subject)
                 verdict = dependant_verdict(self.question, self.subjects, subject, link.pushed)
                 if verdict.goes:
-                    departing[digest] = verdict.reason
-        return departing
+                    going[digest] = verdict.reason
+        return going
 
     def _along(self, going: dict[Digest, str]) -> dict[Digest, str]:
         """Some manifests that go, and the children that they take along."""

@@ -46,8 +46,8 @@ class Question(Struct, frozen=True):
     immovable: frozenset[Move] = frozenset()
     departures: Mapping[tuple[str, Digest], int] = field(default_factory=dict)
 
-    def is_younger(self, pushed: int) -> bool:
-        """Whether the command `delete` was asked for older things only, which holds for exact names too."""
+    def is_younger_than_asked(self, pushed: int) -> bool:
+        """Whether something is younger than `delete --older-than` says, which holds for exact names too."""
         return 0 < self.intent.older_than > self.now - pushed
 
     @property

@@ -204,7 +204,7 @@ class TagJudge:
         if reason is None and subject is not None:
             reason = self._kept_by_name(name)
         if reason is None and name in self.exactly:
-            if not self.question.is_younger(tag.link.pushed):
+            if not self.question.is_younger_than_asked(tag.link.pushed):
                 return Verdict(True, f"named by delete: {asked}")
             reason = YOUNGER
         reason = reason or self._protection(name, tag, pinned_by)

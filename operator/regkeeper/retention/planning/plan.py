@@ -1,24 +1,4 @@
-"""A plan: what goes, what stays and why, in exact bytes; and its document.
-
-The document (`--json`) is one object:
-
-    now            RFC 3339; every age counts from it
-    hash           of the sorted victims (repository, tag, digest) and the rules; an approval is bound to it
-    rules          a digest of the rules alone
-    outcome        `nothing` to do, `ready`, `limited` (a limit wants an approval) or `refused`
-    refusal        why it is refused outright; only then
-    limits         what was exceeded: `limit`, `message`
-    totals         `repositories`, `tags`, `deletedTags`, `deletedManifests`, `deletedLinks`, `deletedBlobs`,
-                   `deletedUploads`, `deletedLeftovers`, `deletedBytes`: of blobs that no repository needs
-                   any more, each counted once
-    problems       what can't be read and is therefore kept: `repository`, `where`, `message`
-    unmatched      deletions by name that name nothing
-    kept           deletions by name that something prevents: `asked`, `repository`, `name`, `reason`
-    warnings       texts
-    repositories   by name: `repository`; `deletedBytes`: of blobs that it alone had; `empty`: it leaves the catalog;
-                   `tags`: `tag`, `digest`, `pushed`, `deleted`, `reason`; `manifests`, those that no staying tag
-                   points to: `digest`, `deleted`, `reason`
-"""
+"""A plan: what goes, what stays and why, in exact bytes; and its document, which docs/guides/documents.md describes."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +34,7 @@ class Exceeded(NamedTuple):
     message: str
 
 
-class Refused(NamedTuple):
+class Prevented(NamedTuple):
     """A deletion by name that something prevents."""
 
     asked: str
@@ -101,7 +81,7 @@ class Plan(Struct):
     limits: list[Exceeded] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
-    kept: list[Refused] = field(default_factory=list)
+    kept: list[Prevented] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -134,7 +114,7 @@ class Plan(Struct):
         return hash_of(self.rules, self.victims(), in_order=True)
 
     def document(self) -> dict[str, Any]:
-        """The plan as a JSON object, as the module's docstring describes it."""
+        """The plan as a JSON object (`--json`)."""
         refusal = {"refusal": self.refusal} if self.refusal else {}
         return {
             "now": exact_moment(self.now),
@@ -156,7 +136,7 @@ class Plan(Struct):
             },
             "problems": [problem.document() for problem in self.problems],
             "unmatched": self.unmatched,
-            "kept": [refused._asdict() for refused in self.kept],
+            "kept": [prevented._asdict() for prevented in self.kept],
             "warnings": self.warnings,
             "repositories": [_entry_document(entry) for entry in self.entries],
         }

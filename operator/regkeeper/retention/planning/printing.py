@@ -61,9 +61,9 @@ def lines(plan: Plan) -> Iterator[Line]:
         yield Style.WARNING, f"! {shown(str(problem))}"
     for text in plan.unmatched:
         yield Style.WARNING, f"! delete: {shown(text)} names nothing"
-    for refused in plan.kept:
-        where = f"{refused.repository} {refused.name}"
-        yield Style.WARNING, f"! delete: {refused.asked} asks for {shown(where)}, but it is kept: {refused.reason}"
+    for prevented in plan.kept:
+        where = f"{prevented.repository} {prevented.name}"
+        yield Style.WARNING, f"! delete: {prevented.asked} asks for {shown(where)}, but it is kept: {prevented.reason}"
     for warning in plan.warnings:
         yield Style.WARNING, f"! {warning}"
     yield from _summary(plan)

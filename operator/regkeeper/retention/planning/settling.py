@@ -8,7 +8,7 @@ from regkeeper.retention.judging.judgement import Judgement
 from regkeeper.retention.judging.question import Question, Verdict
 from regkeeper.retention.planning.limits import Counts
 from regkeeper.retention.planning.owners import Owners
-from regkeeper.retention.planning.plan import Refused, RepositoryPlan
+from regkeeper.retention.planning.plan import Prevented, RepositoryPlan
 from regkeeper.retention.planning.planned_moves import NO_WITNESS, PlannedMoves, encoded
 from regkeeper.retention.planning.rows import ManifestRow, TagRows
 from regkeeper.retention.quarantine.moves import Kind
@@ -48,7 +48,7 @@ class Stretch(Struct):
     number: int
     entries: dict[int, RepositoryPlan] = field(default_factory=dict)
     moves: PlannedMoves = field(default_factory=PlannedMoves)
-    kept: list[Refused] = field(default_factory=list)
+    kept: list[Prevented] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     revisions: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -118,7 +118,7 @@ class Settler:
             ledger.needed.add(judgement.needed)
         stretch.answered |= judgement.tags.answered
         stretch.kept.extend(
-            Refused(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)
+            Prevented(asked, repository.name, name, reason) for asked, name, reason in sorted(judgement.tags.refused)
         )
         stretch.problems.extend(repository.problems())
         tags = repository.listed_tags
