@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from regkeeper.cli import app
-from regkeeper.commands.volume_options import reading
+from regkeeper.commands.reading import reading
 from regkeeper.retention.errors import StoppedError
 from regkeeper.retention.planning.asking import ask
 from regkeeper.retention.policies.policy import merge

@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable
 
+from regkeeper.commands.answering import failures, note
 from regkeeper.commands.deletion import Deletion, answer, end, refusal_of
 from regkeeper.commands.progress import progress
 from regkeeper.commands.reports import (
@@ -13,7 +14,6 @@ from regkeeper.commands.reports import (
     recovered_document,
     run_document,
 )
-from regkeeper.commands.volume_options import failures, note
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.planning.asking import ask_to_change

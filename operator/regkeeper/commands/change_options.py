@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from regkeeper.commands.answering import note
 from regkeeper.commands.shared_options import taking
 from regkeeper.commands.volume_options import (
     AsJson,
@@ -13,7 +14,6 @@ from regkeeper.commands.volume_options import (
     Now,
     RegistryOption,
     Root,
-    note,
     parsed_moment,
 )
 from regkeeper.retention.runs import session

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.answering import print_document
 from regkeeper.commands.look_options import Look, looking_command
-from regkeeper.commands.volume_options import print_document
 from regkeeper.retention.volume.inspection import Inspection, inspect
 from regkeeper.retention.wording import count, shown
 

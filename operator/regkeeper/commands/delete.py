@@ -7,16 +7,11 @@ from urllib.parse import urlsplit
 import typer
 from msgspec.structs import replace
 
+from regkeeper.commands.answering import failures
 from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.deletion import Deletion
 from regkeeper.commands.performing import perform
-from regkeeper.commands.volume_options import (
-    InUseFile,
-    Yes,
-    failures,
-    read_in_use,
-    seconds,
-)
+from regkeeper.commands.volume_options import InUseFile, read_in_use, seconds
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.planning.plan import Plan
@@ -72,7 +67,7 @@ def delete(
         str, typer.Option(metavar="AGE", help="How long `restore` can bring it back; 0s: not at all.")
     ] = "24h",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
-    yes: Yes = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     in_use: InUseFile = None,
 ) -> None:
     """Delete by name: into a quarantine, from which `restore` brings it back until it is purged. All or nothing.

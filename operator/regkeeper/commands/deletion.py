@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 import typer
 from msgspec import Struct
 
+from regkeeper.commands.answering import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.commands.change_options import Change
-from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, note, present, print_document
+from regkeeper.commands.volume_options import present
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.planning.plan_files import Approved

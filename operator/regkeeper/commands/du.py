@@ -2,8 +2,8 @@
 
 import typer
 
+from regkeeper.commands.answering import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.commands.look_options import Look, looking_command
-from regkeeper.commands.volume_options import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.retention.volume.usage import Usage, measure
 from regkeeper.retention.wording import shown
 

@@ -14,7 +14,7 @@ import typer
 from msgspec.structs import replace
 
 from regkeeper.answer import Answer, AnswerError, Outcome, decode, encode
-from regkeeper.commands.volume_options import note
+from regkeeper.commands.answering import note
 from regkeeper.errors import RegkeeperError
 from regkeeper.job import stages
 from regkeeper.job.request import Request, read_request

@@ -136,7 +136,7 @@ def list_images(
 
 def list_volume(root: str, reporter: Reporter, *, journal: str | None, digests: bool) -> None:
     """Print the images of the volume at `root` in natural order, one repository in memory at a time."""
-    from regkeeper.commands.volume_options import reading  # a listing over HTTP needs nothing of the engine
+    from regkeeper.commands.reading import reading
     from regkeeper.retention.errors import RetentionError
     from regkeeper.retention.volume.digests import to_text
     from regkeeper.retention.volume.layout import walk_repositories

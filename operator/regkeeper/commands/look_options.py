@@ -7,15 +7,10 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.answering import failures
+from regkeeper.commands.reading import reading
 from regkeeper.commands.shared_options import taking
-from regkeeper.commands.volume_options import (
-    AsJson,
-    JournalDirectory,
-    Now,
-    Root,
-    failures,
-    reading,
-)
+from regkeeper.commands.volume_options import AsJson, JournalDirectory, Now, Root
 from regkeeper.retention.runs.quiet import Mode
 from regkeeper.retention.runs.session import Reading
 

@@ -2,9 +2,11 @@
 
 from contextlib import nullcontext
 
+from regkeeper.commands.answering import failures, note
 from regkeeper.commands.deletion import Deletion, answer, end, refusal_of
 from regkeeper.commands.progress import progress
-from regkeeper.commands.volume_options import failures, note, note_state, present
+from regkeeper.commands.reading import note_state
+from regkeeper.commands.volume_options import present
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.planning.asking import ask
 from regkeeper.retention.planning.early import Early

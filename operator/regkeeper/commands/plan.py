@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.answering import note
 from regkeeper.commands.retention_options import Namespace, Retention, on_cluster
-from regkeeper.commands.volume_options import note
 from regkeeper.plan_reading import read_plan
 
 app = typer.Typer(add_completion=False)

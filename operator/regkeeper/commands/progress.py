@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from regkeeper.commands.volume_options import note
+from regkeeper.commands.answering import note
 
 _LINE_EVERY = 10_000
 _SHOWN_EVERY = 0.1  # seconds

@@ -4,17 +4,10 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.answering import KEPT_AGAINST_WILL, failures, note, print_document
 from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.reports import note_purged, note_recovered, purged_document, recovered_document
-from regkeeper.commands.volume_options import (
-    KEPT_AGAINST_WILL,
-    InUseFile,
-    failures,
-    note,
-    print_document,
-    read_in_use,
-    seconds,
-)
+from regkeeper.commands.volume_options import InUseFile, read_in_use, seconds
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.history import due

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from regkeeper.commands.volume_options import note
+from regkeeper.commands.answering import note
 from regkeeper.retention.moments import moment
 from regkeeper.retention.quarantine.journal import Journal
 from regkeeper.retention.runs.purge import Purged

@@ -4,17 +4,13 @@ from typing import Annotated
 
 import typer
 
+from regkeeper.commands.answering import failures, note, print_document
 from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.reports import (
     note_recovered,
     note_restored,
     recovered_document,
     restored_document,
-)
-from regkeeper.commands.volume_options import (
-    failures,
-    note,
-    print_document,
 )
 from regkeeper.retention.policies.references import InvalidReferenceError, Reference, parse_reference
 from regkeeper.retention.quarantine import marks, reserve

@@ -8,15 +8,11 @@ from urllib.parse import urlsplit
 
 import typer
 
+from regkeeper.commands.answering import failures, note
 from regkeeper.commands.change_options import Change, changing_command
 from regkeeper.commands.deletion import Deletion
 from regkeeper.commands.performing import perform
-from regkeeper.commands.volume_options import (
-    InUseFile,
-    failures,
-    note,
-    read_in_use,
-)
+from regkeeper.commands.volume_options import InUseFile, read_in_use
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import exact_moment
 from regkeeper.retention.planning.early import reading_early

@@ -4,8 +4,9 @@ from typing import Any
 
 import typer
 
+from regkeeper.commands.answering import print_document
 from regkeeper.commands.look_options import Look, looking_command
-from regkeeper.commands.volume_options import present, print_document
+from regkeeper.commands.volume_options import present
 from regkeeper.retention.moments import moment
 from regkeeper.retention.quarantine.journal import Journal, State
 from regkeeper.retention.wording import count, size_of

@@ -1,30 +1,16 @@
-"""Options and manners that all commands on a registry's volume share: exit status, JSON, signals, the end time.
+"""Options that several commands on a registry's volume share, and what they come to."""
 
-Exit status: 0 done or nothing to do, 1 refused or failed, 2 wrong usage, 3 done, but something was
-kept that could not be read, or not be removed.
-Standard output has the answer only (with --json one document); everything else goes to standard error.
-"""
-
-import json
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
 from regkeeper.durations import parse_duration
-from regkeeper.errors import RegkeeperError
 from regkeeper.retention.errors import RefusedError
 from regkeeper.retention.moments import parse_moment
 from regkeeper.retention.policies.in_use import InUse, InvalidInUseError, parse_in_use
-from regkeeper.retention.runs import session
 from regkeeper.retention.runs.quiet import Mode
-from regkeeper.retention.runs.session import Reading
-
-KEPT_AGAINST_WILL = 3
 
 
 def parsed_moment(text: str | None) -> int | None:
@@ -117,28 +103,6 @@ InUseFile = Annotated[
         help="Images in use, which stay: a line for each, the reference, then who uses it; last `# N`, their number.",
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
-
-
-@contextmanager
-def reading(root: str, journal: str | None = None) -> Iterator[Reading]:
-    """Open a volume to read it as it will be once what has not ended is put back; says so if there is something."""
-    with session.reading(root, journal) as seen:
-        note_state(seen)
-        yield seen
-
-
-def note_state(seen: Reading) -> None:
-    """Say so if a volume is shown otherwise than it is, or is about to change."""
-    if seen.under_way:
-        note("a run is under way: this may be out of date when it ends")
-    elif seen.unfinished:
-        note(
-            f"run {', '.join(seen.unfinished)} has not ended: the next command that changes something puts its "
-            "entries back; all is shown as if it had"
-        )
-    if seen.foreign:
-        note(seen.foreign)
 
 
 def seconds(text: str, option: str) -> int:
@@ -168,26 +132,3 @@ def read_in_use(path: str | None, hosts: frozenset[str] | None = None) -> InUse 
             return parse_in_use(file.read(), hosts)
     except (OSError, InvalidInUseError) as error:
         raise RefusedError(f"--in-use {path}: {error}. Nothing was changed") from error
-
-
-def note(text: str) -> None:
-    """Tell a person something that is not the answer."""
-    typer.echo(f"regkeeper: {text}", err=True)
-
-
-def print_document(document: Mapping[str, Any]) -> None:
-    """The one document of --json."""
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-
-
-@contextmanager
-def failures(*, as_json: bool) -> Iterator[None]:
-    """End the command with status 1 on an expected failure; with --json its document says which."""
-    try:
-        yield
-    except RegkeeperError as error:
-        note(str(error))
-        if as_json:
-            print_document({"outcome": "failed", "reason": error.reason, "message": str(error)})
-        raise typer.Exit(1) from None
