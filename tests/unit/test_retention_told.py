@@ -286,6 +286,17 @@ async def test_what_is_in_use_is_asked_for_once_the_registry_is_quiet_and_not_be
     assert json.loads(part["data"]["header"])["stage"] == "run"
 
 
+async def test_a_run_that_began_with_the_switch_is_not_told_to_plan_only_once_the_spec_wants_pushes_again() -> None:
+    """`spec.readOnly` was taken back as its pods were being replaced: pushes waited to the end of the run, an hour."""
+    bench = RetentionPasses(replace(HOLDER, stage=Stage.PREPARING))
+    replace_pod(bench, read_only=True, served=NOON)
+    bench.cluster.put({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "k8sworker1"}})
+    await bench.reconciler.look(KEY)
+    assert bench.stage() is Stage.RUNNING
+    part = bench.cluster.objects["ConfigMap", naming.snapshot_name(KEY.name, 0)]
+    assert json.loads(part["data"]["header"])["stage"] == "run"
+
+
 async def test_how_long_pulls_and_pushes_waited_is_told_and_again_once_the_registry_serves_as_before() -> None:
     bench = RetentionPasses(HOLDER)
     replace_pod(bench, read_only=True, served=NOON + timedelta(seconds=4))
