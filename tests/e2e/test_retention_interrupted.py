@@ -230,6 +230,49 @@ async def test_a_registry_whose_spec_can_not_be_carried_out_any_more_is_given_ba
     assert (await bench.need(kube.DEPLOYMENT, "main"))["metadata"]["generation"] == generation
 
 
+@pytest.mark.parametrize("replicas", [None, 2])
+async def test_a_registry_that_is_stopped_stays_so_where_its_deployment_is_made_anew_or_its_replicas_are_left_to_others(
+    bench: RetentionBench, replicas: int | None
+) -> None:
+    """retention.md: "or scaled to zero": with the default of one pod it would take pushes beside the run."""
+    storage = {"size": "1Gi", "accessModes": ["ReadWriteMany"]}
+    await bench.make_registry(storage=storage, **({} if replicas is None else {"replicas": replicas}))
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": bench.key.namespace},
+        "spec": {
+            "capacity": {"storage": storage["size"]},
+            "accessModes": storage["accessModes"],
+            "claimRef": {"namespace": bench.key.namespace, "name": bench.claim},
+            "nfs": {"server": "nfs.example", "path": f"/{bench.key.namespace}"},
+        },
+    }
+    made = await bench.cluster.create(volume)
+    bench.kubelet.script = lambda _: (SWITCH, None)
+    await bench.retain(**KEEP_TWO, mode="Offline")
+    await bench.work_until_stage(Stage.RUNNING)
+    # It goes with its claim.
+    await bench.cluster.delete(kube.VOLUME, None, bench.key.namespace, uid=made["metadata"]["uid"])
+    live = await bench.need(kube.DEPLOYMENT, "main")
+    generation = live["metadata"]["generation"]
+    if replicas is None:
+        await bench.cluster.delete(kube.DEPLOYMENT, bench.key.namespace, "main", uid=live["metadata"]["uid"])
+        generation = 1
+    else:
+        await bench.cluster.patch(kube.REGISTRY, bench.key.namespace, "main", {"spec": {"replicas": None}})
+    await bench.pass_without_a_run()
+    live = await bench.need(kube.DEPLOYMENT, "main")
+    assert (live["spec"]["replicas"], live["metadata"]["generation"]) == (0, generation), "for a moment it had a pod"
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+    await bench.settle("Done")
+
+    async def serves() -> bool:
+        return bool((await bench.need(kube.DEPLOYMENT, "main"))["spec"]["replicas"] == 1)
+
+    await bench.work_until_async(serves)
+
+
 async def test_a_registry_that_is_paused_between_two_writes_of_the_switch_is_given_back(bench: RetentionBench) -> None:
     """Its next pod would be read-only, whenever it came."""
     await bench.make(**KEEP_TWO)

@@ -58,6 +58,15 @@ def _is_applied(metadata: Mapping[str, Any]) -> bool:
     )
 
 
+def applies(body: Mapping[str, Any], field_name: str) -> bool:
+    """Whether an apply of ours set a field of the spec: leaving it out now would ask the API server to remove it."""
+    return any(
+        f"f:{field_name}" in entry["fieldsV1"].get("f:spec", {})
+        for entry in body["metadata"].get("managedFields") or ()
+        if entry["manager"] == naming.FIELD_MANAGER and entry["operation"] == "Apply"
+    )
+
+
 def require_ours(body: Mapping[str, Any], registry: Metadata, owner_kind: str = kube.REGISTRY.kind) -> None:
     """Check that `body` belongs to the Registry with that metadata.
 

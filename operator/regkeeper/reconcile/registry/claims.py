@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from regkeeper import kube, naming
+from regkeeper import kube
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import State
 from regkeeper.reconcile.drift import quantity
+from regkeeper.reconcile.ownership import applies
 from regkeeper.reconcile.registry.diagnosis import Problem
 
 
@@ -41,7 +42,7 @@ def fit(desired: kube.Object, live: Mapping[str, Any], *, may_grow: bool) -> Fit
         present = there.get(field_name)
         if field_name in spec and present is not None and present != spec[field_name]:
             fitted.notes.append(f"its {what} is {present or 'none'}")
-        if present is not None and (field_name in spec or _is_applied(live, field_name)):
+        if present is not None and (field_name in spec or applies(live, field_name)):
             spec[field_name] = present
     wanted, requested = _request(desired), _request(live)
     size = requested
@@ -102,12 +103,3 @@ def _resizing(claim: Mapping[str, Any]) -> list[str]:
 
 def _request(claim: Mapping[str, Any]) -> str:
     return str(claim["spec"]["resources"]["requests"]["storage"])
-
-
-def _is_applied(live: Mapping[str, Any], field_name: str) -> bool:
-    """Whether an earlier apply of ours set a field: leaving it out now would ask the API server to remove it."""
-    return any(
-        f"f:{field_name}" in entry["fieldsV1"].get("f:spec", {})
-        for entry in live["metadata"].get("managedFields") or ()
-        if entry["manager"] == naming.FIELD_MANAGER and entry["operation"] == "Apply"
-    )

@@ -14,6 +14,7 @@ from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import STORAGE_READY, State
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.objects import Objects
+from regkeeper.reconcile.ownership import applies
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.registry.addresses import Prober
@@ -242,7 +243,8 @@ class RegistryReconciler:
     async def _stop(self, key: Key, desired: kube.Object) -> None:
         """Leave a Deployment no pods while a run has its volume; where the spec leaves their number, remember it."""
         live = self._store.get(kube.DEPLOYMENT, *key)
-        if "replicas" in desired["spec"] or live is None:
+        # A number that an apply has set, as of a Deployment made anew, becomes 1 where the next one leaves it out.
+        if "replicas" in desired["spec"] or live is None or applies(live, "replicas"):
             desired["spec"]["replicas"] = 0
         elif live["spec"].get("replicas", 1) != 0:
             remembered = {"annotations": {naming.REPLICAS_ANNOTATION: str(live["spec"].get("replicas", 1))}}
