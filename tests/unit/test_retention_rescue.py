@@ -154,6 +154,32 @@ async def test_a_job_to_bring_something_back_that_the_gate_refuses_is_made_again
     assert len(rescuers(bench)) == 1
 
 
+@pytest.mark.parametrize("lock", [Lock(purge_due=NOON), Lock(rescue=OWED)], ids=["purge", "rescue"])
+@pytest.mark.parametrize("is_made", [False, True], ids=["paused before", "paused as its Job waits"])
+async def test_what_is_due_while_the_registry_is_paused_is_done_as_soon_as_it_no_longer_is(
+    lock: Lock, *, is_made: bool
+) -> None:
+    """It was put off each time, so that it waited for up to an hour after the pause."""
+    bench = owing()
+    bench.write_lock(lock)
+    if is_made:
+        bench.cluster.refused["patch Lease"] = kube.TransientError("not now", code=503)
+        with pytest.raises(kube.TransientError):
+            await bench.reconciler.look(KEY)
+        bench.cluster.refused.clear()
+    registry = bench.cluster.objects["Registry", "main"]
+    paused = {**registry["metadata"], "annotations": {naming.PAUSED_ANNOTATION: "true"}}
+    bench.registries.put(bench.cluster.put({**registry, "metadata": paused}))
+    for _ in range(3):
+        bench.now += timedelta(hours=1)
+        await bench.reconciler.look(KEY)
+        assert bench.lock == lock
+        assert not [name for kind, name in bench.cluster.objects if kind == "Job"]
+    bench.registries.put(bench.cluster.put(registry))
+    await bench.reconciler.look(KEY)
+    assert bench.lock.holder is not None
+
+
 @pytest.mark.parametrize(
     ("policies", "of"),
     [

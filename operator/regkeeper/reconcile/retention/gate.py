@@ -85,8 +85,11 @@ class Gate:
                 self._gone[holder.uid] = pod
 
     def due(self, scene: Scene, lock: Lock) -> Lock:
-        """What of a lock a Registry has to see to: nothing of a volume that is another's."""
-        return Lock() if self._volume.no_place(scene) else lock
+        """What of a lock a Registry has to see to at present: nothing where every Job for it would be refused.
+
+        Refused, it would be put off, and wait on when it no longer is: for an hour after a pause, say.
+        """
+        return Lock() if self._volume.refusal_of_all(scene) else lock
 
     async def open(self, scene: Scene, live: kube.Object | None, lock: Lock, job: kube.Object) -> Holder:
         """Take the lock for a Job.
@@ -121,9 +124,15 @@ class Gate:
         if job is None or is_finished(job) or "deletionTimestamp" in job["metadata"] or holder.aborted:
             return await self._await_end(live, lock, holder, job, pod)
         run = Run(scene, live, lock, holder, job, pod, self._now())
-        overdue = await self._overdue(run)
-        if overdue:
-            return await self._locks.abort(run, overdue)
+        if run.left <= 0:
+            # The Job controller says that a Job failed only once its pod has stopped, which a lost node never tells.
+            why = "its activeDeadline passed, and nobody says that its pod has stopped"
+            return await self._locks.abort(run, why)
+        is_preparing = holder.stage is Stage.PREPARING and run.is_suspended
+        if is_preparing and holder.quiet is not None and run.has_waited_in_vain:
+            if await self._was_let_go(run):
+                return AGAIN  # with the Job as it is now
+            return await self._locks.abort(run, "it could not be let go within startTimeout")
         try:
             return await self._steps.take(run)
         except (RunRefusedError, InUseUnknownError, SnapshotTooLargeError, InvalidSpecError) as error:
@@ -132,16 +141,6 @@ class Gate:
             if isinstance(error, kube.ConflictError) or not run.has_waited_in_vain or await self._was_let_go(run):
                 raise
             return await self._locks.abort(run, f"it could not begin within startTimeout: {error}")
-
-    async def _overdue(self, run: Run) -> str:
-        """Why a run has had its time, whatever keeps its steps from being made; empty if it has not."""
-        holder = run.holder
-        if run.left <= 0:
-            # The Job controller says that a Job failed only once its pod has stopped, which a lost node never tells.
-            return "its activeDeadline passed, and nobody says that its pod has stopped"
-        if holder.stage is not Stage.PREPARING or holder.quiet is None or not run.has_waited_in_vain:
-            return ""
-        return "" if await self._was_let_go(run) else "it could not be let go within startTimeout"
 
     async def _was_let_go(self, run: Run) -> bool:
         """Whether a Job that seems to wait does not: the answer to the write that let it go may be what is missing."""
@@ -214,6 +213,8 @@ class Gate:
 
     async def postpone(self, scene: Scene, live: kube.Object, lock: Lock, job: kube.Object, why: str) -> None:
         """A Job was refused that is due: it is tried again later, under another name. Else it would be made at once."""
+        if self._volume.refusal_of_all(scene):
+            return  # It is made again as soon as that has passed (`due`).
         match read_request(job).action:
             case Action.PURGE:
                 lock = replace(lock, purge_due=self._now() + REPEATED_AFTER)

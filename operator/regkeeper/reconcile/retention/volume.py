@@ -43,21 +43,28 @@ class Volume:
                 f"its pod would mount PersistentVolumeClaim {mounted or '(none)'}, and Registry {name} is on "
                 f"{scene.claim}: make a new Job"
             )
-        _refuse_paused(scene)
-        if trouble := self.no_place(scene):
-            raise RunRefusedError(f"Registry {name}: {trouble}")
-        for other, trouble in scene.policies.invalid.items():
-            raise RunRefusedError(f"ImageRetention {other} of the same Registry is invalid: {trouble}")
+        if trouble := self.refusal_of_all(scene):
+            raise RunRefusedError(trouble)
         request = read_request(job)
         needs_none = request.action is Action.PURGE or (request.action is Action.RESCUE and not retention_of(job))
         if not needs_none and retention_of(job) not in scene.policies.valid:
             raise RunRefusedError(f"there is no ImageRetention {retention_of(job)}")
 
-    def no_place(self, scene: Scene) -> str:
-        """Why no run of a Registry may have its volume; empty if one may."""
+    def refusal_of_all(self, scene: Scene) -> str:
+        """Why no run of a Registry may begin at present, whatever it is for; empty if one may.
+
+        A pass hears of it when that changes.
+        """
+        if _is_paused(scene):
+            return _paused(scene)
         body = self._registries.registry(scene.key) or {}
         said = (body.get("status") or {}).get("conditions") or ()
-        return next((each["message"] for each in said if each["reason"] in NO_PLACE_FOR_A_RUN), "")
+        for each in said:
+            if each["reason"] in NO_PLACE_FOR_A_RUN:
+                return f"Registry {scene.registry.metadata.name}: {each['message']}"
+        for other, trouble in scene.policies.invalid.items():
+            return f"ImageRetention {other} of the same Registry is invalid: {trouble}"
+        return ""
 
     async def check(self, scene: Scene, job: kube.Object) -> None:
         """Check that a Job may take the lock.
@@ -156,8 +163,8 @@ class Volume:
             RunRefusedError: it was paused before.
         """
         live = self._registries.get(kube.DEPLOYMENT, *scene.key) or {"metadata": {}}
-        if naming.QUIET_ANNOTATION not in (live["metadata"].get("annotations") or {}):
-            _refuse_paused(scene)
+        if naming.QUIET_ANNOTATION not in (live["metadata"].get("annotations") or {}) and _is_paused(scene):
+            raise RunRefusedError(_paused(scene))
 
     async def node(self, scene: Scene) -> str | None:
         """Label of the node that has the volume attached; None: any node will do, or the volume itself says which."""
@@ -182,10 +189,12 @@ class Volume:
         return label
 
 
-def _refuse_paused(scene: Scene) -> None:
-    metadata = scene.registry.metadata
-    if metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true":
-        raise RunRefusedError(f"Registry {metadata.name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}")
+def _is_paused(scene: Scene) -> bool:
+    return scene.registry.metadata.annotations.get(naming.PAUSED_ANNOTATION) == "true"
+
+
+def _paused(scene: Scene) -> str:
+    return f"Registry {scene.registry.metadata.name} is paused: remove its annotation {naming.PAUSED_ANNOTATION}"
 
 
 def _check_mode(mode: str, claim: kube.Object, job: kube.Object, names: Sequence[str]) -> None:

@@ -51,9 +51,8 @@ def due_name(registry: str, action: Action, due: datetime) -> str:
 
 
 def due_rescue(scene: Scene, lock: Lock) -> Rescue | None:
-    """What the lock says of a rescue, unless it would be refused anyway, or no policy wants what is in use to stay."""
-    policies = scene.policies
-    return lock.rescue if policies.in_use_matters and not policies.invalid else None
+    """What the lock says of a rescue, unless no policy wants what is in use to stay."""
+    return lock.rescue if scene.policies.in_use_matters else None
 
 
 def made_by(awaiting: Mapping[str, Any], policy: ImageRetention) -> str:
