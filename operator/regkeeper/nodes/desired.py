@@ -1,10 +1,11 @@
 """The list of trusted registries: how the operator writes it and the agents read it.
 
-One JSON document for the whole cluster, small at 5,000 nodes because each distinct set of hosts stands in it once:
+A JSON document in an annotation of each agent's pod, which reads it as a mounted file. It has room for many nodes, each
+distinct set of hosts standing in it once; the operator names in it the one of the pod:
 
     {"version": 1, "checksum": "sha256:…", "list": {
       "generation": 7, "cluster": "<uid of kube-system>", "applyPendingEdits": false,
-      "sets": [["k8smaster:5000"], []], "nodes": {"k8smaster": 0, "k8sworker1": 0, "k8sworker2": 1}}}
+      "sets": [["k8smaster:5000"]], "nodes": {"k8sworker1": 0}}}
 
 `checksum` is over `list` written as `canonical` writes it. A node that shall trust nothing is named with an empty set:
 a node that is not named is left as it is, for absence is never an order.
@@ -21,7 +22,7 @@ from regkeeper.nodes.reasons import NodeProblemError, Reason
 
 VERSION = 1
 MAXIMUM_BYTES = 1 << 20
-"""The size of a ConfigMap."""
+"""Four times what all annotations of an object may take."""
 
 MAXIMUM_HOSTS = 1024
 """Of one node: 500 Registries by name and by address, and still small enough for a report."""
