@@ -9,21 +9,8 @@ from pydantic.alias_generators import to_camel
 from regkeeper.api.v1alpha1.schema import Definition
 
 
-class Spec(BaseModel):
-    """Base of everything below `spec`: camelCase outside, snake_case inside, unknown keys refused."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        validate_by_name=True,
-        validate_by_alias=True,
-        extra="forbid",
-        frozen=True,
-        defer_build=True,
-    )
-
-
-class Status(BaseModel):
-    """Base of everything below `status`. Unknown keys are passed over: a newer version may have written them."""
+class _Model(BaseModel):
+    """camelCase outside, snake_case inside. Unknown keys are passed over: a newer version may have written them."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -33,6 +20,16 @@ class Status(BaseModel):
         frozen=True,
         defer_build=True,
     )
+
+
+class Spec(_Model):
+    """Base of everything below `spec`: here unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Status(_Model):
+    """Base of everything below `status`."""
 
 
 class Condition(Status):
@@ -46,12 +43,8 @@ class Condition(Status):
     last_transition_time: datetime = Field(description="When its status last changed.")
 
 
-class Metadata(BaseModel):
+class Metadata(_Model):
     """The parts of ObjectMeta that regkeeper reads."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True, defer_build=True
-    )
 
     name: str
     namespace: str = "default"
@@ -70,12 +63,8 @@ S = TypeVar("S", bound=Spec)
 T = TypeVar("T", bound=Status)
 
 
-class Resource(BaseModel, Generic[S, T]):
+class Resource(_Model, Generic[S, T]):
     """A custom resource as the API server holds it."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_name=True, extra="ignore", frozen=True, defer_build=True
-    )
 
     definition: ClassVar[Definition]
     """Its names and columns, for the CRD."""
