@@ -57,6 +57,17 @@ def test_a_reference_brings_back_the_last_push_of_a_tag_though_an_earlier_one_ha
     assert volume.repository("app").tag_link("v1").read_text() == digest
 
 
+def test_an_earlier_push_that_a_later_run_took_once_more_is_the_earlier_one_still(
+    volume: Volume, runner: Runner
+) -> None:
+    digest, later = undone_too_early(volume, runner)
+    again = runner.delete("app:v1").journal
+    assert again is not None
+    runner.restore_run(later)
+    assert [move.name for move in runner.restore_run(again.run).newer] == ["v1"]
+    assert volume.repository("app").tag_link("v1").read_text() == digest
+
+
 def test_what_came_back_of_a_run_is_told_from_a_push_though_a_purge_has_freed_the_rest_of_that_run(
     volume: Volume, runner: Runner
 ) -> None:

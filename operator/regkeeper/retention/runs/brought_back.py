@@ -42,11 +42,17 @@ class BroughtBack:
         self._volume = volume
         self._journals = journals
 
-    def take_away(self, run: str, move: Move) -> Former | None:
-        """Move what stands in the place of a tag of a run back into the quarantine, if an earlier run had taken it."""
+    def take_away(self, move: Move) -> Former | None:
+        """Move what stands in the place of a tag back into the quarantine, if it was pushed before that.
+
+        Which is so if a run had taken it before any took the other: a run may take again what came back.
+        """
         # In the place of one that can't be read whatever can stays.
         former = self._former(move.path, move.path) if move.digest else None
-        if former is None or former.run >= run or self._volume.exists(former.place):
+        if former is None or self._volume.exists(former.place):
+            return None
+        first = self._tags.get((move.path, move.witness))
+        if first is None or former.run >= first.run:
             return None
         self._expect_more(former.run)
         parent, name = split(former.move)
@@ -72,7 +78,7 @@ class BroughtBack:
     def _former(self, path: str, place: str) -> Former | None:
         """The first run that took a tag whose path this is, and which is now at some place."""
         status = self._volume.status(f"{place}/current/link")
-        return None if status is None else self._tags.get((path, status.st_ino, status.st_ctime_ns))
+        return None if status is None else self._tags.get((path, (status.st_ino, status.st_ctime_ns)))
 
     def merge(self, former: Former) -> None:
         """Bring the history back of what was taken away, now that a later push stands in its place."""
@@ -82,10 +88,10 @@ class BroughtBack:
             self._volume.sync(quarantine)
 
     @cached_property
-    def _tags(self) -> dict[tuple[str, int, int], Former]:
+    def _tags(self) -> dict[tuple[str, tuple[int, int] | None], Former]:
         """By path, inode and ctime of the link, which a push changes and no rename of the tag's directory does."""
         return {
-            (move.path, *move.witness): Former(journal.run, number, move)
+            (move.path, move.witness): Former(journal.run, number, move)
             for journal in reversed(self._journals.all())
             if journal.came_back or journal.state in UNDOABLE
             for number, move in self._journals.moves_of(journal.run, Kind.TAG)

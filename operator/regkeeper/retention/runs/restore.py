@@ -237,7 +237,7 @@ def _put_back(
             if move.kind != kind:
                 parents.sync()
                 kind = move.kind
-            former = brought_back.take_away(run, move) if brought_back is not None and move.kind is Kind.TAG else None
+            former = brought_back.take_away(move) if brought_back is not None and move.kind is Kind.TAG else None
             whole = put_back(volume, quarantine, number, parents, move)
             if brought_back is not None and former is not None:
                 brought_back.merge(former)
