@@ -128,6 +128,15 @@ def _deleted(plan: object) -> set[str]:
 
 
 @pytest.mark.usefixtures("two_images")
+def test_a_policy_of_the_same_name_that_only_keeps_ends_nothing_that_an_undo_keeps(runner: Runner) -> None:
+    """Both were digested as one, which no run had as its rules: an undo kept nothing, whatever stayed as it was."""
+    intent = merge(policies(KEEP_ONE), policies({"rules": [{"keep": {"matching": ["v9"]}}]}))
+    assert _deleted(runner.run("retain", intent).plan) == {"v1"}
+    runner.restore()
+    assert not _deleted(runner.run("retain", intent).plan)
+
+
+@pytest.mark.usefixtures("two_images")
 def test_rules_of_another_policy_end_nothing_that_an_undo_keeps(runner: Runner) -> None:
     """On the cluster each policy of a registry has runs of its own; the others are known there, and only keep."""
     one, other = policies(KEEP_ONE, {"rules": [{"tags": ["v*"], "keep": {"last": 1}}]})

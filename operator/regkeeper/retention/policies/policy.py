@@ -128,7 +128,8 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         undo_window=max(_nanoseconds(spec.undo_window) for spec in specs),
         fingerprint=_fingerprint(policies),
         policies=_fingerprints(policies),
-        known=_fingerprints([*policies, *also_keep]),
+        # Of one name, what deletes: it is its rules that end what an undo keeps.
+        known=_fingerprints(also_keep) | _fingerprints(policies),
         dry_run=any(policy.spec.dry_run for policy in policies),
     )
 
