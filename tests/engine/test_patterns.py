@@ -121,7 +121,7 @@ def test_a_constraint_that_can_not_be_understood_is_refused(text: str) -> None:
 
 def test_images_in_use_are_read_whatever_their_form() -> None:
     in_use = parse_in_use(
-        f"k8smaster:5000/boke/wordpress:4.9 Deployment shop/web\nnginx Pod a/b\n{DIGEST} Pod c/d\n"
+        f"\ufeffk8smaster:5000/boke/wordpress:4.9 Deployment shop/web\r\nnginx Pod a/b\n{DIGEST} Pod c/d\n"
         f"docker-pullable://app@{DIGEST} Pod e/f\n# 4\n".encode()
     )
     digest = digests.parse(DIGEST)

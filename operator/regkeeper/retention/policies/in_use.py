@@ -31,6 +31,9 @@ DOCKER_HUB = "docker.io"
 _DEFAULT_PORTS = ("443", "80")
 """Of HTTPS, and of HTTP where a runtime was told that a registry speaks that."""
 
+_SHOWN = 80
+"""Characters of a line that a message repeats."""
+
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
 
 
@@ -135,7 +138,7 @@ def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
         InvalidInUseError: it is binary, truncated or has a line that is no reference.
     """
     try:
-        lines = content.decode("utf-8").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()  # as editors on Windows write it
     except UnicodeDecodeError:
         raise InvalidInUseError("it is not text") from None
     count = _COUNT.fullmatch(lines[-1].strip()) if lines else None
@@ -147,7 +150,7 @@ def parse_in_use(content: bytes, hosts: frozenset[str] | None = None) -> InUse:
     for number, line in enumerate(lines[:-1], 1):
         reference, _, user = line.strip().partition(" ")
         if not is_written(reference) or not line.isprintable():
-            raise InvalidInUseError(f"line {number} is no reference")
+            raise InvalidInUseError(f"line {number}: {line[:_SHOWN]!r} is no reference to an image, then its user")
         try:
             in_use.add(reference, user.strip() or "somebody")
         except InvalidInUseError as error:
