@@ -205,6 +205,8 @@ def test_a_rule_whose_patterns_match_nothing_is_told(volume: Volume) -> None:
         "rule policy-0/mistyped covers no tag: check its patterns",
         "rule policy-0/versions covers no tag: check its patterns",
     ]
+    kept = retain(volume, {"rules": rules[:1]}, also_keep=[{"rules": rules[:2]}])
+    assert kept.plan.warnings == ["rule policy-0/mistyped covers no tag: check its patterns"], "it keeps nothing"
 
 
 def test_a_tag_goes_only_while_it_points_to_the_named_digest(volume: Volume) -> None:

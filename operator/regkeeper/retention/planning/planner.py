@@ -115,7 +115,7 @@ class Planner:
         self.plan.warnings.extend(
             f"rule {rule.label} covers no tag: check its patterns"
             for rule in self.question.intent.rules
-            if rule.deletes and self.plan.entries and not self._covers_something(rule)
+            if self.plan.entries and not self._covers_something(rule)
         )
         if self.question.intent.uploads_after is not None and not self.offline:
             self.plan.warnings.append("uploads stay: they may go only while the registry is stopped (--mode Offline)")
