@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from regkeeper.commands.answering import note
 from regkeeper.retention.planning.printing import print_plan
 from regkeeper.retention.wording import shown, size_of
 from tests.engine.planning import delete, retain
@@ -80,8 +81,19 @@ def test_names_can_not_steer_a_terminal(volume: Volume) -> None:
     os.rename(volume.repositories / "team", volume.repositories / "te\x1b[2Jam")
     output = io.StringIO()
     print_plan(retain(volume, KEEP_ONE).plan, output)
+    emptied = retain(volume, {"rules": [{"keep": {"last": 0}}]}, limited=True).plan
+    print_plan(emptied, output)
+    assert "te\\x1b[2Jam/app would lose its last tag" in output.getvalue()
     assert "\x1b" not in output.getvalue()
     assert shown("a\x1bb") == "a\\x1bb"
+
+
+def test_what_a_command_notes_can_not_steer_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal has names of repositories; elsewhere than on a terminal typer leaves such things out."""
+    said: list[str] = []
+    monkeypatch.setattr("typer.echo", lambda text, err: said.append(text))
+    note("refused: te\x1b[2Jam would lose its last tag")
+    assert said == ["regkeeper: refused: te\\x1b[2Jam would lose its last tag"]
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,14 @@ from typing import Any
 import typer
 
 from regkeeper.errors import RegkeeperError
+from regkeeper.retention.wording import shown
 
 KEPT_AGAINST_WILL = 3
 
 
 def note(text: str) -> None:
     """Tell a person something that is not the answer."""
-    typer.echo(f"regkeeper: {text}", err=True)
+    typer.echo(f"regkeeper: {shown(text)}", err=True)
 
 
 def print_document(document: Mapping[str, Any]) -> None:

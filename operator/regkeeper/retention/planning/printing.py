@@ -103,7 +103,7 @@ def _summary(plan: Plan) -> Iterator[Line]:
         frees = f"A purge then frees {size_of(plan.deleted_bytes)}."
         yield Style.HEADING, f"{looked_at}, to delete: {', '.join(parts)}. {frees}"
     for exceeded in plan.limits:
-        yield Style.WARNING, f"! limit {exceeded.limit}: {exceeded.message}"
+        yield Style.WARNING, f"! limit {exceeded.limit}: {shown(exceeded.message)}"
     if plan.refusal:
         yield Style.WARNING, f"! refused: {plan.refusal}"
     yield Style.PLAIN, f"Plan {plan.hash}"
