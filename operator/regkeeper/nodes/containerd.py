@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from regkeeper.nodes import owned_files
+from regkeeper.nodes.command_line import flag_values
 from regkeeper.nodes.containerd_config import DEFAULT_PATH, RegistrySettings, read_registry_settings
 from regkeeper.nodes.cri import HELLO, Cri
-from regkeeper.nodes.docker_observation import flag_values
 from regkeeper.nodes.files import NodeFiles
 from regkeeper.nodes.hosts import is_loopback
 from regkeeper.nodes.process import prove

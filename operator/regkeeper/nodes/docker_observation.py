@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from regkeeper.nodes import daemon_json, systemd
 from regkeeper.nodes.answers import takes_name
+from regkeeper.nodes.command_line import flag_values
 from regkeeper.nodes.dockerd_api import PING, Dockerd, DockerError
 from regkeeper.nodes.files import Content, NodeFiles
 from regkeeper.nodes.hosts import address_of
@@ -113,12 +113,6 @@ def insecure_of(info: dict[str, Any]) -> frozenset[str]:
     registries = info.get("RegistryConfig") or {}
     hosts = {host for host, index in (registries.get("IndexConfigs") or {}).items() if not index.get("Secure")}
     return frozenset(hosts | set(registries.get("InsecureRegistryCIDRs") or ()))
-
-
-def flag_values(arguments: Sequence[str], flag: str) -> list[str]:
-    """Values of a flag in a command line, as `--flag=value` and as `--flag value`."""
-    values = [word.partition("=")[2] for word in arguments if word.startswith(f"{flag}=")]
-    return values + [value for word, value in pairwise(arguments) if word == flag]
 
 
 def _find(
