@@ -6,9 +6,8 @@ from typing import Any
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.api.v1alpha1.retention_spec import JobSettings
-from regkeeper.durations import parse_duration
 from regkeeper.resources.metadata import owner_reference
-from regkeeper.resources.retention.cron_job import job_spec
+from regkeeper.resources.retention.job_spec import job_spec, policy_job_spec
 from regkeeper.resources.retention.metadata import run_labels
 from regkeeper.settings import Settings
 
@@ -42,20 +41,13 @@ def policy_job(
         "uid": cron_job_uid,
         "controller": True,
     }
-    spec = retention.spec
     return _job(
         registry,
         name=name,
         retention=retention.metadata.name,
         annotations=annotations,
         owner=owner,
-        spec=job_spec(
-            registry,
-            spec.job,
-            settings,
-            retention=retention.metadata.name,
-            seconds=parse_duration(spec.active_deadline),
-        ),
+        spec=policy_job_spec(retention, registry, settings),
     )
 
 
