@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def release() -> None:
-    """Take regkeeper's finalizers off all Registries, so that they can be deleted though the operator is gone.
+    """Take regkeeper's finalizers off all Registries and runs, so that they can be deleted though the operator is gone.
 
     Registries, their pods and their images stay. `helm uninstall` runs this; run it by hand after an uninstall without
     hooks, or of deploy/install.yaml, with KUBECONFIG set. REGKEEPER_WATCH_NAMESPACES (a JSON list) limits it.
