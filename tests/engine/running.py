@@ -17,7 +17,7 @@ from regkeeper.retention.policies.intent import Intent, deletion_intent
 from regkeeper.retention.policies.policy import merge
 from regkeeper.retention.policies.references import parse_reference
 from regkeeper.retention.processes.stop import Stop, never
-from regkeeper.retention.quarantine import lock
+from regkeeper.retention.quarantine import lock, reserve
 from regkeeper.retention.quarantine.history import due
 from regkeeper.retention.quarantine.journal import Journal
 from regkeeper.retention.quarantine.journal_writer import WritableJournals, open_writable_journals
@@ -64,6 +64,7 @@ class Runner:
         with (
             open_writable(str(self.root), self.guard, self.stop) as volume,
             lock.exclusive(volume),
+            reserve.laid_in_again(volume),
             open_writable_journals(volume, elsewhere) as journals,
         ):
             yield volume, journals

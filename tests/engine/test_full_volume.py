@@ -111,6 +111,28 @@ def test_a_run_that_is_refused_on_a_full_volume_leaves_the_reserve_to_the_next(s
     assert outcome.journal.count > 30
 
 
+def test_what_a_rollback_has_spent_of_the_reserve_is_there_again_though_the_run_is_refused(small: Volume) -> None:
+    other = small.repository("other")
+    other.push_image("v1", layers=[b"other"])
+    runner = Runner(small.root, small.now)
+    runner.delete("app:v0")
+    stopped = replace(runner, stop=lambda: None if other.tag_link("v1").exists() else "enough")
+    with pytest.raises(StoppedError):
+        stopped.delete("other:v1")
+    other.tags.rmdir()
+    fill(small.root.parent)
+
+    def refuse() -> None:
+        raise NotQuietError("after the rollback")
+
+    with pytest.raises(NotQuietError):
+        replace(runner, quiet=refuse).delete("app:v1")
+    assert other.tag_link("v1").exists()
+    shutil.rmtree(small.root.parent / "filler")
+    fill(small.root.parent)
+    assert runner.delete("app:v1").journal is not None
+
+
 def test_a_plan_can_wait_for_its_approval_on_a_full_volume(small: Volume) -> None:
     """The largest plans wait for one, and they are made when a volume is full."""
     runner = Runner(small.root, small.now)

@@ -98,8 +98,9 @@ def _restore(
         restored = Restored()
         for item in ended.values():
             restored.add(item)
-        for journal in [item for item in reversed(journals.all()) if can_be_undone(item)]:
-            restored.add(undo(volume, journals, journal, session.present))
+        for each in [item.run for item in reversed(journals.all()) if can_be_undone(item)]:
+            # As it is now: the undo of a later run may have written into it.
+            restored.add(undo(volume, journals, journals.load(each), session.present))
         if not restored.runs:
             raise nothing_to_undo(journals.all())
         return restored

@@ -20,7 +20,7 @@ from regkeeper.retention.planning.printing import lines
 from regkeeper.retention.quarantine import reserve
 from regkeeper.retention.quarantine.storage import WritableVolume
 from regkeeper.retention.volume.layout import Volume, read_file
-from regkeeper.retention.volume.places import AWAITING, PLANS, RESERVE
+from regkeeper.retention.volume.places import AWAITING, PLANS
 
 LARGEST = 1 << 28
 """Bytes of a record that is read, compressed."""
@@ -109,8 +109,6 @@ def record_awaiting(volume: WritableVolume, plan: Plan) -> None:
     path, text = f"{AWAITING}/{plan.hash}", json.dumps(plan.document(), separators=(",", ":"))
     reserve.on_full(volume, lambda: _write(volume, path, text))
     keep_newest(volume, AWAITING, _AWAITING)
-    if volume.exists(RESERVE):
-        reserve.replenish(volume)
 
 
 def recorded_run(volume: Volume, run: str) -> str | None:

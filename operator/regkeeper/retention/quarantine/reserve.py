@@ -4,8 +4,8 @@ A full volume is the commonest reason to run, and a run needs a journal and a di
 """
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from regkeeper.retention.errors import StoppedError, StorageError, translated
@@ -23,20 +23,30 @@ _INODES = tuple(f"inode-{number}" for number in range(1, 5))
 
 
 def on_full(volume: WritableVolume, work: Callable[[], Answer]) -> Answer:
-    """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails.
-
-    What was spent for nothing is laid in again: pushes would take what it has freed, and the next run could not begin.
-    """
+    """Do `work`; when the volume is full, once more with the reserve spent. It must leave nothing when it fails."""
     try:
         return work()
     except (StorageError, OSError) as error:
         if error.errno not in FULL or not spend(volume):
             raise
+    return work()
+
+
+@contextmanager
+def laid_in_again(volume: WritableVolume) -> Iterator[None]:
+    """Lay in again what is spent of the reserve meanwhile, however that ends.
+
+    Pushes would take what it has freed, and the next run could not begin. Where there was none, none is made.
+    """
+    there: set[str] = set()
+    with suppress(OSError):
+        there.update(volume.names(RESERVE))
     try:
-        return work()
-    except BaseException:
-        replenish(volume)
-        raise
+        yield
+    finally:
+        with suppress(OSError):
+            if not there.issubset(volume.names(RESERVE)):
+                replenish(volume)
 
 
 def spend(volume: WritableVolume) -> bool:

@@ -170,11 +170,12 @@ def _free(
         # It has not ended, and is not asked about again before long: `Journal.next_purge`.
         journals.enter(journal, State.PURGING, now, held=held, stuck=stuck)
         return
-    # A run of which something is held can still be undone as far as it is there, and is due again.
-    state = State.DONE if held else State.PURGED
-    journals.enter(journal, state, now, moves=entries, bytes=size, held=held, remaining=held)
-    if not held:
-        drop_run_directory(volume, journal.run)
+    if held:
+        # It can still be undone as far as it is there, and is due again.
+        journals.enter(journal, State.DONE, now, moves=entries, bytes=size, held=held)
+        return
+    journals.enter(journal, State.PURGED, now, moves=entries, bytes=size, remaining=0)
+    drop_run_directory(volume, journal.run)
 
 
 def _remove_empty_repositories(volume: WritableVolume, journals: WritableJournals, run: str) -> None:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from regkeeper.retention.errors import StorageError
 from regkeeper.retention.moments import SECOND
 from regkeeper.retention.processes.stop import StopOnSignal
-from regkeeper.retention.quarantine import history, lock
+from regkeeper.retention.quarantine import history, lock, reserve
 from regkeeper.retention.quarantine.journal_writer import WritableJournals, open_writable_journals
 from regkeeper.retention.quarantine.journals import Journals, open_journals
 from regkeeper.retention.quarantine.renames import foreign_quarantine, refuse_lost_plans
@@ -58,6 +58,7 @@ def changing(
         stop = stack.enter_context(StopOnSignal())
         volume = stack.enter_context(open_writable(root, guard, stop))
         stack.enter_context(lock.exclusive(volume))
+        stack.enter_context(reserve.laid_in_again(volume))
         journals = stack.enter_context(open_writable_journals(volume, journal))
         yield Session(volume, journals, now)
 
