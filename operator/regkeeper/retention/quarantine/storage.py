@@ -279,7 +279,7 @@ def open_writable(root: str, guard: Guard = no_guard, stop: Stop = never) -> Wri
     """The volume below `root`, to be changed.
 
     Raises:
-        VolumeError: there is none.
+        RefusedError: there is none.
     """
     volume = open_volume(root)
     return WritableVolume(volume.descriptor, volume.path, guard, stop)
