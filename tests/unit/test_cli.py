@@ -34,7 +34,7 @@ def test_the_help_breaks_lines_where_the_terminal_ends(name: str) -> None:
     assert not any("\n" in paragraph for paragraph in text.split("\n\n"))
 
 
-@pytest.mark.parametrize("name", ["check", "delete", "du", "list", "purge", "retain"])
+@pytest.mark.parametrize("name", ["check", "delete", "du", "list", "purge", "restore", "retain"])
 def test_the_help_of_what_may_end_otherwise_names_the_status(name: str) -> None:
     text = " ".join(CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).stdout.split())
     assert "exit status" in text.lower()

@@ -47,9 +47,13 @@ def restore(
 ) -> None:
     """Bring back what runs deleted and a purge has not freed. What was pushed since stays as it is.
 
+    Later runs keep what came back, until the rules change or --forget; what a `delete` had taken, whatever the rules.
+
+    Exit status: 0 done, 1 refused or failed, or nothing can come back, 2 wrong usage.
+
     With --json: `restored` (`runs`, `entries`, `bytes`, `newer`: tags that were pushed since, `missing`: digests
     and tags that are nowhere any more, since the image was incomplete before or was purged in part) and what earlier
-    runs had left. Later runs keep what came back, until the rules change or --forget (`forgotten`: the run).
+    runs had left; with --forget `forgotten`, the run.
     """
     if sum((run is not None, ref is not None, every)) > 1:
         raise typer.BadParameter("RUN, --ref and --all exclude each other")
