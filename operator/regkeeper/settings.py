@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     registry_image: str = "docker.io/library/registry:3.1.1"
     """Image of a Registry that names none."""
     image: str = "regkeeper:dev"
-    """The operator's own image: the init container that tests a volume runs it."""
+    """The operator's own image: the pods of runs, the node agents and the containers that test a volume have it too."""
     local_storage: tuple[LocalStorageRule, ...] = ()
     """Directories of nodes that `storage.local` may use. JSON in the environment. Empty: none."""
     in_use: InUseSettings = InUseSettings()
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     concurrency: int = Field(8, ge=1, le=64)
     """How many Registries are worked on at once."""
     probe_port: int = Field(8080, ge=1, le=65535)
-    """Port of the liveness probe."""
+    """Port of the liveness and readiness probes."""
     metrics_port: int = Field(8081, ge=1, le=65535)
     """Port of the prometheus metrics."""
     log_format: Literal["json", "text"] = "json"
