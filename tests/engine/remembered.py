@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from regkeeper.retention.judging.question import Question
-from regkeeper.retention.planning.asking import ask_to_change
+from regkeeper.retention.planning.asking import Inquiry, ask_to_change
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.planning.planner import Planner
 from regkeeper.retention.policies.in_use import InUse
@@ -76,13 +76,9 @@ def plan_of_a_run(
         return ask_to_change(
             opened,
             journals,
-            intent(*specs),
+            Inquiry(intent=intent(*specs), in_use=InUse(), mode=Mode.READ_ONLY, processes=processes, progress=progress),
             now=volume.now,
-            in_use=InUse(),
-            mode=Mode.READ_ONLY,
             clock=LATER,
-            processes=processes,
-            progress=progress,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from regkeeper.retention.planning.asking import ask
+from regkeeper.retention.planning.asking import Inquiry, ask
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.policies.in_use import InUse
 from regkeeper.retention.policies.intent import Intent, deletion_intent
@@ -44,9 +44,9 @@ class Runner:
 
     Attributes:
         root: what is mounted as /var/lib/registry.
+        now: nanoseconds since 1970.
         guard: asked before each mutating call.
         stop: asked between two entries.
-        clock: seconds since 1970, by which runs are named.
     """
 
     root: Path
@@ -88,11 +88,8 @@ class Runner:
                     volume,
                     RepositoryReader(volume, pause=lambda _: None),
                     journals,
-                    intent,
+                    Inquiry(intent=intent, in_use=in_use, mode=self.mode),
                     now=moment,
-                    in_use=in_use,
-                    mode=self.mode,
-                    progress=lambda _: None,
                 )
 
             order = Order(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from regkeeper.cli import app
 from regkeeper.commands.reading import reading
 from regkeeper.retention.errors import StoppedError
-from regkeeper.retention.planning.asking import ask
+from regkeeper.retention.planning.asking import Inquiry, ask
 from regkeeper.retention.policies.policy import merge
 from regkeeper.retention.quarantine.moves import Move
 from regkeeper.retention.quarantine.storage import no_guard
@@ -51,11 +51,8 @@ def see(volume: Volume, *specs: dict[str, Any]) -> Seen:
             seen.volume,
             seen.reader,
             seen.journals,
-            intent,
+            Inquiry(intent=intent, in_use=None, mode=Mode.OFFLINE),
             now=volume.now + 60 * SECOND,
-            in_use=None,
-            mode=Mode.OFFLINE,
-            progress=lambda _: None,
         )
         return Seen(
             without_reasons(plan.document()),

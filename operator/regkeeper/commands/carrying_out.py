@@ -74,14 +74,9 @@ def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) ->
             plan = ask_to_change(
                 session.volume,
                 session.journals,
-                deletion.intent,
+                deletion.inquiry(shown.read),
                 now=deletion.judged_at(now),
-                in_use=deletion.in_use,
-                mode=deletion.change.mode,
-                approved=deletion.approved,
                 clock=time.time_ns(),
-                processes=processors(),
-                progress=shown.read,
             )
             with shown.hidden():
                 refusal = refusal_of(deletion, plan)

@@ -9,11 +9,13 @@ from regkeeper.commands.answering import KEPT_AGAINST_WILL, note, print_document
 from regkeeper.commands.change_options import Change
 from regkeeper.commands.volume_options import present
 from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.planning.asking import Inquiry
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.planning.plan_files import Approved
 from regkeeper.retention.planning.printing import print_plan
 from regkeeper.retention.policies.in_use import InUse
 from regkeeper.retention.policies.intent import Intent
+from regkeeper.retention.processes.spread import processors
 
 
 class Deletion(Struct, frozen=True, kw_only=True):
@@ -32,6 +34,17 @@ class Deletion(Struct, frozen=True, kw_only=True):
     accept: Callable[[Plan], None]
     plan_now: bool = False
     approved: Approved | None = None
+
+    def inquiry(self, progress: Callable[[str], None]) -> Inquiry:
+        """What the plan is asked for; `progress` is told of each repository that was read."""
+        return Inquiry(
+            intent=self.intent,
+            in_use=self.in_use,
+            mode=self.change.mode,
+            approved=self.approved,
+            processes=processors(),
+            progress=progress,
+        )
 
     def judged_at(self, now: int) -> int:
         """Nanoseconds since 1970 by which the plan's ages are judged, in a run that has its own `now`."""

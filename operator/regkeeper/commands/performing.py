@@ -10,7 +10,6 @@ from regkeeper.commands.volume_options import present
 from regkeeper.retention.moments import SECOND, moment
 from regkeeper.retention.planning.asking import ask
 from regkeeper.retention.planning.early import Early
-from regkeeper.retention.processes.spread import processors
 from regkeeper.retention.quarantine.history import due
 from regkeeper.retention.runs import session
 
@@ -46,14 +45,9 @@ def _plan_only(deletion: Deletion, early: Early | None) -> None:
             seen.volume,
             seen.reader,
             seen.journals,
-            deletion.intent,
+            deletion.inquiry(shown.read),
             now=now,
-            in_use=deletion.in_use,
-            mode=deletion.change.mode,
-            approved=deletion.approved,
-            processes=processors(),
             early=early,
-            progress=shown.read,
         )
         first = [journal.run for journal in due(seen.journals, seen.volume, now)]
     newest = max((entry.tags.newest for entry in plan.entries), default=0)

@@ -11,7 +11,7 @@ from regkeeper.job.stillness import require_no_writers, require_quiet
 from regkeeper.job.summary import largest_victims, planned, touched, with_purges
 from regkeeper.retention.errors import RefusedError, StoppedError, StorageError
 from regkeeper.retention.moments import SECOND, moment
-from regkeeper.retention.planning.asking import ask, ask_to_change
+from regkeeper.retention.planning.asking import Inquiry, ask, ask_to_change
 from regkeeper.retention.planning.plan import Plan
 from regkeeper.retention.planning.plan_files import Approved, awaiting, record_awaiting, record_run, refuse_other_rules
 from regkeeper.retention.planning.printing import print_plan
@@ -35,17 +35,16 @@ class _NotCarriedOutError(RefusedError):
 
 def look(request: Request, seen: Reading, now: int, approved: Approved | None) -> Plan:
     """The plan as the volume is now; nothing is changed."""
-    return ask(
-        seen.volume,
-        seen.reader,
-        seen.journals,
-        request.what,
-        now=now,
+    return ask(seen.volume, seen.reader, seen.journals, _inquiry(request, approved), now=now)
+
+
+def _inquiry(request: Request, approved: Approved | None) -> Inquiry:
+    return Inquiry(
+        intent=request.what,
         in_use=request.in_use,
         mode=request.mode,
         approved=approved,
         processes=processors(),
-        progress=lambda _: None,
     )
 
 
@@ -98,14 +97,9 @@ def retain(request: Request, session: Session) -> Answer:
         made = ask_to_change(
             volume,
             journals,
-            request.what,
+            _inquiry(request, approved),
             now=approved.now if approved else now,
-            in_use=request.in_use,
-            mode=request.mode,
-            approved=approved,
             clock=time.time_ns(),
-            processes=processors(),
-            progress=lambda _: None,
         )
         victims[:] = largest_victims(made, RepositoryReader(volume))
         outcome, message = judge(request, made, approved)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct
+
 from regkeeper.retention.judging.question import Question
 from regkeeper.retention.planning.early import Early
 from regkeeper.retention.planning.plan import Plan
@@ -22,19 +24,34 @@ from regkeeper.retention.volume.layout import Volume
 from regkeeper.retention.volume.repository_reader import RepositoryReader
 
 
+class Inquiry(Struct, frozen=True, kw_only=True):
+    """What a plan is asked for, whatever the volume.
+
+    Attributes:
+        intent: What is to go.
+        in_use: None: nobody was asked.
+        mode: Uploads go only while the registry is stopped.
+        approved: A plan whose victims alone may go; None: no approval limits them.
+        processes: How many may read at once.
+        progress: Told of each repository that was read.
+    """
+
+    intent: Intent
+    in_use: InUse | None
+    mode: Mode
+    approved: Approved | None = None
+    processes: int = 1
+    progress: Callable[[str], None] = lambda _: None
+
+
 def ask(
     volume: Volume,
     reader: RepositoryReader,
     journals: Journals,
-    intent: Intent,
+    inquiry: Inquiry,
     *,
     now: int,
-    in_use: InUse | None,
-    mode: Mode,
-    approved: Approved | None = None,
-    processes: int = 1,
     early: Early | None = None,
-    progress: Callable[[str], None],
 ) -> Plan:
     """Make the plan of a run.
 
@@ -42,22 +59,18 @@ def ask(
         volume: The registry.
         reader: Reads its repositories.
         journals: Of earlier runs.
-        intent: What is asked for.
+        inquiry: What is asked for.
         now: Nanoseconds since 1970.
-        in_use: None: nobody was asked.
-        mode: Uploads go only while the registry is stopped.
-        approved: A plan whose victims alone may go; None: no approval limits them.
-        processes: How many may read at once.
         early: What was read already.
-        progress: Told of each repository that was read.
     """
+    intent, approved = inquiry.intent, inquiry.approved
     departures = {}
     if intent.untagged_after is not None:
         departures = history.untagged_since(volume, journals, now - intent.untagged_after)
     question = Question(
         intent,
         now,
-        in_use or InUse(),
+        inquiry.in_use or InUse(),
         restored=_restored(volume, intent.known),
         approved=None if approved is None else approved.victims,
         immovable=immovable(volume),
@@ -67,53 +80,26 @@ def ask(
         volume,
         question,
         reader=reader,
-        offline=mode == Mode.OFFLINE,
+        offline=inquiry.mode == Mode.OFFLINE,
         repositories_before=history.repositories_left(volume),
-        processes=processes,
+        processes=inquiry.processes,
         early=early,
-        progress=progress,
+        progress=inquiry.progress,
     ).make()
 
 
-def ask_to_change(
-    volume: WritableVolume,
-    journals: Journals,
-    intent: Intent,
-    *,
-    now: int,
-    in_use: InUse | None,
-    mode: Mode,
-    approved: Approved | None = None,
-    clock: int,
-    processes: int = 1,
-    progress: Callable[[str], None],
-) -> Plan:
+def ask_to_change(volume: WritableVolume, journals: Journals, inquiry: Inquiry, *, now: int, clock: int) -> Plan:
     """Make the plan of a run that will be carried out; one by policies remembers what was read for it.
 
     That there is nothing to delete may be told from what earlier runs remembered. A plan that deletes comes out of
     the volume alone. The arguments are those of `ask`, and `clock`: nanoseconds since 1970, where `now` may be given.
     """
-
-    def made(reader: RepositoryReader) -> Plan:
-        return ask(
-            volume,
-            reader,
-            journals,
-            intent,
-            now=now,
-            in_use=in_use,
-            mode=mode,
-            approved=approved,
-            processes=processes,
-            progress=progress,
-        )
-
-    if not intent.sweeps_garbage:  # the command `delete`, which always finds something, and is waited for
-        return made(RepositoryReader(volume))
+    if not inquiry.intent.sweeps_garbage:  # the command `delete`, which always finds something, and is waited for
+        return ask(volume, RepositoryReader(volume), journals, inquiry, now=now)
     files = WritableRecordFiles(volume)
     for trusting in (True, False):
         reader = RememberingReader(volume, files, now=clock, trusting=trusting)
-        plan = made(reader)
+        plan = ask(volume, reader, journals, inquiry, now=now)
         if not plan.moves or not reader.trusted:
             break
     files.drop_others()
