@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from regkeeper.cli import app
 from tests.engine import driver
 from tests.engine.driver import invoke, tags
 from tests.engine.volumes import DAY, HOUR, SECOND, Volume, files, snapshot
@@ -30,6 +32,13 @@ def test_all_or_nothing(filled: Volume) -> None:
     assert tags(filled) == {"v1", "v2", "v3"}
     assert driver.delete(filled, "app:v1", "app:unknown", "--missing-ok").code == 0
     assert tags(filled) == {"v2", "v3"}
+
+
+def test_a_person_is_shown_what_loses_something_and_of_the_untagged_why_they_stay(filled: Volume) -> None:
+    filled.repository("other").push_image("v1")
+    for named, shown in (("app:v1", {"app:"}), ("--untagged", {"app:", "other:"})):
+        result = CliRunner().invoke(app, ["delete", "--root", str(filled.root), "--dry-run", named])
+        assert {line.split()[0] for line in result.stdout.splitlines()} & {"app:", "other:"} == shown
 
 
 def test_a_digest_that_a_tag_points_to_is_refused_with_its_name(filled: Volume) -> None:

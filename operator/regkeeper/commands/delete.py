@@ -115,6 +115,7 @@ def delete(
         intent=intent,
         in_use=used,
         accept=accept,
+        shows_all=untagged,  # which of these stay, and why, is told of nowhere else
     )
     perform(deletion, dry_run=dry_run)
 

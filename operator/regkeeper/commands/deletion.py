@@ -24,6 +24,7 @@ class Deletion(Struct, frozen=True, kw_only=True):
     Attributes:
         plan_now: `now` judges the plan alone, and is not the run's own, from which its undo window counts.
         approved: A plan whose victims alone may go, judged by its own time; None: no approval limits them.
+        shows_all: A person is shown the repositories, too, that lose nothing.
         accept: Raises `RefusedError` for a plan that may not be carried out, or asks the person.
     """
 
@@ -32,6 +33,7 @@ class Deletion(Struct, frozen=True, kw_only=True):
     intent: Intent
     in_use: InUse | None
     accept: Callable[[Plan], None]
+    shows_all: bool = True
     plan_now: bool = False
     approved: Approved | None = None
 
@@ -69,7 +71,7 @@ def answer(deletion: Deletion, plan: Plan, further: Mapping[str, object]) -> Non
     if deletion.change.as_json:
         print_document({**plan.document(), **further})
     else:
-        print_plan(plan)
+        print_plan(plan, whole=deletion.shows_all)
 
 
 def end(plan: Plan, refusal: str, *, stuck: bool = False) -> None:

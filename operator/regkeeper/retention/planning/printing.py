@@ -30,11 +30,14 @@ Line = tuple[Style, str]
 """How a line looks, and its text."""
 
 
-def print_plan(plan: Plan, output: TextIO | None = None) -> None:
-    """Write the plan, a line for each tag and manifest; to standard output if nothing else is given."""
+def print_plan(plan: Plan, output: TextIO | None = None, *, whole: bool = True) -> None:
+    """Write the plan, a line for each tag and manifest; to standard output if nothing else is given.
+
+    `whole`: with the repositories that lose nothing.
+    """
     output = output or sys.stdout
     if not output.isatty():
-        every = lines(plan)
+        every = lines(plan, whole=whole)
         while batch := [text for _, text in islice(every, _BATCH)]:
             output.write("\n".join([*batch, ""]))  # one call of the system each, even where Python does not buffer
         return
@@ -42,14 +45,14 @@ def print_plan(plan: Plan, output: TextIO | None = None) -> None:
     from rich.text import Text
 
     console = Console(file=output, soft_wrap=True)
-    for style, text in lines(plan):
+    for style, text in lines(plan, whole=whole):
         console.print(Text(text, style=style.value))
 
 
-def lines(plan: Plan) -> Iterator[Line]:
-    """The plan, line by line; of the command `delete`, without the repositories that it leaves as they are."""
+def lines(plan: Plan, *, whole: bool = True) -> Iterator[Line]:
+    """The plan, line by line; `whole` as for `print_plan`."""
     for entry in plan.entries:
-        if plan.policies or entry.loses_something:
+        if whole or entry.loses_something:
             yield from _entry(entry)
     for upload in plan.moves.of(Kind.UPLOAD):
         yield Style.GOES, f"- upload {shown(upload.repository)} {shown(upload.name)}: nobody ended it"

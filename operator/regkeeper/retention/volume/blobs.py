@@ -1,4 +1,4 @@
-"""The blobs of a volume that nothing needs any more, shard by shard."""
+"""The blobs of a volume, shard by shard: which there are, their files, and what was half written of them."""
 
 import errno
 import fcntl
