@@ -43,6 +43,23 @@ def test_an_immutable_file_in_the_quarantine_is_named_and_stays_until_it_can_be_
 
 
 @pytest.mark.root
+def test_an_immutable_directory_that_an_undo_has_left_for_a_newer_push_stops_no_run(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("app")
+    app.push_image("v1", layers=[b"one"])
+    runner.delete("app:v1")
+    app.push_image("v1", layers=[b"two"], age=0)
+    runner.restore()
+    (left,) = (volume.root / STATE / "quarantine").iterdir()
+    subprocess.run(["chattr", "+i", str(left)], check=True)
+    try:
+        assert runner.delete("app:v1").journal is not None
+    finally:
+        subprocess.run(["chattr", "-i", str(left)], check=True)
+
+
+@pytest.mark.root
 def test_what_can_not_be_removed_comes_back_whole(volume: Volume) -> None:
     """A tag, whose link is immutable, beside what its image needs; the rest of the run is freed."""
     app = volume.repository("app")

@@ -3,9 +3,10 @@
 Save an interrupted purge: it frees for good, so it is left to the next purge, and until then to an undo.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from regkeeper.retention.errors import RefusedError
+from regkeeper.retention.errors import RefusedError, StorageError
 from regkeeper.retention.quarantine.journal import ENDED, State
 from regkeeper.retention.quarantine.journal_writer import WritableJournals
 from regkeeper.retention.quarantine.renames import drop_run_directory, foreign_quarantine, refuse_lost_plans
@@ -46,5 +47,6 @@ def recover(volume: WritableVolume, journals: WritableJournals, *, now: int) -> 
         elif journal.state == State.RESTORING:
             recovered.undone[journal.run] = undo(volume, journals, journal, now)
         elif journal.state in ENDED and journal.run in there:
-            drop_run_directory(volume, journal.run)
+            with suppress(StorageError):  # an empty one that a kill has left is in nobody's way
+                drop_run_directory(volume, journal.run)
     return recovered
