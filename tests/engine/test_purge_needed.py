@@ -156,6 +156,27 @@ def test_a_tag_in_use_comes_back_where_a_push_of_it_failed(volume: Volume, runne
     assert content(volume.root) == before
 
 
+@pytest.mark.parametrize("back", ["use", "reference"])
+@pytest.mark.parametrize("left", ["an empty link", "no link"])
+def test_a_tag_comes_back_though_a_later_run_took_what_a_failed_push_of_it_had_left(
+    volume: Volume, runner: Runner, left: str, back: str
+) -> None:
+    """Of two tags of one name the later counted, which points to nothing: the image went that was in use."""
+    app = volume.repository("app")
+    app.push_image("v1")
+    before = content(volume.root)
+    runner.delete("app:v1")
+    app.tag_link("v1").parent.mkdir(parents=True)
+    if left == "an empty link":
+        app.tag_link("v1").touch()
+    runner.delete("app:v1", undo_window=30 * DAY)
+    if back == "use":
+        runner.purge(in_use=used("app:v1"))
+    else:
+        runner.restore_image("app:v1")
+    assert content(volume.root) == before
+
+
 def test_what_another_run_needs_to_be_undone_is_held(volume: Volume, runner: Runner) -> None:
     """Run 1 may still be undone; run 2, without a window, took a layer that run 1's image needs, and the link to it."""
     app = volume.repository("app")

@@ -75,7 +75,7 @@ class Contents:
 
     Attributes:
         tags: by repository and tag.
-        every_tag: those too that a later run took again, in the order of the runs.
+        every_tag: those too that a later run took again, in the order of the runs; first those that point to nothing.
         revisions: by repository and digest of the manifest.
         layers: by repository and digest of the layer or config.
         blobs: by digest, manifests too.
@@ -87,7 +87,6 @@ class Contents:
     ) -> None:
         """Read what some runs have there, of all kinds or only of some: each entry takes most of a kilobyte."""
         self._volume = volume
-        self.tags: dict[tuple[str, str], Entry] = {}
         self.every_tag: list[Entry] = []
         self.revisions: dict[Image, Entry] = {}
         self.layers: dict[Image, Entry] = {}
@@ -101,13 +100,15 @@ class Contents:
             for number, move in journals.moves(run) if some is None else some:
                 if str(number) in there:
                     self._add(Entry(run, number, move))
+        # What a failed push has left points to nothing, and stands for no tag that does.
+        self.every_tag.sort(key=lambda entry: entry.move.digest != "")
+        self.tags = {(entry.move.repository, entry.move.name): entry for entry in self.every_tag}
         self._dependants: dict[Subject, list[tuple[Image, Entry | None]]] | None = None
 
     def _add(self, entry: Entry) -> None:
         move = entry.move
         digest = digests.parse(move.name)
         if move.kind == Kind.TAG:
-            self.tags[move.repository, move.name] = entry
             self.every_tag.append(entry)
         elif digest is None:
             return
