@@ -91,6 +91,21 @@ def test_a_policy_that_is_a_dry_run_changes_nothing(filled: Volume, tmp_path: Pa
     assert done.document["dryRun"] is False
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_lists_of_images_in_use_that_only_the_cluster_has_are_missed(
+    filled: Volume, tmp_path: Path, keeps: bool
+) -> None:
+    """What other clusters use went, without a word, where the policy says that it is to stay."""
+    spec = {**KEEP_ONE, "protect": {"references": [{"name": "production"}]}}
+    (tmp_path / "policy").write_text(policy(spec))
+    (tmp_path / "in-use").write_text("# 0\n")
+    arguments = ["--in-use", str(tmp_path / "in-use"), "--dry-run"]
+    if keeps:
+        arguments += ["--also-keep", str(tmp_path / "policy")]
+    outcome = driver.retain(filled, KEEP_ONE if keeps else spec, arguments=arguments)
+    assert "`protect.references` is read on the cluster alone" in outcome.errors
+
+
 def test_a_dry_run_warns_of_a_clock_that_is_behind_the_volume(filled: Volume) -> None:
     filled.repository("app").push_image("v4", layers=[b"4"], age=-60)
     assert driver.retain(filled, KEEP_ONE, arguments=["--dry-run"]).document["warnings"] == []

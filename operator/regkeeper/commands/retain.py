@@ -87,6 +87,8 @@ def retain(
         used = read_in_use(in_use, _hosts(intent, change.registry))
         if intent.in_use and used is None:
             note("images in use are not known (--in-use): none is kept for being used")
+        if intent.used_elsewhere:
+            note("`protect.references` is read on the cluster alone: list those images in --in-use too")
         if intent.dry_run and not dry_run:
             note("a policy says `dryRun: true`: nothing is changed")
         change.note_unasked()

@@ -37,6 +37,7 @@ class Intent(Struct, frozen=True):
         policies: a digest of the rules of each policy that deletes, by its label.
         known: the same of those too that only keep.
         dry_run: a policy that deletes says that nothing is to be changed.
+        used_elsewhere: a policy names lists of images in use that only the cluster has.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -58,6 +59,7 @@ class Intent(Struct, frozen=True):
     policies: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
+    used_elsewhere: bool = False
 
 
 def deletion_intent(

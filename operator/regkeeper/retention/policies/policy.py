@@ -131,6 +131,7 @@ def merge(policies: Sequence[Policy], also_keep: Sequence[Policy] = ()) -> Inten
         # Of one name, what deletes: it is its rules that end what an undo keeps.
         known=_fingerprints(also_keep) | _fingerprints(policies),
         dry_run=any(policy.spec.dry_run for policy in policies),
+        used_elsewhere=any(spec.protect.references for spec in specs),
     )
 
 
