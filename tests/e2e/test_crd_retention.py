@@ -8,6 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regkeeper.reconcile.retention.policies import manifest
+from regkeeper.retention.policies.policy import InvalidPolicyError, parse_policy
 from tests.applying import Place
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError
@@ -85,6 +87,25 @@ def test_what_can_not_work_is_refused_by_name(place: Place, spec: dict[str, Any]
     said = refusal(place, spec)
     assert f"{field}:" in said
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({**RULE, "repositories": None}, "spec.rules[0]: `repositories` has no value"),
+        ({"keep": {"last": 1, "pushedWithin": None}}, "spec.rules[0].keep: `pushedWithin` has no value"),
+        ({"keep": {"last": 1, "matching": None}}, "spec.rules[0].keep: `matching` has no value"),
+        ({"keep": {"semver": {"highest": 1, "constraint": None}}}, "spec.rules[0].keep.semver: `constraint` has no"),
+    ],
+)
+def test_a_field_without_a_value_is_not_dropped_and_makes_the_policy_invalid(
+    place: Place, rule: dict[str, Any], message: str
+) -> None:
+    """An unset variable of a template meant all repositories, or kept nothing."""
+    applied = apply(place, rules=[rule])
+    with pytest.raises(InvalidPolicyError) as error:
+        parse_policy(manifest(applied), "keep-last")
+    assert message in str(error.value)
 
 
 def test_a_policy_without_a_registry_is_refused(place: Place) -> None:

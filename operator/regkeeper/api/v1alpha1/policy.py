@@ -12,7 +12,7 @@ from regkeeper.api.v1alpha1 import schema
 from regkeeper.api.v1alpha1.base import Spec
 from regkeeper.api.v1alpha1.durations import Duration
 from regkeeper.api.v1alpha1.fragments import ObjectName
-from regkeeper.api.v1alpha1.schema import MERGED_AS_SET, MERGED_WHOLE, merged_by, refused_unless
+from regkeeper.api.v1alpha1.schema import MERGED_AS_SET, MERGED_WHOLE, keeping_nulls, merged_by, refused_unless
 
 Pattern = Annotated[
     str,
@@ -72,7 +72,7 @@ class Semver(_WithValues):
     """Keep by semantic version: `v` is optional, `1` and `1.2` are 1.0.0 and 1.2.0, build metadata is ignored."""
 
     model_config = ConfigDict(
-        json_schema_extra=refused_unless(
+        json_schema_extra=keeping_nulls(
             schema.Rule("has(self.highest) || has(self.constraint)", f"semver: {_SAY_SOMETHING_OF_VERSIONS}")
         )
     )
@@ -103,7 +103,7 @@ class Keep(_WithValues):
     """What a rule keeps of the tags that it covers. What any of these keeps, stays."""
 
     model_config = ConfigDict(
-        json_schema_extra=refused_unless(
+        json_schema_extra=keeping_nulls(
             schema.Rule(
                 "has(self.last) || has(self.pushedWithin) || has(self.semver) || self.?matching.orValue([]).size() > 0",
                 f"keep: {_KEEPS_NOTHING}",
@@ -136,6 +136,8 @@ class Keep(_WithValues):
 
 class Rule(_WithValues):
     """Which tags are covered, and which of them stay. A covered tag that no rule keeps goes."""
+
+    model_config = ConfigDict(json_schema_extra=keeping_nulls())
 
     name: str = Field("", description="Name of the rule, for the reasons in the plan.", max_length=63)
     repositories: list[Pattern] | None = Field(

@@ -1,6 +1,6 @@
 """What a model says about its CRD beyond its fields: CEL rules, list types, names, printer columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,23 @@ class Rule:
 def refused_unless(*rules: Rule) -> dict[str, Any]:
     """Schema keys that make the API server refuse what breaks one of `rules`; for `json_schema_extra`."""
     return {"x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in rules]}
+
+
+def keeping_nulls(*rules: Rule) -> Callable[[dict[str, Any]], None]:
+    """The same for a model that refuses null in its optional fields, as an unset variable of a template leaves it.
+
+    The API server would drop it, and what is left out means something else than whoever wrote it had in mind. It can't
+    refuse it: to CEL a null is absent.
+    """
+
+    def extend(schema: dict[str, Any]) -> None:
+        for name, field in schema["properties"].items():
+            if name not in schema.get("required", ()):
+                field["nullable"] = True
+        if rules:
+            schema.update(refused_unless(*rules))
+
+    return extend
 
 
 def merged_by(*keys: str) -> dict[str, Any]:
