@@ -8,9 +8,9 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.answer import Outcome
 from regkeeper.errors import RegkeeperError
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention.pods import Said, belongs_to, newest, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action, Request, created
-from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.resources.retention.run_pod import PLAN_CONTAINER, RUN_CONTAINER
 
 PAUSE_SECONDS = 0.5

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from regkeeper import naming
-from regkeeper.reconcile.retention.waiting import is_finished
+from regkeeper.reconcile.job_life import is_finished
 from tests.bench.operated_cluster import operated_cluster
 from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster

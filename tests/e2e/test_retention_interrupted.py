@@ -9,7 +9,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
-from regkeeper.reconcile.retention.waiting import is_finished
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.resources.retention.lock import Stage
 from tests.cluster import Cluster
 from tests.e2e.faults import Fault

@@ -5,8 +5,8 @@ import pytest
 
 from regkeeper import kube
 from regkeeper.answer import Answer, Outcome
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention.outcome import FIRST_RESCUE_AGAIN
-from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.resources.retention.lock import Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.cluster import Cluster

@@ -9,6 +9,7 @@ from typing import Any
 
 from regkeeper import kube
 from regkeeper.errors import RegkeeperError
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.pod_life import has_ended
 from regkeeper.retention.policies.in_use import InUse, InvalidInUseError, is_written
 from regkeeper.settings import FurtherKind
@@ -160,10 +161,7 @@ def _has_ended(body: Mapping[str, Any], resource: kube.Resource) -> bool:
         # A static pod ends with its node's shutdown, and its kubelet starts it again: nothing else tells of it.
         return has_ended(body) and _MIRROR not in (body["metadata"].get("annotations") or {})
     if resource is kube.JOB:
-        return any(
-            condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
-            for condition in (body.get("status") or {}).get("conditions") or ()
-        )
+        return is_finished(body)
     return False
 
 

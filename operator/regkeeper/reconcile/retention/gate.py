@@ -14,6 +14,7 @@ from regkeeper import kube, naming
 from regkeeper.durations import parse_duration
 from regkeeper.errors import BlockedError, InvalidSpecError
 from regkeeper.reconcile.in_use import InUseUnknownError
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention import pods
@@ -35,7 +36,6 @@ from regkeeper.reconcile.retention.run import (
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
-from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.reconcile.store import Store, owner_key
 from regkeeper.resources.retention.lock import Holder, Lock, Stage, read_lock
 from regkeeper.resources.retention.run_job import NO_POLICY_SECONDS

@@ -9,11 +9,12 @@ from datetime import datetime
 
 from regkeeper import kube
 from regkeeper.api.v1alpha1.retention import ImageRetention
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.retention.requests import Action, Request, request_of, retention_of
 from regkeeper.reconcile.retention.run import was_held
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.reconcile.retention.waiting import is_finished, is_waiting
+from regkeeper.reconcile.retention.waiting import is_waiting
 from regkeeper.reconcile.retention.wanted import due_name, due_rescue, wanted_jobs
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.retention.cron_job import cron_job

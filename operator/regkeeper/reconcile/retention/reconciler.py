@@ -13,6 +13,7 @@ from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError, RegkeeperError, WaitingError
 from regkeeper.reconcile import conditions
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
@@ -33,7 +34,7 @@ from regkeeper.reconcile.retention.requests import (
 from regkeeper.reconcile.retention.run import was_held
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.statuses import Statuses
-from regkeeper.reconcile.retention.waiting import Line, is_finished, is_waiting, line_up
+from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
 from regkeeper.reconcile.retention.wanted import due_rescue
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store

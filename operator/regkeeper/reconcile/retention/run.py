@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 from regkeeper import kube, naming
 from regkeeper.durations import parse_duration
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.reconcile.retention.waiting import is_finished
 from regkeeper.resources.retention.lock import Holder, Lock, Stage
 from regkeeper.resources.retention.run_pod import STOP_SECONDS
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from regkeeper import kube, naming
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.durations import parse_duration
+from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention.requests import Action, created, read_request, require_shape, retention_of
 from regkeeper.reconcile.retention.scene import RunRefusedError
 
@@ -24,13 +25,6 @@ class Line:
     """A newer one of the same policy does the same."""
     until: float | None = None
     """Seconds until the next one is missed."""
-
-
-def is_finished(job: Mapping[str, object]) -> bool:
-    """Whether the Job controller is done with it."""
-    status = job.get("status")
-    conditions = status.get("conditions") or () if isinstance(status, Mapping) else ()
-    return any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
 
 
 def is_waiting(job: kube.Object) -> bool:
