@@ -67,9 +67,9 @@ class Reporter:
     def image(self, image: Image) -> None:
         sys.stdout.write((image.document(self.host) if self.as_json else image.reference(self.host)) + "\n")
 
-    def problem(self, where: str, message: str) -> None:
+    def problem(self, message: str) -> None:
         self.failed = True
-        typer.echo(f"regkeeper list: {where}: {message}", err=True)
+        typer.echo(f"regkeeper list: {message}", err=True)
 
 
 @app.command(name="list")
@@ -146,17 +146,17 @@ def list_volume(root: str, reporter: Reporter, *, journal: str | None, digests: 
         with reading(root, journal) as seen:
             for found in sorted(walk_repositories(seen.volume), key=lambda found: natural_key(found.name)):
                 if found.problem:
-                    reporter.problem(shown(found.name), found.problem)
+                    reporter.problem(f"{shown(found.name)}: {found.problem}")
                     continue
                 repository = seen.reader.read_tags(found.name)
                 for problem in repository.problems():
-                    reporter.problem(shown(problem.repository), f"{problem.where}: {problem.message}")
+                    reporter.problem(shown(str(problem)))
                 for tag in sorted(repository.tags, key=natural_key):
                     digest = repository.tags[tag].digest
                     if digest is not None:
                         reporter.image(Image(shown(found.name), tag, to_text(digest) if digests else None))
     except RetentionError as error:
-        reporter.problem(root, str(error))
+        reporter.problem(str(error))
 
 
 async def list_registry(origin: URL, reporter: Reporter, *, digests: bool) -> None:
@@ -169,10 +169,10 @@ async def list_registry(origin: URL, reporter: Reporter, *, digests: bool) -> No
         try:
             repositories = await client.repositories()
         except RegistryReadError as error:
-            reporter.problem(str(origin), str(error))
+            reporter.problem(f"{origin}: {error}")
             return
         for problem in repositories.problems:
-            reporter.problem(str(origin), problem)
+            reporter.problem(f"{origin}: {problem}")
 
         async def images(repository: str) -> Found:
             return await _find(client, repository, digests=digests)
@@ -183,7 +183,7 @@ async def list_registry(origin: URL, reporter: Reporter, *, digests: bool) -> No
                 for image in found.images:
                     reporter.image(image)
                 for problem in found.problems:
-                    reporter.problem(found.repository, problem)
+                    reporter.problem(f"{found.repository}: {problem}")
 
 
 async def _find(client: RegistryClient, repository: str, *, digests: bool) -> Found:
