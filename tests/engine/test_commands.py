@@ -1,6 +1,8 @@
 """The commands that change a volume, as a person or a script has them: exit status, documents, undo, purge."""
 
 import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -104,6 +106,30 @@ def test_lists_of_images_in_use_that_only_the_cluster_has_are_missed(
         arguments += ["--also-keep", str(tmp_path / "policy")]
     outcome = driver.retain(filled, KEEP_ONE if keeps else spec, arguments=arguments)
     assert "`protect.references` is read on the cluster alone" in outcome.errors
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["du", "du --json", "check", "runs", "list", "retain --dry-run", "retain", "retain --json", "delete app:v1"],
+)
+def test_an_answer_that_standard_output_does_not_take_is_told(filled: Volume, tmp_path: Path, command: str) -> None:
+    """As of `> plan.txt` on a full disk: a run that was done ended in a traceback, and how to undo it was not said."""
+    (tmp_path / "policy").write_text(policy(KEEP_ONE))
+    driver.delete(filled, "app:v2")
+    words = [*command.split(), *(["--policy", str(tmp_path / "policy")] if command.startswith("retain") else [])]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "regkeeper", *words, "--root", str(filled.root)],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert "regkeeper: standard output: No space left on device: the answer is not whole" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert ("undoes it" in done.stderr) == (command in ("retain", "retain --json", "delete app:v1"))
 
 
 def test_a_dry_run_warns_of_a_clock_that_is_behind_the_volume(filled: Volume) -> None:

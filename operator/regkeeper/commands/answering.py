@@ -6,6 +6,7 @@ Standard output has the answer only (with --json one document); everything else 
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +25,32 @@ def note(text: str) -> None:
     typer.echo(f"regkeeper: {shown(text)}", err=True)
 
 
+@contextmanager
+def answering() -> Iterator[None]:
+    """Write the answer, to its end; as `writing`."""
+    with writing():
+        yield
+        sys.stdout.flush()
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """End the command with status 1 if standard output does not take what is written, as a file on a full disk."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads has had enough, which typer answers
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the rest of it
+        note(f"standard output: {error.strerror}: the answer is not whole")
+        raise typer.Exit(1) from None
+
+
 def print_document(document: Mapping[str, Any]) -> None:
     """The one document of --json."""
-    json.dump(document, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    with answering():
+        json.dump(document, sys.stdout, indent=2)
+        sys.stdout.write("\n")
 
 
 @contextmanager

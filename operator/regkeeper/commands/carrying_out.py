@@ -56,7 +56,15 @@ def plan_and_carry_out(deletion: Deletion) -> None:
     }
     if outcome.journal is not None:
         further["outcome"] = "done"
-    answer(deletion, outcome.plan, further)
+    try:
+        answer(deletion, outcome.plan, further)
+    finally:  # it is done, whoever could be told
+        _note_done(deletion, outcome)
+    end(outcome.plan, "", stuck=any(purged.stuck for purged in outcome.purged))
+
+
+def _note_done(deletion: Deletion, outcome: Outcome[Plan]) -> None:
+    """Say what was freed, and how what was deleted can come back."""
     for purged in outcome.purged[1:]:
         note_purged(purged)
     if outcome.journal is not None and deletion.intent.undo_window:
@@ -64,7 +72,6 @@ def plan_and_carry_out(deletion: Deletion) -> None:
         run, change = outcome.journal.run, deletion.change
         where = ["--root", change.root, *(["--journal", change.journal] if change.journal else [])]
         note(f"deleted as run {run}; `{shlex.join(['regkeeper', 'restore', *where, run])}` undoes it until {due}")
-    end(outcome.plan, "", stuck=any(purged.stuck for purged in outcome.purged))
 
 
 def _carry_out(deletion: Deletion, tell: Callable[[Recovered, Purged], None]) -> Outcome[Plan]:

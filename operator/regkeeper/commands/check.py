@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from regkeeper.commands.answering import print_document
+from regkeeper.commands.answering import answering, print_document
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.retention.volume.inspection import Inspection, inspect
 from regkeeper.retention.wording import count, shown
@@ -31,7 +31,8 @@ def check(
     if look.as_json:
         print_document(found.document())
     else:
-        _print(found)
+        with answering():
+            _print(found)
     if not found.whole:
         raise typer.Exit(1)
 

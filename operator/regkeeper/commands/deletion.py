@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import typer
 from msgspec import Struct
 
-from regkeeper.commands.answering import KEPT_AGAINST_WILL, note, print_document
+from regkeeper.commands.answering import KEPT_AGAINST_WILL, answering, note, print_document
 from regkeeper.commands.change_options import Change
 from regkeeper.commands.volume_options import present
 from regkeeper.retention.errors import RefusedError
@@ -71,7 +71,8 @@ def answer(deletion: Deletion, plan: Plan, further: Mapping[str, object]) -> Non
     if deletion.change.as_json:
         print_document({**plan.document(), **further})
     else:
-        print_plan(plan, whole=deletion.shows_all)
+        with answering():
+            print_plan(plan, whole=deletion.shows_all)
 
 
 def end(plan: Plan, refusal: str, *, stuck: bool = False) -> None:

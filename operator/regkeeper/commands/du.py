@@ -2,7 +2,7 @@
 
 import typer
 
-from regkeeper.commands.answering import KEPT_AGAINST_WILL, note, print_document
+from regkeeper.commands.answering import KEPT_AGAINST_WILL, answering, note, print_document
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.retention.volume.usage import Usage, measure
 from regkeeper.retention.wording import shown
@@ -26,7 +26,8 @@ def du(*, look: Look) -> None:
     if look.as_json:
         print_document(usage.document())
     else:
-        _print(usage)
+        with answering():
+            _print(usage)
     if usage.problems:
         raise typer.Exit(KEPT_AGAINST_WILL)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from yarl import URL
 
+from regkeeper.commands.answering import answering, writing
 from regkeeper.concurrency import in_order
 from regkeeper.distribution import (
     Limits,
@@ -65,7 +66,13 @@ class Reporter:
         self.failed = False
 
     def image(self, image: Image) -> None:
-        sys.stdout.write((image.document(self.host) if self.as_json else image.reference(self.host)) + "\n")
+        with writing():
+            sys.stdout.write((image.document(self.host) if self.as_json else image.reference(self.host)) + "\n")
+
+    def end(self) -> None:
+        """All was printed."""
+        with answering():
+            pass
 
     def problem(self, message: str) -> None:
         self.failed = True
@@ -130,6 +137,7 @@ def list_images(
         list_volume(root or "", reporter, journal=journal, digests=digests)
     else:
         asyncio.run(list_registry(origin, reporter, digests=digests))
+    reporter.end()
     if reporter.failed:
         raise typer.Exit(1)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from regkeeper.commands.answering import print_document
+from regkeeper.commands.answering import answering, print_document
 from regkeeper.commands.look_options import Look, looking_command
 from regkeeper.commands.volume_options import present
 from regkeeper.retention.moments import moment
@@ -32,8 +32,9 @@ def runs(*, look: Look) -> None:
     if look.as_json:
         print_document({"underWay": seen.under_way, "runs": [_document(item, moment_now) for item in every]})
         return
-    for item in every:
-        typer.echo(_line(item))
+    with answering():
+        for item in every:
+            typer.echo(_line(item))
 
 
 def _document(journal: Journal, now: int) -> dict[str, Any]:
