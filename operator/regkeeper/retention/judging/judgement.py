@@ -5,6 +5,7 @@ been untagged for longer than the policy allows. And it goes only if nothing tha
 manifest that has no cause to go.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
@@ -313,15 +314,15 @@ class _Judge:
 def _parents_first(repository: Repository, going: Mapping[Digest, str]) -> list[Digest]:
     """The digests in an order in which a crash leaves no index without what it lists."""
     depth: dict[Digest, int] = dict.fromkeys(going, 0)
-    indexes = [digest for digest in going if repository.is_index(digest)]
-    listing = set(indexes)
-    for _ in indexes:
-        moved = False
-        for parent in indexes:
-            for child in repository.manifests[parent].children:
-                if child in depth and depth[child] <= depth[parent] and child != parent:
-                    depth[child] = depth[parent] + 1
-                    moved = True
-        if not moved:
-            break
-    return sorted(going, key=lambda digest: (digest not in listing, depth[digest], digest))
+    indexes = {digest: repository.manifests[digest].children for digest in going if repository.is_index(digest)}
+    above = Counter(child for children in indexes.values() for child in children if child in depth)
+    ready = [digest for digest in indexes if digest not in above]
+    while ready:  # each once, behind all that list it: anybody may push thousands that list each other
+        parent = ready.pop()
+        for child in indexes.get(parent, ()):
+            if child in depth:
+                depth[child] = max(depth[child], depth[parent] + 1)
+                above[child] -= 1
+                if not above[child]:
+                    ready.append(child)
+    return sorted(going, key=lambda digest: (digest not in indexes, depth[digest], digest))

@@ -1,6 +1,6 @@
 """Who uses which manifest of a repository."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
 
 from regkeeper.retention.judging.closures import closure
 from regkeeper.retention.policies.in_use import InUse
@@ -27,21 +27,19 @@ def users_of_manifests(in_use: InUse, repository: Repository) -> dict[Digest, st
         user = user_of(digest) or user_of(manifest.config if manifest else None)
         if user is not None:
             used[digest] = user
-    below = {child: used[parent] for child, parent in _with_users(repository, used)}
-    indexes = [(digest, manifest.children) for digest, manifest in repository.manifests.items() if manifest.children]
-    growing = True
-    while growing:
-        growing = False
-        for digest, children in indexes:
-            user = next((user for child in children if (user := used.get(child) or user_of(child))), None)
-            if digest not in used and user is not None:
-                used[digest] = user
-                growing = True
+    below: dict[Digest, str] = {}
+    for child, parent in closure(repository, used):
+        below[child] = used.get(parent) or below[parent]
+    parents: dict[Digest, list[Digest]] = defaultdict(list)
+    for digest, manifest in repository.manifests.items():
+        for child in manifest.children:
+            parents[child].append(digest)
+    above = {child: user for child in parents if (user := used.get(child) or user_of(child)) is not None}
+    waiting = list(above)
+    while waiting:  # each once: anybody may push thousands of indexes that list each other
+        child = waiting.pop()
+        for parent in parents.get(child, ()):
+            if parent not in used:
+                used[parent] = above[parent] = above[child]
+                waiting.append(parent)
     return {**below, **used}
-
-
-def _with_users(repository: Repository, used: Mapping[Digest, str]) -> Iterator[tuple[Digest, Digest]]:
-    """Everything below the manifests in use, with the one in use that it is below."""
-    for root in used:
-        for child, _ in closure(repository, [root]):
-            yield child, root
