@@ -10,6 +10,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
+from regkeeper.commands.approve import approve_plan
 from regkeeper.plan_reading import PlanGoneError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry.addresses import Prober
@@ -107,6 +108,36 @@ async def test_an_approved_plan_runs_and_another_does_not(bench: RetentionBench)
     assert "awaiting" not in status
     assert await bench.condition("AwaitingApproval") == {}
     assert len(await bench.jobs()) == 2
+
+
+async def test_a_later_plan_of_the_same_hash_waits_until_it_is_approved_too(bench: RetentionBench) -> None:
+    """By hand, and by the command, which has to take the earlier approval back first."""
+    waits = Answer(outcome=Outcome.AWAITING_APPROVAL, hash="c" * 64, now="2026-01-01T00:00:00Z", limits=["too many"])
+
+    async def wait_for_an_approval(hour: int) -> None:
+        plan = msgspec.structs.replace(waits, now=f"2026-01-01T{hour:02}:00:00Z")
+        bench.kubelet.script = lambda _: (plan, None)
+        await bench.run_now(f"at-{hour}")
+        await bench.settle("AwaitingApproval")
+        await bench.pass_without_a_run()
+        bench.kubelet.script = lambda _: (SWITCH, DONE)
+
+    bench.kubelet.script = lambda _: (waits, None)
+    await bench.make(**KEEP_TWO)
+    await bench.settle("AwaitingApproval")
+    bench.kubelet.script = lambda _: (SWITCH, DONE)
+    await bench.change({"approve": waits.hash})
+    await bench.settle("Done")
+    await wait_for_an_approval(1)
+    await bench.change({"approve": None})
+    await bench.pass_without_a_run()
+    await bench.change({"approve": waits.hash})
+    await bench.settle("Done")
+    await wait_for_an_approval(2)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(approve_plan(bench.cluster, bench.key.namespace, "policy", waits.hash))
+        await bench.work_until(lambda status: "approved" not in status)
+    await bench.settle("Done")
 
 
 async def test_an_approval_ends_after_seven_days_and_with_a_change_of_the_rules(bench: RetentionBench) -> None:

@@ -53,6 +53,21 @@ def test_an_approval_whose_job_never_runs_is_used_up() -> None:
     assert "awaiting" not in other, "another run's plan may be approved"
 
 
+def test_an_approval_is_for_one_plan_and_not_for_a_later_one_of_the_same_hash() -> None:
+    """The hash knows neither garbage nor that victims were pushed anew: of a policy without rules all plans have one,
+    and whoever approved the first had no limit any more.
+    """
+    policy, before = a_policy(schedule="@daily", approve=HASH), {"awaiting": awaiting()}
+    ((job, request),) = wanted_jobs(policy, before, NOON).items()
+    conclusion = Conclusion("Done", "well", DONE)
+    done = reports.after(before, Subject("keep-last", job, request), ended(HOLDER, conclusion, NOON), conclusion, NOON)
+    later = before | done | {"awaiting": awaiting(now="2026-01-01T11:30:00Z")}
+    assert wanted_jobs(policy, reports.brought_up_to_date(later, policy, NOON), NOON) == {}
+    assert "remove spec.approve" in reports.states(policy, later, Lock())["AwaitingApproval"].message
+    removed = reports.brought_up_to_date(later, a_policy(schedule="@daily"), NOON)
+    assert wanted_jobs(policy, removed, NOON), "it was set anew"
+
+
 def test_an_approval_is_used_up_by_its_own_job_though_that_was_deleted_and_says_no_more_what_it_is_for() -> None:
     unknown = {"job": "j", "uid": "u", "outcome": "Unknown", "message": "", "finished": "2026-01-01T12:00:00Z"}
     before = {"awaiting": awaiting()}

@@ -97,6 +97,10 @@ class ImageRetentionStatus(Status):
     last_successful_run: datetime | None = Field(None, description="When the last run ended that did what it should.")
     next_run: datetime | None = Field(None, description="When the schedule makes the next one.")
     awaiting: Awaiting | None = Field(None, description="A plan that waits for spec.approve.")
+    approved: str | None = Field(
+        None,
+        description="What spec.approve has approved already: a later plan of this hash waits until it is set anew.",
+    )
     policy_run: str | None = Field(
         None, description="Digest of the policy whose change was last carried out, where there is no schedule."
     )

@@ -159,7 +159,10 @@ def _ran(
     if run["outcome"] in SUCCESSES:
         fields["lastSuccessfulRun"] = run["finished"]
     answer = None if conclusion is None else conclusion.answer
+    if request.approved:
+        fields["approved"] = request.approved
     if subject.carries_out(before.get("awaiting")):
+        fields["approved"] = before["awaiting"]["hash"]
         # Else the same approval would make the same Job, which would meet the same end.
         fields["awaiting"] = None
     if answer is None:
@@ -199,6 +202,8 @@ def brought_up_to_date(fields: Mapping[str, Any], policy: ImageRetention, now: d
     """The fields with what the time alone changes: the next run, and an approval that can no longer be given."""
     due = next_run(policy, now)
     fields = {**fields, "nextRun": None if due is None else timestamp(due)}
+    if fields.get("approved") != policy.spec.approve:
+        fields["approved"] = None
     awaiting = fields.get("awaiting")
     if awaiting is not None:
         is_kept = is_open(awaiting, policy, now)
@@ -235,7 +240,7 @@ def states(policy: ImageRetention, fields: Mapping[str, Any], lock: Lock, waits:
         found[AWAITING_APPROVAL] = conditions.true(
             "LimitExceeded" if awaiting.get("limits") else "ApprovalAlways",
             f"{'; '.join(awaiting.get('limits') or ['every plan waits'])}. It would delete {awaiting['tags']} tags. If "
-            f"that is meant: regkeeper approve {policy.metadata.name}, or set spec.approve to {awaiting['hash']}",
+            f"that is meant: regkeeper approve {policy.metadata.name}, or {_how_to_approve(fields, awaiting)}",
         )
     failed = last.get("outcome") in ("Failed", "Refused", "Unknown", "Missed")
     if failed:
@@ -247,3 +252,9 @@ def states(policy: ImageRetention, fields: Mapping[str, Any], lock: Lock, waits:
     else:
         found[READY] = conditions.true("Waiting", "It runs once for each change of its rules.")
     return found
+
+
+def _how_to_approve(fields: Mapping[str, Any], awaiting: Mapping[str, Any]) -> str:
+    if fields.get("approved") == awaiting["hash"]:
+        return "remove spec.approve, which approved an earlier plan of this hash, and then set it anew"
+    return f"set spec.approve to {awaiting['hash']}"

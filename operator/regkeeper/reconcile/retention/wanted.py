@@ -25,7 +25,7 @@ def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime
         # With the generation, as rules may be what they were before: their Job of then may still be there.
         wanted[f"{name}-{_short(changed, str(policy.metadata.generation))}"] = Request(policy=changed)
     awaiting = status.get("awaiting")
-    if awaiting is not None and policy.spec.approve == awaiting["hash"] and is_open(awaiting, policy, now):
+    if awaiting is not None and approves(policy, status, awaiting) and is_open(awaiting, policy, now):
         wanted[approved_name(name, awaiting)] = Request(approved=awaiting["hash"], policy=changed)
     undo = policy.spec.undo
     if undo is not None:
@@ -53,6 +53,13 @@ def due_name(registry: str, action: Action, due: datetime) -> str:
 def due_rescue(scene: Scene, lock: Lock) -> Rescue | None:
     """What the lock says of a rescue, unless no policy wants what is in use to stay."""
     return lock.rescue if scene.policies.in_use_matters else None
+
+
+def approves(policy: ImageRetention, status: Mapping[str, Any], awaiting: Mapping[str, Any]) -> bool:
+    """Whether somebody approved the plan that waits: an earlier one of the same hash had other garbage, or victims that
+    were pushed anew since.
+    """
+    return policy.spec.approve == awaiting["hash"] != status.get("approved")
 
 
 def made_by(awaiting: Mapping[str, Any], policy: ImageRetention) -> str:
