@@ -56,10 +56,12 @@ def due_rescue(scene: Scene, lock: Lock) -> Rescue | None:
 
 
 def approves(policy: ImageRetention, status: Mapping[str, Any], awaiting: Mapping[str, Any]) -> bool:
-    """Whether somebody approved the plan that waits: an earlier one of the same hash had other garbage, or victims that
-    were pushed anew since.
+    """Whether somebody approved the plan that waits.
+
+    An earlier one of the same hash had other garbage, or its victims were pushed anew since.
     """
-    return policy.spec.approve == awaiting["hash"] != status.get("approved")
+    approved: str = awaiting["hash"]
+    return policy.spec.approve == approved and status.get("approved") != approved
 
 
 def made_by(awaiting: Mapping[str, Any], policy: ImageRetention) -> str:
