@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from regkeeper.settings import FurtherKind, Settings
 from tests.chart.values import EVERYTHING, KIND, RULE, environment
 from tests.helm import Object, only, render
@@ -42,6 +44,14 @@ def test_volumes_are_made_only_where_a_directory_is_allowed() -> None:
 
     assert verbs(render()) == {"get", "delete"}
     assert verbs(render({"localStorage": [RULE]})) == {"get", "patch", "delete", "create", "list", "watch"}
+
+
+@pytest.mark.parametrize("blank", [{"trust": {"localRegistryHosting": None}}, {"inUse": {"furtherKinds": None}}])
+def test_a_value_that_is_left_blank_gives_no_more_than_its_default(blank: dict[str, Any]) -> None:
+    def powers(objects: list[Object]) -> list[Object]:
+        return [body for body in objects if body["kind"] in ("Role", "ClusterRole", "ValidatingAdmissionPolicy")]
+
+    assert powers(render(blank)) == powers(render())
 
 
 def test_a_further_kind_that_uses_images_may_be_listed_and_no_more() -> None:
