@@ -32,6 +32,12 @@ def a_registry(name: str = "main", *, namespace: str = "images", **spec: Any) ->
     return Registry.model_validate(body)
 
 
+def mounted_config_maps(deployment: dict[str, Any]) -> list[str]:
+    """Names of the ConfigMaps that a Deployment's pods mount."""
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    return [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]
+
+
 def all_objects(
     registry: Registry, settings: Settings | None = None, *, read_only: bool = False
 ) -> list[dict[str, Any]]:

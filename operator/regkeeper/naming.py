@@ -25,7 +25,7 @@ REPLICAS_ANNOTATION = f"{GROUP}/replicas"
 """On a Deployment that a run stopped: how many pods it had, where the spec does not say."""
 
 QUIET_ANNOTATION = f"{GROUP}/quiet"
-"""On the Deployment and the ConfigMap of a Registry that a run made read-only, or stopped: `ReadOnly` or `Offline`."""
+"""On the Deployment of a Registry that a run made read-only, or stopped: `ReadOnly` or `Offline`."""
 
 FINALIZER = f"{GROUP}/cleanup"
 """On a Registry whose objects owner references can't clean up (a PersistentVolume)."""
@@ -95,8 +95,13 @@ def node_agent_labels() -> dict[str, str]:
     return {"app.kubernetes.io/name": NODE_AGENT}
 
 
-def config_map_name(registry: str) -> str:
-    return f"{registry}-config"
+def config_map_name(registry: str, *, read_only: bool) -> str:
+    """Name of the ConfigMap with a registry's config.yml, which takes pushes or refuses them as long as it is there.
+
+    kubelet reads it when a container starts, which may be long after its pod was made: with one name for both, a pod
+    that was made to refuse pushes could take them.
+    """
+    return f"{registry}-config-read-only" if read_only else f"{registry}-config"
 
 
 def http_secret_name(registry: str, uid: str) -> str:

@@ -23,7 +23,7 @@ from tests.e2e.directories import local, settings
 from tests.e2e.faults import CrashError, Fault, FaultyCluster
 from tests.e2e.one_operator import OneOperator
 from tests.kubelet_stand_in import KubeletStandIn
-from tests.registry_objects import registry_object
+from tests.registry_objects import mounted_config_maps, registry_object
 from tests.retention_objects import retention_object
 from tests.waiting import wait_for_async
 
@@ -132,10 +132,12 @@ class RetentionBench:
         return None if body is None else (body["metadata"].get("annotations") or {}).get(STAGE)
 
     async def is_read_only(self) -> bool:
-        body = await self.get(kube.CONFIG_MAP, naming.config_map_name(self.key.name))
-        if body is None:
+        """Whether the pods of the registry are to refuse pushes."""
+        deployment = await self.get(kube.DEPLOYMENT, self.key.name)
+        if deployment is None:
             return False
-        config = yaml.safe_load(body["data"]["config.yml"])
+        (name,) = mounted_config_maps(deployment)
+        config = yaml.safe_load((await self.need(kube.CONFIG_MAP, name))["data"]["config.yml"])
         return bool(config["storage"]["maintenance"]["readonly"]["enabled"])
 
     async def shown(self, run: str) -> None:

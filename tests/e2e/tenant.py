@@ -36,8 +36,8 @@ def registry(spec: dict[str, Any]) -> Registry:
 
 
 def built(spec: dict[str, Any], kind: str) -> Object:
-    """The object of that kind that the operator makes for a Registry with that spec."""
-    (body,) = [body for body in all_objects(registry(spec), SETTINGS) if body["kind"] == kind]
+    """The object of that kind, the first of several, that the operator makes for a Registry with that spec."""
+    body, *_ = [body for body in all_objects(registry(spec), SETTINGS) if body["kind"] == kind]
     return copy.deepcopy(body)
 
 

@@ -16,6 +16,7 @@ from regkeeper.api.v1alpha1.registry import RegistrySpec
 from tests.chart_account import operator_account
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace, operator_process
+from tests.registry_objects import mounted_config_maps
 from tests.room import Room
 from tests.waiting import wait_for
 
@@ -53,7 +54,8 @@ class Live:
 
     @property
     def config(self) -> dict[str, Any]:
-        text = self.room.need("configmap", naming.config_map_name("main"))["data"]["config.yml"]
+        (name,) = mounted_config_maps(self.room.need("deployment"))
+        text = self.room.need("configmap", name)["data"]["config.yml"]
         config: dict[str, Any] = yaml.safe_load(text)
         return config
 

@@ -25,6 +25,7 @@ async def test_every_fault_at_every_write_ends_in_the_same_state(
     expected = await _made(Bench(cluster, operators, prober, Key(local_namespace, "undisturbed")))
     assert expected["objects"] == [
         "ConfigMap",
+        "ConfigMap",
         "Deployment",
         "PersistentVolume",
         "PersistentVolumeClaim",
@@ -220,7 +221,7 @@ def _parts(registry: str) -> list[tuple[kube.Resource, str]]:
     """Objects of a Registry that the garbage collector takes, if nobody has deleted them."""
     return [
         (kube.CLAIM, naming.claim_name(registry)),
-        (kube.CONFIG_MAP, naming.config_map_name(registry)),
+        *((kube.CONFIG_MAP, naming.config_map_name(registry, read_only=each)) for each in (False, True)),
         (kube.SERVICE, registry),
         (kube.DEPLOYMENT, registry),
     ]

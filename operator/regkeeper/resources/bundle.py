@@ -33,11 +33,11 @@ def desired_objects(
         InvalidSpecError, BlockedError: The spec can't work, or not on the claim that is there; the message names the
             field and the remedy.
     """
-    config = config_file(registry, read_only=read_only)
+    configs = {each: config_file(registry, read_only=each) for each in (False, True)}
     objects = [
-        config_map(registry, config),
+        *(config_map(registry, config) for config in configs.values()),
         service(registry),
         disruption_budget(registry, access_modes=access_modes),
-        deployment(registry, settings, config, access_modes=access_modes, node=node),
+        deployment(registry, settings, configs[read_only], access_modes=access_modes, node=node),
     ]
     return [built for built in objects if built is not None]

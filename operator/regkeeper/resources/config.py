@@ -66,13 +66,20 @@ class ConfigFile:
     """A registry's config.yml, and what other objects must know of it. Made once a pass: writing YAML is slow."""
 
     text: str
+    read_only: bool
+    """Whether it refuses pushes."""
     drain_seconds: int
     """How long the registry drains when it is told to stop, rounded up."""
 
     @property
     def digest(self) -> str:
         """A short name of the text, for the annotation whose change rolls the pods."""
-        return sha256(self.text.encode()).hexdigest()[:16]
+        return digest_of(self.text)
+
+
+def digest_of(text: str) -> str:
+    """A short name of a config.yml."""
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def config_file(registry: Registry, *, read_only: bool) -> ConfigFile:
@@ -86,7 +93,7 @@ def config_file(registry: Registry, *, read_only: bool) -> ConfigFile:
         InvalidSpecError: A setting would break a promise, is a secret, or can't be read.
     """
     config = checked_config(registry, read_only=read_only)
-    return ConfigFile(dump_yaml(config), _drain_seconds(config, registry))
+    return ConfigFile(dump_yaml(config), read_only, _drain_seconds(config, registry))
 
 
 def _drain_seconds(config: dict[str, Any], registry: Registry) -> int:

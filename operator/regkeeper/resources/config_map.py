@@ -13,6 +13,6 @@ def config_map(registry: Registry, config: ConfigFile) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": object_metadata(registry, config_map_name(registry.metadata.name)),
+        "metadata": object_metadata(registry, config_map_name(registry.metadata.name, read_only=config.read_only)),
         "data": {CONFIG_FILE: config.text},
     }

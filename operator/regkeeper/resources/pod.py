@@ -24,6 +24,7 @@ NOTICE_SECONDS = 5
 whatever balances load, has heard of it. A registry that is told to stop closes its port at once."""
 
 CONFIG_DIRECTORY = "/etc/regkeeper"
+CONFIG_VOLUME = "config"
 REGISTRY_CONTAINER = "registry"
 CHECK_CONTAINER = "check-volume"
 
@@ -59,7 +60,10 @@ def pod_template(
             **_init_containers(registry, settings),
             "containers": [_registry_container(registry, settings, notice)],
             "volumes": [
-                {"name": "config", "configMap": {"name": config_map_name(registry.metadata.name)}},
+                {
+                    "name": CONFIG_VOLUME,
+                    "configMap": {"name": config_map_name(registry.metadata.name, read_only=config.read_only)},
+                },
                 {"name": "storage", **_storage_source(registry)},
             ],
             **_scheduling(registry, node),
@@ -79,7 +83,7 @@ def _registry_container(registry: Registry, settings: Settings, notice: int) -> 
         "env": _environment(registry),
         "ports": [port],
         "volumeMounts": [
-            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
+            {"name": CONFIG_VOLUME, "mountPath": CONFIG_DIRECTORY, "readOnly": True},
             {"name": "storage", "mountPath": STORAGE_ROOT},
         ],
         # Asked every second until the first answer, which readiness then follows at once.

@@ -121,29 +121,25 @@ class RegistryReconciler:
         await self._status.pause(body, waits)
 
     async def _give_back(self, key: Key, body: kube.Object) -> Holder | None:
-        """Let the objects of a Registry whose spec is not carried out be as before a run; the run, if it still goes on.
+        """Let the pods of a Registry whose spec is not carried out be as before a run; the run, if it still goes on.
 
         Whoever pauses a Registry or writes a wrong spec knows nothing of the run, and pushes would wait for them.
 
         Raises:
             BlockedError: another Registry has its volume.
         """
-        objects = (
-            self._store.get(kube.CONFIG_MAP, key.namespace, naming.config_map_name(key.name)),
-            self._store.get(kube.DEPLOYMENT, *key),
-        )
-        if not any(map(is_kept_quiet, filter(None, objects))):
+        live = self._store.get(kube.DEPLOYMENT, *key)
+        if live is None or not is_kept_quiet(live):
             return None
         claim = place_of(body).claim
         run = None if claim is None else self._holder(key, claim[1])
         if run is not None and run.quiet is not None:
             return run
         await self._storage.check_exclusive(body)  # what is another's by now it must not serve
-        config, deployment = objects
-        if config is not None and deployment is not None:
-            read_only = (body.get("spec") or {}).get("readOnly") is True
-            for live, change in given_back(config, deployment, body, read_only=read_only):
-                await self._objects.merge(live, change)
+        read_only = (body.get("spec") or {}).get("readOnly") is True
+        name = naming.config_map_name(key.name, read_only=read_only)
+        config = self._store.get(kube.CONFIG_MAP, key.namespace, name)
+        await self._objects.merge(live, given_back(live, config, body))
         return None
 
     async def close(self) -> None:
@@ -214,9 +210,9 @@ class RegistryReconciler:
         )
         live: dict[str, kube.Object] = {}
         for body in desired:
-            if quiet is not None and body["kind"] in (kube.CONFIG_MAP.kind, kube.DEPLOYMENT.kind):
-                body["metadata"].setdefault("annotations", {})[naming.QUIET_ANNOTATION] = quiet.value
             if body["kind"] == kube.DEPLOYMENT.kind:
+                if quiet is not None:
+                    body["metadata"].setdefault("annotations", {})[naming.QUIET_ANNOTATION] = quiet.value
                 await self._ensure_secret(key, registry)
                 if quiet is Quiet.OFFLINE:
                     await self._stop(key, body)
