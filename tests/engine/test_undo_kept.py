@@ -74,6 +74,20 @@ def test_a_pattern_does_not_take_what_an_undo_brought_back(runner: Runner) -> No
     assert _deleted(runner.delete("app:v*").plan) == {"v2"}
 
 
+def test_a_pattern_does_not_take_garbage_that_an_undo_brought_back_with_its_repository(
+    volume: Volume, runner: Runner
+) -> None:
+    app = volume.repository("team/app")
+    app.revision_link(app.push_image(layers=[b"one"]).digest).unlink()
+    volume.repository("app").push_image("v1", layers=[b"two"])
+    pattern = {"rules": [], "delete": ["team/**"], "limits": {"maxDeletedShare": "100%"}}
+    before = content(volume.root)
+    assert runner.retain(pattern).journal is not None
+    runner.restore()
+    assert runner.retain(pattern).journal is None
+    assert content(volume.root) == before
+
+
 def test_a_tag_that_is_pushed_again_after_its_undo_obeys_the_rules_and_what_came_back_stays(
     volume: Volume, runner: Runner
 ) -> None:

@@ -38,8 +38,8 @@ class Judgement(Struct):
         pinned_by: what can't be read, so that nothing goes that isn't named exactly; empty: nothing.
         holds: why its layer links and the blobs that it names stay; empty: nothing holds them.
         whole: a deletion by name empties it: no tag and no manifest stays, so its links hold nothing.
-        guards: layer links that have to be older than `guard_age` (nanoseconds) for that: a young one belongs to a
-            push under way.
+        guards: layer links that have to be older than `guard_age` (nanoseconds) for that, and may not have come back by
+            an undo: a young one belongs to a push under way.
     """
 
     name: str

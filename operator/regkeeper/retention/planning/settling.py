@@ -139,8 +139,12 @@ class Settler:
         links: set[Digest] = set()
         if judgement.whole and judgement.guards:
             edge = self.question.now - judgement.guard_age
-            guards = self.links.of(repository, judgement.guards)
-            judgement.whole = all(link is not None and link.pushed <= edge for _, link in guards)
+            judgement.whole = all(
+                link is not None
+                and link.pushed <= edge
+                and self.question.restored_from(repository.name, "", digest) is None
+                for digest, link in self.links.of(repository, judgement.guards)
+            )
         if judgement.changes:
             self._move_tags(repository, judgement, stretch.moves)
             self._move_revisions(number, repository, judgement, stretch.moves)
