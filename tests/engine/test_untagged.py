@@ -18,6 +18,7 @@ from tests.engine.volumes import DAY, HOUR, SECOND, Volume
 
 KEEP_NONE = {"rules": [{"keep": {"last": 0}}]}
 AFTER_A_DAY = {"untagged": {"deleteAfter": "24h"}}
+NO_TAGS = {"rules": [{"keep": {"last": 0}}], "untagged": {"deleteAfter": "3h"}}
 
 
 @pytest.fixture
@@ -207,19 +208,13 @@ def test_a_digest_is_untagged_since_the_push_that_took_its_tag_while_a_run_was_i
 
 def test_a_digest_that_a_tag_left_before_a_run_deleted_the_tag_counts_from_then(volume: Volume) -> None:
     """The history, which alone tells when, went with the tag: the next run took it for untagged since its own push."""
-    app = volume.repository("app")
-    former = app.push_image("v1", layers=[b"former"], age=9 * DAY)
-    app.push_image("v1", layers=[b"last"], age=2 * HOUR)
-    policy = {"rules": [{"keep": {"last": 0}}], "untagged": {"deleteAfter": "3h"}}
-    runner = Runner(volume.root, volume.now)
-    runner.retain(policy)
-    assert not app.tag_link("v1").exists()
+    runner, former = _left_by_a_tag_that_went(volume)
     runner.now += HOUR * SECOND // 2
-    runner.retain(policy)
-    assert app.revision_link(former.digest).exists()
+    runner.retain(NO_TAGS)
+    assert former.exists()
     runner.now += HOUR * SECOND
-    runner.retain(policy)
-    assert not app.revision_link(former.digest).exists()
+    runner.retain(NO_TAGS)
+    assert not former.exists()
 
 
 @pytest.mark.parametrize("unreadable", ["v1/index", "v1/index/sha256"])
@@ -234,19 +229,25 @@ def test_the_history_of_a_tag_that_can_not_be_read_counts_from_its_last_push(vol
 
 
 def test_the_history_that_a_run_has_moved_and_that_can_not_be_read_counts_from_its_last_push(volume: Volume) -> None:
+    runner, former = _left_by_a_tag_that_went(volume)
+    (moved,) = volume.v2.glob(".regkeeper/quarantine/*/*/index")
+    _lead_elsewhere(moved)
+    runner.retain(NO_TAGS)
+    assert former.exists()
+    runner.now += HOUR * SECOND
+    runner.retain(NO_TAGS)
+    assert not former.exists()
+
+
+def _left_by_a_tag_that_went(volume: Volume) -> tuple[Runner, Path]:
+    """The revision link of what a tag has left two hours before a run, with that runner, deleted the tag."""
     app = volume.repository("app")
     former = app.push_image("v1", layers=[b"former"], age=9 * DAY)
     app.push_image("v1", layers=[b"last"], age=2 * HOUR)
-    policy = {"rules": [{"keep": {"last": 0}}], "untagged": {"deleteAfter": "3h"}}
     runner = Runner(volume.root, volume.now)
-    runner.retain(policy)
-    (moved,) = volume.v2.glob(".regkeeper/quarantine/*/*/index")
-    _lead_elsewhere(moved)
-    runner.retain(policy)
-    assert app.revision_link(former.digest).exists()
-    runner.now += HOUR * SECOND
-    runner.retain(policy)
-    assert not app.revision_link(former.digest).exists()
+    runner.retain(NO_TAGS)
+    assert not app.tag_link("v1").exists()
+    return runner, app.revision_link(former.digest)
 
 
 def _lead_elsewhere(directory: Path) -> None:
