@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regkeeper.api.crd import KINDS, custom_resource_definition
-from regkeeper.resources.yaml_text import dump_yaml
+from regkeeper.resources.config import dump_yaml
 from tests.reference import reference
 
 ROOT = Path(__file__).parent.parent

@@ -4,9 +4,8 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
-from regkeeper.resources.bundle import desired_objects
-from regkeeper.resources.claim import claim
-from regkeeper.resources.persistent_volume import persistent_volume
+from regkeeper.resources.registry import desired_objects
+from regkeeper.resources.storage import claim, persistent_volume
 from regkeeper.settings import Settings
 
 UID = "0f5e9a3c-2d1b-4c7e-8a6f-1234567890ab"

@@ -7,7 +7,7 @@ from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Kept, Outcome, encode
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.requests import Request
-from regkeeper.resources.retention.lock import Holder, Stage
+from regkeeper.resources.lease import Holder, Stage
 from tests.retention_objects import retention_object
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -16,7 +16,7 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.reconciler import RetentionReconciler
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Stage, lease, read_lock
+from regkeeper.resources.lease import Holder, Lock, Quiet, Stage, lease, read_lock
 from regkeeper.settings import Settings
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object

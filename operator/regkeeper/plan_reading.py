@@ -11,7 +11,7 @@ from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention.pods import Said, belongs_to, newest, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action, Request, created
-from regkeeper.resources.retention.run_pod import PLAN_CONTAINER, RUN_CONTAINER
+from regkeeper.resources.retention import PLAN_CONTAINER, RUN_CONTAINER
 
 PAUSE_SECONDS = 0.5
 

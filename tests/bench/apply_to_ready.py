@@ -9,7 +9,7 @@ import yaml
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import API_VERSION
-from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.registry import http_secret
 from tests.bench.operated_cluster import operated_cluster
 from tests.bench.table import SPREAD, Section, added, alternate, spread
 from tests.cluster import Cluster

@@ -26,7 +26,7 @@ from regkeeper.reconcile.trust.agents import Agent
 from regkeeper.reconcile.trust.keeper import TrustKeeper
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.reconcile.trust.status import TrustStatusWriter
-from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.resources.node_agent import node_agent_key
 from regkeeper.settings import Settings, TrustSettings
 from tests.bench.table import Section
 from tests.fake_agents import FakeAgent, fake_agents

@@ -13,12 +13,10 @@ from typing import Any
 import yaml
 
 from regkeeper.api.v1alpha1.retention import ImageRetention
-from regkeeper.resources.http_secret import http_secret
-from regkeeper.resources.node_agent import node_agent
-from regkeeper.resources.node_agent_key import node_agent_key
-from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Lock, lease
-from regkeeper.resources.retention.run_job import policy_job, registry_job
+from regkeeper.resources.lease import Lock, lease
+from regkeeper.resources.node_agent import node_agent, node_agent_key
+from regkeeper.resources.registry import http_secret
+from regkeeper.resources.retention import cron_job, policy_job, registry_job
 from regkeeper.settings import Settings
 from tests.cluster.programs import KUBE_SCORE
 from tests.helm import CHART, only, render

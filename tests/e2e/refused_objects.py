@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.registry import http_secret
 from tests.e2e.tenant import CLAIM, HOST_PORT, LOCAL, RULE, SHARED, built, container, disown, pod, registry
 from tests.helm import Object
 

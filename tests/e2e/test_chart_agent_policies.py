@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from regkeeper import naming
-from regkeeper.resources.local_registry_hosting import local_registry_hosting
-from regkeeper.resources.node_agent import node_agent
-from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.resources.node_agent import local_registry_hosting, node_agent, node_agent_key
 from regkeeper.settings import Settings, TrustSettings
 from tests.chart_account import apply_account, delete_account
 from tests.cluster import Cluster

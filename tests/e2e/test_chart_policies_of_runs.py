@@ -6,10 +6,8 @@ import json
 import pytest
 
 from regkeeper.api.v1alpha1.retention import ImageRetention
-from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Lock, lease
-from regkeeper.resources.retention.run_job import policy_job, registry_job
-from regkeeper.resources.retention.snapshot_part import snapshot_part
+from regkeeper.resources.lease import Lock, lease
+from regkeeper.resources.retention import cron_job, policy_job, registry_job, snapshot_part
 from regkeeper.snapshot import Part
 from tests.cluster import Cluster
 from tests.cluster.api import ApiError

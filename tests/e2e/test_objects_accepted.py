@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from regkeeper.naming import FIELD_MANAGER
-from regkeeper.resources.http_secret import http_secret
+from regkeeper.resources.registry import http_secret
 from tests.cluster import Cluster
 from tests.e2e.valid_specs import SPECS
 from tests.operator_process import a_namespace

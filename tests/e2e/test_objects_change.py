@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from regkeeper.naming import FIELD_MANAGER
-from regkeeper.resources.bundle import desired_objects
+from regkeeper.resources.registry import desired_objects
 from regkeeper.settings import Settings
 from tests.cluster import Cluster
 from tests.operator_process import a_namespace

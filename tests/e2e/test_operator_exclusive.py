@@ -9,7 +9,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.registry.addresses import Prober
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.resources.storage import HOSTNAME_LABEL
 from tests.cluster import Cluster
 from tests.e2e.directories import HOSTNAME, local, settings
 from tests.e2e.one_operator import OneOperator

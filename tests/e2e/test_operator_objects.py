@@ -11,7 +11,7 @@ from regkeeper.reconcile import conditions
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.service import service
+from regkeeper.resources.registry import service
 from tests.cluster import Cluster
 from tests.e2e.conftest import Account
 from tests.operator_process import a_namespace

@@ -14,7 +14,7 @@ from regkeeper.commands.approve import approve_plan
 from regkeeper.plan_reading import PlanGoneError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry.addresses import Prober
-from regkeeper.resources.retention.lock import Stage
+from regkeeper.resources.lease import Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.e2e.faults import Fault
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench

@@ -10,7 +10,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, Outcome
 from regkeeper.reconcile.job_life import is_finished
-from regkeeper.resources.retention.lock import Stage
+from regkeeper.resources.lease import Stage
 from tests.cluster import Cluster
 from tests.e2e.faults import Fault
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SOON, SWITCH, RetentionBench

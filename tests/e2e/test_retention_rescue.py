@@ -7,7 +7,7 @@ from regkeeper import kube
 from regkeeper.answer import Answer, Outcome
 from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention.outcome import FIRST_RESCUE_AGAIN
-from regkeeper.resources.retention.lock import Stage
+from regkeeper.resources.lease import Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.cluster import Cluster
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SOON, SWITCH, RetentionBench

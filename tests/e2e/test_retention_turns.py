@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from regkeeper import kube, naming
-from regkeeper.resources.retention.lock import Stage
+from regkeeper.resources.lease import Stage
 from tests.e2e.retention_bench import DONE, KEEP_TWO, SWITCH, RetentionBench
 
 pytestmark = pytest.mark.control_plane

@@ -13,7 +13,7 @@ from regkeeper.handlers.operator import Operator
 from regkeeper.handlers.watches import Watches
 from regkeeper.reconcile.registry.addresses import Prober
 from regkeeper.reconcile.trust.questions import Questioner
-from regkeeper.resources.retention.lock import Stage
+from regkeeper.resources.lease import Stage
 from tests.cluster import Cluster
 from tests.e2e.conftest import Account
 from tests.e2e.directories import NODE, settings

@@ -12,8 +12,8 @@ from regkeeper.reconcile.conditions import READY, RECONCILING
 from regkeeper.reconcile.ownership import require_ours
 from regkeeper.reconcile.registry import claims
 from regkeeper.reconcile.registry.diagnosis import Problem
-from regkeeper.resources.claim import claim as build_claim
 from regkeeper.resources.metadata import owner_reference
+from regkeeper.resources.storage import claim as build_claim
 from tests.registry_objects import LOCAL, SHARED, a_registry
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.registry.giving_back import given_back
-from regkeeper.resources.bundle import desired_objects
+from regkeeper.resources.registry import desired_objects
 from regkeeper.settings import Settings
 from tests.registry_objects import a_registry, registry_object
 

@@ -13,7 +13,7 @@ from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Request
 from regkeeper.reconcile.retention.wanted import wanted_jobs
-from regkeeper.resources.retention.lock import Lock
+from regkeeper.resources.lease import Lock
 from tests.retention_decisions import DONE, HASH, HOLDER, NOON, a_policy
 
 

@@ -11,7 +11,7 @@ from regkeeper.reconcile.retention import reports
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER, Conclusion, conclude, ended, purge_due
 from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Action, Request
-from regkeeper.resources.retention.lock import Holder, Quiet, Stage
+from regkeeper.resources.lease import Holder, Quiet, Stage
 from tests.retention_decisions import DONE, HOLDER, KILLED, KNOWS_NOTHING, NOON, SWITCH, a_job, a_pod
 
 

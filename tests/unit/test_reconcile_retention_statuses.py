@@ -13,7 +13,7 @@ from regkeeper.reconcile.retention import reports
 from regkeeper.reconcile.retention.outcome import Conclusion, conclude, ended, usage
 from regkeeper.reconcile.retention.reports import Subject
 from regkeeper.reconcile.retention.requests import Action, Request
-from regkeeper.resources.retention.lock import Quiet
+from regkeeper.resources.lease import Quiet
 from tests.retention_decisions import DONE, HOLDER, KNOWS_NOTHING, NOON, SWITCH, a_pod, a_policy
 
 

@@ -8,10 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from regkeeper.errors import InvalidSpecError
-from regkeeper.resources.config import checked_config, config_file
-from regkeeper.resources.durations import go_duration_seconds
-from regkeeper.resources.merge import merge
-from regkeeper.resources.yaml_text import dump_yaml
+from regkeeper.resources.config import checked_config, config_file, dump_yaml, go_duration_seconds
+from regkeeper.resources.protection import merge
 from tests.registry_objects import UID, a_registry
 
 JSON = st.recursive(

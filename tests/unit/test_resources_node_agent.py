@@ -1,11 +1,12 @@
-"""The node agents' DaemonSet: what power its pods have, and where each setting lands."""
+"""The objects of the node agents."""
 
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from regkeeper import naming
-from regkeeper.resources.node_agent import node_agent
-from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.resources.node_agent import HOSTING_KEY, local_registry_hosting, node_agent, node_agent_key
 from regkeeper.settings import Settings, TrustSettings
 
 SETTINGS = Settings(image="regkeeper:test", trust=TrustSettings(agents_namespace="agents"))
@@ -62,3 +63,23 @@ def test_the_key_is_made_once() -> None:
     secret = node_agent_key(SETTINGS, b"key")
     assert (secret["metadata"]["namespace"], secret["type"]) == ("agents", "Opaque")
     assert "immutable" not in secret, "kubelet would not bring a new key to agents that run"
+
+
+CLUSTER_IP = {"type": "ClusterIP", "host": "main.default.svc:5000"}
+
+
+def test_it_names_the_first_address_on_a_node_and_the_one_for_pods() -> None:
+    built = local_registry_hosting(
+        [{"type": "HostPort", "host": "k8smaster:5000"}, {"type": "NodePort", "host": "k8smaster:30500"}, CLUSTER_IP]
+    )
+    assert built is not None
+    assert (built["metadata"]["namespace"], built["metadata"]["name"]) == ("kube-public", "local-registry-hosting")
+    assert list(built["data"]) == [HOSTING_KEY] == ["localRegistryHosting.v1"]
+    assert yaml.safe_load(built["data"][HOSTING_KEY]) == {
+        "host": "k8smaster:5000",
+        "hostFromClusterNetwork": "main.default.svc:5000",
+    }
+
+
+def test_a_registry_for_pods_alone_is_none_for_tools() -> None:
+    assert local_registry_hosting([CLUSTER_IP]) is None

@@ -8,10 +8,8 @@ import pytest
 
 from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.naming import REGISTRY_LABEL, RETENTION_LABEL, selector_labels
-from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Rescue, Stage, change, lease, read_lock
-from regkeeper.resources.retention.run_job import policy_job, registry_job
-from regkeeper.resources.retention.snapshot_part import snapshot_part
+from regkeeper.resources.lease import Holder, Lock, Quiet, Rescue, Stage, change, lease, read_lock
+from regkeeper.resources.retention import cron_job, policy_job, registry_job, snapshot_part
 from regkeeper.settings import Settings
 from regkeeper.snapshot import PARTS, Document, Part, decode, encode
 from regkeeper.snapshot import Stage as SnapshotStage

@@ -9,7 +9,7 @@ import pytest
 
 from regkeeper import naming
 from regkeeper.answer import Deleted
-from regkeeper.resources.retention.lock import Lock, Stage
+from regkeeper.resources.lease import Lock, Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.retention_objects import retention_object
 from tests.retention_passes import (

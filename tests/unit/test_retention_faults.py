@@ -12,8 +12,8 @@ from regkeeper.answer import Answer, Deleted, Outcome, encode
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.retention.outcome import REPEATED_AFTER
 from regkeeper.reconcile.retention.reconciler import TROUBLED_SECONDS
-from regkeeper.resources.retention.lock import Lock, Quiet, Stage
-from regkeeper.resources.retention.snapshot_part import snapshot_part
+from regkeeper.resources.lease import Lock, Quiet, Stage
+from regkeeper.resources.retention import snapshot_part
 from regkeeper.snapshot import Part
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object

@@ -12,7 +12,7 @@ from regkeeper.answer import Deleted
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.run import GONE_SECONDS, OVERDUE_SECONDS
-from regkeeper.resources.retention.lock import Lock, Quiet, Rescue, Stage, lease, read_lock
+from regkeeper.resources.lease import Lock, Quiet, Rescue, Stage, lease, read_lock
 from tests.registry_objects import registry_object
 from tests.retention_passes import CLAIM, DONE, HOLDER, KEY, NOON, RetentionPasses, a_pod
 

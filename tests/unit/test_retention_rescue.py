@@ -11,7 +11,7 @@ from regkeeper import kube, naming
 from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.reconcile.retention.outcome import FIRST_RESCUE_AGAIN, LAST_RESCUE_AGAIN
 from regkeeper.reconcile.retention.requests import Action, Request, claim_of, read_request, retention_of
-from regkeeper.resources.retention.lock import Lock, Quiet, Rescue, Stage
+from regkeeper.resources.lease import Lock, Quiet, Rescue, Stage
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object
 from tests.retention_passes import DONE, HOLDER, KEY, NOON, RetentionPasses, a_pod, a_stranger, use

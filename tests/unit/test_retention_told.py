@@ -14,7 +14,7 @@ from regkeeper.answer import Deleted, Outcome, Previous
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.resources.config import config_file
-from regkeeper.resources.retention.lock import Lock, Quiet, Stage
+from regkeeper.resources.lease import Lock, Quiet, Stage
 from regkeeper.snapshot import Part, decode
 from tests.registry_objects import registry_object
 from tests.retention_objects import retention_object

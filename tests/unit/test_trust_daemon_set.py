@@ -9,8 +9,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
 from regkeeper.reconcile.trust.daemon_set import FRESH_SECONDS, AgentDaemonSet
-from regkeeper.resources.node_agent import node_agent
-from regkeeper.resources.node_agent_key import node_agent_key
+from regkeeper.resources.node_agent import node_agent, node_agent_key
 from regkeeper.settings import Settings
 
 SETTINGS = Settings(image="regkeeper:new")

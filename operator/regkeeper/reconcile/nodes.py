@@ -3,7 +3,7 @@
 from collections.abc import Callable, Set
 
 from regkeeper import kube
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.resources.storage import HOSTNAME_LABEL
 
 FRESH_SECONDS = 60.0
 NEW_SECONDS = 5.0

@@ -3,22 +3,67 @@
 Valid for distribution 2.8 and 3.x. Which settings the user may not change, and why, stands in `protection.py`.
 """
 
+import json
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from math import ceil
 from typing import Any
 
+import yaml
+
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import InvalidSpecError
 from regkeeper.naming import REGISTRY_HEADER
-from regkeeper.resources.durations import go_duration_seconds
-from regkeeper.resources.environment import settings_of
-from regkeeper.resources.merge import merge, set_by_environment
-from regkeeper.resources.protection import check_protected, check_secrets
-from regkeeper.resources.yaml_text import dump_yaml
+from regkeeper.resources.protection import check_protected, check_secrets, merge, set_by_environment, settings_of
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 2**63 * 1e-9
+"""Go counts nanoseconds in 64 bits."""
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+
+def go_duration_seconds(text: str) -> float | None:
+    """Seconds in `text` (Go's time.ParseDuration without signs); None if it is no duration."""
+    if text == "0":
+        return 0.0
+    if not re.fullmatch(f"({_PART.pattern})+", text):
+        return None
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    return seconds if seconds < _LONGEST else None
+
+
+class _Dumper(yaml.SafeDumper):
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        """Indent list items below their key, as people write them."""
+        super().increase_indent(flow, indentless=False)
+
+
+def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # yaml.v2 reads 1e3, 0o7 and y as other types than PyYAML does: what might be one is quoted.
+    ambiguous = text[:1] in tuple("0123456789+-.") or text in {"y", "Y", "n", "N"}
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if ambiguous else None)
+
+
+_Dumper.add_representer(str, _represent_string)
+
+
+def dump_yaml(value: Any) -> str:
+    """Write `value` (of JSON's types) as block-style YAML, keys in their order."""
+    return _dump_json(json.dumps(value))
+
+
+# The same few values are written at each pass, and PyYAML takes milliseconds for one. (A text each, 2 KiB.)
+@lru_cache(maxsize=2048)
+def _dump_json(text: str) -> str:
+    return yaml.dump(json.loads(text), Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100)
+
 
 CONFIG_FILE = "config.yml"
 REGISTRY_PORT = 5000
+PORT_NAME = "registry"
+"""Name of the port in the pod and in the Service."""
 STORAGE_ROOT = "/var/lib/registry"
 
 

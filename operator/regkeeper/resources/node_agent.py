@@ -1,14 +1,18 @@
-"""The DaemonSet of the node agents: one for the whole cluster, since two editors of one daemon.json would race.
+"""The objects of the node agents: their DaemonSet, the Secret with their key, and the ConfigMap of KEP-1755.
 
-Its pods have power over their node: through the runtimes' sockets alone they could become root there. What they need of
-it was measured (docs/architecture.md): uid 0 without a capability, the node's file system, and its process ids to prove
-whom they signal. An admission policy of the chart holds the operator to exactly this shape.
+There is one DaemonSet for the whole cluster, since two editors of one daemon.json would race. Its pods have power over
+their node: through the runtimes' sockets alone they could become root there. What they need of it was measured
+(docs/architecture.md): uid 0 without a capability, the node's file system, and its process ids to prove whom they
+signal. An admission policy of the chart holds the operator to exactly this shape.
 """
 
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from regkeeper.naming import MANAGED_BY, NODE_AGENT, NODE_AGENT_KEY, TRUST_ANNOTATION, node_agent_labels
-from regkeeper.resources.node_agent_key import KEY_FILE
 from regkeeper.settings import Settings
 
 AGENT_PORT = 8082
@@ -16,6 +20,50 @@ ROOT = "/host"
 LIST_DIRECTORY = "/etc/regkeeper/list"
 LIST_FILE = "list.json"
 KEY_DIRECTORY = "/etc/regkeeper/key"
+KEY_FILE = "key"
+
+HOSTING_NAMESPACE = "kube-public"
+HOSTING_NAME = "local-registry-hosting"
+HOSTING_KEY = "localRegistryHosting.v1"
+
+
+def node_agent_key(settings: Settings, key: bytes) -> dict[str, Any]:
+    """Build the Secret with the key by which the operator and its agents authenticate; `key` is random and made once.
+
+    It is not immutable, as kubelet never looks again at an immutable one: were it deleted and made anew, agents that
+    run, and even new ones, would know the old key for ever (kubernetes#131589).
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": NODE_AGENT_KEY,
+            "namespace": settings.trust.agents_namespace,
+            "labels": dict(MANAGED_BY),
+        },
+        "type": "Opaque",
+        "data": {KEY_FILE: b64encode(key).decode()},
+    }
+
+
+def local_registry_hosting(addresses: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
+    """Build the ConfigMap by which tools find the cluster's registry (KEP-1755); None if no node's address reaches it.
+
+    `addresses` are a Registry's `status.addresses`.
+
+    `hostFromContainerRuntime` is left out where it would say what `host` says, as KEP-1755 has it.
+    """
+    on_nodes = [address["host"] for address in addresses if address["type"] in ("HostPort", "NodePort")]
+    in_cluster = [address["host"] for address in addresses if address["type"] == "ClusterIP"]
+    if not on_nodes:
+        return None
+    hosting = {"host": on_nodes[0], **({"hostFromClusterNetwork": in_cluster[0]} if in_cluster else {})}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": HOSTING_NAME, "namespace": HOSTING_NAMESPACE, "labels": dict(MANAGED_BY)},
+        "data": {HOSTING_KEY: yaml.safe_dump(hosting)},
+    }
 
 
 def node_agent(settings: Settings) -> dict[str, Any]:

@@ -4,11 +4,8 @@ from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.naming import CONFIG_HASH_ANNOTATION, config_map_name, http_secret_name, object_labels
-from regkeeper.resources.config import CONFIG_FILE, REGISTRY_PORT, STORAGE_ROOT, ConfigFile
-from regkeeper.resources.http_secret import SECRET_KEY
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
-from regkeeper.resources.service import PORT_NAME
-from regkeeper.resources.storage import storage_claim
+from regkeeper.resources.config import CONFIG_FILE, PORT_NAME, REGISTRY_PORT, STORAGE_ROOT, ConfigFile
+from regkeeper.resources.storage import HOSTNAME_LABEL, storage_claim
 from regkeeper.settings import Settings
 
 USER_ID = 65532
@@ -27,6 +24,8 @@ CONFIG_DIRECTORY = "/etc/regkeeper"
 CONFIG_VOLUME = "config"
 REGISTRY_CONTAINER = "registry"
 CHECK_CONTAINER = "check-volume"
+SECRET_KEY = "http-secret"  # noqa: S105  a key's name, not a secret
+"""Where the Secret has distribution's `http.secret`."""
 
 
 def pod_template(

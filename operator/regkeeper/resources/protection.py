@@ -1,13 +1,90 @@
-"""The settings of config.yml that the user may not change, because our promises hang on them, and the remedies."""
+"""The settings of config.yml that the user may not change, because our promises hang on them, and the remedies.
 
-from collections.abc import Iterator
+`REGISTRY_*` variables of `spec.extraEnv` override settings of config.yml, so both are read as distribution reads them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from regkeeper.api.v1alpha1.registry import RegistrySpec
 from regkeeper.errors import InvalidSpecError
 from regkeeper.naming import REGISTRY_HEADER
-from regkeeper.resources.environment import Setting, settings_of
-from regkeeper.resources.merge import merge, set_by_environment
+
+PREFIX = "REGISTRY_"
+
+_LONGEST = 4096
+"""Characters of a value that is read: a Registry full of the longest that it takes held up all others for a minute."""
+
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises, as for `2026-13-45`, `!!bool x`, `!!timestamp x`."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: written out, a few hundred characters of them are gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One environment variable that distribution takes for a setting."""
+
+    name: str
+    """Of the variable."""
+    path: tuple[str, ...]
+    """Into config.yml, lower case."""
+    value: Any
+    """As distribution parses it: YAML. None where `known` is false."""
+    known: bool
+    """False: it comes from elsewhere (`valueFrom`, `$(OTHER)`), or is no YAML that is read here."""
+
+
+def settings_of(variables: Iterable[dict[str, Any]]) -> list[Setting]:
+    """The settings in the order in which distribution applies them: sorted by name (configuration/parser.go)."""
+    found = [_setting(variable) for variable in variables if str(variable.get("name", "")).startswith(PREFIX)]
+    return sorted(found, key=lambda setting: setting.name)
+
+
+def _setting(variable: dict[str, Any]) -> Setting:
+    name = str(variable["name"])
+    path = tuple(part.lower() for part in name.split("_")[1:])
+    text = str(variable.get("value") or "")
+    # kubelet expands $(OTHER), which may be a valueFrom.
+    if variable.get("valueFrom") is not None or "$(" in text or len(text) > _LONGEST:
+        return Setting(name, path, None, known=False)
+    try:
+        return Setting(name, path, yaml.load(text, _Loader), known=True)  # noqa: S506 - a SafeLoader
+    except _NO_YAML:
+        return Setting(name, path, None, known=False)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay `over` on `base`: mappings key by key, everything else replaced whole. Neither argument is changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def set_by_environment(base: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Set one value as distribution's configuration/parser.go does, for 2.8 and 3.x alike.
+
+    A key that is there matches without regard to case, a new one is lower case, and what stands in the way is
+    replaced. Lists are not entered (3.x does, by index): they are replaced too, which errs on the strict side.
+    """
+    key = next((known for known in base if str(known).lower() == path[0].lower()), path[0].lower())
+    if len(path) == 1:
+        return {**base, key: value}
+    below = base.get(key)
+    return {**base, key: set_by_environment(below if isinstance(below, dict) else {}, path[1:], value)}
+
 
 STORAGE_OPTIONS = frozenset({"cache", "delete", "maintenance", "redirect", "tag"})
 """Keys of `storage` that are no driver (Storage.Type in distribution's configuration.go)."""

@@ -1,10 +1,12 @@
-"""What follows from the kind of storage: the claim's name, and how many pods may write to it."""
+"""The claim that keeps the images and its local PersistentVolume, and how many pods may write to them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import BlockedError, InvalidSpecError
-from regkeeper.naming import claim_name
+from regkeeper.naming import REGISTRY_NAMESPACE_LABEL, claim_name, object_labels, persistent_volume_name
+from regkeeper.resources.metadata import object_metadata
 
 DEFAULT_ACCESS_MODES = ("ReadWriteOnce",)
 
@@ -53,3 +55,78 @@ def applied_replicas(registry: Registry, access_modes: Sequence[str] | None = No
             raise InvalidSpecError(message)
         raise BlockedError(message, reason="ClaimNotShared")
     return 1 if replicas is None else replicas
+
+
+LOCAL_CAPACITY = "1Gi"
+"""A PersistentVolume must state a capacity. That of a directory is its file system's; nobody enforces this one."""
+
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+
+
+def persistent_volume(registry: Registry, *, hostname: str | None = None) -> dict[str, Any] | None:
+    """Build the volume; None for other kinds of storage.
+
+    Its claimRef is there from the start, so that no other claim can take it. The policy is Retain, and a namespaced
+    Registry can't own it: our finalizer removes the object, never the directory.
+
+    Args:
+        registry: The Registry.
+        hostname: The node's label kubernetes.io/hostname, by which the scheduler finds it; None: the node's name,
+            which it is nearly everywhere.
+    """
+    local = registry.spec.storage.local
+    if local is None:
+        return None
+    name, namespace = registry.metadata.name, registry.metadata.namespace
+    node = {"key": HOSTNAME_LABEL, "operator": "In", "values": [hostname or local.node]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": persistent_volume_name(namespace, name),
+            "labels": {**object_labels(name), REGISTRY_NAMESPACE_LABEL: namespace},
+        },
+        "spec": {
+            "capacity": {"storage": LOCAL_CAPACITY},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "volumeMode": "Filesystem",
+            "local": {"path": local.path},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [node]}]}},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": namespace,
+                "name": claim_name(name),
+            },
+        },
+    }
+
+
+def claim(registry: Registry) -> dict[str, Any] | None:
+    """Build the claim; None where the spec names an existing one, or needs none.
+
+    With `deletionPolicy: Retain` it has no owner reference, so that it outlives the Registry; our label with the
+    Registry's name is what lets a later one adopt it.
+    """
+    storage = registry.spec.storage
+    if storage.size is None and storage.local is None:
+        return None
+    name = registry.metadata.name
+    spec: dict[str, Any] = {
+        "accessModes": list(storage.access_modes or DEFAULT_ACCESS_MODES),
+        "resources": {"requests": {"storage": storage.size or LOCAL_CAPACITY}},
+    }
+    if storage.local is not None:
+        # An empty class keeps the default class away, the name binds the two without waiting for a pod.
+        spec["storageClassName"] = ""
+        spec["volumeName"] = persistent_volume_name(registry.metadata.namespace, name)
+    elif storage.storage_class_name is not None:
+        spec["storageClassName"] = storage.storage_class_name
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": object_metadata(registry, claim_name(name), owned=storage.deletion_policy == "Delete"),
+        "spec": spec,
+    }

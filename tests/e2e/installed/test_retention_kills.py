@@ -16,7 +16,7 @@ import pytest
 from inotify_simple import INotify, flags
 
 from regkeeper import kube, naming
-from regkeeper.resources.retention.lock import STAGE
+from regkeeper.resources.lease import STAGE
 from tests.e2e.installed.conftest import WORKER
 from tests.registry_content import pull, push
 from tests.retained_room import BY_HAND, RUN, RetainedRoom

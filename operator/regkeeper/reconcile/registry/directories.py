@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
+from regkeeper.resources.storage import HOSTNAME_LABEL
 
 
 @dataclass(frozen=True)

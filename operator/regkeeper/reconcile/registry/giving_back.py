@@ -5,8 +5,8 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.resources.config import CONFIG_FILE, digest_of
+from regkeeper.resources.lease import Quiet
 from regkeeper.resources.pod import CONFIG_VOLUME
-from regkeeper.resources.retention.lock import Quiet
 
 
 def is_kept_quiet(deployment: Mapping[str, Any]) -> bool:

@@ -33,9 +33,8 @@ from regkeeper.reconcile.registry.reporting import Observation, Reporter
 from regkeeper.reconcile.registry.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.status import StatusWriter, failing
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.bundle import desired_objects
-from regkeeper.resources.http_secret import http_secret
-from regkeeper.resources.retention.lock import Holder, Quiet
+from regkeeper.resources.lease import Holder, Quiet
+from regkeeper.resources.registry import desired_objects, http_secret
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
 

@@ -16,8 +16,8 @@ from regkeeper.reconcile.registry.directories import Directory, directory_of
 from regkeeper.reconcile.registry.exclusivity import Claimant, Place, holder_of_place, place_of
 from regkeeper.reconcile.registry.places import Places
 from regkeeper.reconcile.store import Store, version
-from regkeeper.resources.claim import claim as build_claim
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL, persistent_volume
+from regkeeper.resources.storage import HOSTNAME_LABEL, persistent_volume
+from regkeeper.resources.storage import claim as build_claim
 from regkeeper.settings import Settings
 
 

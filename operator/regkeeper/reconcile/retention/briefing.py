@@ -16,7 +16,7 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.snapshots import Snapshots
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import REGISTRY_PORT
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet
+from regkeeper.resources.lease import Holder, Lock, Quiet
 from regkeeper.retention.policies.in_use import InUse
 from regkeeper.settings import InUseSettings
 from regkeeper.sketch import may_have, name_of_tag

@@ -22,7 +22,7 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.statuses import Statuses
 from regkeeper.reconcile.retention.waiting import is_waiting
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Holder, Lock
+from regkeeper.resources.lease import Holder, Lock
 
 logger = logging.getLogger(__name__)
 

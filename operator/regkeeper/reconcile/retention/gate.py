@@ -37,8 +37,8 @@ from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.retention.steps import Steps
 from regkeeper.reconcile.retention.volume import Volume
 from regkeeper.reconcile.store import Store, owner_key
-from regkeeper.resources.retention.lock import Holder, Lock, Stage, read_lock
-from regkeeper.resources.retention.run_job import NO_POLICY_SECONDS
+from regkeeper.resources.lease import Holder, Lock, Stage, read_lock
+from regkeeper.resources.retention import NO_POLICY_SECONDS
 from regkeeper.settings import Settings
 from regkeeper.snapshot import SnapshotTooLargeError
 

@@ -17,9 +17,8 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.retention.waiting import is_waiting
 from regkeeper.reconcile.retention.wanted import due_name, due_rescue, wanted_jobs
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.cron_job import cron_job
-from regkeeper.resources.retention.lock import Lock
-from regkeeper.resources.retention.run_job import policy_job, registry_job
+from regkeeper.resources.lease import Lock
+from regkeeper.resources.retention import cron_job, policy_job, registry_job
 from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from regkeeper.reconcile.registry.exclusivity import place_of
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Lock, change, lease
+from regkeeper.resources.lease import Lock, change, lease
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from regkeeper.naming import RUN_FINALIZER
 from regkeeper.reconcile.conditions import timestamp
 from regkeeper.reconcile.retention.pods import Said, plan_said, run_said
 from regkeeper.reconcile.retention.requests import Action
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, Rescue, Stage
+from regkeeper.resources.lease import Holder, Lock, Quiet, Rescue, Stage
 
 LONGEST_MESSAGE = 4096
 """Characters that the status takes."""

@@ -7,7 +7,7 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.answer import Answer, AnswerError, decode
 from regkeeper.reconcile.pod_life import has_ended
-from regkeeper.resources.retention.run_pod import PLAN_CONTAINER, RUN_CONTAINER
+from regkeeper.resources.retention import PLAN_CONTAINER, RUN_CONTAINER
 
 
 @dataclass(frozen=True, slots=True)

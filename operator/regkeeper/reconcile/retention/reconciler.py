@@ -38,7 +38,7 @@ from regkeeper.reconcile.retention.waiting import Line, is_waiting, line_up
 from regkeeper.reconcile.retention.wanted import due_rescue
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
-from regkeeper.resources.retention.lock import Holder, Lock, read_lock
+from regkeeper.resources.lease import Holder, Lock, read_lock
 from regkeeper.resources.storage import storage_claim
 from regkeeper.settings import Settings
 

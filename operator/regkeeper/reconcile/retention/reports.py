@@ -13,7 +13,7 @@ from regkeeper.reconcile.retention.outcome import LONGEST_MESSAGE, Conclusion
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.schedule import next_run
 from regkeeper.reconcile.retention.wanted import approved_name, is_open, made_by
-from regkeeper.resources.retention.lock import Lock, Stage
+from regkeeper.resources.lease import Lock, Stage
 
 States = dict[str, State]
 

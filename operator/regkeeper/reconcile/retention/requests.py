@@ -8,7 +8,7 @@ from typing import Any
 
 from regkeeper import naming
 from regkeeper.reconcile.retention.scene import RunRefusedError
-from regkeeper.resources.retention.run_pod import STORAGE_VOLUME
+from regkeeper.resources.retention import STORAGE_VOLUME
 
 
 class Action(StrEnum):

@@ -9,8 +9,8 @@ from regkeeper.reconcile.job_life import is_finished
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.outcome import Conclusion
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.resources.retention.lock import Holder, Lock, Stage
-from regkeeper.resources.retention.run_pod import STOP_SECONDS
+from regkeeper.resources.lease import Holder, Lock, Stage
+from regkeeper.resources.retention import STOP_SECONDS
 
 START_TIMEOUT_SECONDS = 120
 """Of a run without a policy."""

@@ -6,7 +6,7 @@ from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.errors import RegkeeperError
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.retention.policies import Policies
-from regkeeper.resources.retention.lock import Holder, Quiet
+from regkeeper.resources.lease import Holder, Quiet
 
 
 class RunRefusedError(RegkeeperError):

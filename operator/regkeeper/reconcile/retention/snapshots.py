@@ -6,7 +6,7 @@ from datetime import datetime
 from regkeeper import kube, naming, snapshot
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile.ownership import require_ours
-from regkeeper.resources.retention.snapshot_part import snapshot_part
+from regkeeper.resources.retention import snapshot_part
 from regkeeper.snapshot import Document, Part, Stage
 
 EMPTY = Part("", b"")

@@ -21,7 +21,7 @@ from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import config_file
-from regkeeper.resources.retention.lock import Holder, Lock, Quiet, read_lock
+from regkeeper.resources.lease import Holder, Lock, Quiet, read_lock
 
 logger = logging.getLogger(__name__)
 

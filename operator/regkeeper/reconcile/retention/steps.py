@@ -14,8 +14,8 @@ from regkeeper.reconcile.retention.locks import Locks
 from regkeeper.reconcile.retention.requests import Action, read_request
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
 from regkeeper.reconcile.retention.volume import Volume, is_exclusive
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
-from regkeeper.resources.retention.lock import Quiet, Stage
+from regkeeper.resources.lease import Quiet, Stage
+from regkeeper.resources.storage import HOSTNAME_LABEL
 from regkeeper.snapshot import Stage as SnapshotStage
 
 

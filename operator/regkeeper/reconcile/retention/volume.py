@@ -13,9 +13,8 @@ from regkeeper.reconcile.retention.requests import Action, claim_of, read_reques
 from regkeeper.reconcile.retention.scene import RunRefusedError, Scene
 from regkeeper.reconcile.store import Store
 from regkeeper.resources.config import config_file
-from regkeeper.resources.persistent_volume import HOSTNAME_LABEL
-from regkeeper.resources.retention.lock import Holder, Quiet
-from regkeeper.resources.storage import is_shared
+from regkeeper.resources.lease import Holder, Quiet
+from regkeeper.resources.storage import HOSTNAME_LABEL, is_shared
 from regkeeper.retention.policies.in_use import is_one_of
 
 NO_PLACE_FOR_A_RUN = ("VolumeInUse", "VolumeNotWritable")

@@ -9,7 +9,7 @@ from regkeeper.api.v1alpha1.retention import ImageRetention
 from regkeeper.reconcile.retention.policies import digest
 from regkeeper.reconcile.retention.requests import Action, Request
 from regkeeper.reconcile.retention.scene import Scene
-from regkeeper.resources.retention.lock import Lock, Rescue
+from regkeeper.resources.lease import Lock, Rescue
 
 
 def wanted_jobs(policy: ImageRetention, status: Mapping[str, Any], now: datetime) -> dict[str, Request]:

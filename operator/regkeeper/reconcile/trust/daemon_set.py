@@ -11,8 +11,7 @@ from regkeeper.errors import BlockedError
 from regkeeper.nodes.report import MINIMUM_KEY_BYTES
 from regkeeper.reconcile.drift import needs_apply
 from regkeeper.reconcile.trust.following import follow
-from regkeeper.resources.node_agent import node_agent
-from regkeeper.resources.node_agent_key import KEY_FILE, node_agent_key
+from regkeeper.resources.node_agent import KEY_FILE, node_agent, node_agent_key
 from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)

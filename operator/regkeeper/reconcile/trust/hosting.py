@@ -13,7 +13,7 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.store import Store
 from regkeeper.reconcile.trust import wishes as asking
 from regkeeper.reconcile.trust.status import TrustStatusWriter
-from regkeeper.resources import local_registry_hosting as hosting
+from regkeeper.resources import node_agent as hosting
 from regkeeper.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class LocalRegistryHosting:
         try:
             await self._keep(key, wanted)
         except kube.ApiError as error:
-            logger.warning("ConfigMap %s/%s: %s", hosting.NAMESPACE, hosting.NAME, error)
+            logger.warning("ConfigMap %s/%s: %s", hosting.HOSTING_NAMESPACE, hosting.HOSTING_NAME, error)
         self._done = wanted, self._clock()
 
     def _wanted(self, key: Key) -> kube.Object | None:
@@ -70,14 +70,14 @@ class LocalRegistryHosting:
 
     async def _keep(self, key: Key, wanted: kube.Object | None) -> None:
         try:
-            live = await self._cluster.get(kube.CONFIG_MAP, hosting.NAMESPACE, hosting.NAME)
+            live = await self._cluster.get(kube.CONFIG_MAP, hosting.HOSTING_NAMESPACE, hosting.HOSTING_NAME)
         except kube.NotFoundError:
             live = None
         if live is not None and not naming.MANAGED_BY.items() <= live["metadata"].get("labels", {}).items():
             await self._tell_of_a_foreign_one(key, live)
         elif wanted is None and live is not None:
             uid = live["metadata"]["uid"]
-            await self._cluster.delete(kube.CONFIG_MAP, hosting.NAMESPACE, hosting.NAME, uid=uid)
+            await self._cluster.delete(kube.CONFIG_MAP, hosting.HOSTING_NAMESPACE, hosting.HOSTING_NAME, uid=uid)
         elif wanted is not None and (live is None or needs_apply(wanted, live, naming.FIELD_MANAGER)):
             await self._cluster.apply(wanted, force=True)
 
@@ -87,7 +87,7 @@ class LocalRegistryHosting:
             return
         self._foreign = live["metadata"]["uid"]
         said = (
-            f"ConfigMap {hosting.NAMESPACE}/{hosting.NAME} is not regkeeper's and stays as it is: delete it to have "
-            "this Registry named there"
+            f"ConfigMap {hosting.HOSTING_NAMESPACE}/{hosting.HOSTING_NAME} is not regkeeper's and stays as it is: "
+            "delete it to have this Registry named there"
         )
         await self._status.post(body, conditions.false("ForeignLocalRegistryHosting", said))
