@@ -10,7 +10,7 @@ STORAGE_READY = "StorageReady"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 CONTESTED = "Contested"
-"""Present while another manager keeps setting what the spec decides."""
+"""No longer written; one that an earlier version left is removed with the next write."""
 
 PAUSED = "Paused"
 """Present while the annotation of that name makes the operator leave the Registry alone."""

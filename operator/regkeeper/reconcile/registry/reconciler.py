@@ -18,7 +18,6 @@ from regkeeper.reconcile.ownership import applies
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
 from regkeeper.reconcile.registry.addresses import Prober
-from regkeeper.reconcile.registry.contest import is_contested, rival
 from regkeeper.reconcile.registry.diagnosis import secret_is_missing
 from regkeeper.reconcile.registry.exclusivity import (
     PortClaimant,
@@ -217,7 +216,6 @@ class RegistryReconciler:
                     await self._stop(key, body)
                 else:
                     await self._start(key, body)
-                await self._note_contest(key, body)
             live[body["kind"]] = await self._objects.ensure(registry, body)
         await self._objects.remove_unwanted(registry, desired)
         return Observation(
@@ -244,15 +242,6 @@ class RegistryReconciler:
         elif live["spec"].get("replicas", 1) != 0:
             remembered = {"annotations": {naming.REPLICAS_ANNOTATION: str(live["spec"].get("replicas", 1))}}
             await self._objects.merge(live, {"spec": {"replicas": 0}, "metadata": remembered})
-
-    async def _note_contest(self, key: Key, desired: kube.Object) -> None:
-        live = self._store.get(kube.DEPLOYMENT, key.namespace, key.name)
-        if not is_contested(desired, live):
-            return
-        # The store keeps no other manager's fields.
-        said = rival(desired, await self._cluster.get(kube.DEPLOYMENT, key.namespace, key.name))
-        if said is not None:
-            self._reporter.note_contest(key, said)
 
     async def _ensure_secret(self, key: Key, registry: Registry) -> None:
         """Create the Secret where it may be missing: before the first pod, or when a pod says so."""

@@ -8,7 +8,7 @@ from typing import Any
 from regkeeper import kube
 from regkeeper.api.v1alpha1.registry import Registry
 from regkeeper.reconcile import conditions
-from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, CONTESTED, READY, RECONCILING, STORAGE_READY, State
+from regkeeper.reconcile.conditions import ACCESS_INCOMPLETE, READY, RECONCILING, STORAGE_READY, State
 from regkeeper.reconcile.nodes import Nodes
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry import claims, readiness
@@ -22,9 +22,6 @@ from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.settings import Settings
 
-CONTEST_SECONDS = 600.0
-"""How long a condition names a manager that set our replicas; an autoscaler would be back by then."""
-
 
 @dataclass(slots=True)
 class Memory:
@@ -34,10 +31,6 @@ class Memory:
     """Looks in a row that found it not ready for the same reason."""
     reason: str = ""
     """That reason."""
-    contest: str = ""
-    """What to say about another manager that set our replicas."""
-    contested: float = 0.0
-    """Clock time when it last did."""
 
 
 @dataclass(slots=True)
@@ -72,7 +65,6 @@ class Reporter:
         self._probes = Probes(prober.check, clock, again)
         self._counting = Counting(prober.count, clock, again, longest=settings.resync_seconds)
         self._status = status
-        self._clock = clock
         self._memories: dict[Key, Memory] = {}
 
     def forget(self, key: Key) -> None:
@@ -85,11 +77,6 @@ class Reporter:
         """Ask the registries no more."""
         await self._probes.close()
         await self._counting.close()
-
-    def note_contest(self, key: Key, said: str) -> None:
-        """Another manager has just set the replicas; `said` names it."""
-        memory = self._memories.setdefault(key, Memory())
-        memory.contest, memory.contested = said, self._clock()
 
     async def report(self, key: Key, body: kube.Object, registry: Registry, seen: Observation) -> float | None:
         """Write what a pass saw; return the seconds after which to look again, or None.
@@ -128,8 +115,6 @@ class Reporter:
             states[RECONCILING] = conditions.true(awaited.reason, awaited.message)
         if unserved is not None:
             states[ACCESS_INCOMPLETE] = unserved
-        if memory.contest and self._clock() - memory.contested < CONTEST_SECONDS:
-            states[CONTESTED] = conditions.true("ReplicasContested", memory.contest)
         memory.reason = ready.reason
         fields = readiness.fields(before, seen.endpoints, self._counting.counts(key))
         await self._status.write(body, states, fields)
