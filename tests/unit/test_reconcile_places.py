@@ -13,7 +13,6 @@ SOME_DIRECTORIES = st.builds(
     Directory,
     path=st.sampled_from(["/", "/d", "//d/", "/d/e", "/de", "/f"]),
     nodes=st.frozensets(st.sampled_from("12"), max_size=2),
-    server=st.none() | st.sampled_from("12"),
 )
 SOME_PLACES = st.builds(
     Place,

@@ -11,16 +11,13 @@ from regkeeper.resources.storage import HOSTNAME_LABEL
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory of nodes, or of an NFS server."""
+    """A directory of nodes."""
 
     path: str
     """Absolute."""
     nodes: frozenset[str] = frozenset()
     """Names of the nodes that have it: each may be the node's own or its label kubernetes.io/hostname, which differ on
     EC2 and elsewhere. Empty: whichever node the pod runs on."""
-    server: str | None = None
-    """The NFS server that has it; None: nodes have it."""
-
     @cached_property
     def parts(self) -> tuple[str, ...]:
         """The components of its path, the root first."""
@@ -33,8 +30,6 @@ def same_files(one: Directory, other: Directory) -> bool:
 
     As far as paths tell: nobody but the node knows its symbolic links and bind mounts.
     """
-    if one.server != other.server:
-        return False
     if one.nodes and other.nodes and not one.nodes & other.nodes:
         return False
     here, there = one.parts, other.parts
@@ -45,8 +40,6 @@ def same_files(one: Directory, other: Directory) -> bool:
 def directory_of(volume: Mapping[str, Any]) -> Directory | None:
     """The directory that a PersistentVolume is; None if it is something else."""
     spec = volume["spec"]
-    if (nfs := spec.get("nfs")) is not None:
-        return Directory(nfs["path"], server=nfs["server"])
     path = (spec.get("local") or spec.get("hostPath") or {}).get("path")
     if not path:
         return None

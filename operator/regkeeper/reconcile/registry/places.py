@@ -10,27 +10,27 @@ from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry.exclusivity import Place
 
 Mark = tuple[str, ...]
-"""A claim, a volume, the path of a directory, or of one that it is in; of nodes or of an NFS server."""
+"""A claim, a volume, the path of a directory, or of one that it is in."""
 
 
 def _marks(place: Place) -> Iterator[Mark]:
     """Under what a place is found."""
     yield from _names(place)
     if place.directory is not None:
-        where, parts = place.directory.server or "", place.directory.parts
-        yield ("at", where, *parts)
+        parts = place.directory.parts
+        yield ("at", *parts)
         for length in range(1, len(parts) + 1):
-            yield ("within", where, *parts[:length])
+            yield ("within", *parts[:length])
 
 
 def _sought(place: Place) -> Iterator[Mark]:
     """Under what every place that is the same as this one, as `same_place` has it, is found at least once."""
     yield from _names(place)
     if place.directory is not None:
-        where, parts = place.directory.server or "", place.directory.parts
-        yield ("within", where, *parts)
+        parts = place.directory.parts
+        yield ("within", *parts)
         for length in range(1, len(parts)):
-            yield ("at", where, *parts[:length])
+            yield ("at", *parts[:length])
 
 
 def _names(place: Place) -> Iterator[Mark]:

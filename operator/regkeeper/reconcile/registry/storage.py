@@ -303,9 +303,7 @@ def _where(place: Place) -> str:
     """The directory that two Registries share, for people: their claims and volumes may well be two."""
     if place.directory is None:
         return ""
-    path, server = place.directory.path, place.directory.server
-    if server is not None:
-        return f", in {path} of {server}"
+    path = place.directory.path
     if place.directory.nodes:
         return f", in {path} of node {min(place.directory.nodes)}"
     return f", in {path} of any node, as PersistentVolume {place.volume} has no nodeAffinity that names one"
