@@ -29,7 +29,7 @@ def aged(name: str, age: int, **spec: Any) -> dict[str, Any]:
 
 def claimant(name: str, age: int, storage: dict[str, Any], *, holds: bool = False) -> Claimant:
     body = aged(name, age, storage=storage)
-    return Claimant(body, place_of(body), holds)
+    return Claimant(body, holds)
 
 
 def local(path: str, node: str = "k8smaster") -> dict[str, Any]:
@@ -52,9 +52,11 @@ def local(path: str, node: str = "k8smaster") -> dict[str, Any]:
     ],
 )
 def test_equal_inside_and_above_are_the_same_place(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    younger, older = claimant("younger", 2, one), claimant("older", 1, other)
-    assert (holder_of_place(younger, [older]) is older.registry) is same
-    assert holder_of_place(older, [younger]) is None
+    younger, older = (
+        place_of(registry_object(name, storage=storage)) for name, storage in (("younger", one), ("older", other))
+    )
+    assert same_place(younger, older) is same
+    assert same_place(older, younger) is same
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ class Directory:
     nodes: frozenset[str] = frozenset()
     """Names of the nodes that have it: each may be the node's own or its label kubernetes.io/hostname, which differ on
     EC2 and elsewhere. Empty: whichever node the pod runs on."""
+
     @cached_property
     def parts(self) -> tuple[str, ...]:
         """The components of its path, the root first."""

@@ -62,7 +62,6 @@ class Claimant:
     """A Registry that asks for a place."""
 
     registry: Mapping[str, Any]
-    place: Place
     holds: bool
     """Whether it has pods, or would have them but for their number."""
 
@@ -73,9 +72,12 @@ class Claimant:
 
 
 def holder_of_place(claimant: Claimant, others: Iterable[Claimant]) -> Mapping[str, Any] | None:
-    """The other Registry that has the place of `claimant`; None if the place is its own."""
-    rivals = [other for other in others if other.rank < claimant.rank and same_place(claimant.place, other.place)]
-    return min(rivals, key=lambda rival: rival.rank).registry if rivals else None
+    """The other Registry that has the place of `claimant`; None if the place is its own.
+
+    `others` are in the same place, as `same_place` has it.
+    """
+    senior = min(others, key=lambda other: other.rank, default=claimant)
+    return senior.registry if senior.rank < claimant.rank else None
 
 
 def has_ports(registry: Mapping[str, Any]) -> bool:

@@ -13,8 +13,7 @@ from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry import claims
 from regkeeper.reconcile.registry.directories import Directory, directory_of
-from regkeeper.reconcile.registry.exclusivity import Claimant, Place, holder_of_place, place_of
-from regkeeper.reconcile.registry.places import Places
+from regkeeper.reconcile.registry.exclusivity import Claimant, Place, holder_of_place, place_of, same_place
 from regkeeper.reconcile.store import Store, version
 from regkeeper.resources.storage import HOSTNAME_LABEL, persistent_volume
 from regkeeper.resources.storage import claim as build_claim
@@ -45,7 +44,8 @@ class StorageKeeper:
         self._objects = objects
         self._nodes = nodes
         self._settings = settings
-        self._places = Places()
+        self._places: dict[Key, Place] = {}
+        """Where each Registry keeps its images, as far as it is known."""
         self._arrivals = 0
         """Of the store, when the place of each Registry was known last."""
         self._directories: dict[Key, tuple[int, Directory | None]] = {}
@@ -54,7 +54,7 @@ class StorageKeeper:
 
     def forget(self, key: Key) -> None:
         """The Registry is gone."""
-        self._places.forget(key)
+        self._places.pop(key, None)
         self._directories.pop(key, None)
 
     def check_permission(self, registry: Registry) -> None:
@@ -88,18 +88,18 @@ class StorageKeeper:
         """
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         place = await self._with_all_names(await self._resolve(key, place_of(body)))
-        self._places.put(key, place)
+        self._places[key] = place
         await self._find_places(resolve=place.directory is not None)
         others = [
             claimant
-            for other_key, other_place in self._places.near(key).items()
-            if (other := self._store.registry(other_key)) is not None
+            for other_key, other_place in self._places.items()
+            if other_key != key
+            and same_place(place, other_place)
+            and (other := self._store.registry(other_key)) is not None
             # Who may not have a directory takes it from nobody.
-            and ((claimant := Claimant(other, other_place, self._holds(other))).holds or self._may_have(other))
+            and ((claimant := Claimant(other, self._holds(other))).holds or self._may_have(other))
         ]
-        if not others:
-            return
-        holder = holder_of_place(Claimant(body, place, self._holds(body)), others)
+        holder = holder_of_place(Claimant(body, self._holds(body)), others)
         if holder is not None:
             await self._stop(body)
             metadata = holder["metadata"]
@@ -116,13 +116,14 @@ class StorageKeeper:
         """
         if self._arrivals != self._store.arrivals:
             self._arrivals = self._store.arrivals
-            for key in self._store.registry_keys() - self._places.known():
+            for key in self._store.registry_keys() - self._places.keys():
                 if (other := self._store.registry(key)) is not None:
-                    self._places.put(key, place_of(other))
+                    self._places[key] = place_of(other)
         if resolve:
-            for key in self._places.unresolved():
+            unresolved = [key for key, place in self._places.items() if place.claim and not place.volume]
+            for key in unresolved:
                 if (other := self._store.registry(key)) is not None:
-                    self._places.put(key, await self._resolve(key, place_of(other)))
+                    self._places[key] = await self._resolve(key, place_of(other))
 
     def _holds(self, body: kube.Object) -> bool:
         deployment = self._deployment(body)
