@@ -15,7 +15,7 @@ import pytest
 from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.reconcile.trust.questions import Questioner
 from tests.chart_account import (
     apply_account,

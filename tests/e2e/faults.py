@@ -6,7 +6,7 @@ from typing import Any
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from tests.e2e import directories
 from tests.e2e.one_operator import KINDS, OneOperator
 from tests.waiting import wait_for_async

@@ -7,7 +7,7 @@ from regkeeper import kube, naming
 from regkeeper.errors import RegkeeperError
 from regkeeper.handlers import retentions
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.reconcile.registry.reconciler import RegistryReconciler
 from regkeeper.reconcile.resync import CHILDREN, Resync
 from regkeeper.reconcile.retention.reconciler import RetentionReconciler

@@ -17,7 +17,7 @@ from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.errors import BlockedError, InvalidSpecError, WaitingError
 from regkeeper.plan_reading import read_plan
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.resources.lease import OVERDUE_SINCE, STAGE, Stage
 from tests.e2e.directories import local, settings
 from tests.e2e.faults import CrashError, Fault, FaultyCluster

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from tests.cluster import Cluster
 from tests.e2e.conftest import Account
 from tests.e2e.directories import local

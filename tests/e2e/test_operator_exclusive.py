@@ -8,7 +8,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.resources.storage import HOSTNAME_LABEL
 from tests.cluster import Cluster
 from tests.e2e.directories import HOSTNAME, local, settings

@@ -9,7 +9,7 @@ import pytest
 from regkeeper import kube, naming
 from regkeeper.errors import InvalidSpecError
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from tests.e2e.directories import local
 from tests.e2e.faults import Bench, Fault, FaultyCluster, is_gone
 from tests.registry_objects import registry_object

@@ -8,7 +8,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from tests.cluster import Cluster
 from tests.e2e.faults import Bench, Fault
 from tests.operator_process import a_namespace

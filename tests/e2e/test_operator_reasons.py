@@ -12,7 +12,7 @@ import pytest
 
 from regkeeper import kube, naming
 from regkeeper.errors import BlockedError, WaitingError
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from tests.cluster import Cluster
 from tests.e2e import directories
 from tests.e2e.one_operator import OneOperator

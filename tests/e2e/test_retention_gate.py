@@ -13,7 +13,7 @@ from regkeeper.answer import Answer, Deleted, Outcome
 from regkeeper.commands.approve import approve_plan
 from regkeeper.plan_reading import PlanGoneError
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.resources.lease import Stage
 from regkeeper.sketch import name_of_tag, sketch
 from tests.e2e.faults import Fault

@@ -11,7 +11,7 @@ from regkeeper import kube
 from regkeeper.distribution import open_session
 from regkeeper.handlers.operator import Operator
 from regkeeper.handlers.watches import Watches
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.reconcile.trust.questions import Questioner
 from regkeeper.resources.lease import Stage
 from tests.cluster import Cluster

@@ -11,9 +11,8 @@ from yarl import URL
 from regkeeper.distribution import open_session
 from regkeeper.reconcile.inquiries import Inquiries
 from regkeeper.reconcile.queue import Key, Result, Verdict, WorkQueue
-from regkeeper.reconcile.registry.addresses import Endpoint, Prober
 from regkeeper.reconcile.registry.diagnosis import Problem
-from regkeeper.reconcile.registry.probing import HOLDS_SECONDS, Finding, Probes
+from regkeeper.reconcile.registry.endpoints import HOLDS_SECONDS, Endpoint, Finding, Prober, Probes
 from tests.waiting import wait_for_async
 
 KEY = Key("default", "main")

@@ -16,7 +16,7 @@ from regkeeper.handlers.retentions import Retentions
 from regkeeper.handlers.watches import EventType, Watches
 from regkeeper.metrics import Metrics
 from regkeeper.reconcile.queue import LONGEST_LOOK_SECONDS, Key, Result, WorkQueue
-from regkeeper.reconcile.registry.addresses import Prober
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.reconcile.registry.reconciler import RegistryReconciler
 from regkeeper.reconcile.resync import CHILDREN, Resync
 from regkeeper.reconcile.status import StatusWriter

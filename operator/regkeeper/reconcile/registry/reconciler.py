@@ -17,9 +17,7 @@ from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import applies
 from regkeeper.reconcile.parsing import parse
 from regkeeper.reconcile.queue import Key, Verdict
-from regkeeper.reconcile.registry.addresses import Prober
-from regkeeper.reconcile.registry.diagnosis import secret_is_missing
-from regkeeper.reconcile.registry.exclusivity import (
+from regkeeper.reconcile.registry.conflicts import (
     PortClaimant,
     has_ports,
     held_ports,
@@ -27,8 +25,10 @@ from regkeeper.reconcile.registry.exclusivity import (
     place_of,
     wanted_ports,
 )
+from regkeeper.reconcile.registry.diagnosis import secret_is_missing
+from regkeeper.reconcile.registry.endpoints import Prober
 from regkeeper.reconcile.registry.giving_back import given_back, is_kept_quiet
-from regkeeper.reconcile.registry.reporting import Observation, Reporter
+from regkeeper.reconcile.registry.status import Observation, Reporter
 from regkeeper.reconcile.registry.storage import Storage, StorageKeeper, is_stopped
 from regkeeper.reconcile.status import StatusWriter, failing
 from regkeeper.reconcile.store import Store

@@ -12,8 +12,15 @@ from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.ownership import Owner, owner_of, require_ours
 from regkeeper.reconcile.queue import Key
 from regkeeper.reconcile.registry import claims
-from regkeeper.reconcile.registry.directories import Directory, directory_of
-from regkeeper.reconcile.registry.exclusivity import Claimant, Place, holder_of_place, place_of, same_place
+from regkeeper.reconcile.registry.conflicts import (
+    Claimant,
+    Directory,
+    Place,
+    directory_of,
+    holder_of_place,
+    place_of,
+    same_place,
+)
 from regkeeper.reconcile.store import Store, version
 from regkeeper.resources.storage import HOSTNAME_LABEL, persistent_volume
 from regkeeper.resources.storage import claim as build_claim

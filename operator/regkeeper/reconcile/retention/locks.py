@@ -10,7 +10,7 @@ from regkeeper.errors import BlockedError
 from regkeeper.naming import FIELD_MANAGER, REGISTRY_LABEL, RETENTION_LABEL, lock_name
 from regkeeper.reconcile.objects import Objects
 from regkeeper.reconcile.queue import Key
-from regkeeper.reconcile.registry.exclusivity import place_of
+from regkeeper.reconcile.registry.conflicts import place_of
 from regkeeper.reconcile.retention.run import AGAIN, Run, Turn
 from regkeeper.reconcile.retention.scene import Scene
 from regkeeper.reconcile.store import Store

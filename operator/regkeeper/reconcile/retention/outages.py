@@ -7,7 +7,7 @@ from typing import Any
 from regkeeper.naming import CONFIG_HASH_ANNOTATION
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.pod_life import is_to_stay
-from regkeeper.reconcile.registry import readiness
+from regkeeper.reconcile.registry.status import rollout_progress
 from regkeeper.reconcile.retention import pods
 
 LONGEST = timedelta(minutes=10)
@@ -39,7 +39,7 @@ def replaced_within(
         since: When they began to be replaced.
     """
     template = deployment["spec"]["template"]["metadata"].get("annotations") or {}
-    if template.get(CONFIG_HASH_ANNOTATION) != config or readiness.progress(deployment) is not None:
+    if template.get(CONFIG_HASH_ANNOTATION) != config or rollout_progress(deployment) is not None:
         return None
     name = deployment["metadata"]["name"]
     own = [pod for pod in listed if pods.is_of_registry(pod, name) and is_to_stay(pod)]

@@ -6,7 +6,7 @@ from typing import Any
 from regkeeper import kube, naming
 from regkeeper.errors import WaitingError
 from regkeeper.reconcile.in_use import InUseUnknownError
-from regkeeper.reconcile.registry import readiness
+from regkeeper.reconcile.registry.status import rollout_progress
 from regkeeper.reconcile.retention import pods
 from regkeeper.reconcile.retention.own_names import own_names
 from regkeeper.reconcile.retention.requests import Action, claim_of, read_request, retention_of
@@ -133,7 +133,7 @@ class Volume:
         digest = config_file(scene.registry, read_only=True).digest
         if not offline:
             annotations = deployment["spec"]["template"]["metadata"].get("annotations") or {}
-            if annotations.get(naming.CONFIG_HASH_ANNOTATION) != digest or readiness.progress(deployment) is not None:
+            if annotations.get(naming.CONFIG_HASH_ANNOTATION) != digest or rollout_progress(deployment) is not None:
                 return False
         elif deployment["spec"].get("replicas") != 0:
             return False

@@ -7,7 +7,7 @@ from typing import Any
 from regkeeper import kube
 from regkeeper.reconcile import conditions
 from regkeeper.reconcile.conditions import NODES_TRUSTED, State
-from regkeeper.reconcile.registry.readiness import NODE_FIELDS
+from regkeeper.reconcile.registry.status import NODE_FIELDS
 from regkeeper.reconcile.status import StatusWriter
 from regkeeper.reconcile.store import Store
 from regkeeper.reconcile.trust.judgement import MAXIMUM_NAMED, Lag, Verdict

@@ -1,4 +1,4 @@
-"""From what Kubernetes says of pods to the one sentence that a person needs."""
+"""Why pods do not serve."""
 
 from typing import Any
 

@@ -1,22 +1,86 @@
-"""Who has a volume or a port that only one Registry may have."""
+"""What only one Registry may have: a volume, and a port of a node."""
 
 from typing import Any
 
 import pytest
 
-from regkeeper.reconcile.registry.directories import Directory
-from regkeeper.reconcile.registry.exclusivity import (
+from regkeeper.reconcile.registry.conflicts import (
     Claimant,
+    Directory,
     Place,
     PortClaimant,
+    directory_of,
     held_ports,
     holder_of_place,
     holder_of_port,
     place_of,
+    same_files,
     same_place,
     wanted_ports,
 )
 from tests.registry_objects import LOCAL, registry_object
+
+HOSTNAME = "kubernetes.io/hostname"
+
+
+def affinity(*terms: dict[str, Any]) -> dict[str, Any]:
+    return {"nodeAffinity": {"required": {"nodeSelectorTerms": list(terms)}}}
+
+
+def term(*nodes: str, key: str = HOSTNAME, operator: str = "In", by: str = "matchExpressions") -> dict[str, Any]:
+    return {by: [{"key": key, "operator": operator, "values": list(nodes)}]}
+
+
+LOCAL_SOURCE = {"local": {"path": "/d"}}
+HOST_PATH = {"hostPath": {"path": "/d"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "directory"),
+    [
+        ({**LOCAL_SOURCE, **affinity(term("a"))}, Directory("/d", frozenset("a"))),
+        ({**HOST_PATH, **affinity(term("a"))}, Directory("/d", frozenset("a"))),
+        ({**LOCAL_SOURCE, **affinity(term("a", "b"), term("c"))}, Directory("/d", frozenset("abc"))),
+        (
+            {**LOCAL_SOURCE, **affinity(term("a", key="metadata.name", by="matchFields"))},
+            Directory("/d", frozenset("a")),
+        ),
+        (HOST_PATH, Directory("/d")),
+        ({**HOST_PATH, **affinity(term("a"), term("b", key="zone"))}, Directory("/d")),
+        ({**LOCAL_SOURCE, **affinity(term("a", operator="NotIn"))}, Directory("/d")),
+        ({"nfs": {"server": "filer", "path": "/d"}}, None),
+        ({"csi": {"driver": "a", "volumeHandle": "b"}}, None),
+    ],
+)
+def test_what_is_not_said_of_a_volume_is_any_node(spec: dict[str, Any], directory: Directory | None) -> None:
+    assert directory_of({"spec": spec}) == directory
+
+
+def directory_on(path: str, *nodes: str) -> Directory:
+    return Directory(path, frozenset(nodes))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (directory_on("/a/b", "x"), directory_on("/a/b", "x"), True),
+        (directory_on("/a/b", "x"), directory_on("/a/b", "y"), False),
+        (directory_on("/a/b", "x"), directory_on("/a/b", "x", "y"), True),
+        (directory_on("/a/b", "x"), directory_on("/a/b"), True),
+        (directory_on("/a/b"), directory_on("/a/b/c"), True),
+        (directory_on("/a/b"), directory_on("/a/bc"), False),
+        (directory_on("/a/b", "x"), directory_on("/", "x"), True),
+        (directory_on("/a/b", "x"), directory_on("//a//b", "x"), True),
+        (directory_on("/a/b", "x"), directory_on("/a/./b", "x"), True),
+        (directory_on("/a/b", "x"), directory_on("/a/b/", "x"), True),
+    ],
+)
+def test_equal_inside_and_above_are_the_same_files_however_they_are_written(
+    one: Directory, other: Directory, same: bool
+) -> None:
+    assert same_files(one, other) is same
+    assert same_files(other, one) is same
+
 
 NODES = {"k8smaster": {"role": "master"}, "k8sworker1": {"role": "worker"}}
 

@@ -1,4 +1,4 @@
-"""Claims that are there already, ownership, and conditions."""
+"""What becomes of a claim that is there already."""
 
 from datetime import UTC, datetime
 from typing import Any
