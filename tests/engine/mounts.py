@@ -13,7 +13,9 @@ def mounted(folder: Path, *mount: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # Lazily: the traceback of a test that failed holds directories open, and what stayed mounted
+        # would break the next test run, whose pytest can't remove the folder.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def formatted(image: Path, mebibytes: int, program: str, *options: str) -> Path:

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.root
 
 @contextmanager
 def small_volume(kind: str, tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 32 MiB with few inodes."""
+    """A filesystem of 64 MiB with few inodes: large enough for a reserve."""
     with ExitStack() as stack:
         if kind == "tmpfs":
-            options = ["-t", "tmpfs", "-o", "size=32m,nr_inodes=400", "none"]
+            options = ["-t", "tmpfs", "-o", "size=64m,nr_inodes=400", "none"]
         else:
             # Without blocks that only root may use: then 0 bytes are 0 bytes.
-            image = formatted(tmp_path / "image", 32, "mkfs.ext4", "-m", "0", "-N", "400")
+            image = formatted(tmp_path / "image", 64, "mkfs.ext4", "-m", "0", "-N", "400")
             options = ["-o", "loop", str(image)]
         yield stack.enter_context(mounted(tmp_path / kind, *options))
 
@@ -86,6 +86,22 @@ def test_a_full_volume_can_be_cleaned_and_the_cleaning_undone(small: Volume) -> 
     assert outcome.plan.count(*{move.kind for move in outcome.plan.moves}) == outcome.journal.count > 30
     runner.restore()
     assert content(small.root) == before
+
+
+def test_what_a_run_frees_on_a_volume_that_is_full_and_small_is_for_pushes(tmp_path: Path) -> None:
+    """The reserve took it all: 1.9 MiB were freed, and none of 12 MiB was free afterwards."""
+    with mounted(tmp_path / "volume", "-t", "tmpfs", "-o", "size=12m,nr_inodes=400", "none") as folder:
+        volume = Volume(folder / "registry")
+        for tag in ("v1", "v2"):
+            volume.repository("app").push_image(tag, layers=[tag.encode() * (1 << 20)], age=9 * DAY)
+        for name in ("app", "other", "spare"):  # the directories of a first run
+            volume.repository(name).uploads.mkdir(parents=True)
+        fill(folder)
+        journals = tmp_path / "journals"
+        journals.mkdir()
+        Runner(volume.root, volume.now, journal=journals).delete("app:v1", undo_window=0)
+        left = os.statvfs(folder)
+        assert left.f_bavail * left.f_frsize >= 2 << 20
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -168,6 +184,9 @@ def test_a_full_volume_is_freed_for_good(small: Volume) -> None:
     fill(small.root.parent)
     outcome = runner.retain({"rules": [{"keep": {"last": 2}}], "undoWindow": "0s"})
     assert sum(purged.bytes for purged in outcome.purged) == outcome.plan.deleted_bytes
+    assert not (small.root / STATE / "reserve" / "space").exists(), "what was freed is for pushes"
+    shutil.rmtree(small.root.parent / "filler")
+    runner.delete("app:v8")
     assert (small.root / STATE / "reserve" / "space").stat().st_size > 0, "it is laid in again"
 
 

@@ -17,6 +17,9 @@ Answer = TypeVar("Answer")
 SPACE_BYTES = 4 << 20
 """Room for the journal and the quarantine's directory of some ten thousand entries."""
 
+PLENTY = 10
+"""It is laid in while so many times its size is free: what a run has freed on a full volume is the registry's."""
+
 _SPACE = "space"
 _INODES = tuple(f"inode-{number}" for number in range(1, 5))
 """For a journal and a run's directory; for the directory of marks and a mark."""
@@ -34,9 +37,9 @@ def on_full(volume: WritableVolume, work: Callable[[], Answer]) -> Answer:
 
 @contextmanager
 def laid_in_again(volume: WritableVolume) -> Iterator[None]:
-    """Lay in again what is spent of the reserve meanwhile, however that ends.
+    """Lay in again what is spent of the reserve meanwhile, however that ends. Where there was none, none is made.
 
-    Pushes would take what it has freed, and the next run could not begin. Where there was none, none is made.
+    Where nothing else was freed, pushes would take what the reserve had, and the next run could not begin.
     """
     there: set[str] = set()
     with suppress(OSError):
@@ -44,9 +47,9 @@ def laid_in_again(volume: WritableVolume) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            if not there.issubset(volume.names(RESERVE)):
-                replenish(volume)
+        with suppress(OSError, StoppedError):
+            if not there.issubset(volume.names(RESERVE)) and not volume.freed:
+                _lay_in(volume)
 
 
 def spend(volume: WritableVolume) -> bool:
@@ -61,9 +64,10 @@ def spend(volume: WritableVolume) -> bool:
 
 
 def replenish(volume: WritableVolume) -> None:
-    """Lay the reserve in again as far as there is room: what prevents it is no failure of a run that is done."""
+    """Lay the reserve in again where there is plenty of room: what prevents it is no failure of a run that is done."""
     with suppress(OSError, StoppedError):
-        _lay_in(volume)
+        if volume.free_bytes() >= PLENTY * SPACE_BYTES:
+            _lay_in(volume)
 
 
 def _lay_in(volume: WritableVolume) -> None:

@@ -73,12 +73,14 @@ class WritableVolume(Volume):
 
     Attributes:
         stop: asked before each entry that is moved, comes back or is freed.
+        freed: whether a purge removed anything for good.
     """
 
     def __init__(self, descriptor: int, path: str, guard: Guard = no_guard, stop: Stop = never) -> None:
         super().__init__(descriptor, path)
         self._guard = guard
         self.stop = stop
+        self.freed = False
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +106,11 @@ class WritableVolume(Volume):
                 return os.stat(name, dir_fd=parent, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def free_bytes(self) -> int:
+        """What is left on the file system for those who are not root."""
+        filesystem = os.fstatvfs(self.descriptor)
+        return filesystem.f_bavail * filesystem.f_frsize
 
     # Changing
 

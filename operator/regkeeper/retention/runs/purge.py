@@ -207,4 +207,5 @@ def _remove_if_empty(volume: WritableVolume, path: str) -> bool:
 
 def _remove(volume: WritableVolume, quarantine: int, entry: Entry) -> None:
     with translated(entry.move.path):
+        volume.freed = True
         volume.remove_tree(quarantine, str(entry.number))
