@@ -113,6 +113,23 @@ async def test_a_node_that_is_not_there(scene: Scene, control_plane: Cluster) ->
     assert (await scene.condition("StorageReady"))["reason"] in ("ClaimPending", "Bound")
 
 
+async def test_a_storage_class_that_is_not_there(scene: Scene) -> None:
+    """Ready said that the pod had unbound immediate claims, and StorageReady that the claim was not bound yet."""
+    await scene.look(storage={"size": "1Gi", "storageClassName": "fast"})
+    for kind in ("StorageReady", "Ready"):
+        condition = await scene.condition(kind)
+        assert (condition["status"], condition["reason"]) == ("False", "StorageClassNotFound")
+        assert "there is no StorageClass fast: create it" in condition["message"]
+
+
+async def test_a_cluster_without_a_default_storage_class(scene: Scene) -> None:
+    await scene.look(storage={"size": "1Gi"})
+    for kind in ("StorageReady", "Ready"):
+        condition = await scene.condition(kind)
+        assert (condition["status"], condition["reason"]) == ("False", "NoDefaultStorageClass")
+        assert "is-default-class=true" in condition["message"]
+
+
 async def test_a_claim_that_lost_its_volume(scene: Scene) -> None:
     await scene.look(storage=directories.local("main"))
 

@@ -89,6 +89,35 @@ def state(registry: Registry, claim: Mapping[str, Any] | None, notes: Sequence[s
     return conditions.true("Bound", f"PersistentVolumeClaim {name} is bound.")
 
 
+def is_bound(claim: Mapping[str, Any]) -> bool:
+    """Whether a claim has its volume."""
+    return (claim.get("status") or {}).get("phase") == "Bound"
+
+
+def no_class(claim: Mapping[str, Any]) -> Problem:
+    """What to say of an unbound claim whose StorageClass does not exist, or that has none.
+
+    Where a cluster has a default class, the API server writes it into each claim, later too
+    (https://kubernetes.io/docs/concepts/storage/persistent-volumes/#retroactive-default-storageclass-assignment).
+    """
+    about = f"PersistentVolumeClaim {claim['metadata']['name']}"
+    name = claim["spec"].get("storageClassName")
+    if name is None:
+        return Problem(
+            "NoDefaultStorageClass",
+            f"{about} names no StorageClass and the cluster has no default: mark one with `kubectl annotate "
+            "storageclass NAME storageclass.kubernetes.io/is-default-class=true`, or make the Registry anew with "
+            "spec.storage.storageClassName",
+            storage=True,
+        )
+    return Problem(
+        "StorageClassNotFound",
+        f"{about}: there is no StorageClass {name}: create it, or make the Registry anew with a "
+        "spec.storage.storageClassName that `kubectl get storageclasses` lists",
+        storage=True,
+    )
+
+
 def _resizing(claim: Mapping[str, Any]) -> list[str]:
     capacity = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
     if capacity is None or quantity(capacity) >= quantity(_request(claim)):

@@ -229,13 +229,17 @@ class Reporter:
 
     async def _find_problem(self, seen: Observation) -> Problem | None:
         """Why the pods do not serve. Their Events are asked for only where nothing in their status tells."""
+        claim = seen.storage.claim
+        unbound = claim if claim is not None and not claims.is_bound(claim) else None
+        # First: the scheduler's "unbound immediate PersistentVolumeClaims" names neither the class nor the remedy.
+        if unbound is not None and not await self._has_class(unbound):
+            return claims.no_class(unbound)
         problem = diagnose(seen.deployment, seen.pods, ())
         about = worth_asking_about(seen.pods)
         if problem is not None or not about:
             return problem
-        claim = seen.storage.claim
-        if claim is not None and (claim.get("status") or {}).get("phase") != "Bound":
-            about.append(claim)
+        if unbound is not None:
+            about.append(unbound)
         events = [event for listing in await asyncio.gather(*map(self._events, about)) for event in listing]
         problem = diagnose(seen.deployment, seen.pods, events)
         if problem is None and claim is not None:
@@ -244,6 +248,17 @@ class Reporter:
                 f"PersistentVolumeClaim {claim['metadata']['name']}",
             )
         return problem
+
+    async def _has_class(self, claim: kube.Object) -> bool:
+        name = claim["spec"].get("storageClassName")
+        if not name:
+            # Empty: it is to get a volume without a class. Absent: the cluster has no default.
+            return name is not None
+        try:
+            await self._cluster.get(kube.STORAGE_CLASS, None, name)
+        except kube.NotFoundError:
+            return False
+        return True
 
     async def _events(self, body: Mapping[str, Any]) -> list[kube.Object]:
         metadata = body["metadata"]
